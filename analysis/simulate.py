@@ -1,0 +1,208 @@
+"""Studies with a known truth, for the tests, the calibration benchmarks and power analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.scores import COLUMNS, REPLICATE_COLUMNS, Array, InputError, Scores
+
+SHAPES = ("hump", "trough", "flat", "rising", "saturating", "decay")
+#: Level of every simulated profile; an AUC half-way between chance and 0.9.
+LEVEL = 0.7
+#: Depth over which the saturating and decaying shapes cover 63% of their height.
+SCALE = 0.2
+
+
+def curve(depth: Array, shape: str, vertex: float = 0.5, height: float = 0.1) -> Array:
+    """Return a noise-free profile.
+
+    Parameters
+    ----------
+    depth : ndarray
+    shape : {"hump", "trough", "flat", "rising", "saturating", "decay"}
+    vertex : float
+        Depth of the turn, for hump and trough.
+    height : float
+        Hump and trough: the change over half of the depth, so that a hump at 0.5 stands `height`
+        above both ends. The others: the change from depth 0 to 1 (rising) or to the asymptote.
+
+    Returns
+    -------
+    ndarray, the shape of `depth`
+
+    Raises
+    ------
+    InputError
+        If the shape is unknown.
+
+    Examples
+    --------
+    >>> curve(np.array([0.0, 0.5, 1.0]), "hump").round(3)
+    array([0.6, 0.7, 0.6])
+    """
+    parabola = height * ((depth - vertex) / 0.5) ** 2
+    match shape:
+        case "hump":
+            return LEVEL - parabola
+        case "trough":
+            return LEVEL + parabola
+        case "flat":
+            return np.full_like(depth, LEVEL)
+        case "rising":
+            return LEVEL + height * depth
+        case "saturating":
+            return LEVEL - height * np.exp(-depth / SCALE)
+        case "decay":
+            return LEVEL + height * np.exp(-depth / SCALE)
+    raise InputError(f"no shape {shape!r}; there are {', '.join(SHAPES)}")
+
+
+def ar1_noise(rng: np.random.Generator, n_rows: int, n_points: int, sd: float, rho: float) -> Array:
+    """Draw rows of stationary AR(1) noise, shape (n_rows, n_points)."""
+    steps = rng.standard_normal((n_rows, n_points))
+    noise = np.empty_like(steps)
+    noise[:, 0] = steps[:, 0]
+    for i in range(1, n_points):
+        noise[:, i] = rho * noise[:, i - 1] + np.sqrt(1 - rho**2) * steps[:, i]
+    return sd * noise
+
+
+def simulate_scores(
+    families: Sequence[int] = (2, 2, 2, 2, 1),
+    n_layers: tuple[int, int] = (12, 33),
+    methods: Sequence[str] = ("comprehension",),
+    n_emotions: int = 1,
+    shape: str = "hump",
+    vertex: float = 0.5,
+    height: float = 0.1,
+    noise_sd: float = 0.01,
+    rho: float = 0.9,
+    model_sd: Mapping[str, float] | None = None,
+    family_sd: Mapping[str, float] | None = None,
+    method_effect: float = 0.0,
+    n_replicates: int = 200,
+    seed: int = 0,
+    weights: str = "trained",
+    labels: str = "true",
+) -> Scores:
+    """Simulate a study.
+
+    A profile is its curve plus AR(1) noise over layers; its replicates are the profile plus fresh
+    noise of the same covariance, so that their spread equals the sampling error, as a topic
+    bootstrap's should. Each emotion has noise of its own (averaged over emotions it has the SD
+    `noise_sd`) and a level of its own, shared by all models.
+
+    Parameters
+    ----------
+    families : sequence of int
+        Number of models in each family; families are named A, B, ..., models m1, m2, ...
+    n_layers : (int, int)
+        Least and greatest number of layers; each model's is drawn from this range.
+    methods : sequence of str
+    n_emotions : int
+    shape, vertex, height
+        See `curve`.
+    noise_sd : float
+        Stationary standard deviation of a profile's noise, in units of the score.
+    rho : float
+        Correlation of the noise of neighbouring layers.
+    model_sd, family_sd : mapping, optional
+        Standard deviations over models and over families, of "vertex", "level" and "height".
+    method_effect : float
+        What each method after the first adds to the level.
+    n_replicates : int
+        0 for a study without replicates.
+    seed : int
+        The same seed with other `weights` or `labels` gives the same models with other noise.
+    weights, labels : str
+        What to write into these columns.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InputError
+        If the shape is unknown.
+
+    Examples
+    --------
+    >>> scores = simulate_scores(seed=1)
+    >>> scores.table["model"].nunique(), scores.table["family"].nunique()
+    (9, 5)
+    """
+    design = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([seed, 1, *f"{weights} {labels}".encode()])
+    spread_model = {"vertex": 0.0, "level": 0.0, "height": 0.0, **(model_sd or {})}
+    spread_family = {"vertex": 0.0, "level": 0.0, "height": 0.0, **(family_sd or {})}
+    emotion_level = 0.02 * rng.standard_normal(n_emotions)
+    emotion_level -= emotion_level.mean()
+    rows: list[pd.DataFrame] = []
+    draws: list[pd.DataFrame] = []
+    number = 0
+    for family, n_models in enumerate(families):
+        of_family = {k: sd * rng.standard_normal() for k, sd in spread_family.items()}
+        for _ in range(n_models):
+            number += 1
+            top = int(design.integers(n_layers[0], n_layers[1] + 1))
+            layer = np.arange(top + 1)
+            depth = layer / top
+            shift = {k: of_family[k] + sd * rng.standard_normal() for k, sd in spread_model.items()}
+            base = shift["level"] + curve(
+                depth, shape, vertex + shift["vertex"], height + shift["height"]
+            )
+            keys = {
+                "study": "simulated", "model": f"m{number}", "weights": weights, "seed": 0,
+                "precision": "float32", "labels": labels, "metric": "score",
+                "family": chr(ord("A") + family), "n_layers": top,
+                "n_params": float(np.exp(design.uniform(np.log(1e8), np.log(3e9)))),
+                "instruct": bool(design.integers(2)),
+            }  # fmt: skip
+            for which, method in enumerate(methods):
+                noise = ar1_noise(rng, n_emotions, top + 1, noise_sd * np.sqrt(n_emotions), rho)
+                score = base + method_effect * (which > 0) + emotion_level[:, None] + noise
+                long = {
+                    "emotion": np.repeat([f"e{i + 1}" for i in range(n_emotions)], top + 1),
+                    "layer": np.tile(layer, n_emotions),
+                    "depth": np.tile(depth, n_emotions),
+                    "score": score.ravel(),
+                }
+                rows.append(pd.DataFrame({**keys, "method": method, **long}))
+                if n_replicates:
+                    fresh = ar1_noise(rng, n_replicates, top + 1, noise_sd, rho)
+                    copies = {
+                        "layer": np.tile(layer, n_replicates),
+                        "depth": np.tile(depth, n_replicates),
+                        "replicate": np.repeat(np.arange(1, n_replicates + 1), top + 1),
+                        "score": (score.mean(axis=0) + fresh).ravel(),
+                    }
+                    draws.append(pd.DataFrame({**keys, "method": method, **copies}))
+    return Scores(
+        table=pd.concat(rows, ignore_index=True)[COLUMNS],
+        replicates=pd.concat(draws, ignore_index=True)[REPLICATE_COLUMNS] if draws else None,
+        directions={"score": 1},
+    )
+
+
+def combine(first: Scores, *others: Scores) -> Scores:
+    """Put simulated studies into one, for instance trained models and their untrained twins.
+
+    Examples
+    --------
+    >>> both = combine(simulate_scores(), simulate_scores(shape="decay", weights="untrained"))
+    >>> sorted(both.table["weights"].unique())
+    ['trained', 'untrained']
+    """
+    tables = [s.table for s in (first, *others)]
+    replicates = [s.replicates for s in (first, *others) if s.replicates is not None]
+    return replace(
+        first,
+        table=pd.concat(tables, ignore_index=True),
+        replicates=pd.concat(replicates, ignore_index=True) if replicates else None,
+        directions={k: v for s in (first, *others) for k, v in s.directions.items()},
+    )
