@@ -1,0 +1,120 @@
+-- Quarto's numbered divs, equations, references and callouts as what pandoc writes by itself.
+-- Typst numbers and resolves on its own; for HTML the numbers are counted here.
+
+local names = {fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section"}
+local counts, levels, numbers = {fig = 0, tbl = 0, eq = 0}, {}, {}
+local typst = FORMAT == "typst"
+
+local function raw(text) return pandoc.RawInline("typst", text) end
+
+local function kind(label)
+  local prefix = label:match("^(%a+)%-")
+  return names[prefix] and prefix
+end
+
+local function count(label)
+  counts[kind(label)] = counts[kind(label)] + 1
+  numbers[label] = tostring(counts[kind(label)])
+end
+
+local function equation_label(inline)
+  return inline and inline.t == "Str" and inline.text:match("^{#(eq%-[%w-]+)}$")
+end
+
+local number = {
+  Header = function(header)
+    if header.classes:includes("unnumbered") then return end
+    for level = 1, header.level do
+      levels[level] = (levels[level] or 0) + (level == header.level and 1 or 0)
+    end
+    for level = header.level + 1, #levels do levels[level] = nil end
+    numbers[header.identifier] = table.concat(levels, ".")
+  end,
+  Div = function(div)
+    if kind(div.identifier) then count(div.identifier) end
+  end,
+  Str = function(str)
+    if equation_label(str) then count(equation_label(str)) end
+  end,
+}
+
+local function with_number(div)
+  local caption = div.content:remove()
+  local inlines = caption.content
+  if not typst then
+    local name = names[kind(div.identifier)] .. " " .. numbers[div.identifier] .. ":"
+    inlines = pandoc.Inlines({pandoc.Strong(name), pandoc.Space()}) .. inlines
+  end
+  local long = {pandoc.Plain(inlines)}
+  if kind(div.identifier) == "fig" then
+    return pandoc.Figure(div.content, {long = long}, pandoc.Attr(div.identifier))
+  end
+  local tbl = div.content[1]
+  if #div.content ~= 1 or tbl.t ~= "Table" then
+    error(div.identifier .. " is not one table and its caption")
+  end
+  tbl.caption = {long = long}
+  tbl.identifier = div.identifier
+  return tbl
+end
+
+local function callout(div, name)
+  local title = div.attributes.title or name:gsub("^%l", string.upper)
+  if typst then
+    return pandoc.Blocks({pandoc.RawBlock("typst", "#callout[" .. title .. "][")})
+      .. div.content .. {pandoc.RawBlock("typst", "]")}
+  end
+  div.content:insert(1, pandoc.Para(pandoc.Strong(title)))
+  return pandoc.Div(div.content, {class = "callout " .. name})
+end
+
+local write = {
+  Div = function(div)
+    if kind(div.identifier) then return with_number(div) end
+    for _, class in ipairs(div.classes) do
+      local name = class:match("^callout%-(%a+)$")
+      if name then return callout(div, name) end
+    end
+  end,
+  Inlines = function(inlines)
+    local out = pandoc.Inlines({})
+    for _, inline in ipairs(inlines) do
+      local label = equation_label(inline)
+      if label then
+        while out[#out].t ~= "Math" do out:remove() end
+        local maths = out:remove()
+        if typst then
+          out:extend({raw('#math.equation(block: true, numbering: "(1)", ['), maths,
+                      raw("]) <" .. label .. ">")})
+        else
+          local mark = pandoc.Span("(" .. numbers[label] .. ")", {class = "number"})
+          out:insert(pandoc.Span({maths, mark}, pandoc.Attr(label, {"equation"})))
+        end
+      else
+        out:insert(inline)
+      end
+    end
+    return out
+  end,
+  Cite = function(cite)
+    if not kind(cite.citations[1].id) then return end
+    local out = pandoc.Inlines({})
+    for i, citation in ipairs(cite.citations) do
+      local label, bare = citation.id, citation.mode == "SuppressAuthor"
+      if i > 1 then out:extend({pandoc.Str(","), pandoc.Space()}) end
+      if typst then
+        out:insert(raw("#ref(<" .. label .. ">" .. (bare and ", supplement: none)" or ")")))
+      else
+        local name = (bare and "" or names[kind(label)] .. "\u{a0}") .. numbers[label]
+        out:insert(pandoc.Link(name, "#" .. label))
+      end
+    end
+    return out
+  end,
+  Image = function(image)
+    image.attributes.alt, image.attributes["fig-alt"] = image.attributes["fig-alt"], nil
+    return image
+  end,
+}
+
+return {number, write}
