@@ -1,0 +1,1 @@
+"""The torch side: corpus, models, residual-stream activations, generation, separation scores."""
