@@ -1,0 +1,486 @@
+"""The random-curve mixed model from per-model sums, many data sets at once.
+
+The model, fitted by maximum likelihood:
+
+    separation ~ method x (d + d^2) + family x (d + d^2) + (1 + d + d^2 | model) + (1 | emotion)
+
+Where every model has the same methods and emotions at each of its layers, its likelihood depends
+on the data only through each model's own quadratic (the mean over methods and emotions), the
+residual sum of squares and the sum of squares between emotions. A data set is then a handful of
+numbers, so that thousands of bootstrap replicates are drawn and fitted together.
+
+The basis is (2d - 1, 6d^2 - 6d + 1, 1), the shifted Legendre polynomials with the constant last:
+near orthogonal over depths in [0, 1], with the same column space as (1, d, d^2), hence the same
+likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.scores import Array, InputError, Scores
+
+Codes = NDArray[np.int64]
+
+#: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
+_ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
+#: A random direction whose SD is below this part of the curves' spread is none.
+_SINGULAR = 1e-3
+
+
+def basis(depth: Array) -> Array:
+    """Shifted Legendre polynomials of depth, constant last, shape (n_points, 3).
+
+    Examples
+    --------
+    >>> basis(np.array([0.0, 0.5, 1.0]))
+    array([[-1. ,  1. ,  1. ],
+           [ 0. , -0.5,  1. ],
+           [ 1. ,  1. ,  1. ]])
+    """
+    return np.column_stack([2 * depth - 1, 6 * depth**2 - 6 * depth + 1, np.ones_like(depth)])
+
+
+def vertex(coef: Array) -> Array:
+    """Depth of the turn of curves in `basis`, shape (..., 3) to (...); NaN where there is none.
+
+    Examples
+    --------
+    >>> vertex(np.array([[0.1, -0.2, 0.7], [0.1, 0.0, 0.7]])).round(3)
+    array([0.583,   nan])
+    """
+    bend = np.where(coef[..., 1] == 0, np.nan, coef[..., 1])
+    return np.asarray(0.5 - coef[..., 0] / (6 * bend), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class CurveData:
+    """Sufficient statistics of n data sets over the same models and layers.
+
+    Attributes
+    ----------
+    models, groups : tuple of str
+        Names of the models (n_models) and of the groups (families) that they belong to.
+    group : ndarray of int, shape (n_models,)
+        Each model's group.
+    coef : ndarray, shape (n, n_models, 3)
+        Least-squares coefficients in `basis` of each model's mean profile.
+    spread : ndarray, shape (n_models, 3, 3)
+        Their covariance under the model's residuals, divided by the residual variance.
+    rss : ndarray, shape (n,)
+        Residual sum of squares about curves, methods and emotions.
+    emotion_ss : ndarray, shape (n,)
+        Sum of squares between emotions (0 with a single emotion).
+    n_emotions, n_methods, n_cells : int
+        `n_cells`: models x methods x layers, so that there are n_cells * n_emotions rows.
+    depths, profiles : tuple of ndarray
+        Each model's depths and mean profile (of the first data set), larger = better separated.
+    sign : {+1, -1}
+        Multiply separation by it to return to the metric's own units.
+    """
+
+    models: tuple[str, ...]
+    groups: tuple[str, ...]
+    group: Codes
+    coef: Array
+    spread: Array
+    rss: Array
+    emotion_ss: Array
+    n_emotions: int
+    n_methods: int
+    n_cells: int
+    depths: tuple[Array, ...]
+    profiles: tuple[Array, ...]
+    sign: int = 1
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of one data set."""
+        return self.n_cells * self.n_emotions
+
+    @property
+    def rss_df(self) -> int:
+        """Degrees of freedom of `rss`."""
+        of_mean = self.n_cells - 3 * len(self.models) - 3 * (self.n_methods - 1)
+        return of_mean + (self.n_emotions - 1) * (self.n_cells - 1)
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """Maximum-likelihood fits of the n data sets of a `CurveData`.
+
+    Attributes
+    ----------
+    deviance : ndarray, shape (n,)
+        -2 x log-likelihood.
+    mean : ndarray, shape (n, n_models, 3)
+        Fixed part of each model's curve, in `basis`, without the method's part.
+    residual_variance, emotion_variance : ndarray, shape (n,)
+    curve_cov : ndarray, shape (n, 3, 3)
+        Covariance of the models' random curves, in `basis`.
+    rank : ndarray of int, shape (n,)
+        Number of random terms that the data support, of 3.
+    converged : ndarray of bool, shape (n,)
+    """
+
+    deviance: Array
+    mean: Array
+    residual_variance: Array
+    emotion_variance: Array
+    curve_cov: Array
+    rank: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+
+
+def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
+    """Reduce one metric of a study to the sufficient statistics of the mixed model.
+
+    Parameters
+    ----------
+    scores : Scores
+        Trained models and true labels are taken where there are others.
+    metric : str
+    by : str
+        The column that groups the models.
+
+    Returns
+    -------
+    CurveData
+        With n = 1.
+
+    Raises
+    ------
+    InputError
+        If a model has several seeds or precisions, fewer than four layers, or lacks a method or
+        an emotion that others have.
+    """
+    scores = scores.select(metric=metric)
+    for column, wanted in (("weights", "trained"), ("labels", "true")):
+        if scores.table[column].nunique() > 1:
+            scores = scores.select(**{column: wanted})
+    table = scores.table
+    if by not in table:
+        raise InputError(f"no column {by!r} to group the models by; there is 'family'")
+    for column in ("seed", "precision", by):
+        several = table.groupby("model")[column].nunique()
+        if several.max() > 1:
+            raise InputError(
+                f"model {several.idxmax()!r} has several values of {column}; "
+                f"choose one with scores.select({column}=...)"
+            )
+    sign = scores.directions[metric]
+    models, facts = [], []
+    cells = table.assign(score=sign * table["score"]).pivot(
+        index=["model", "depth", "method"], columns="emotion", values="score"
+    )
+    methods = sorted(table["method"].unique())
+    _balanced(cells, methods)
+    for model, rows in cells.groupby(level="model", sort=True):
+        depth = rows.index.get_level_values("depth").to_numpy(dtype=np.float64)[:: len(methods)]
+        if len(depth) < 4:
+            raise InputError(f"model {model!r} has {len(depth)} layers; the curve needs 4")
+        models.append(str(model))
+        values = rows.to_numpy(dtype=np.float64).reshape(len(depth), len(methods), -1)
+        facts.append((depth, values))
+    groups = table.groupby("model")[by].first().astype(str).loc[models]
+    names = tuple(sorted(groups.unique()))
+    group = np.array([names.index(g) for g in groups], dtype=np.int64)
+    return _sums(tuple(models), names, group, facts, sign)
+
+
+def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
+    """Raise for a model that lacks a method or an emotion: the sums need all of them."""
+    for column in cells.columns[cells.isna().any()]:
+        model = cells.index[cells[column].isna()][0][0]
+        raise InputError(
+            f"model {model!r} lacks emotion {column!r} at some layer; keep the emotions that all "
+            "models have with scores.select(emotion=[...])"
+        )
+    count = cells.groupby(level=["model", "depth"]).size()
+    if (count < len(methods)).any():
+        model = count.idxmin()[0]
+        has = set(cells.loc[[model]].index.get_level_values("method"))
+        lack = next((m for m in methods if m not in has), methods[0])
+        raise InputError(
+            f"model {model!r} lacks method {lack!r} at some layer; keep the methods that all "
+            "models have with scores.select(method=[...])"
+        )
+
+
+def _sums(
+    models: tuple[str, ...],
+    groups: tuple[str, ...],
+    group: Codes,
+    facts: list[tuple[Array, Array]],
+    sign: int = 1,
+) -> CurveData:
+    """Sums of (depth, values) pairs, values of shape (n_layers, n_methods, n_emotions)."""
+    n_methods, n_emotions = facts[0][1].shape[1:]
+    coef, spread, profiles, bases, contrasts = [], [], [], [], []
+    rss, by_emotion, n_cells = 0.0, np.zeros(n_emotions), 0
+    for depth, values in facts:
+        z = basis(depth)
+        over_emotions = values.mean(axis=2)
+        profile = over_emotions.mean(axis=1)
+        beta = np.linalg.lstsq(z, profile, rcond=None)[0]
+        deviation = values - over_emotions[:, :, None]
+        rss += n_emotions * n_methods * float(((profile - z @ beta) ** 2).sum())
+        rss += float((deviation**2).sum())
+        by_emotion += deviation.sum(axis=(0, 1))
+        n_cells += profile.size * n_methods
+        coef.append(beta)
+        spread.append(np.linalg.inv(z.T @ z) / (n_emotions * n_methods))
+        profiles.append(profile)
+        bases.append(z)
+        contrasts.append(over_emotions - profile[:, None])
+    # The methods' curves are fixed and within models, so they part from the rest exactly.
+    z, contrast = np.concatenate(bases), np.concatenate(contrasts)
+    contrast = contrast - z @ np.linalg.lstsq(z, contrast, rcond=None)[0]
+    rss += n_emotions * float((contrast**2).sum())
+    emotion_ss = float((by_emotion**2).sum()) / n_cells
+    return CurveData(
+        models, groups, group, np.array(coef)[None], np.array(spread),
+        np.array([rss - emotion_ss]), np.array([emotion_ss]), n_emotions, n_methods, n_cells,
+        tuple(depth for depth, _ in facts), tuple(profiles), sign,
+    )  # fmt: skip
+
+
+def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> CurveFit:
+    """Fit the mixed model to every data set.
+
+    Parameters
+    ----------
+    data : CurveData
+    shared_shape : bool
+        True: groups differ in level and share the shape (the null). False: each group has its own
+        curve.
+    tol : float
+        Largest gradient entry of the deviance, over scaled parameters, at convergence.
+
+    Returns
+    -------
+    CurveFit
+
+    Notes
+    -----
+    With V_m = spread_m + G / s2 and the groups' curves at their generalised least-squares values,
+    -2 log L = N log(2 pi s2) + sum_m log|V_m| / |spread_m| + log(1 + w c) + (E - 1) log(1 + w N0)
+    + [rss + sum_m r_m' V_m^-1 r_m + emotion_ss / (1 + w N0)] / s2, where w is the emotions'
+    variance over s2, N0 the number of cells, and c = sum_m (V_m^-1)_const,const / E. s2 is
+    profiled out, G = s2 L L' with L lower triangular, and all data sets are minimised at once by
+    a quasi-Newton method with the analytic gradient. That emotions add no more than these two
+    terms holds because the shared intercept is in the fixed part [1]_.
+
+    References
+    ----------
+    .. [1] Rao, C. R. (1967). Least squares theory using an estimated dispersion matrix. Proc. 5th
+       Berkeley Symposium, 1, 355-372.
+    """
+    scale, start_ratio = _scales(data)
+    unit = np.linalg.inv(scale)
+    white = replace(data, coef=data.coef @ unit.T, spread=unit @ data.spread @ unit.T)
+    ratio = max(start_ratio, 1 / data.n_cells) if data.n_emotions > 1 else 0.0
+
+    def objective(x: Array, rows: Codes) -> tuple[Array, Array]:
+        return _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)[:2]
+
+    start = np.array([0.7, 0.0, 0.0, 0.7, 0.0, 0.7, 1.0])[: 7 if ratio else 6]
+    x, converged = _minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
+    rows = np.arange(len(x))
+    deviance, _, mean, s2 = _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)
+    factor = np.zeros((len(x), 3, 3))
+    factor[:, _ROW, _COLUMN] = x[:, :6]
+    rank = (np.linalg.svd(factor, compute_uv=False) > _SINGULAR).sum(axis=1)
+    factor = scale @ factor
+    emotion = s2 * ratio * x[:, 6] ** 2 if ratio else np.zeros(len(x))
+    constant = float(np.linalg.slogdet(white.spread)[1].sum())
+    return CurveFit(
+        deviance - constant, mean @ scale.T, s2, emotion,
+        s2[:, None, None] * factor @ factor.transpose(0, 2, 1), rank.astype(np.int64), converged,
+    )  # fmt: skip
+
+
+def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> CurveData:
+    """Draw n data sets from the first fit: a parametric bootstrap of the sums, not of the rows."""
+    s2 = float(fit.residual_variance[0])
+    root = np.linalg.cholesky(s2 * data.spread + fit.curve_cov[0])
+    noise = rng.standard_normal((n, len(data.models), 3, 1))
+    emotion = s2 + data.n_cells * float(fit.emotion_variance[0])
+    return replace(
+        data,
+        coef=fit.mean[:1] + (root @ noise)[..., 0],
+        rss=s2 * rng.chisquare(data.rss_df, n),
+        emotion_ss=emotion * rng.chisquare(data.n_emotions - 1, n)
+        if data.n_emotions > 1
+        else np.zeros(n),
+    )
+
+
+def likelihood_ratio(data: CurveData, tol: float = 1e-6) -> tuple[Array, CurveFit, CurveFit]:
+    """Likelihood ratio of group x curve, with the fits of the null and of the alternative."""
+    null = fit_curve_model(data, shared_shape=True, tol=tol)
+    full = fit_curve_model(data, shared_shape=False, tol=tol)
+    return np.maximum(null.deviance - full.deviance, 0.0), null, full
+
+
+def _scales(data: CurveData) -> tuple[Array, float]:
+    """Lower factor of the curves' spread about group means over s2, and emotions' share.
+
+    Lower triangular with the constant last, so that in the scaled basis a shift in level is still
+    the last coordinate alone.
+    """
+    s2 = float(np.mean(data.rss)) / data.rss_df
+    onehot = np.eye(len(data.groups))[data.group]
+    means = np.einsum("mg,nmk->ngk", onehot / onehot.sum(axis=0), data.coef)
+    means[..., :2] = data.coef[..., :2].mean(axis=1, keepdims=True)
+    residual = data.coef - means[:, data.group]
+    cov = np.einsum("nmi,nmj->ij", residual, residual) / residual[..., 0].size / s2
+    share = float(np.mean(data.emotion_ss)) / max(data.n_emotions - 1, 1) / s2 / data.n_cells
+    return np.linalg.cholesky(cov + data.spread.mean(axis=0)), share
+
+
+def _inverse(v: Array) -> tuple[Array, Array]:
+    """Inverse and determinant of symmetric 3 x 3 matrices, entries along the first axis."""
+    a, b, c, d, e, f = v
+    adjugate = np.stack(
+        [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b]
+    )
+    det = a * adjugate[0] + b * adjugate[1] + c * adjugate[2]
+    return adjugate / det, det
+
+
+def _times(p: Array, x: Array) -> Array:
+    """Symmetric matrix (6, ...) times vector (3, ...)."""
+    return np.stack([
+        p[0] * x[0] + p[1] * x[1] + p[2] * x[2],
+        p[1] * x[0] + p[3] * x[1] + p[4] * x[2],
+        p[2] * x[0] + p[4] * x[1] + p[5] * x[2],
+    ])  # fmt: skip
+
+
+def _deviance(
+    x: Array, data: CurveData, rows: Codes, shared_shape: bool, ratio: float, level: float
+) -> tuple[Array, Array, Array, Array]:
+    """Deviance less its constant, gradient, fixed curves and s2, at parameters x (n, 6 or 7).
+
+    `level` turns the last entry of the scaled V^-1 into that of the constant.
+    """
+    k = x[:, :6].T
+    random = np.stack([
+        k[0] * k[0], k[0] * k[1], k[0] * k[2],
+        k[1] * k[1] + k[3] * k[3], k[1] * k[2] + k[3] * k[4],
+        k[2] * k[2] + k[4] * k[4] + k[5] * k[5],
+    ])  # fmt: skip
+    p, det = _inverse(data.spread[:, _COLUMN, _ROW].T[:, None, :] + random[:, :, None])
+    coef = data.coef[rows].transpose(2, 0, 1)
+    onehot = np.eye(len(data.groups))[data.group]
+    s, t = p @ onehot, _times(p, coef) @ onehot
+    if shared_shape:
+        # Eliminate each group's level, then solve the 2 x 2 system of the shared shape.
+        a = (s[0] - s[2] ** 2 / s[5]).sum(axis=1)
+        b = (s[1] - s[2] * s[4] / s[5]).sum(axis=1)
+        c = (s[3] - s[4] ** 2 / s[5]).sum(axis=1)
+        u = (t[0] - s[2] * t[2] / s[5]).sum(axis=1)
+        v = (t[1] - s[4] * t[2] / s[5]).sum(axis=1)
+        first, second = (c * u - b * v) / (a * c - b * b), (a * v - b * u) / (a * c - b * b)
+        levels = (t[2] - s[2] * first[:, None] - s[4] * second[:, None]) / s[5]
+        shape = np.broadcast_to(np.stack([first, second])[:, :, None], (2, *levels.shape))
+        beta = np.concatenate([shape, levels[None]])
+    else:
+        beta = _times(_inverse(s)[0], t)
+    mean = beta[:, :, data.group]
+    residual = coef - mean
+    q = _times(p, residual)
+    total = data.rss[rows] + (q * residual).sum(axis=(0, 2))
+    deviance = np.log(det).sum(axis=1)
+    gradient = np.empty_like(x)
+    outer = p.sum(axis=2)
+    if ratio:
+        w = ratio * x[:, 6] ** 2
+        of_mean, of_rest = level / data.n_emotions * p[5].sum(axis=1), 1 + data.n_cells * w
+        between = data.emotion_ss[rows] / of_rest
+        total = total + between
+        deviance += np.log1p(w * of_mean) + (data.n_emotions - 1) * np.log(of_rest)
+    s2 = total / data.n_rows
+    deviance += data.n_rows * (np.log(2 * np.pi * s2) + 1)
+    outer = outer - (q[_ROW] * q[_COLUMN]).sum(axis=2) / s2
+    if ratio:
+        last = p[[2, 4, 5]]
+        pull = w * level / data.n_emotions / (1 + w * of_mean)
+        outer = outer - pull * (last[_ROW] * last[_COLUMN]).sum(axis=2)
+        slope = of_mean / (1 + w * of_mean)
+        slope += data.n_cells / of_rest * (data.n_emotions - 1 - between / s2)
+        gradient[:, 6] = slope * 2 * ratio * x[:, 6]
+    a, b, c, d, e, f = outer
+    gradient[:, 0] = a * k[0] + b * k[1] + c * k[2]
+    gradient[:, 1] = b * k[0] + d * k[1] + e * k[2]
+    gradient[:, 2] = c * k[0] + e * k[1] + f * k[2]
+    gradient[:, 3] = d * k[3] + e * k[4]
+    gradient[:, 4] = e * k[3] + f * k[4]
+    gradient[:, 5] = f * k[5]
+    gradient[:, :6] *= 2
+    return deviance, gradient, mean.transpose(1, 2, 0), s2
+
+
+def _minimise(
+    objective: Callable[[Array, Codes], tuple[Array, Array]],
+    start: Array,
+    tol: float,
+    max_iterations: int = 300,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Minimise many functions at once by BFGS with backtracking; rows leave as they converge."""
+    x = start.copy()
+    n, size = x.shape
+    value, gradient = objective(x, np.arange(n))
+    inverse = np.tile(np.eye(size) / 20, (n, 1, 1))
+    active = np.arange(n)
+    for _ in range(max_iterations):
+        active = active[np.abs(gradient[active]).max(axis=1) > tol]
+        if active.size == 0:
+            break
+        step = -np.einsum("nij,nj->ni", inverse[active], gradient[active])
+        slope = (step * gradient[active]).sum(axis=1)
+        uphill = slope >= 0
+        if uphill.any():
+            inverse[active[uphill]] = np.eye(size) / 20
+            step[uphill] = -gradient[active[uphill]] / 20
+            slope[uphill] = (step[uphill] * gradient[active[uphill]]).sum(axis=1)
+        # The parameters are scaled to be about 1, so that longer steps are leaps in the dark.
+        length = np.minimum(1.0, 2.0 / np.maximum(np.abs(step).max(axis=1), 1e-300))
+        todo = np.arange(active.size)
+        for _ in range(30):
+            rows = active[todo]
+            trial = x[rows] + length[todo, None] * step[todo]
+            new_value, new_gradient = objective(trial, rows)
+            slack = 1e-12 * np.abs(value[rows])
+            good = new_value <= value[rows] + 1e-4 * length[todo] * slope[todo] + slack
+            taken = rows[good]
+            s, y = trial[good] - x[taken], new_gradient[good] - gradient[taken]
+            x[taken], value[taken], gradient[taken] = trial[good], new_value[good], new_gradient[good]
+            _update(inverse, taken, s, y)
+            todo = todo[~good]
+            if todo.size == 0:
+                break
+            length[todo] /= 4
+        else:
+            active = np.delete(active, todo)
+    return x, np.abs(gradient).max(axis=1) <= max(1e3 * tol, 1e-3)
+
+
+def _update(inverse: Array, rows: Codes, s: Array, y: Array) -> None:
+    """BFGS update of the inverse Hessians, in place, where the curvature is positive."""
+    curvature = (s * y).sum(axis=1)
+    good = curvature > 1e-14
+    rows, s, y = rows[good], s[good], y[good]
+    rho = 1 / curvature[good]
+    h = inverse[rows]
+    hy = np.einsum("nij,nj->ni", h, y)
+    scale = rho * (1 + rho * (y * hy).sum(axis=1))
+    cross = rho[:, None, None] * hy[:, :, None] * s[:, None, :]
+    inverse[rows] = h + scale[:, None, None] * s[:, :, None] * s[:, None, :]
+    inverse[rows] -= cross + cross.transpose(0, 2, 1)
