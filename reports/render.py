@@ -29,7 +29,7 @@ import typst
 import yaml
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 HERE = Path(__file__).resolve().parent
 
@@ -160,6 +160,7 @@ def _known(names: set[str]) -> str:
 
 def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
     """Run the cells and inline expressions in order; return the markdown with their output."""
+    check(report, ["" if chunk.is_cell else chunk.text for chunk in report.chunks])
     cells: list[nbformat.NotebookNode] = []
     lines: list[int] = []
 
@@ -192,15 +193,17 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
         line = lines[next(i for i, c in enumerate(cells) if any(
             o.output_type == "error" for o in c.outputs))]  # fmt: skip
         raise report.fail(line, f"{error.ename}: {error.evalue}") from None
-    outputs = iter([cell.outputs for cell in cells])
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise RenderError(f"{report.path.name}: {error}") from None
+    outputs = zip(lines, [cell.outputs for cell in cells], strict=True)
     parts = []
     for chunk in report.chunks:
         if chunk.is_cell:
-            parts.append(_cell_markdown(report, chunk, next(outputs), figures))
+            parts.append(_cell_markdown(report, chunk, next(outputs)[1], figures))
             if "parameters" in (chunk.options.get("tags") or []):
                 next(outputs)
         else:
-            parts.append(INLINE.sub(lambda _: _inline(next(outputs)), chunk.text))
+            parts.append(INLINE.sub(lambda _: _inline(report, *next(outputs)), chunk.text))
     check(report, parts)
     return "\n".join(parts)
 
@@ -215,12 +218,14 @@ def _injected(report: Report, chunk: Chunk, params: dict[str, Any]) -> str:
     return "\n".join(f"{name} = {value!r}" for name, value in params.items())
 
 
-def _inline(outputs: list[Any]) -> str:
+def _inline(report: Report, line: int, outputs: list[Any]) -> str:
     """Return an inline expression's value: Markdown as it is, anything else escaped."""
     data: dict[str, str] = next((o.data for o in outputs if "data" in o), {})
+    if not data:
+        raise report.fail(line, "an inline expression without a value")
     if "text/markdown" in data:
         return str(data["text/markdown"])
-    text = data.get("text/plain", "")
+    text = data["text/plain"]
     if text[:1] in "'\"":
         text = ast.literal_eval(text)
     return re.sub(r"([\\`*_{}\[\]()<>#+!|$@~^-])", r"\\\1", text)
@@ -277,7 +282,11 @@ def _display(report: Report, chunk: Chunk, data: dict[str, str], target: Path) -
 
 
 def check(report: Report, parts: list[str]) -> None:
-    """Stop at what is not known, and at references and citations that lead nowhere."""
+    """Stop at what is not known, and at references and citations that lead nowhere.
+
+    `parts` is the markdown of each chunk: before the cells run, so that a mistake costs no time,
+    and again with their output.
+    """
     bibliography = report.meta.get("bibliography")
     entries = []
     if bibliography:
@@ -285,7 +294,7 @@ def check(report: Report, parts: list[str]) -> None:
         entries = json.loads(pypandoc.convert_file(source, "csljson", "biblatex"))
     keys = {entry["id"] for entry in entries}
     texts = [(c.line, c.is_cell, _prose(p)) for c, p in zip(report.chunks, parts, strict=True)]
-    labels: set[str] = set()
+    labels = {str(chunk.options.get("label")) for chunk in report.chunks if chunk.is_cell}
     for start, is_cell, text in texts:
         for offset, line in enumerate(text.split("\n")):
             number = start if is_cell else start + offset
@@ -296,6 +305,8 @@ def check(report: Report, parts: list[str]) -> None:
             for found in REFERENCE.finditer(line):
                 if found[1] not in labels:
                     raise report.fail(number, f"@{found[1]} refers to nothing")
+                if line[found.end() :].lstrip().startswith("["):
+                    raise report.fail(number, f"pandoc joins @{found[1]} and the bracket after it")
             for found in CITATION.finditer(REFERENCE.sub("", line)):
                 if found[1] not in keys:
                     raise report.fail(number, f"@{found[1]} is not in {bibliography}")
@@ -322,7 +333,7 @@ def _check_line(report: Report, number: int, line: str) -> set[str]:
             raise report.fail(number, f"unknown kind of label #{identifier}; {_known(KINDS)}")
         if name and name not in CLASSES:
             raise report.fail(number, f"unknown class .{name}; {_known(CLASSES)}")
-        if attribute and attribute not in ATTRIBUTES or other:
+        if (attribute and attribute not in ATTRIBUTES) or other:
             raise report.fail(number, f"unknown attribute {attribute or other!r}")
         if identifier:
             labels.add(identifier)

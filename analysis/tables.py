@@ -1,0 +1,188 @@
+"""Tables and numbers for the paper: result tables in, typeset Markdown out.
+
+Everything here returns Markdown, which both HTML and PDF are made from, with numbers rounded to
+what they can bear, intervals beside estimates, and a true minus sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+#: What stands where there is no number.
+NONE = "–"
+
+
+class Markdown(str):
+    """Text that Jupyter and Quarto show as Markdown."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a number with fixed decimals and a true minus sign; a dash if it is missing.
+
+    Examples
+    --------
+    >>> number(-0.126), number(float("nan"))
+    ('−0.13', '–')
+    """
+    if pd.isna(value):
+        return NONE
+    text = f"{value:.{digits}f}"
+    return (text[1:] if float(text) == 0 and text[0] == "-" else text).replace("-", "−")
+
+
+def interval(estimate: float, low: float, high: float, digits: int = 2) -> str:
+    """Return an estimate with its interval in brackets.
+
+    Examples
+    --------
+    >>> interval(0.512, 0.43, 0.601)
+    '0.51 [0.43, 0.60]'
+    """
+    if pd.isna(estimate):
+        return NONE
+    if pd.isna(low) or pd.isna(high):
+        return number(estimate, digits)
+    return f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def p_value(p: float, sign: bool = False) -> str:
+    """Return a p-value to three decimals, and below 0.001 as that bound.
+
+    Parameters
+    ----------
+    p : float
+    sign : bool
+        Whether to write "=" before a number, for running text.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(0.0001), p_value(0.0312, sign=True)
+    ('0.031', '< 0.001', '= 0.031')
+    """
+    if pd.isna(p):
+        return NONE
+    if p < 0.001:
+        return "< 0.001"
+    return f"{'= ' if sign else ''}{p:.3f}"
+
+
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a count with its noun, in words up to ten.
+
+    Examples
+    --------
+    >>> count(2, "model"), count(1, "family", "families"), count(12, "topic")
+    ('two models', 'one family', '12 topics')
+    """
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    noun = singular if n == 1 else plural or f"{singular}s"
+    return f"{words[n] if n < len(words) else n} {noun}"
+
+
+def listing(items: Iterable[str]) -> str:
+    """Join words as in a sentence.
+
+    Examples
+    --------
+    >>> listing(["a"]), listing(["a", "b"]), listing(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    *first, last = [str(item) for item in items] or [NONE]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def size(n_params: float) -> str:
+    """Return a number of parameters as it is usually written.
+
+    Examples
+    --------
+    >>> size(134_515_008), size(1.24e9)
+    ('135M', '1.2B')
+    """
+    if pd.isna(n_params):
+        return NONE
+    return f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
+
+
+def typeset(
+    table: pd.DataFrame,
+    columns: Mapping[str, str] | None = None,
+    widths: Sequence[float] | None = None,
+    group: int = 0,
+) -> Markdown:
+    """Return a table as Markdown: text columns to the left, numbers to the right.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Numbers are written with two decimals, whole numbers without, truth values as yes and no.
+    columns : mapping, optional
+        Which columns to show, and their headings; default all, as they are named.
+    widths : sequence of float, optional
+        Relative widths, for tables whose text has to wrap; default by the longest entry.
+    group : int
+        In this many first columns, a value that repeats the row above is left out.
+
+    Returns
+    -------
+    Markdown
+
+    Examples
+    --------
+    >>> print(typeset(pd.DataFrame({"model": ["a", "a"], "vertex": [0.5, -1]}), group=1))
+    | model | vertex |
+    |:-----|------:|
+    | a | 0.50 |
+    |   | −1.00 |
+    """
+    columns = dict(columns or {name: name for name in table.columns})
+    cells = {name: [_cell(value) for value in table[name]] for name in columns}
+    right = {name: _numeric(table[name], cells[name]) for name in columns}
+    shown = {name: list(texts) for name, texts in cells.items()}
+    for row in range(len(table) - 1, 0, -1):
+        for name in list(columns)[:group]:
+            if cells[name][row] != cells[name][row - 1]:
+                break
+            shown[name][row] = " "
+    # Pandoc takes the dashes as relative widths, once a line is too long for a column of text.
+    dashes = [max(map(len, [columns[name], *cells[name]])) for name in columns]
+    if widths is not None:
+        dashes = [max(2, round(100 * w / sum(widths))) for w in widths]
+    rule = [
+        f"{'-' * n}:" if right[name] else f":{'-' * n}"
+        for name, n in zip(columns, dashes, strict=True)
+    ]
+    lines = [f"| {' | '.join(columns.values())} |", f"|{'|'.join(rule)}|"]
+    lines += [f"| {' | '.join(row)} |" for row in zip(*shown.values(), strict=True)]
+    return Markdown("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NA:
+        return NONE
+    if isinstance(value, str):
+        return value.replace("|", "\\|") or " "
+    if pd.api.types.is_bool(value):
+        return "yes" if value else "no"
+    if pd.api.types.is_integer(value):
+        return f"{value:,}".replace("-", "−")
+    if pd.api.types.is_float(value):
+        return number(float(str(value)))
+    return str(value)
+
+
+def _numeric(column: pd.Series, cells: list[str]) -> bool:
+    """Say whether a column holds numbers, also where they are already text."""
+    if pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_numeric_dtype(column):
+        return True
+    marks = {c for cell in cells for c in cell if not (c.isdigit() or c in "−–.,%[]<=≥≤ MBk")}
+    return not marks and any(c.isdigit() for cell in cells for c in cell)
