@@ -68,11 +68,13 @@ def fit_curves(
         - vertex_se: by the delta method.
         - curvature, curvature_low, curvature_high: the coefficient of depth squared.
         - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
-        - extremum, extremum_low, extremum_high: depth at which the spline's separation is
-          greatest, with its percentile interval; free of the quadratic's symmetry.
+        - extremum, extremum_low, extremum_high, extremum_se: depth at which the spline's
+          separation is greatest, with its percentile interval and the draws' standard deviation;
+          free of the quadratic's symmetry.
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
           left-out blocks of neighbouring layers, and the form with the smallest.
-        - error: "replicates" or "ar1"; n_points, n_replicates.
+        - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
+          n_replicates.
 
         A profile that cannot be fitted keeps its row: NaN, "undecided" and the reason.
 
@@ -115,7 +117,7 @@ def fit_curves(
     ...                     "score": 1 - (depth - 0.5) ** 2 + noise})
     >>> fit_curves(own)[["vertex", "error", "verdict"]].round(2)
        vertex error      verdict
-    0     0.5   ar1  peak inside
+    0    0.49   ar1  peak inside
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
@@ -142,7 +144,8 @@ def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
     low, high = _percentiles(_turns(y + errors.draws, W, (depth[0] + depth[-1]) / 2, b2), alpha)
     fieller_low, fieller_high = fieller(b1, b2, cov[1:, 1:], t)
     extremum = extrema(depth, y[None, :])[0]
-    extremum_low, extremum_high = _percentiles(extrema(depth, y + errors.draws), alpha)
+    extremum_draws = extrema(depth, y + errors.draws)
+    extremum_low, extremum_high = _percentiles(extremum_draws, alpha)
     cv = blocked_errors(depth, y)
     p = float(2 * stats.t.sf(abs(b2) / se, errors.df))
     verdict, reason = _verdict(p < alpha, b2, vertex, low, high, depth)
@@ -160,7 +163,9 @@ def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
         "slope_start": sign * (b1 + 2 * b2 * depth[0]),
         "slope_end": sign * (b1 + 2 * b2 * depth[-1]),
         "extremum": extremum, "extremum_low": extremum_low, "extremum_high": extremum_high,
+        "extremum_se": float(extremum_draws.std(ddof=1)),
         "best": min(cv, key=lambda form: cv[form]), **{f"cv_{k}": v for k, v in cv.items()},
+        "depth_start": depth[0], "depth_end": depth[-1],
         "error": errors.kind, "n_points": len(depth),
         "n_replicates": 0 if profile.replicates is None else len(profile.replicates),
     }  # fmt: skip

@@ -1,0 +1,318 @@
+"""Is there a U? Two tests that must agree, per profile and over models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.curves import GRID, smoother
+from analysis.scores import Array, Profile, Scores
+from analysis.uncertainty import (
+    check_alpha,
+    fault,
+    profile_errors,
+    quadratic_weights,
+    select_profiles,
+    slope_weights,
+    standard_error,
+)
+
+#: What profiles share whose models are pooled.
+GROUP = ["weights", "method", "labels", "metric"]
+#: Share of the range at either end where a line would be too short to have a slope.
+EDGE = 0.1
+MIN_LINE = 3
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Slopes at both ends (of a quadratic) and of both lines, with their errors.
+
+    Attributes
+    ----------
+    value, se : ndarray, shape (4,)
+        Quadratic at the start and at the end, line before and line after the breakpoint.
+    df : float
+    length : ndarray, shape (2,)
+        Depth that each line covers.
+    curvature : float
+    """
+
+    value: Array
+    se: Array
+    df: float
+    length: Array
+    curvature: float
+
+
+def u_shape_test(
+    scores: Scores | pd.DataFrame,
+    metric: str | None = None,
+    method: str | None = None,
+    weights: str | None = "trained",
+    labels: str | None = "true",
+    alpha: float = 0.05,
+    seed: int = 0,
+    higher_is_better: bool = True,
+) -> pd.DataFrame:
+    r"""Test whether separation rises and then falls with depth (a hump), or the reverse (a trough).
+
+    A turn is declared only where both tests find it: Lind and Mehlum's (2010), that a quadratic
+    slopes in opposite directions at both ends of the range, and Simonsohn's (2018), that two
+    lines, before and after a breakpoint, do. A quadratic fitted to a plateau must turn over, so
+    the first alone takes a plateau for a turn.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        A study, or a table with at least model, family, depth and score.
+    metric, method, weights, labels : str, optional
+        Which profiles; None takes all.
+    alpha : float
+        Level of the test; intervals have level 1 - alpha.
+    seed : int
+        For the AR(1) model's draws, used where a profile has no replicates.
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
+
+    Returns
+    -------
+    DataFrame
+        A row for each profile (level "profile": errors from its replicates, or from AR(1)), then
+        one for each weights, method, labels and metric (level "models": the model is the unit,
+        t with n_models - 1 degrees of freedom). Slopes are in the metric's own units per depth.
+
+        - estimate, low, high: change along the weaker of the two lines, positive if it goes the
+          way that `direction` needs, so that low > 0 says that both arms are there.
+        - p: largest p of the four slopes in that direction.
+        - verdict: "hump" (separation rises, then falls), "trough", "monotone" (both lines go the
+          same way) or "undecided"; reason.
+        - direction: "hump" or "trough", by the curvature's sign.
+        - slope_start, slope_end, p_hump, p_trough: the quadratic's slopes at both ends, and
+          Sasabuchi's p for either shape (the larger of two one-sided p).
+        - breakpoint, slope_before, slope_after, p_before, p_after: the two lines, p two-sided.
+        - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models.
+
+    Raises
+    ------
+    InputError
+        If a level is not in the table, or the table breaks a rule of `as_scores`.
+
+    Notes
+    -----
+    All slopes are contrasts :math:`w'y` with variance :math:`w'Sw`; see `profile_errors` for S.
+    The lines are fitted separately to the layers up to and from the breakpoint on. The breakpoint
+    is Simonsohn's Robin Hood: among the depths whose smoothed value is within one standard error
+    of the extreme, the quantile that gives the weaker line more layers. Over models, a model's
+    breakpoint comes from the *other* models (the middle of the depths where their mean smoothed
+    curve is within one standard error of its extreme): chosen from its own noise, it would favour
+    opposite slopes in every model at once.
+
+    References
+    ----------
+    Lind, J. T. and Mehlum, H. (2010). With or without U? Oxford Bulletin of Economics and
+    Statistics 72, 109-118.
+    Sasabuchi, S. (1980). A test of a multivariate normal mean with composite hypotheses determined
+    by linear inequalities. Biometrika 67, 429-439.
+    Simonsohn, U. (2018). Two lines: a valid alternative to the invalid testing of U-shaped
+    relationships with quadratic regressions. AMPPS 1, 538-555.
+
+    Examples
+    --------
+    >>> from analysis.simulate import simulate_scores
+    >>> tests = u_shape_test(simulate_scores(families=(1, 1, 1), seed=1))
+    >>> tests[["level", "model", "breakpoint", "verdict"]].round(2)
+         level    model  breakpoint verdict
+    0  profile       m1        0.43    hump
+    1  profile       m2        0.50    hump
+    2  profile       m3        0.46    hump
+    3   models  all (3)        0.46    hump
+    """
+    check_alpha(alpha)
+    profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
+    rows = [_profile_row(profile, alpha, seed) for profile in profiles]
+    groups: dict[tuple[Any, ...], list[Profile]] = {}
+    for profile in profiles:
+        groups.setdefault(tuple(profile.keys[k] for k in GROUP), []).append(profile)
+    rows += [_models_row(group, alpha) for group in groups.values()]
+    return pd.DataFrame(rows)
+
+
+def _profile_row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
+    keys = {"level": "profile", **profile.keys}
+    why = fault(profile)
+    if why:
+        return {**keys, **_blank(why), "n_models": 1}
+    errors = profile_errors(profile, seed)
+    depth, y = profile.depth, profile.separation
+    weights = quadratic_weights(depth)
+    turn = robin_hood(depth, y, errors.cov)
+    contrasts = np.array([*_end_slopes(depth, weights), *line_weights(depth, turn)])
+    arms = Arms(
+        value=contrasts @ y,
+        se=standard_error(contrasts, errors.cov),
+        df=errors.df,
+        length=np.array([turn - depth[0], depth[-1] - turn]),
+        curvature=float(weights[2] @ y),
+    )
+    judged = judge(arms, turn, profile.sign, alpha)
+    return {**keys, **judged, "error": errors.kind, "df": arms.df, "n_models": 1}
+
+
+def _models_row(group: list[Profile], alpha: float) -> dict[str, Any]:
+    """Test over models; a model with several profiles (seeds, precisions) counts once."""
+    sound = [profile for profile in group if not fault(profile)]
+    models = sorted({str(profile.keys["model"]) for profile in sound})
+    keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
+    keys |= {k: group[0].keys[k] for k in GROUP}
+    if len(models) < 2:
+        why = f"{len(models)} model; the test over models needs at least 2"
+        return {**keys, **_blank(why), "n_models": len(models)}
+    ends, curvature = _by_model(sound, models, _quadratic_slopes)
+    sign = -1 if curvature.mean() > 0 else 1
+    first, last = (np.array([p.depth[i] for p in sound]) for i in (0, -1))
+    at = first.max() + GRID * (last.min() - first.max())
+    smooth, _ = _by_model(sound, models, lambda p: (_centred_curve(p, at), 0.0))
+    turns = np.array(
+        [_common_turn(at, sign * np.delete(smooth, i, axis=0)) for i in range(len(models))]
+    )
+    which = dict(zip(models, turns, strict=True))
+    lines, _ = _by_model(
+        sound,
+        models,
+        lambda p: (line_weights(p.depth, which[p.keys["model"]]) @ p.separation, 0.0),
+    )
+    slopes = np.hstack([ends, lines])
+    se = slopes.std(axis=0, ddof=1) / np.sqrt(len(models))
+    if (se <= 1e-12 * np.abs(slopes).max(initial=0.0)).any():
+        return {**keys, **_blank("the models do not differ"), "n_models": len(models)}
+    turn = float(turns.mean())
+    arms = Arms(
+        value=slopes.mean(axis=0),
+        se=se,
+        df=len(models) - 1.0,
+        length=np.array([turn - first.mean(), last.mean() - turn]),
+        curvature=float(curvature.mean()),
+    )
+    judged = judge(arms, turn, group[0].sign, alpha)
+    left_out = len(group) - len(sound)
+    if left_out:
+        judged["reason"] += f"; {left_out} profiles left out"
+    return {**keys, **judged, "error": "models", "df": arms.df, "n_models": len(models)}
+
+
+def _by_model(
+    profiles: Iterable[Profile], models: list[str], value: Callable[[Profile], tuple[Array, float]]
+) -> tuple[Array, Array]:
+    """Average a (vector, number) of each profile within models."""
+    of: dict[str, list[tuple[Array, float]]] = {model: [] for model in models}
+    for profile in profiles:
+        of[str(profile.keys["model"])].append(value(profile))
+    vectors = np.array([np.mean([v for v, _ in pairs], axis=0) for pairs in of.values()])
+    return vectors, np.array([np.mean([x for _, x in pairs]) for pairs in of.values()])
+
+
+def _quadratic_slopes(profile: Profile) -> tuple[Array, float]:
+    weights = quadratic_weights(profile.depth)
+    ends = _end_slopes(profile.depth, weights) @ profile.separation
+    return ends, float(weights[2] @ profile.separation)
+
+
+def _end_slopes(depth: Array, weights: Array) -> Array:
+    """Return the weights, shape (2, n_points), of the quadratic's slopes at both ends."""
+    return np.array([weights[1] + 2 * d * weights[2] for d in (depth[0], depth[-1])])
+
+
+def _centred_curve(profile: Profile, at: Array) -> Array:
+    curve = smoother(profile.depth, at) @ profile.separation
+    return np.asarray(curve - curve.mean())
+
+
+def _common_turn(at: Array, curves: Array) -> float:
+    """Return the middle of the depths where the mean of the curves is as good as at its top."""
+    inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)
+    mean = curves.mean(axis=0)
+    se = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0.0 * mean
+    return float(np.median(at[inner & (mean + se >= mean[inner].max())]))
+
+
+def robin_hood(depth: Array, y: Array, cov: Array) -> float:
+    """Return the breakpoint of the two lines.
+
+    Parameters
+    ----------
+    depth, y : ndarray, shape (n_points,)
+    cov : ndarray, shape (n_points, n_points)
+        Covariance of the errors of y.
+
+    Returns
+    -------
+    float
+        Within the middle 80% of the range, with at least 3 layers on either side.
+    """
+    sign = -1 if quadratic_weights(depth)[2] @ y > 0 else 1
+    weights = smoother(depth, depth)
+    curve, se = sign * (weights @ y), standard_error(weights, cov)
+    share = (depth - depth[0]) / (depth[-1] - depth[0])
+    inner = (share >= EDGE) & (share <= 1 - EDGE)
+    inner[: MIN_LINE - 1] = inner[-(MIN_LINE - 1) :] = False
+    flat = depth[inner & (curve + se >= curve[inner].max())]
+    lines = line_weights(depth, float(np.median(flat)))
+    z = np.abs(lines @ y / standard_error(lines, cov))
+    return float(np.quantile(flat, z[1] / z.sum()))
+
+
+def line_weights(depth: Array, turn: float) -> Array:
+    """Return the weights, shape (2, n_points), of the lines' slopes before and after a depth."""
+    slack = 1e-9  # a breakpoint on a layer belongs to both lines
+    return np.array(
+        [slope_weights(depth, depth <= turn + slack), slope_weights(depth, depth >= turn - slack)]
+    )
+
+
+def judge(arms: Arms, turn: float, sign: int, alpha: float) -> dict[str, Any]:
+    """Return the columns that follow from the four slopes; `sign` gives the metric's units."""
+    t = arms.value / arms.se
+    rising, falling = stats.t.sf(t, arms.df), stats.t.cdf(t, arms.df)
+    p_hump, p_trough = max(rising[0], falling[1]), max(falling[0], rising[1])
+    lines = 2 * stats.t.sf(np.abs(t[2:]), arms.df)
+    direction: Literal["hump", "trough"] = "hump" if arms.curvature < 0 else "trough"
+    way = np.array([1, -1]) if direction == "hump" else np.array([-1, 1])
+    towards = np.where(way * t[2:] > 0, lines, 1.0)
+    p = float(max(p_hump if direction == "hump" else p_trough, *towards))
+    arm = way * arms.value[2:] * arms.length
+    reach = stats.t.ppf(1 - alpha / 2, arms.df) * arms.se[2:] * arms.length
+    before, after = ("rises", "falls") if direction == "hump" else ("falls", "rises")
+    verdict = "undecided"
+    if p < alpha:
+        verdict, reason = direction, f"separation {before} up to {turn:.2f} and {after} after it"
+    elif (lines < alpha).all() and t[2] * t[3] > 0:
+        verdict = "monotone"
+        reason = f"separation {'rises' if t[2] > 0 else 'falls'} before {turn:.2f} and after it"
+    elif towards[0] >= alpha and towards[1] >= alpha:
+        reason = f"neither arm of a {direction} is shown"
+    elif towards[1] >= alpha:
+        reason = f"separation {before} up to {turn:.2f}; that it {after} after it is not shown"
+    elif towards[0] >= alpha:
+        reason = f"separation {after} after {turn:.2f}; that it {before} before it is not shown"
+    else:
+        reason = "the two lines turn, the quadratic's end slopes do not show it"
+    return {
+        "estimate": float(arm.min()), "low": float((arm - reach).min()),
+        "high": float((arm + reach).min()), "p": p, "verdict": verdict, "reason": reason,
+        "direction": direction, "slope_start": sign * arms.value[0],
+        "slope_end": sign * arms.value[1], "p_hump": float(p_hump), "p_trough": float(p_trough),
+        "breakpoint": turn, "slope_before": sign * arms.value[2],
+        "slope_after": sign * arms.value[3], "p_before": float(lines[0]),
+        "p_after": float(lines[1]),
+    }  # fmt: skip
+
+
+def _blank(why: str) -> dict[str, Any]:
+    numbers = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+    return {**numbers, "verdict": "undecided", "reason": why}
