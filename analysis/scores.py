@@ -1,0 +1,343 @@
+"""Score tables: the validated loader, and the profiles that every test works on.
+
+A *profile* is one depth curve: the scores of one model under one method, weights, labels and
+metric, averaged over emotions. Within `analysis` a profile is oriented so that larger means
+better separated; results go back to the metric's own units.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: What makes a profile, in the order in which tables are sorted and labelled.
+PROFILE = ["model", "weights", "seed", "precision", "method", "labels", "metric"]
+#: What describes the model of a profile; constant within a model.
+MODEL = ["family", "n_params", "n_layers", "instruct"]
+#: All columns of `scores.parquet`.
+COLUMNS = ["study", *PROFILE, *MODEL, "emotion", "layer", "depth", "score"]
+#: All columns of `replicates.parquet`.
+REPLICATE_COLUMNS = [
+    "study", *PROFILE, *MODEL, "layer", "depth", "replicate", "score",
+]  # fmt: skip
+
+_DEFAULTS: dict[str, Any] = {
+    "study": "data", "weights": "trained", "seed": 0, "precision": "unknown", "method": "all",
+    "labels": "true", "metric": "score", "n_params": np.nan, "instruct": False, "emotion": "all",
+}  # fmt: skip
+
+
+class InputError(ValueError):
+    """Bad input. The message is one line that names what, where and the remedy."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One depth curve, oriented so that larger means better separated.
+
+    Attributes
+    ----------
+    keys : mapping
+        The columns of `PROFILE` and `MODEL` with this profile's values.
+    layer : ndarray of int, shape (n_points,)
+    depth : ndarray, shape (n_points,)
+        Layer / number of layers, increasing within [0, 1].
+    separation : ndarray, shape (n_points,)
+        `sign` times the mean score over emotions.
+    replicates : ndarray, shape (n_replicates, n_points), or None
+        Topic-bootstrap replicates of `separation`.
+    sign : {+1, -1}
+        Multiply by it to return to the metric's own units.
+    """
+
+    keys: Mapping[str, Any]
+    layer: NDArray[np.int64]
+    depth: Array
+    separation: Array
+    replicates: Array | None
+    sign: int
+
+    @property
+    def name(self) -> str:
+        """A label for messages: the values of the keys, joined."""
+        return " / ".join(str(self.keys[k]) for k in PROFILE if k not in ("seed", "precision"))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A study's scores, validated.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Columns `COLUMNS`, one row per profile, emotion and layer, in the metric's own units.
+    replicates : DataFrame or None
+        Columns `REPLICATE_COLUMNS`; None for tables from elsewhere that have none.
+    directions : mapping of str to {+1, -1}
+        For each metric, +1 where a larger score means better separated, -1 where a smaller one.
+    run : mapping
+        The contents of `run.json` (empty for tables from elsewhere); `run["study"]` holds the
+        preregistered study file.
+    """
+
+    table: pd.DataFrame
+    replicates: pd.DataFrame | None
+    directions: Mapping[str, int]
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.table["study"].iloc[0])
+
+    def select(self, **levels: Any) -> Scores:
+        """Keep the rows whose columns have the given value, or one of the given values.
+
+        Parameters
+        ----------
+        **levels : value, list of values, or None
+            For instance ``metric="auc", weights="trained"``. None leaves a column alone.
+
+        Returns
+        -------
+        Scores
+
+        Raises
+        ------
+        InputError
+            If a value does not occur; the message lists those that do.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> data = pd.DataFrame({"model": "m", "family": "f", "depth": [0, .25, .5, .75, 1],
+        ...                      "score": [.1, .3, .4, .3, .2]})
+        >>> len(as_scores(data).select(model="m").table)
+        5
+        """
+        keep = np.ones(len(self.table), dtype=bool)
+        keep_replicates = None if self.replicates is None else np.ones(len(self.replicates), bool)
+        for column, value in levels.items():
+            if value is None:
+                continue
+            wanted = list(value) if isinstance(value, list | tuple | set) else [value]
+            here = self.table[column]
+            absent = [v for v in wanted if not (here == v).any()]
+            if absent:
+                raise InputError(
+                    f"{column} {absent[0]!r} is not in the table of study {self.name!r}; "
+                    f"it has {', '.join(map(repr, sorted(here.unique().tolist())))}"
+                )
+            keep &= here.isin(wanted).to_numpy()
+            if keep_replicates is not None and self.replicates is not None:
+                if column in self.replicates:
+                    keep_replicates &= self.replicates[column].isin(wanted).to_numpy()
+        if not keep.any():
+            raise InputError(
+                f"no row of study {self.name!r} has "
+                + ", ".join(f"{c} = {v!r}" for c, v in levels.items() if v is not None)
+            )
+        replicates = None if self.replicates is None else self.replicates[keep_replicates]
+        if replicates is not None and replicates.empty:
+            replicates = None
+        return replace(self, table=self.table[keep], replicates=replicates)
+
+    def profiles(self) -> Iterator[Profile]:
+        """Yield the profiles, sorted by `PROFILE`.
+
+        Yields
+        ------
+        Profile
+        """
+        replicates = {}
+        if self.replicates is not None:
+            replicates = dict(list(self.replicates.groupby(PROFILE, sort=False)))
+        for key, rows in self.table.groupby(PROFILE, sort=True):
+            sign = self.directions[rows["metric"].iloc[0]]
+            mean = rows.groupby("layer", sort=True).agg({"depth": "first", "score": "mean"})
+            draws = None
+            if key in replicates:
+                wide = replicates[key].pivot(index="replicate", columns="layer", values="score")
+                draws = sign * wide.reindex(columns=mean.index).to_numpy(dtype=np.float64)
+            yield Profile(
+                keys={k: rows[k].iloc[0] for k in [*PROFILE, *MODEL]},
+                layer=mean.index.to_numpy(dtype=np.int64),
+                depth=mean["depth"].to_numpy(dtype=np.float64),
+                separation=sign * mean["score"].to_numpy(dtype=np.float64),
+                replicates=draws,
+                sign=sign,
+            )
+
+
+def load_scores(path: str | Path) -> Scores:
+    """Read and validate the score tables of one study.
+
+    Parameters
+    ----------
+    path : str or Path
+        The study's folder, with `scores.parquet`, `run.json` and (if any) `replicates.parquet`.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InputError
+        If a file is missing or unreadable, or the tables break a rule of `as_scores`.
+    """
+    folder = Path(path)
+    run = _read_json(folder / "run.json")
+    directions = {}
+    for metric, facts in run.get("metrics", {}).items():
+        directions[metric] = 1 if facts.get("higher_is_better", True) else -1
+    replicates = None
+    if (folder / "replicates.parquet").exists():
+        replicates = _read_parquet(folder / "replicates.parquet", REPLICATE_COLUMNS)
+    table = _read_parquet(folder / "scores.parquet", COLUMNS)
+    return _validated(table, replicates, directions, run, str(folder / "scores.parquet"))
+
+
+def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Scores:
+    """Take a study's scores, or a bare table of one's own.
+
+    Parameters
+    ----------
+    data : Scores or DataFrame
+        A DataFrame needs model, family, depth and score; any other column of `COLUMNS` may be
+        there, and defaults to one level.
+    higher_is_better : bool
+        Whether a larger score means better separated, for a DataFrame.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InputError
+        For a missing column, a score that is no finite number, a depth outside [0, 1], rows that
+        occur twice, or several studies in one table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> data = pd.DataFrame({"model": "m", "family": "f", "depth": [0, .25, .5, .75, 1],
+    ...                      "score": [.1, .3, .4, .3, .2]})
+    >>> next(as_scores(data).profiles()).separation
+    array([0.1, 0.3, 0.4, 0.3, 0.2])
+    """
+    if isinstance(data, Scores):
+        return data
+    table = data.copy()
+    missing = [c for c in ("model", "family", "depth", "score") if c not in table]
+    if missing:
+        raise InputError(
+            f"the table has no column {missing[0]!r}; it needs model, family, depth and score"
+        )
+    if table.empty:
+        raise InputError("the table has no rows")
+    for column, value in _DEFAULTS.items():
+        if column not in table:
+            table[column] = value
+    if "layer" not in table:
+        ranks = table.groupby(PROFILE, sort=False)["depth"].rank(method="dense")
+        table["layer"] = ranks.fillna(0).astype(np.int64) - 1
+    if "n_layers" not in table:
+        table["n_layers"] = table.groupby("model", sort=False)["layer"].transform("max")
+    directions = {m: 1 if higher_is_better else -1 for m in table["metric"].unique()}
+    return _validated(table[COLUMNS], None, directions, {}, "the table")
+
+
+def _validated(
+    table: pd.DataFrame,
+    replicates: pd.DataFrame | None,
+    directions: Mapping[str, int],
+    run: Mapping[str, Any],
+    where: str,
+) -> Scores:
+    """Check the rules that every test relies on; the first fault found is the message."""
+    if table.empty:
+        raise InputError(f"{where}: no rows")
+    studies = table["study"].unique().tolist()
+    if len(studies) > 1:
+        raise InputError(
+            f"{where}: rows of several studies ({', '.join(map(str, studies))}); "
+            "analyse one study at a time"
+        )
+    checked = [(table, [*PROFILE, "emotion", "layer"])]
+    if replicates is not None:
+        checked.append((replicates, [*PROFILE, "replicate", "layer"]))
+    for frame, unique in checked:
+        for column in ("depth", "score", "layer"):
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                raise InputError(f"{where}: column {column!r} is not numeric")
+            bad = ~np.isfinite(frame[column].to_numpy(dtype=np.float64))
+            if bad.any():
+                raise InputError(f"{where}: {column} is not finite in {_row(frame, bad)}")
+        outside = (frame["depth"] < 0) | (frame["depth"] > 1)
+        if outside.any():
+            raise InputError(
+                f"{where}: depth outside [0, 1] in {_row(frame, outside.to_numpy())}; "
+                "depth is layer / number of layers"
+            )
+        twice = frame.duplicated(unique)
+        if twice.any():
+            raise InputError(f"{where}: duplicate layer in {_row(frame, twice.to_numpy())}")
+    for model, families in table.groupby("model")["family"]:
+        if families.nunique() > 1:
+            raise InputError(f"{where}: model {model!r} has more than one family")
+    unknown = sorted(set(table["metric"]) - set(directions))
+    if unknown:
+        raise InputError(f"{where}: run.json does not declare the metric {unknown[0]!r}")
+    return Scores(table.reset_index(drop=True), replicates, dict(directions), dict(run))
+
+
+def _row(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
+    """Name the first bad row by its profile and depth."""
+    row = frame[bad].iloc[0]
+    return " / ".join(str(row[c]) for c in PROFILE) + f" at layer {row['layer']}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; python extraction.py writes it") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
+
+
+def _neighbours(folder: Path) -> str:
+    """List the studies that do exist beside a missing one."""
+    if not folder.parent.is_dir():
+        return ""
+    names = sorted(p.parent.name for p in folder.parent.glob("*/run.json"))
+    return f"; there are {', '.join(names)}" if names else ""
+
+
+def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; python extraction.py writes it") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
+        raise InputError(f"{path}: not readable as Parquet ({error})") from None
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; run extraction.py again")
+    return table[columns]
