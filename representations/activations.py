@@ -1,0 +1,339 @@
+"""Read from and write to the residual stream of any causal language model.
+
+Layer 0 is the embedding output, that is the input of the first block; layer l is the residual
+stream after block l, before the final norm. One context manager, `residual_stream`, is the only
+place that touches a model's hooks; pooling and steering are functions given to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from representations.errors import InputError
+from representations.models import LoadedModel
+
+#: Called with a layer and its residual stream, shape (batch, positions, width). It returns None
+#: to look only, or a tensor of the same shape to go on with instead.
+Hook = Callable[[int, Tensor], Tensor | None]
+
+
+@contextmanager
+def residual_stream(
+    blocks: nn.ModuleList, hook: Hook, layers: Iterable[int] | None = None
+) -> Iterator[None]:
+    """Call `hook` on the residual stream at the given layers during every forward pass inside.
+
+    Contexts nest: an outer one acts first, so that what is written there is read inside. The
+    hooks are gone when the block ends, also by an exception.
+
+    Parameters
+    ----------
+    blocks : ModuleList
+        The transformer blocks, as `find_blocks` returns them.
+    hook : callable
+        ``hook(layer, hidden)`` with `hidden` of shape (batch, positions, width).
+    layers : iterable of int, optional
+        Layers from 0 to ``len(blocks)``; all of them by default.
+
+    Raises
+    ------
+    InputError
+        For a layer out of range.
+
+    Examples
+    --------
+    >>> norms = {}
+    >>> def norm(layer, hidden):
+    ...     norms[layer] = hidden.norm(dim=-1).mean().item()
+    >>> blocks = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+    >>> with residual_stream(blocks, norm):
+    ...     _ = blocks[1](blocks[0](torch.ones(1, 2, 3)))
+    >>> sorted(norms)
+    [0, 1, 2]
+    """
+    n_layers = len(blocks)
+    wanted = sorted(set(range(n_layers + 1) if layers is None else layers))
+    if wanted and not 0 <= wanted[0] <= wanted[-1] <= n_layers:
+        raise InputError(f"layers {wanted} are not all within 0 to {n_layers}")
+    with ExitStack() as stack:
+        for layer in wanted:
+            handle: Any
+            if layer == 0:
+                handle = blocks[0].register_forward_pre_hook(_before(hook), with_kwargs=True)
+            else:
+                handle = blocks[layer - 1].register_forward_hook(_after(hook, layer))
+            stack.callback(handle.remove)
+        yield
+
+
+def _before(hook: Hook) -> Any:
+    def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        changed = hook(0, hidden)
+        if changed is None:
+            return None
+        if args:
+            return (changed, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": changed}
+
+    return run
+
+
+def _after(hook: Hook, layer: int) -> Any:
+    def run(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            changed = hook(layer, output[0])
+            return None if changed is None else (changed, *output[1:])
+        return hook(layer, output)
+
+    return run
+
+
+# -- pooling ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which tokens of a text enter its mean.
+
+    Attributes
+    ----------
+    skip : int
+        Leading tokens left out, counted over the text's own tokens. At least 1: the first token
+        of a sequence is an attention sink, many times as long as the others.
+    size : int or None
+        At most this many tokens after the skip; None for all.
+    """
+
+    skip: int = 8
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.skip < 1:
+            raise InputError("pooling skip must be at least 1: the first token never enters a mean")
+        if self.size is not None and self.size < 1:
+            raise InputError("pooling size must be at least 1, or be left out")
+
+    def weights(self, mask: Tensor) -> Tensor:
+        """Return each token's weight in its text's mean.
+
+        Parameters
+        ----------
+        mask : Tensor, shape (batch, positions)
+            1 for a text's tokens, 0 for padding, on whichever side.
+
+        Returns
+        -------
+        Tensor, shape (batch, positions)
+            Rows sum to 1, or are all 0 where a text is not longer than the skip.
+        """
+        position = mask.long().cumsum(dim=1)  # 1 for the first token, whatever the padding side
+        inside = (position > self.skip) & (mask > 0)
+        if self.size is not None:
+            inside &= position <= self.skip + self.size
+        chosen = inside.to(torch.float32)
+        return chosen / chosen.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def token_batches(lengths: Sequence[int], max_texts: int, max_tokens: int) -> list[list[int]]:
+    """Group texts of like length, so that little of a batch is padding.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each text.
+    max_texts, max_tokens : int
+        Limits of one batch; tokens count padding. A single longer text is a batch of its own.
+
+    Returns
+    -------
+    list of list of int
+        Indices of texts, the longest first, so that memory runs out at once or never.
+
+    Examples
+    --------
+    >>> token_batches([3, 9, 4, 8], max_texts=2, max_tokens=100)
+    [[1, 3], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches:
+            last = batches[-1]
+            if len(last) < max_texts and (len(last) + 1) * lengths[last[0]] <= max_tokens:
+                last.append(index)
+                continue
+        batches.append([index])
+    return batches
+
+
+@torch.inference_mode()
+def read(
+    loaded: LoadedModel,
+    token_ids: Sequence[Sequence[int]],
+    window: Window,
+    *,
+    max_texts: int = 16,
+    max_tokens: int = 4096,
+    progress: Callable[[int], object] = lambda tokens: None,
+) -> Tensor:
+    """Mean residual-stream activations of texts that the model reads, at every layer.
+
+    The body runs without the language-model head, on right-padded batches without an attention
+    mask: attention is causal, so what stands to the right of a text cannot reach it.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    token_ids : sequence of sequences of int
+        The texts' tokens, each at least ``window.skip + 1`` long.
+    window : Window
+    max_texts, max_tokens : int
+        Limits of a batch. A batch that does not fit into memory is halved.
+    progress : callable
+        Called with the number of tokens read, after each batch.
+
+    Returns
+    -------
+    Tensor, shape (texts, layers + 1, width), float32, on the CPU
+
+    Raises
+    ------
+    InputError
+        For a text that the window leaves nothing of, or activations that are not finite.
+    """
+    short = [i for i, ids in enumerate(token_ids) if len(ids) <= window.skip]
+    if short:
+        raise InputError(
+            f"text {short[0]} has {len(token_ids[short[0]])} tokens and the pooling skips "
+            f"{window.skip}; leave it out or lower the skip"
+        )
+    pooled: Tensor | None = None
+    pending = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
+    while pending:
+        batch = pending.pop(0)
+        ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
+        pool = PooledMean(window.weights(mask), loaded.n_layers)
+        try:
+            with residual_stream(loaded.blocks, pool):
+                loaded.body(input_ids=ids.to(loaded.device), use_cache=False)
+            means = pool.means.cpu()
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(batch) == 1:
+                raise InputError(
+                    f"model {loaded.spec.name!r}: out of memory on one text of {ids.shape[1]} "
+                    "tokens; shorten it or use a larger device"
+                ) from None
+            half = len(batch) // 2
+            pending[:0] = [batch[:half], batch[half:]]
+            torch.cuda.empty_cache()
+            continue
+        if pooled is None:
+            pooled = torch.empty(len(token_ids), *means.shape[1:])
+        pooled[batch] = means
+        progress(int(mask.sum()))
+    if pooled is None:
+        raise InputError("no texts to read")
+    return finite(pooled, loaded)
+
+
+class PooledMean:
+    """A hook that averages the residual stream of one batch over weighted tokens.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (batch, positions)
+        As `Window.weights` gives them.
+    n_layers : int
+
+    Attributes
+    ----------
+    means : Tensor, shape (batch, layers + 1, width), float32
+    """
+
+    def __init__(self, weights: Tensor, n_layers: int) -> None:
+        self._weights = weights
+        self._layers: list[Tensor | None] = [None] * (n_layers + 1)
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        """Keep the weighted mean of `hidden` as the layer's."""
+        weights = self._weights.to(hidden.device, non_blocking=True).unsqueeze(1)
+        self._layers[layer] = torch.bmm(weights, hidden.float()).squeeze(1)
+
+    @property
+    def means(self) -> Tensor:
+        """The means of all layers, stacked."""
+        found = [mean for mean in self._layers if mean is not None]
+        return torch.stack([mean.to(found[0].device) for mean in found], dim=1)
+
+
+def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
+    """Lay texts of different lengths into one array.
+
+    Parameters
+    ----------
+    token_ids : sequence of sequences of int
+    pad_id : int
+    side : {"left", "right"}
+        Where the padding goes.
+
+    Returns
+    -------
+    ids, mask : Tensor, shape (batch, positions), int64
+        The mask is 1 for tokens and 0 for padding.
+
+    Examples
+    --------
+    >>> pad([[5, 6], [7]], 0, "left")[0].tolist()
+    [[5, 6], [0, 7]]
+    """
+    length = max(map(len, token_ids))
+    ids = torch.full((len(token_ids), length), pad_id, dtype=torch.int64)
+    mask = torch.zeros(len(token_ids), length, dtype=torch.int64)
+    for row, tokens in enumerate(token_ids):
+        place = slice(length - len(tokens), length) if side == "left" else slice(len(tokens))
+        ids[row, place] = torch.tensor(list(tokens))
+        mask[row, place] = 1
+    return ids, mask
+
+
+def finite(pooled: Tensor, loaded: LoadedModel) -> Tensor:
+    """Return pooled activations (texts, layers + 1, width), or raise where one is not finite."""
+    bad = ~torch.isfinite(pooled).all(dim=2)
+    if bad.any():
+        text, layer = map(int, bad.nonzero()[0])
+        raise InputError(
+            f"model {loaded.spec.name!r} in {loaded.precision}: activations of text {text} at "
+            f"layer {layer} are not finite; try --dtype float32 (or bfloat16 on a GPU)"
+        )
+    return pooled
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+class Steer:
+    """A hook that adds one vector per text to the residual stream.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (batch, width)
+        A row of zeros leaves its text as it is.
+
+    Examples
+    --------
+    >>> Steer(torch.ones(1, 3))(4, torch.zeros(1, 2, 3)).sum().item()
+    6.0
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._vectors = vectors
+
+    def __call__(self, layer: int, hidden: Tensor) -> Tensor:
+        """Return `hidden` with each text's vector added at every position."""
+        return hidden + self._vectors.to(hidden.device, hidden.dtype).unsqueeze(1)

@@ -1,0 +1,314 @@
+"""Sampling of stories in batches, read and steered while they are written.
+
+Every story has random numbers of its own, drawn from its own seed, so that it depends neither on
+the batch it is in nor on the order of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from representations.activations import Hook, Window, finite, pad, residual_stream
+from representations.errors import InputError
+from representations.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes
+    ----------
+    max_new_tokens : int
+    temperature : float
+        0 is greedy.
+    top_k : int
+        Only the k likeliest tokens can be drawn.
+    min_new_tokens : int
+        No end of text before this many tokens.
+    """
+
+    max_new_tokens: int = 48
+    temperature: float = 1.0
+    top_k: int = 50
+    min_new_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 2:
+            raise InputError("max_new_tokens must be at least 2: the last token has no activation")
+        if self.temperature < 0 or self.top_k < 1 or self.min_new_tokens < 0:
+            raise InputError(
+                "temperature and min_new_tokens must not be negative, top_k at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class Stories:
+    """What a model wrote, and its mean activations while writing.
+
+    Attributes
+    ----------
+    token_ids : list of list of int
+        The new tokens of each story, without the end token.
+    texts : list of str
+    activations : Tensor, shape (stories, layers + 1, width), float32
+        Means over the window; rows of zeros where a story is not longer than the skip.
+    pooled_tokens : list of int
+        How many tokens entered each mean.
+    """
+
+    token_ids: list[list[int]]
+    texts: list[str]
+    activations: Tensor
+    pooled_tokens: list[int]
+
+
+def prompt_ids(loaded: LoadedModel, prompt: str) -> list[int]:
+    """Turn a prompt into tokens, through the chat template of an instruct model.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    prompt : str
+
+    Returns
+    -------
+    list of int
+    """
+    tokenizer = loaded.tokenizer
+    if loaded.spec.instruct and tokenizer.chat_template:
+        messages = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return [int(i) for i in tokenizer(prompt)["input_ids"]]
+
+
+@torch.inference_mode()
+def write(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    window: Window,
+    *,
+    hook: Callable[[list[int]], Hook] | None = None,
+    hook_layers: Sequence[int] = (),
+    max_texts: int = 32,
+    progress: Callable[[int], object] = lambda tokens: None,
+) -> Stories:
+    """Let a model write, and average its residual stream over the tokens it writes.
+
+    The activations are taken while decoding, so no second pass is needed. A story of n tokens
+    has n - 1 of them: its last token is never fed back.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    prompts : sequence of sequences of int
+    seeds : sequence of int
+        One for each prompt.
+    sampling : Sampling
+    window : Window
+        Positions are counted from the first new token.
+    hook : callable, optional
+        Given the indices of a batch's prompts, returns a hook that acts on the new tokens (not
+        on the prompt) before they are read; steering is one.
+    hook_layers : sequence of int
+        Where `hook` acts.
+    max_texts : int
+        Texts in a batch. A batch that does not fit into memory is halved.
+    progress : callable
+        Called with the number of tokens written, after each batch.
+
+    Returns
+    -------
+    Stories
+    """
+    n = len(prompts)
+    if n == 0 or n != len(seeds):
+        raise InputError(
+            f"{n} prompts and {len(seeds)} seeds; there must be one for each, and some"
+        )
+    # The longest first: batches hold prompts of like length, and memory runs out at once or never.
+    order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
+    pending = [order[i : i + max_texts] for i in range(0, n, max_texts)]
+    tokens: list[list[int]] = [[] for _ in range(n)]
+    pooled: Tensor | None = None
+    counts = [0] * n
+    while pending:
+        batch = pending.pop(0)
+        try:
+            new, means, used = _write_batch(
+                loaded,
+                [prompts[i] for i in batch],
+                [seeds[i] for i in batch],
+                sampling,
+                window,
+                hook(batch) if hook else None,
+                hook_layers,
+            )
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(batch) == 1:
+                raise InputError(
+                    f"model {loaded.spec.name!r}: out of memory on one prompt; "
+                    "lower max_new_tokens or use a larger device"
+                ) from None
+            pending[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+            torch.cuda.empty_cache()
+            continue
+        if pooled is None:
+            pooled = torch.empty(n, *means.shape[1:])
+        pooled[batch] = means
+        for index, ids, count in zip(batch, new, used, strict=True):
+            tokens[index], counts[index] = ids, count
+        progress(sum(map(len, new)))
+    assert pooled is not None
+    texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return Stories(tokens, texts, finite(pooled, loaded), counts)
+
+
+def _write_batch(
+    loaded: LoadedModel,
+    prompts: list[Sequence[int]],
+    seeds: list[int],
+    sampling: Sampling,
+    window: Window,
+    hook: Hook | None,
+    hook_layers: Sequence[int],
+) -> tuple[list[list[int]], Tensor, list[int]]:
+    device = loaded.device
+    ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
+    ids, mask = ids.to(device), mask.to(device)
+    uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
+    ends = _end_tokens(loaded).to(device)
+    position = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = loaded.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=position,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    last = position[:, -1:]
+    open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
+    new: list[Tensor] = []
+    alive: list[Tensor] = []
+    pool = RunningMean()
+    with ExitStack() as stack:
+        if hook is not None:
+            stack.enter_context(residual_stream(loaded.blocks, hook, hook_layers))
+        stack.enter_context(residual_stream(loaded.blocks, pool))
+        for step in range(sampling.max_new_tokens):
+            logits = output.logits[:, -1].float()
+            if step < sampling.min_new_tokens:
+                logits[:, ends] = -torch.inf
+            token = draw(logits, uniform[:, step], sampling)
+            open_ = open_ & ~torch.isin(token, ends)
+            new.append(token)
+            alive.append(open_)
+            if not open_.any() or step + 1 == sampling.max_new_tokens:
+                break
+            # Of the tokens of a story that is still open, this is number step + 1.
+            inside = step >= window.skip
+            if window.size is not None:
+                inside = inside and step < window.skip + window.size
+            pool.weights = (open_ & inside).to(torch.float32)
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            last = last + 1
+            output = loaded.model(
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=last,
+                past_key_values=output.past_key_values,
+                use_cache=True,
+            )
+    kept = torch.stack(alive, dim=1).cpu()
+    drawn = torch.stack(new, dim=1).cpu()
+    stories = [row[keep].tolist() for row, keep in zip(drawn, kept, strict=True)]
+    if not pool.counts:  # every story ended with its first token
+        empty = torch.zeros(len(prompts), loaded.n_layers + 1, loaded.width)
+        return stories, empty, [0] * len(prompts)
+    return stories, pool.means(), pool.counts
+
+
+class RunningMean:
+    """A hook that averages one position a pass, over the passes of a decoding loop.
+
+    Attributes
+    ----------
+    weights : Tensor, shape (batch,)
+        1 for the stories whose current token counts, else 0. Set it before each pass.
+    """
+
+    def __init__(self) -> None:
+        self.weights = torch.zeros(0)
+        self._sums: dict[int, Tensor] = {}
+        self._counts: dict[int, Tensor] = {}
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        """Add the last position of `hidden`, shape (batch, 1, width)."""
+        weights = self.weights.to(hidden.device)
+        part = hidden[:, -1].float() * weights[:, None]
+        self._sums[layer] = self._sums[layer] + part if layer in self._sums else part
+        self._counts[layer] = self._counts.get(layer, torch.zeros_like(weights)) + weights
+
+    def means(self) -> Tensor:
+        """Return the means, shape (texts, layers + 1, width), on the CPU."""
+        return torch.stack(
+            [
+                (self._sums[layer] / self._counts[layer].clamp(min=1)[:, None]).cpu()
+                for layer in sorted(self._sums)
+            ],
+            dim=1,
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """How many tokens entered each mean; empty before the first pass."""
+        return [int(count) for count in self._counts[0]] if self._counts else []
+
+
+def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+    """Draw one token for each text, by inverting the distribution at its random number.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (batch, vocabulary)
+    uniform : Tensor, shape (batch,)
+        In [0, 1).
+    sampling : Sampling
+
+    Returns
+    -------
+    Tensor, shape (batch,), int64
+
+    Examples
+    --------
+    >>> draw(torch.tensor([[0.0, 9.0, 1.0]]), torch.tensor([0.5]), Sampling(temperature=0)).item()
+    1
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
+    best, index = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
+    mass = (best / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
+    chosen = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1, keepdim=True)
+    return index.gather(1, chosen.clamp(max=index.shape[1] - 1)).squeeze(1)
+
+
+def _uniform(seeds: Sequence[int], steps: int) -> Tensor:
+    """Draw each text's random numbers from its own seed, shape (texts, steps)."""
+    rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(rows)
+
+
+def _end_tokens(loaded: LoadedModel) -> Tensor:
+    """Return the tokens that end a text, by tokenizer and generation config."""
+    found = {loaded.tokenizer.eos_token_id}
+    declared = getattr(loaded.model.generation_config, "eos_token_id", None)
+    found.update(declared if isinstance(declared, list) else [declared])
+    return torch.tensor(sorted(token for token in found if token is not None), dtype=torch.int64)

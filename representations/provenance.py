@@ -1,0 +1,59 @@
+"""What made a result: versions, commit, machine, command line."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "safetensors", "gguf", "numpy", "scipy", "pandas", "pyarrow")
+
+
+def provenance() -> dict[str, Any]:
+    """Return the facts that every `run.json` carries.
+
+    Returns
+    -------
+    dict
+        versions, git_commit, machine, command and written.
+    """
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = ""
+    return {
+        "versions": versions,
+        "git_commit": _commit(),
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        },
+        "command": ["python", *(Path(sys.argv[0]).name, *sys.argv[1:])],
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    """Return the git commit, marked where tracked files differ from it; empty without git."""
+    here = Path(__file__).resolve().parent
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "-uno"])
+    answers = []
+    for command in commands:
+        try:
+            done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        if done.returncode:
+            return ""
+        answers.append(done.stdout.strip())
+    return answers[0] + (" with changes" if answers[1] else "")

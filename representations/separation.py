@@ -1,0 +1,214 @@
+"""Pooled activations to layer-wise separation scores, with topic-bootstrap replicates.
+
+Everything is computed from weights on topics: a row of ones gives the estimate, a row of
+multinomial counts one bootstrap replicate, and all rows go through the same few matrix products.
+A repeated topic thereby stays within one fold, and is never compared with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from representations.errors import InputError
+from representations.metrics import METRICS, Layer
+
+Array = NDArray[np.floating]
+
+
+def separation_scores(
+    activations: ArrayLike,
+    emotions: Sequence[str],
+    topics: Sequence[str],
+    *,
+    metrics: Sequence[str] = ("auc", "crossnobis", "cosine"),
+    neutral: ArrayLike | None = None,
+    neutral_topics: Sequence[str] = (),
+    folds: int = 6,
+    replicates: int = 200,
+    denoise: float = 0.0,
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda layer: None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score how well emotions separate at each layer, with topic-bootstrap replicates.
+
+    Parameters
+    ----------
+    activations : array_like, shape (texts, layers + 1, width)
+        Pooled activations from anywhere: this project, nnsight, TransformerLens.
+    emotions, topics : sequence of str, length texts
+        What each text is about. Folds and bootstrap draws are whole topics.
+    metrics : sequence of str
+        Names from `METRICS`.
+    neutral : array_like, shape (neutral texts, layers + 1, width), optional
+        Activations of neutral texts, for `anisotropy` and for denoising.
+    neutral_topics : sequence of str, length neutral texts
+    folds : int
+        Cross-validation folds; at most the number of topics.
+    replicates : int
+        Bootstrap replicates.
+    denoise : float in [0, 1)
+        Project out the first principal components of the neutral texts, as few as hold this
+        share of their variance (Sofroniew et al. 2026 use 0.5); 0 leaves the texts as they are.
+    seed : int
+        Seed of the folds and of the bootstrap.
+    progress : callable
+        Called with each layer that is done.
+
+    Returns
+    -------
+    scores : DataFrame
+        Columns emotion, layer, metric, score; in each metric's own units.
+    replicates : DataFrame
+        Columns layer, metric, replicate (from 1), score: replicates of the mean over emotions.
+
+    Raises
+    ------
+    InputError
+        For an unknown metric, fewer than two emotions or topics, an emotion that occurs in one
+        topic only, arrays that do not fit each other, or values that are not finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> emotions, topics = np.repeat(["joy", "fear"], 8), np.tile(list("abcdefgh"), 2)
+    >>> activations = rng.normal(size=(16, 3, 5))
+    >>> activations[:8, 1] += 2  # at layer 1 the two emotions are far apart
+    >>> scores, _ = separation_scores(activations, emotions, topics, metrics=["auc"],
+    ...                               replicates=10)
+    >>> scores.groupby("layer")["score"].mean().round(1).tolist()[1]
+    1.0
+    """
+    values = np.asarray(activations, dtype=np.float32)
+    empty = np.zeros((0, *values.shape[1:]), dtype=np.float32)
+    quiet = empty if neutral is None else np.asarray(neutral, dtype=np.float32)
+    _check(values, emotions, topics, quiet, neutral_topics, metrics, denoise)
+    emotion_names, emotion = np.unique(np.asarray(emotions), return_inverse=True)
+    topic_names, topic = np.unique(np.asarray(topics), return_inverse=True)
+    known = {name: code for code, name in enumerate(topic_names)}
+    rng = np.random.default_rng(seed)
+    n_topics = len(topic_names)
+    fold = rng.permutation(n_topics) % min(folds, n_topics)
+    draws = rng.multinomial(n_topics, np.full(n_topics, 1 / n_topics), size=replicates)
+    weights = np.vstack([np.ones(n_topics), draws]).astype(np.float32)
+    rows, replicate_rows = [], []
+    for index in range(values.shape[1]):
+        texts, plain = values[:, index], quiet[:, index]
+        if denoise > 0:
+            texts = texts - _projection(texts, plain, denoise)
+        layer = Layer(
+            texts=texts,
+            emotion=emotion,
+            topic=topic,
+            n_emotions=len(emotion_names),
+            n_topics=n_topics,
+            fold=fold,
+            neutral=plain,
+            neutral_topic=np.array([known[t] for t in neutral_topics], dtype=np.int64),
+        )
+        for name in metrics:
+            metric = METRICS[name]
+            score = metric.compute(layer, weights).astype(np.float64)
+            labels = ["neutral"] if metric.on_neutral else emotion_names
+            rows.append({"emotion": labels, "layer": index, "metric": name, "score": score[0]})
+            replicate_rows.append(
+                {
+                    "layer": index,
+                    "metric": name,
+                    "replicate": np.arange(1, replicates + 1),
+                    "score": np.nanmean(score[1:], axis=1),
+                }
+            )
+        progress(index)
+    return (
+        pd.concat([pd.DataFrame(row) for row in rows], ignore_index=True),
+        pd.concat([pd.DataFrame(row) for row in replicate_rows], ignore_index=True),
+    )
+
+
+def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed: int) -> list[str]:
+    """Permute emotion labels among the texts of each topic: the null of no emotion at all.
+
+    Parameters
+    ----------
+    emotions, topics : sequence of str, length texts
+    seed : int
+
+    Returns
+    -------
+    list of str, length texts
+
+    Examples
+    --------
+    >>> shuffled_within_topics(["joy", "fear"], ["a", "b"], seed=0)
+    ['joy', 'fear']
+    """
+    rng = np.random.default_rng(seed)
+    labels, groups = np.array(emotions), np.array(topics)
+    for topic in np.unique(groups):
+        here = np.flatnonzero(groups == topic)
+        labels[here] = labels[rng.permutation(here)]
+    return [str(label) for label in labels]
+
+
+def _projection(texts: Array, neutral: Array, share: float) -> Array:
+    """Return the part of texts within the first neutral principal components.
+
+    As few components as hold `share` of the neutral texts' variance.
+    """
+    _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
+    held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)
+    kept = components[: int(np.searchsorted(held, share)) + 1]
+    return np.asarray(texts @ kept.T @ kept)
+
+
+def _check(
+    values: Array,
+    emotions: Sequence[str],
+    topics: Sequence[str],
+    neutral: Array,
+    neutral_topics: Sequence[str],
+    metrics: Sequence[str],
+    denoise: float,
+) -> None:
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise InputError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
+    if values.ndim != 3:
+        raise InputError(f"activations have shape {values.shape}, not (texts, layers + 1, width)")
+    if not len(values) == len(emotions) == len(topics):
+        raise InputError(
+            f"{len(values)} activations, {len(emotions)} emotions and {len(topics)} topics; "
+            "there must be one of each for every text"
+        )
+    if len(neutral) != len(neutral_topics) or neutral.shape[1:] != values.shape[1:]:
+        raise InputError(
+            f"neutral activations {neutral.shape} do not fit {len(neutral_topics)} topics "
+            f"and texts of shape {values.shape[1:]}"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(neutral).all()):
+        raise InputError("activations are not finite")
+    seen: dict[str, set[str]] = {}
+    for emotion, topic in zip(emotions, topics, strict=True):
+        seen.setdefault(emotion, set()).add(topic)
+    if len(seen) < 2:
+        raise InputError(f"{len(seen)} emotion(s); separation needs at least two")
+    lonely = sorted(emotion for emotion, where in seen.items() if len(where) < 2)
+    if lonely:
+        raise InputError(
+            f"emotion {lonely[0]!r} occurs in one topic only; folds are whole topics, "
+            "so each emotion needs at least two"
+        )
+    stray = sorted(set(neutral_topics) - set(topics))
+    if stray:
+        raise InputError(f"neutral texts of topic {stray[0]!r}, which no other text has")
+    needs = [m for m in metrics if METRICS[m].on_neutral]
+    if (needs or denoise > 0) and len(set(neutral_topics)) < 2:
+        raise InputError(
+            f"{needs[0] if needs else 'denoise'} needs neutral texts of at least two topics"
+        )
+    if not 0 <= denoise < 1:
+        raise InputError(f"denoise is {denoise}; it is a share of variance in [0, 1)")

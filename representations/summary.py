@@ -1,0 +1,76 @@
+"""The table at the end of a run: every profile as a sparkline, and where it peaks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def print_summary(console: Console, folder: Path) -> None:
+    """Print a study's profiles from its tables.
+
+    Parameters
+    ----------
+    console : Console
+    folder : Path
+        The study's folder.
+    """
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores = scores[scores["labels"] == "true"]
+    metrics = list(run["metrics"])
+    table = Table(title=f"Study {run['study']['name']}: separation from the embedding to the top")
+    for column in ("model", "weights", "method"):
+        table.add_column(column)
+    for metric in metrics:
+        table.add_column(metric, no_wrap=True)
+    for (model, weights, method), rows in scores.groupby(["model", "weights", "method"]):
+        cells = []
+        for metric in metrics:
+            here = rows[rows["metric"] == metric]
+            profile = here.groupby("depth")["score"].mean()
+            sign = 1 if run["metrics"][metric]["higher_is_better"] else -1
+            best = (sign * profile).idxmax()
+            cells.append(
+                f"{sparkline((sign * profile).tolist())}\nbest {profile[best]:.3g} at {best:.2f}"
+            )
+        table.add_row(str(model), str(weights), str(method), *cells)
+    console.print(table)
+    console.print(
+        "Bars run from worst to best separation of each profile; depth is layer / layers.\n"
+        f"Tables: {folder}",
+        highlight=False,
+    )
+
+
+def sparkline(values: Sequence[float], width: int = 16) -> str:
+    """Draw values as a line of bars, averaged to at most `width` of them.
+
+    Parameters
+    ----------
+    values : sequence of float
+    width : int
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> sparkline([0, 1, 2, 1, 0])
+    '▁▅█▅▁'
+    """
+    n = min(width, len(values))
+    edges = [round(i * len(values) / n) for i in range(n + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    span = high - low or 1.0
+    return "".join(BARS[min(int((m - low) / span * len(BARS)), len(BARS) - 1)] for m in means)

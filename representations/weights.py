@@ -1,0 +1,196 @@
+"""Where a model's weights lie: hub, folder or package; GGUF files converted once and kept.
+
+Weights are read from safetensors or GGUF only, never from pickle files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from representations.errors import InputError
+from representations.registry import ModelSpec
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for converted weights."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "emotion-depth"
+
+
+def local_folder(spec: ModelSpec) -> tuple[str, str]:
+    """Return a folder or hub name that `from_pretrained` takes, and the weights' fingerprint."""
+    if spec.package:
+        ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
+        return str(ready), f"sha256 {spec.sha256}"
+    folder = Path(spec.source)
+    if folder.is_dir():
+        if spec.file:
+            path = folder / spec.file
+            return str(_converted(spec, path)), f"sha256 {_sha256(path)}"
+        if not any(folder.glob("*.safetensors")):
+            ggufs = sorted(folder.glob("*.gguf"))
+            if len(ggufs) == 1:
+                return str(_converted(spec, ggufs[0])), f"sha256 {_sha256(ggufs[0])}"
+            raise InputError(
+                f"{folder}: model {spec.name!r} has no .safetensors and not one single .gguf file; "
+                "weights in pickle form are not read"
+            )
+        digest = hashlib.sha256()
+        for path in sorted(folder.glob("*.safetensors")):
+            digest.update(_sha256(path).encode())
+        return str(folder), f"sha256 {digest.hexdigest()}"
+    return spec.source, f"revision {_hub_commit(spec)}"
+
+
+def check_package(spec: ModelSpec) -> None:
+    """Check, before any work, that a packaged model is installed and is the right one.
+
+    Raises
+    ------
+    InputError
+        If the package is missing or its file's checksum differs.
+    """
+    if spec.package and converted_folder(spec) is None:
+        path = _packaged_file(spec)
+        _checked_sha256(spec, path)
+
+
+def converted_folder(spec: ModelSpec) -> Path | None:
+    """Return the folder of a packaged model's safetensors copy, if it has been made."""
+    target = cache_folder() / spec.sha256[:16] / "model"
+    return target if spec.sha256 and (target / "config.json").exists() else None
+
+
+def _checked_sha256(spec: ModelSpec, path: Path) -> str:
+    actual = _sha256(path)
+    if spec.sha256 and actual != spec.sha256:
+        raise InputError(
+            f"{path}: sha256 is {actual}, the registry has {spec.sha256} for {spec.name!r}; "
+            f"delete the file and get it again ({spec.install or 'from its source'})"
+        )
+    return actual
+
+
+def _hub_commit(spec: ModelSpec) -> str:
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    with hub_errors(spec, spec.source):
+        path = cached_file(spec.source, "config.json", revision=spec.revision)
+    return str(extract_commit_hash(path, None))
+
+
+def _packaged_file(spec: ModelSpec) -> Path:
+    """Find the GGUF that a package carries, without importing the package."""
+    found = importlib.util.find_spec(spec.package)
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            f"model {spec.name!r}: the package {spec.package!r} is not installed; {spec.install}"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    if (folder / spec.file).exists():
+        return folder / spec.file
+    # Split over sibling packages: NAME.part00, NAME.part01, ... in the order of their names.
+    parts = sorted(
+        folder.parent.glob(f"{spec.package}_part*/data/{spec.file}.part*"), key=lambda p: p.name
+    )
+    if not parts:
+        raise InputError(f"model {spec.name!r}: {spec.file} is not in the package; {spec.install}")
+    return _assembled(spec, parts)
+
+
+def _assembled(spec: ModelSpec, parts: list[Path]) -> Path:
+    target = cache_folder() / spec.sha256[:16] / spec.file
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as joined:
+        for part in parts:
+            joined.write(part.read_bytes())
+    os.replace(joined.name, target)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _converted(spec: ModelSpec, gguf: Path) -> Path:
+    """Return a folder with the GGUF's model as safetensors, made on first use.
+
+    The copy is written beside its final place and renamed, so that it is whole or absent.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    actual = _checked_sha256(spec, gguf)
+    target = cache_folder() / actual[:16] / "model"
+    if (target / "config.json").exists():
+        return target
+    with gguf.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(f"{gguf}: not a GGUF file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+    except Exception as error:  # the reader raises whatever its parser stumbled on
+        raise InputError(f"{gguf}: cannot be read as a GGUF model ({oneline(error)})") from error
+    # What is saved is no longer quantised; save_pretrained refuses until nothing says it is.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        os.chmod(scratch, 0o755)
+        try:
+            os.rename(scratch, target)
+            os.mkdir(scratch)  # TemporaryDirectory wants something to delete
+        except OSError:
+            if not (target / "config.json").exists():
+                raise
+    if gguf.is_relative_to(cache_folder()):
+        gguf.unlink()  # the joined file has served; the packages still hold its parts
+    return target
+
+
+@contextmanager
+def hub_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
+    """Turn the many errors of loading from a hub or a folder into one line."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # hub, network, parser and tensor errors share no base class
+        text = oneline(error)
+        if isinstance(error, GatedRepoError | RepositoryNotFoundError) or "gated" in text.lower():
+            remedy = (
+                "if it is gated, accept its licence on the hub and log in (hf auth login), "
+                "or set source to a local folder"
+            )
+        elif Path(folder).is_dir():
+            remedy = "the folder's files are incomplete or damaged; get them again"
+        else:
+            remedy = (
+                "the hub cannot be reached or has no such model; connect, log in (hf auth login), "
+                "or set source to a local folder"
+            )
+        raise InputError(f"model {spec.name!r} ({folder}): {text}; {remedy}") from error
+
+
+def oneline(error: BaseException) -> str:
+    """Return an error's message as one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

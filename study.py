@@ -1,0 +1,307 @@
+"""The study file as one frozen settings object, checked when it is read.
+
+The file is also the preregistration: what is to be tested, and by which thresholds, is fixed in
+it before there are any data. `run.json` echoes it together with its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from representations.errors import InputError
+
+HOME = Path(__file__).resolve().parent
+STUDIES = HOME / "data" / "studies"
+
+METHODS = ("comprehension", "generation", "rereading")
+WEIGHTS = ("trained", "untrained")
+LABELS = ("true", "shuffled")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How stories are written.
+
+    Attributes
+    ----------
+    stories_per_cell, neutral_per_topic : int
+        Stories for each emotion and topic, and neutral ones for each topic.
+    max_new_tokens, min_new_tokens, temperature, top_k
+        As in `representations.generation.Sampling`.
+    batch : int
+        Stories written at once.
+    """
+
+    stories_per_cell: int = 1
+    neutral_per_topic: int = 2
+    max_new_tokens: int = 48
+    min_new_tokens: int = 24
+    temperature: float = 1.0
+    top_k: int = 50
+    batch: int = 48
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Which tokens enter a mean, and how many texts are read at once.
+
+    Attributes
+    ----------
+    skip : int
+        Leading tokens left out.
+    size : int
+        Tokens taken after them; 0 for all.
+    batch_texts, batch_tokens : int
+        Limits of a batch that is read.
+    """
+
+    skip: int = 8
+    size: int = 0
+    batch_texts: int = 16
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How pooled activations become scores.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Names from `representations.metrics.METRICS`.
+    folds, replicates : int
+    denoise : float
+        Share of the neutral texts' variance that is projected out.
+    """
+
+    metrics: tuple[str, ...] = ("auc", "crossnobis", "cosine", "anisotropy")
+    folds: int = 6
+    replicates: int = 200
+    denoise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preregistered:
+    """What `analysis` tests, fixed before the data.
+
+    Attributes
+    ----------
+    metric, method : str
+        The primary metric and method.
+    target, delta, alpha : float
+        Localization at target, equivalence within delta (both in units of depth), test level.
+    distinct_2, perplexity_ratio : float
+        Bounds of the regimes of steering: repetitive collapse below the first, explosive above
+        the second.
+    """
+
+    metric: str = "auc"
+    method: str = "comprehension"
+    target: float = 0.5
+    delta: float = 0.10
+    alpha: float = 0.05
+    distinct_2: float = 0.5
+    perplexity_ratio: float = 4.0
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: what is extracted from which models, and what will be tested.
+
+    Attributes
+    ----------
+    name, description : str
+    corpus : str
+        A folder, relative to the project.
+    models : tuple of str
+        Names in `data/models.toml` or in `model`, folders, or hub repositories.
+    model : tuple of mappings
+        Entries of the registry's form for models of the study's own.
+    methods, untrained_methods, weights, labels, emotions : tuple of str
+        Methods for trained and for untrained models; emotions are all of the corpus if empty.
+    topics : tuple of str, or int
+        Names, or how many, spread over the corpus; all if empty or 0.
+    untrained_seeds : tuple of int
+        Seeds of the random initialisations.
+    precisions : tuple of str
+        Dtypes of the computation; "auto" is float32 on a CPU and bfloat16 on a GPU.
+    seed : int
+        Of everything that is random.
+    """
+
+    name: str
+    description: str = ""
+    corpus: str = "data/corpus"
+    models: tuple[str, ...] = ()
+    model: tuple[Mapping[str, Any], ...] = ()
+    methods: tuple[str, ...] = METHODS
+    untrained_methods: tuple[str, ...] = ("comprehension",)
+    weights: tuple[str, ...] = WEIGHTS
+    labels: tuple[str, ...] = LABELS
+    emotions: tuple[str, ...] = ()
+    topics: tuple[str, ...] | int = 0
+    untrained_seeds: tuple[int, ...] = (0,)
+    precisions: tuple[str, ...] = ("auto",)
+    seed: int = 0
+    generation: Generation = field(default_factory=Generation)
+    pooling: Pooling = field(default_factory=Pooling)
+    scoring: Scoring = field(default_factory=Scoring)
+    preregistered: Preregistered = field(default_factory=Preregistered)
+    steering: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    def echo(self) -> dict[str, Any]:
+        """Return all settings, defaults included, as plain data for `run.json`."""
+        return asdict(self)
+
+
+def load_study(name: str | Path) -> Study:
+    """Read a study by its name in `data/studies`, or from a file of one's own.
+
+    Parameters
+    ----------
+    name : str or Path
+        For instance ``"demo"`` or ``"my/study.toml"``.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        One line that names the file, the field and the remedy.
+
+    Examples
+    --------
+    >>> load_study("demo").preregistered.target
+    0.5
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = STUDIES / f"{name}.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml")))
+            raise InputError(
+                f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
+            )
+    try:
+        raw = path.read_bytes()
+        settings = tomllib.loads(raw.decode("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not readable as TOML ({error})") from None
+    settings.setdefault("name", path.stem)
+    study: Study = _filled(Study, settings, str(path), "")
+    _check(study, str(path))
+    return Study(**{**vars(study), "sha256": hashlib.sha256(raw).hexdigest()})
+
+
+def _filled(kind: type, settings: Mapping[str, Any], where: str, prefix: str) -> Any:
+    """Build a settings object, with every field's name and type checked."""
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind) if f.name != "sha256"]
+    values = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise InputError(
+                f"{where}: unknown field {prefix + name!r}; the fields are {', '.join(known)}"
+            )
+        values[name] = _typed(hints[name], value, where, prefix + name)
+    return kind(**values)
+
+
+def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
+    if hint in (Generation, Pooling, Scoring, Preregistered):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {name} must be a table, [{name}]")
+        return _filled(hint, value, where, name + ".")
+    kinds: dict[Any, tuple[str, Any]] = {
+        str: ("a text", lambda v: isinstance(v, str)),
+        int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+        float: (
+            "a number",
+            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e300,
+        ),
+    }
+    if hint in kinds:
+        what, fits = kinds[hint]
+        if not fits(value):
+            raise InputError(f"{where}: {name} = {value!r} must be {what}")
+        return hint(value)
+    if hint == tuple[str, ...] | int:
+        hint = int if isinstance(value, int) else tuple[str, ...]
+        return _typed(hint, value, where, name)
+    if hint == Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {name} must be a table, [{name}]")
+        return value
+    member = {tuple[str, ...]: str, tuple[int, ...]: int}.get(hint)
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {name} = {value!r} must be a list")
+    if member is None:  # the models of the study's own; the registry checks their fields
+        if not all(isinstance(v, dict) for v in value):
+            raise InputError(f"{where}: {name} must be tables, [[{name}]]")
+        return tuple(value)
+    return tuple(_typed(member, v, where, name) for v in value)
+
+
+def _check(study: Study, where: str) -> None:
+    """Check what types cannot say."""
+    if not study.name.replace("-", "").replace("_", "").isalnum() or not study.name.isascii():
+        raise InputError(
+            f"{where}: name = {study.name!r} becomes a folder; use letters, digits, - and _"
+        )
+    if not study.models:
+        raise InputError(f"{where}: models is empty; name at least one")
+    choices = {
+        "methods": METHODS, "untrained_methods": METHODS, "weights": WEIGHTS, "labels": LABELS,
+    }  # fmt: skip
+    for name, allowed in choices.items():
+        unknown = [v for v in getattr(study, name) if v not in allowed]
+        if unknown:
+            raise InputError(
+                f"{where}: {name} has unknown {unknown[0]!r}; choose from {', '.join(allowed)}"
+            )
+    for name in ("methods", "weights", "labels", "precisions", "models"):
+        values = getattr(study, name)
+        if len(set(values)) < len(values) or not values:
+            raise InputError(f"{where}: {name} must list at least one value, and each once")
+    for name in ("methods", "untrained_methods"):
+        if "rereading" in getattr(study, name) and "generation" not in getattr(study, name):
+            raise InputError(
+                f"{where}: {name} has rereading without generation, which writes its stories"
+            )
+    limits = {
+        "generation.stories_per_cell": (study.generation.stories_per_cell, 1, 1000),
+        "generation.neutral_per_topic": (study.generation.neutral_per_topic, 0, 1000),
+        "generation.max_new_tokens": (study.generation.max_new_tokens, 2, 100_000),
+        "generation.batch": (study.generation.batch, 1, 100_000),
+        "generation.top_k": (study.generation.top_k, 1, 1_000_000),
+        "generation.temperature": (study.generation.temperature, 0, 100),
+        "pooling.skip": (study.pooling.skip, 1, 100_000),
+        "pooling.size": (study.pooling.size, 0, 100_000),
+        "pooling.batch_texts": (study.pooling.batch_texts, 1, 100_000),
+        "pooling.batch_tokens": (study.pooling.batch_tokens, 1, 10**9),
+        "scoring.folds": (study.scoring.folds, 2, 1000),
+        "scoring.replicates": (study.scoring.replicates, 2, 100_000),
+        "scoring.denoise": (study.scoring.denoise, 0, 0.999),
+        "preregistered.target": (study.preregistered.target, 0, 1),
+        "preregistered.delta": (study.preregistered.delta, 1e-6, 1),
+        "preregistered.alpha": (study.preregistered.alpha, 1e-6, 0.5),
+        "seed": (study.seed, 0, 2**31),
+    }
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise InputError(f"{where}: {name} = {value} must be within {low} and {high}")
+    if study.preregistered.metric not in study.scoring.metrics:
+        raise InputError(
+            f"{where}: preregistered.metric = {study.preregistered.metric!r} is not among "
+            f"scoring.metrics ({', '.join(study.scoring.metrics)})"
+        )
