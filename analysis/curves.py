@@ -188,7 +188,7 @@ def _verdict(
 
 
 def _turns(profiles: Array, W: Array, middle: float, curvature: float) -> Array:
-    """Return the turns of quadratics, those of the other curvature put at the end they run towards."""
+    """Return the turns of quadratics; of the other curvature, the end they run towards."""
     _, b1, b2 = W @ profiles.T
     same = b2 * curvature > 0
     towards = np.sign(-curvature * (b1 + 2 * b2 * middle)) * np.inf
@@ -260,7 +260,7 @@ def extrema(depth: Array, profiles: Array) -> Array:
 
 
 def blocked_errors(depth: Array, y: Array) -> dict[str, float]:
-    """Return the root mean squared error of predicting left-out blocks of neighbouring layers, by form."""
+    """Return each form's root mean squared error in predicting left-out blocks of layers."""
     squares = dict.fromkeys(FORMS, 0.0)
     for block in np.array_split(np.arange(len(y)), N_BLOCKS):
         kept = np.setdiff1d(np.arange(len(y)), block)

@@ -1,4 +1,4 @@
-"""Where do the models' profiles peak, and is that where the claim puts it?"""
+"""Where the models' profiles peak, and whether that is where a claim puts it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import pandas as pd
 from scipy import optimize, stats
 
 from analysis.curves import fit_curves
-from analysis.scores import Array, InputError, Scores
+from analysis.scores import Array, InputError, Profile, Scores
 from analysis.shape import GROUP
+from analysis.uncertainty import fault, profile_errors, quadratic_weights, select_profiles
+
+RESULT = (
+    "estimate", "low", "high", "p", "p_elsewhere", "tau", "i2", "prediction_low", "prediction_high",
+)  # fmt: skip
 
 
 def localization_test(
@@ -69,11 +74,18 @@ def localization_test(
 
     Notes
     -----
-    A profile without a peak has no peak depth, though a quadratic always has a vertex. So profiles
-    are pooled where the vertex's interval of `fit_curves` is finite and the curvature downward
-    (the extremum's: where its interval is inside the range); those shown to have no peak inside are left out and counted, and with any of them the verdict is
-    never "at target". Nor is it when fewer than half of the models are pooled. A located vertex
-    just outside the range stays in: dropping it would truncate the sampling distribution.
+    A profile without a peak has no peak depth, though a quadratic always has a vertex. So vertices
+    are pooled where their interval of `fit_curves` is finite and the curvature downward, extrema
+    where their interval is inside the range. Profiles shown to have no peak inside are left out
+    and counted, and with any of them the verdict is never "at target"; nor is it when fewer than
+    half of the models are pooled. A located vertex just outside the range stays in: dropping it
+    would truncate the sampling distribution.
+
+    A vertex is a ratio, and where noise steepens a curve it moves the vertex to the middle and
+    shortens its delta-method standard error at once: weighting by that pulls the pooled peak to
+    the middle. So the standard
+    errors that weight are taken at the models' mean curvature and median vertex; those of extrema,
+    which have no such form, at their root mean square.
 
     The peaks :math:`y_i` with standard errors :math:`s_i` are pooled with weights
     :math:`1/(s_i^2 + \tau^2)`; the standard error is Hartung and Knapp's, with k - 1 degrees of
@@ -95,16 +107,19 @@ def localization_test(
     >>> away = localization_test(simulate_scores(vertex=0.7, seed=1))
     >>> pd.concat([at, away])[["estimate", "low", "high", "verdict"]].round(2)
        estimate   low  high    verdict
-    0      0.50  0.49  0.51  at target
-    0      0.70  0.69  0.71  elsewhere
+    0      0.49  0.49   0.5  at target
+    0      0.69  0.68   0.7  elsewhere
     """
-    if not (delta > 0 and 0 <= target - delta and target + delta <= 1):
+    if not (delta > 0 and target - delta >= 0 and target + delta <= 1):
         raise InputError(
             f"target {target} +- delta {delta} is not an interval within [0, 1]; give depths"
         )
     if peak not in ("vertex", "extremum"):
         raise InputError(f"no peak {peak!r}; there are 'vertex' and 'extremum'")
     curves = fit_curves(scores, metric, method, weights, labels, alpha, seed, higher_is_better)
+    profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
+    coefficients = [None if fault(p) else _coefficients(p, seed) for p in profiles]
+    curves["coefficients"] = pd.Series(coefficients, index=curves.index, dtype=object)
     rows = []
     for keys, group in curves.groupby(GROUP, sort=False):
         judged = _pooled(group, target, delta, peak, alpha)
@@ -117,23 +132,22 @@ def _pooled(
 ) -> dict[str, Any]:
     located, absent, inside = _located(curves, peak, alpha)
     models = curves["model"]
-    of = pd.DataFrame()
+    of = pd.DataFrame({peak: [], "se": []})
     if located.any():
-        of = curves[located].groupby("model")[[peak, f"{peak}_se"]].mean()
+        errors = _common_errors(curves[located], peak)
+        of = curves[located].assign(se=errors).groupby("model")[[peak, "se"]].mean()
+    n, without = models.nunique(), models[absent].nunique()
+    unlocated = models[~located & ~absent].nunique()
     counts = {
-        "peak": peak, "n_models": models.nunique(), "n_pooled": len(of),
-        "n_inside": models[inside].nunique(), "n_no_peak": models[absent].nunique(),
-        "n_unlocated": models[~located & ~absent].nunique(),
+        "peak": peak, "n_models": n, "n_pooled": len(of), "n_inside": models[inside].nunique(),
+        "n_no_peak": without, "n_unlocated": unlocated,
     }  # fmt: skip
-    n, without = counts["n_models"], counts["n_no_peak"]
-    names = ("estimate", "low", "high", "p", "p_elsewhere", "tau", "i2")
-    names += ("prediction_low", "prediction_high")
-    result: dict[str, Any] = dict.fromkeys(names, np.nan)
+    result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
-    if len(of) >= 2 and of[peak].nunique() == 1:
+    if len(of) >= 2 and np.ptp(of[peak]) == 0:
         reason = "the models' peaks do not differ at all: no error to judge them by"
     elif len(of) >= 2:
-        result = hartung_knapp(of[peak].to_numpy(), of[f"{peak}_se"].to_numpy(), alpha)
+        result = hartung_knapp(of[peak].to_numpy(), of["se"].to_numpy(), alpha)
         estimate, se, df = result["estimate"], result.pop("se"), len(of) - 1
         result["p"] = float(stats.t.sf((delta - abs(estimate - target)) / se, df))
         beyond = max(abs(estimate - target) - delta, 0.0)
@@ -149,12 +163,27 @@ def _pooled(
             reason = f"a peak could be located in {len(of)} of {n} models only"
         else:
             verdict, reason = "at target", f"the pooled peak {estimate:.2f} is within {where}"
-    elif without and without == n - counts["n_unlocated"]:
+    elif without and without == n - unlocated:
         share = f"{without} of {n} models are shown to have no peak inside the range"
         verdict, reason = ("elsewhere" if 2 * without > n else "undecided"), share
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
     return {**result, "verdict": verdict, "reason": reason, **counts}
+
+
+def _coefficients(profile: Profile, seed: int) -> tuple[Array, Array]:
+    """Return depth's coefficients, linear and squared, and their covariance."""
+    weights = quadratic_weights(profile.depth)[1:]
+    return weights @ profile.separation, weights @ profile_errors(profile, seed).cov @ weights.T
+
+
+def _common_errors(curves: pd.DataFrame, peak: str) -> Array:
+    """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
+    if peak == "extremum":
+        return np.full(len(curves), np.sqrt((curves["extremum_se"] ** 2).mean()))
+    curvature = np.mean([b[1] for b, _ in curves["coefficients"]])
+    gradient = np.array([1.0, 2 * curves["vertex"].median()]) / (2 * curvature)
+    return np.array([np.sqrt(gradient @ cov @ gradient) for _, cov in curves["coefficients"]])
 
 
 def _located(
@@ -221,7 +250,8 @@ def hartung_knapp(y: Array, se: Array, alpha: float = 0.05) -> dict[str, float]:
     fixed = 1 / v
     typical = (k - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum())
     return {
-        "estimate": estimate, "se": error, "low": estimate - t * error, "high": estimate + t * error,
+        "estimate": estimate, "se": error,
+        "low": estimate - t * error, "high": estimate + t * error,
         "tau": float(np.sqrt(tau2)), "i2": float(tau2 / (tau2 + typical)),
         "prediction_low": float(estimate - reach), "prediction_high": float(estimate + reach),
     }  # fmt: skip
