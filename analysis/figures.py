@@ -339,6 +339,107 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
     )  # fmt: skip
 
 
+def method_comparison(scores: Scores, metric: str) -> p9.ggplot:
+    """Draw each model's mean separation under each method, a line a model.
+
+    Examples
+    --------
+    >>> from analysis.simulate import simulate_scores
+    >>> study = simulate_scores(methods=("comprehension", "generation"))
+    >>> figure = method_comparison(study, metric="score")
+    """
+    some = scores.select(metric=metric, labels="true", weights="trained")
+    methods = method_order(some.table["method"])
+    if len(methods) < 2:
+        return absent(f"This study has one method only, {methods[0]}.")
+    keys = ["model", "family", "method"]
+    table = some.table.groupby(keys, as_index=False)["score"].mean()
+    table["method"] = pd.Categorical(table["method"], methods)
+    families = sorted(table["family"].unique())
+    shapes = ["o", "^", "s", "D", "v", "P", "X"]
+    return (
+        p9.ggplot(table, p9.aes("method", "score", group="model", color="family", shape="family"))
+        + p9.geom_line(size=0.6, alpha=0.7)
+        + p9.geom_point(size=2.2)
+        + p9.scale_color_manual(values=[PALETTE[i % 7] for i in range(len(families))])
+        + p9.scale_shape_manual(values=[shapes[i % 7] for i in range(len(families))])
+        + p9.labs(x="", y=f"{metric_label(scores, metric)}, mean over layers")
+        + house_style(2.8)
+    )
+
+
+def specification_curve(table: pd.DataFrame, target: float, delta: float) -> p9.ggplot:
+    """Draw the pooled peak under every choice of analysis, in order, with its verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `specification_table`.
+    target, delta : float
+        Centre and half-width of the equivalence band.
+
+    Returns
+    -------
+    ggplot
+    """
+    choices = ["metric", "method", "layers", "peak"]
+    require(table, [*choices, "estimate", "low", "high", "verdict"], "the specification curve")
+    shown = table.sort_values(["estimate", *choices], na_position="first").reset_index(drop=True)
+    shown["specification"] = shown[choices].astype(str).agg(" · ".join, axis=1)
+    shown["specification"] = pd.Categorical(shown["specification"], shown["specification"])
+    for column in ("estimate", "low", "high"):
+        shown[column] = shown[column].clip(0, 1)
+    words = ["at target", "elsewhere", "undecided"]
+    return (
+        p9.ggplot(shown, p9.aes("specification", "estimate", color="verdict", shape="verdict"))
+        + p9.annotate("rect", xmin=-np.inf, xmax=np.inf, ymin=target - delta, ymax=target + delta,
+                      fill=PALETTE[4], alpha=0.15)
+        + p9.geom_hline(yintercept=target, color=PALETTE[4], size=0.5)
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), shown.dropna(subset=["low"]), size=0.6)
+        + p9.geom_point(data=shown.dropna(subset=["estimate"]), size=1.8)
+        + p9.geom_text(p9.aes(label="verdict"), shown[shown["estimate"].isna()].assign(estimate=0),
+                       size=6.5, ha="left", show_legend=False)
+        + p9.scale_color_manual(values=[PALETTE[2], PALETTE[1], GREY], limits=words)
+        + p9.scale_shape_manual(values=["o", "X", "s"], limits=words)
+        + p9.coord_flip()
+        + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
+        + p9.labs(x="", y="Pooled depth of the peak")
+        + house_style(1.0 + 0.145 * len(shown))
+        + p9.theme(axis_text_y=p9.element_text(size=6.5))
+    )  # fmt: skip
+
+
+def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
+    """Draw how often each test rejects a true hypothesis: naive against calibrated.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With columns test, kind ("naive" or "calibrated") and rate.
+    nominal : float
+        The level that a test promises.
+
+    Returns
+    -------
+    ggplot
+    """
+    require(table, ["test", "kind", "rate"], "the calibration figure")
+    order = table.groupby("test")["rate"].max().sort_values().index
+    shown = table.assign(test=pd.Categorical(table["test"], order))
+    return (
+        p9.ggplot(shown, p9.aes("test", "rate", color="kind", shape="kind"))
+        + p9.geom_line(p9.aes(group="test"), color=GREY, size=0.5)
+        + p9.geom_hline(yintercept=nominal, linetype="dashed", color=GREY)
+        + p9.geom_point(size=2.6)
+        + p9.scale_color_manual(values=[PALETTE[0], PALETTE[1]], limits=["calibrated", "naive"])
+        + p9.scale_shape_manual(values=["o", "X"], limits=["calibrated", "naive"])
+        + p9.coord_flip()
+        + p9.scale_y_continuous(limits=(0, 1), labels=lambda x: [f"{v:.0%}" for v in x])
+        + p9.labs(x="", y="Share of true hypotheses rejected")
+        + house_style(1.0 + 0.3 * len(order))
+    )
+
+
 def absent(reason: str) -> p9.ggplot:
     """Return a strip that says in a figure's place why the study has nothing to draw there."""
     data = pd.DataFrame({"x": [0.0], "y": [0.0], "text": [reason]})

@@ -7,6 +7,7 @@ what they can bear, intervals beside estimates, and a true minus sign.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -109,6 +110,23 @@ def size(n_params: float) -> str:
     if pd.isna(n_params):
         return NONE
     return f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
+
+
+def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
+    """Return one claim's verdict, reason and numbers as a sentence.
+
+    Examples
+    --------
+    >>> print(verdict_sentence({"verdict": "undecided", "reason": "nothing is shown", "n": 9,
+    ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2}))
+    The verdict is *undecided*: nothing is shown (0.50 [0.30, 0.70], p = 0.200 after Holm, n = 9).
+    """
+    text = f"The verdict is *{row['verdict']}*: {row['reason']}"
+    if pd.notna(row["p_holm"]):
+        estimate = interval(row["estimate"], row["low"], row["high"])
+        p = p_value(row["p_holm"], sign=True)
+        text += f" ({estimate}, p {p} after Holm, n = {row['n']:.0f})"
+    return Markdown(f"{text}.")
 
 
 def typeset(

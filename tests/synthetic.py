@@ -48,7 +48,10 @@ def make_study(
     run = {
         "study": {
             "name": folder.name, "emotions": [f"e{i + 1}" for i in range(n_emotions)],
-            "preregistered": {"target": 0.5, "delta": 0.1, "alpha": 0.05},
+            "preregistered": {
+                "metric": "auc", "method": "comprehension",
+                "target": 0.5, "delta": 0.1, "alpha": 0.05,
+            },
         },
         "study_sha256": "0" * 64,
         "metrics": {

@@ -1,0 +1,67 @@
+"""Print a study's verdicts: ``python -m analysis data/scores/demo [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.claims import claims_table
+from analysis.curves import fit_curves
+from analysis.scores import PROFILE, InputError, load_scores
+from analysis.shape import u_shape_test
+from analysis.tables import interval, number, p_value
+
+STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return 0, or 2 after one line that says what is wrong with the input."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser.add_argument("study", help="folder with scores.parquet and run.json")
+    parser.add_argument("--metric", help="default: the study's primary metric")
+    parser.add_argument("--json", action="store_true", help="print the claims as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        scores = load_scores(options.study)
+        claims = claims_table(scores, metric=options.metric)
+        if options.json:
+            print(claims.to_json(orient="records", indent=2))
+            return 0
+        shapes = u_shape_test(scores, metric=options.metric)
+        fits = fit_curves(scores, metric=options.metric)
+    except InputError as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    console = Console()
+    table = Table("Claim", "Estimate", "p (Holm)", "n", "Verdict", "Reason", title=scores.name)
+    for row in claims.to_dict("records"):
+        table.add_row(
+            row["claim"],
+            interval(row["estimate"], row["low"], row["high"]),
+            p_value(row["p_holm"]),
+            number(row["n"], 0),
+            f"[{STYLES.get(row['verdict'], 'dim')}]{row['verdict']}",
+            row["reason"],
+        )
+    console.print(table)
+    profiles = shapes[shapes["level"] == "profile"].merge(fits, on=PROFILE, suffixes=("", "_fit"))
+    table = Table("Model", "Method", "Metric", "Vertex", "U test p", "Verdict", "Reason")
+    for row in profiles.to_dict("records"):
+        table.add_row(
+            row["model"],
+            row["method"],
+            row["metric"],
+            interval(row["vertex"], row["vertex_low"], row["vertex_high"]),
+            p_value(row["p"]),
+            row["verdict"],
+            row["reason"],
+        )
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
