@@ -57,6 +57,8 @@ class Profile:
         Topic-bootstrap replicates of `separation`.
     sign : {+1, -1}
         Multiply by it to return to the metric's own units.
+    n_topics : int, or None where unknown
+        How many topics the bootstrap draws from: its replicates know the error no better.
     """
 
     keys: Mapping[str, Any]
@@ -65,6 +67,7 @@ class Profile:
     separation: Array
     replicates: Array | None
     sign: int
+    n_topics: int | None = None
 
     @property
     def name(self) -> str:
@@ -175,6 +178,7 @@ class Scores:
                 separation=sign * mean["score"].to_numpy(dtype=np.float64),
                 replicates=draws,
                 sign=sign,
+                n_topics=len(self.run["topics"]) if "topics" in self.run else None,
             )
 
 

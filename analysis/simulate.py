@@ -88,12 +88,14 @@ def simulate_scores(
     seed: int = 0,
     weights: str = "trained",
     labels: str = "true",
+    n_topics: int | None = None,
 ) -> Scores:
     """Simulate a study.
 
     A profile is its curve plus AR(1) noise over layers; its replicates are the profile plus fresh
-    noise of the same covariance, so that their spread equals the sampling error, as a topic
-    bootstrap's should. Each emotion has noise of its own (averaged over emotions it has the SD
+    noise of the same covariance, so that their spread equals the sampling error. With `n_topics`
+    they are what they are in a real study: a bootstrap of topics, each with AR(1) noise of its
+    own. Each emotion has noise of its own (averaged over emotions it has the SD
     `noise_sd`) and a level of its own, shared by all models.
 
     Parameters
@@ -120,6 +122,8 @@ def simulate_scores(
         The same seed with other `weights` or `labels` gives the same models with other noise.
     weights, labels : str
         What to write into these columns.
+    n_topics : int, optional
+        Number of topics that a profile averages over.
 
     Returns
     -------
@@ -164,8 +168,11 @@ def simulate_scores(
                 "instruct": bool(design.integers(2)),
             }  # fmt: skip
             for which, method in enumerate(methods):
-                noise = ar1_noise(rng, n_emotions, top + 1, noise_sd * np.sqrt(n_emotions), rho)
-                score = base + method_effect * (which > 0) + emotion_level[:, None] + noise
+                cells = n_emotions * (n_topics or 1)
+                noise = ar1_noise(rng, cells, top + 1, noise_sd * np.sqrt(cells), rho)
+                noise = noise.reshape(n_emotions, -1, top + 1)
+                level = base + method_effect * (which > 0) + emotion_level[:, None]
+                score = level + noise.mean(axis=1)
                 long = {
                     "emotion": np.repeat([f"e{i + 1}" for i in range(n_emotions)], top + 1),
                     "layer": np.tile(layer, n_emotions),
@@ -174,18 +181,25 @@ def simulate_scores(
                 }
                 rows.append(pd.DataFrame({**keys, "method": method, **long}))
                 if n_replicates:
-                    fresh = ar1_noise(rng, n_replicates, top + 1, noise_sd, rho)
+                    if n_topics:
+                        drawn = rng.multinomial(
+                            n_topics, np.full(n_topics, 1 / n_topics), n_replicates
+                        )
+                        spread = (drawn / n_topics - 1 / n_topics) @ noise.mean(axis=0)
+                    else:
+                        spread = ar1_noise(rng, n_replicates, top + 1, noise_sd, rho)
                     copies = {
                         "layer": np.tile(layer, n_replicates),
                         "depth": np.tile(depth, n_replicates),
                         "replicate": np.repeat(np.arange(1, n_replicates + 1), top + 1),
-                        "score": (score.mean(axis=0) + fresh).ravel(),
+                        "score": (score.mean(axis=0) + spread).ravel(),
                     }
                     draws.append(pd.DataFrame({**keys, "method": method, **copies}))
     return Scores(
         table=pd.concat(rows, ignore_index=True)[COLUMNS],
         replicates=pd.concat(draws, ignore_index=True)[REPLICATE_COLUMNS] if draws else None,
         directions={"score": 1},
+        run={"topics": [f"t{i + 1}" for i in range(n_topics)]} if n_topics else {},
     )
 
 

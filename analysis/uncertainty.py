@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.scores import Array, InputError, Profile, Scores, as_scores
 
@@ -90,6 +91,8 @@ def fault(profile: Profile) -> str:
         if np.abs(residual).max() <= 1e-9 * np.ptp(y):
             return "no replicates, and no scatter about a quadratic to estimate an error from"
         return ""
+    if profile.n_topics is not None and profile.n_topics < 3:
+        return f"only {profile.n_topics} topics; an error needs at least 3"
     if np.isnan(draws).any():
         return f"layer {layer[np.isnan(draws).any(axis=0)][0]} is missing from the replicates"
     if len(draws) < MIN_REPLICATES:
@@ -105,7 +108,10 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
 
     With replicates, their covariance about their own mean: a bootstrap of a cross-validated score
     can sit at another level than the score itself (a resampled topic is easier to recognise), so
-    only the spread is taken from it, and intervals are percentiles of *estimate + deviation*.
+    only the spread is taken from it, and intervals are percentiles of *estimate + deviation*. A
+    bootstrap of T topics knows their spread with T - 1 degrees of freedom however many replicates
+    there are, and understates the variance by (T - 1) / T: both are put right, and the draws
+    widened from the normal's reach to t's (Hesterberg's expanded percentiles).
 
     Without, an AR(1) model about a quadratic in depth. A restricted likelihood from 13 to 34
     points hardly tells a correlation of 0.9 from 0.99, and its maximum lies low, which makes
@@ -138,11 +144,19 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     ----------
     Harville, D. A. (1974). Bayesian inference for variance components using only error contrasts.
     Biometrika 61, 383-385.
+    Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American
+    Statistician 69, 371-386.
     """
     if profile.replicates is not None:
         deviations = profile.replicates - profile.replicates.mean(axis=0)
+        df = float(len(deviations) - 1)
+        if profile.n_topics is not None:
+            deviations = deviations * np.sqrt(profile.n_topics / (profile.n_topics - 1))
+            df = min(df, profile.n_topics - 1.0)
         cov = deviations.T @ deviations / (len(deviations) - 1)
-        return Errors("replicates", cov, float(len(deviations) - 1), deviations)
+        # Percentiles of the draws are to reach as far as t does, not as the normal.
+        tail = float(stats.t.ppf(0.975, df) / stats.norm.ppf(0.975))
+        return Errors("replicates", cov, df, deviations * tail)
     y, df = profile.separation, len(profile.depth) - 3
     steps = (profile.layer - profile.layer[0]) / np.diff(profile.layer).min()
     fits = [ar1_likelihood(steps, profile.depth, y, rho) for rho in RHO]
