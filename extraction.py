@@ -46,7 +46,7 @@ PROFILE_COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """One unit of work: a model with its weights, read in one way."""
 

@@ -1,0 +1,94 @@
+"""Small random models of the five families, and a tokenizer made on the spot."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from representations.models import LoadedModel, find_blocks
+from representations.registry import ModelSpec
+
+WIDTH, N_LAYERS, VOCABULARY = 32, 3, 400
+
+LLAMA_LIKE = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": N_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": VOCABULARY,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+FAMILIES = {
+    "GPT-2": {
+        "model_type": "gpt2",
+        "n_embd": WIDTH,
+        "n_layer": N_LAYERS,
+        "n_head": 4,
+        "vocab_size": VOCABULARY,
+        "n_positions": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    "Gemma": {**LLAMA_LIKE, "model_type": "gemma3_text", "sliding_window": 16},
+    "Qwen": {**LLAMA_LIKE, "model_type": "qwen2"},
+    "Llama": {**LLAMA_LIKE, "model_type": "llama"},
+    "Mistral": {**LLAMA_LIKE, "model_type": "ministral3"},
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A byte-level tokenizer with beginning, end and padding tokens of its own."""
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(["the quick brown fox jumps over the lazy dog " * 3], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+
+
+def tiny(family: str, tokenizer, seed: int = 0) -> LoadedModel:
+    """A small random model, with weights large enough that its layers differ."""
+    settings = dict(FAMILIES[family])
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model.requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.mul_(4)
+    body, blocks = find_blocks(model)
+    return LoadedModel(
+        model=model,
+        body=body,
+        blocks=blocks,
+        tokenizer=tokenizer,
+        spec=ModelSpec(name=f"tiny-{family}", family=family, source="random"),
+        n_params=sum(p.numel() for p in model.parameters()),
+        precision="float32",
+        fingerprint=f"seed {seed}",
+    )
+
+
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def model(request, tokenizer) -> LoadedModel:
+    """Each family in turn."""
+    return tiny(request.param, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def llama(tokenizer) -> LoadedModel:
+    """One family, where one is enough."""
+    return tiny("Llama", tokenizer)
