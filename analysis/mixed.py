@@ -16,16 +16,14 @@ likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.optimise import Codes, minimise
 from analysis.scores import Array, InputError, Scores
-
-Codes = NDArray[np.int64]
 
 #: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
 _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
@@ -137,6 +135,14 @@ class CurveFit:
     converged: NDArray[np.bool_]
 
 
+def main_rows(scores: Scores) -> Scores:
+    """Keep trained models and true labels, where there are others beside them."""
+    for column, wanted in (("weights", "trained"), ("labels", "true")):
+        if len(scores.table[column].unique()) > 1:
+            scores = scores.select(**{column: wanted})
+    return scores
+
+
 def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     """Reduce one metric of a study to the sufficient statistics of the mixed model.
 
@@ -159,11 +165,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
         If a model has several seeds or precisions, fewer than four layers, or lacks a method or
         an emotion that others have.
     """
-    scores = scores.select(metric=metric)
-    for column, wanted in (("weights", "trained"), ("labels", "true")):
-        if scores.table[column].nunique() > 1:
-            scores = scores.select(**{column: wanted})
-    table = scores.table
+    table = main_rows(scores.select(metric=metric)).table
     if by not in table:
         raise InputError(f"no column {by!r} to group the models by; there is 'family'")
     for column in ("seed", "precision", by):
@@ -175,9 +177,8 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
             )
     sign = scores.directions[metric]
     models, facts = [], []
-    cells = table.assign(score=sign * table["score"]).pivot(
-        index=["model", "depth", "method"], columns="emotion", values="score"
-    )
+    separation = table.set_index(["model", "depth", "method", "emotion"])["score"] * sign
+    cells = separation.unstack("emotion").sort_index()  # noqa: PD010
     methods = sorted(table["method"].unique())
     _balanced(cells, methods)
     for model, rows in cells.groupby(level="model", sort=True):
@@ -190,36 +191,34 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     groups = table.groupby("model")[by].first().astype(str).loc[models]
     names = tuple(sorted(groups.unique()))
     group = np.array([names.index(g) for g in groups], dtype=np.int64)
-    return _sums(tuple(models), names, group, facts, sign)
+    return curve_sums(tuple(models), names, group, facts, sign)
 
 
 def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
     """Raise for a model that lacks a method or an emotion: the sums need all of them."""
     for column in cells.columns[cells.isna().any()]:
-        model = cells.index[cells[column].isna()][0][0]
+        model = cells.index.get_level_values("model")[cells[column].isna()][0]
         raise InputError(
             f"model {model!r} lacks emotion {column!r} at some layer; keep the emotions that all "
             "models have with scores.select(emotion=[...])"
         )
-    count = cells.groupby(level=["model", "depth"]).size()
-    if (count < len(methods)).any():
-        model = count.idxmin()[0]
-        has = set(cells.loc[[model]].index.get_level_values("method"))
-        lack = next((m for m in methods if m not in has), methods[0])
-        raise InputError(
-            f"model {model!r} lacks method {lack!r} at some layer; keep the methods that all "
-            "models have with scores.select(method=[...])"
-        )
+    for model, rows in cells.groupby(level="model"):
+        count = rows.index.get_level_values("method").value_counts().reindex(methods, fill_value=0)
+        if count.min() < count.max():
+            raise InputError(
+                f"model {model!r} lacks method {count.idxmin()!r} at some layer; keep the methods "
+                "that all models have with scores.select(method=[...])"
+            )
 
 
-def _sums(
+def curve_sums(
     models: tuple[str, ...],
     groups: tuple[str, ...],
     group: Codes,
     facts: list[tuple[Array, Array]],
     sign: int = 1,
 ) -> CurveData:
-    """Sums of (depth, values) pairs, values of shape (n_layers, n_methods, n_emotions)."""
+    """Reduce each model's depths and values (n_layers, n_methods, n_emotions) to a `CurveData`."""
     n_methods, n_emotions = facts[0][1].shape[1:]
     coef, spread, profiles, bases, contrasts = [], [], [], [], []
     rss, by_emotion, n_cells = 0.0, np.zeros(n_emotions), 0
@@ -290,7 +289,7 @@ def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> C
         return _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)[:2]
 
     start = np.array([0.7, 0.0, 0.0, 0.7, 0.0, 0.7, 1.0])[: 7 if ratio else 6]
-    x, converged = _minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
+    x, converged = minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
     rows = np.arange(len(x))
     deviance, _, mean, s2 = _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)
     factor = np.zeros((len(x), 3, 3))
@@ -319,6 +318,27 @@ def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> Cu
         if data.n_emotions > 1
         else np.zeros(n),
     )
+
+
+def unbiased(data: CurveData, null: CurveFit) -> CurveFit:
+    """Correct the null fit's curve covariance for the degrees of freedom that its means used up.
+
+    Maximum likelihood divides by the number of models M what the shape leaves M - 1 degrees of
+    freedom for, and the level, which has a mean in each of G groups and two slopes on the shape,
+    M - G - 2. With nine models in five families the level's variance given the shape comes out at
+    2/9 of its size, often at 0, and data drawn from it look too regular.
+    """
+    n_models = len(data.models)
+    noise = float(null.residual_variance[0]) * data.spread.mean(axis=0)
+    total = null.curve_cov[0] + noise
+    slope = np.linalg.solve(total[:2, :2], total[:2, 2])
+    rest = total[2, 2] - slope @ total[:2, 2]
+    shape = total[:2, :2] * n_models / (n_models - 1)
+    rest *= n_models / max(n_models - len(data.groups) - 2, 1)
+    cross = shape @ slope
+    total = np.block([[shape, cross[:, None]], [cross[None], rest + slope @ cross]])
+    value, vector = np.linalg.eigh(total - noise)
+    return replace(null, curve_cov=((vector * np.maximum(value, 0)) @ vector.T)[None])
 
 
 def likelihood_ratio(data: CurveData, tol: float = 1e-6) -> tuple[Array, CurveFit, CurveFit]:
@@ -425,62 +445,3 @@ def _deviance(
     gradient[:, 5] = f * k[5]
     gradient[:, :6] *= 2
     return deviance, gradient, mean.transpose(1, 2, 0), s2
-
-
-def _minimise(
-    objective: Callable[[Array, Codes], tuple[Array, Array]],
-    start: Array,
-    tol: float,
-    max_iterations: int = 300,
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Minimise many functions at once by BFGS with backtracking; rows leave as they converge."""
-    x = start.copy()
-    n, size = x.shape
-    value, gradient = objective(x, np.arange(n))
-    inverse = np.tile(np.eye(size) / 20, (n, 1, 1))
-    active = np.arange(n)
-    for _ in range(max_iterations):
-        active = active[np.abs(gradient[active]).max(axis=1) > tol]
-        if active.size == 0:
-            break
-        step = -np.einsum("nij,nj->ni", inverse[active], gradient[active])
-        slope = (step * gradient[active]).sum(axis=1)
-        uphill = slope >= 0
-        if uphill.any():
-            inverse[active[uphill]] = np.eye(size) / 20
-            step[uphill] = -gradient[active[uphill]] / 20
-            slope[uphill] = (step[uphill] * gradient[active[uphill]]).sum(axis=1)
-        # The parameters are scaled to be about 1, so that longer steps are leaps in the dark.
-        length = np.minimum(1.0, 2.0 / np.maximum(np.abs(step).max(axis=1), 1e-300))
-        todo = np.arange(active.size)
-        for _ in range(30):
-            rows = active[todo]
-            trial = x[rows] + length[todo, None] * step[todo]
-            new_value, new_gradient = objective(trial, rows)
-            slack = 1e-12 * np.abs(value[rows])
-            good = new_value <= value[rows] + 1e-4 * length[todo] * slope[todo] + slack
-            taken = rows[good]
-            s, y = trial[good] - x[taken], new_gradient[good] - gradient[taken]
-            x[taken], value[taken], gradient[taken] = trial[good], new_value[good], new_gradient[good]
-            _update(inverse, taken, s, y)
-            todo = todo[~good]
-            if todo.size == 0:
-                break
-            length[todo] /= 4
-        else:
-            active = np.delete(active, todo)
-    return x, np.abs(gradient).max(axis=1) <= max(1e3 * tol, 1e-3)
-
-
-def _update(inverse: Array, rows: Codes, s: Array, y: Array) -> None:
-    """BFGS update of the inverse Hessians, in place, where the curvature is positive."""
-    curvature = (s * y).sum(axis=1)
-    good = curvature > 1e-14
-    rows, s, y = rows[good], s[good], y[good]
-    rho = 1 / curvature[good]
-    h = inverse[rows]
-    hy = np.einsum("nij,nj->ni", h, y)
-    scale = rho * (1 + rho * (y * hy).sum(axis=1))
-    cross = rho[:, None, None] * hy[:, :, None] * s[:, None, :]
-    inverse[rows] = h + scale[:, None, None] * s[:, :, None] * s[:, None, :]
-    inverse[rows] -= cross + cross.transpose(0, 2, 1)

@@ -1,0 +1,388 @@
+"""Whether the depth curve is the same in every family of models.
+
+Three verdicts: *not invariant* needs a difference shown, *invariant* needs sameness shown, and
+everything else is *undecided*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from math import comb, factorial, prod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.mixed import (
+    CurveData,
+    basis,
+    curve_data,
+    draw,
+    likelihood_ratio,
+    unbiased,
+    vertex,
+)
+from analysis.optimise import Codes
+from analysis.scores import Array, InputError, Scores, as_scores
+
+#: Up to this many distinct assignments of models to families are enumerated.
+MAX_EXACT = 20_000
+#: Draws of the generalised confidence interval.
+N_PIVOT = 2000
+RANDOM = "(1 + d + d^2 | model)"
+
+
+def invariance_test(
+    scores: Scores | pd.DataFrame,
+    by: str = "family",
+    delta: float = 0.1,
+    n_boot: int = 2000,
+    seed: int = 0,
+    metric: str | None = None,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Test whether families of models share the shape of their depth curve.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        With columns model, family, depth, score and any others of `analysis.scores.COLUMNS`.
+        Trained models and true labels are taken where there are others; methods are averaged.
+    by : str
+        Column that groups the models.
+    delta : float
+        Equivalence margin for a family's vertex, in units of depth.
+    n_boot : int
+        Parametric-bootstrap replicates, and random permutations where there are too many to
+        enumerate.
+    seed : int
+    metric : str, optional
+        Default: every metric of the table, one row each.
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        One row a metric: ``lr, df, p_chi2, p_boot, p_perm, n_perm`` of the likelihood-ratio test of
+        family x (d + d^2); ``p``, the larger of p_boot and p_perm, which decides;
+        ``estimate, low, high``, the largest departure of a family's vertex from the mean of the
+        families' (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
+        family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
+        deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
+        variance within profiles explained by the other families' and by the family's own curve;
+        ``random_effects, converged, verdict, reason``.
+
+    Raises
+    ------
+    InputError
+        For methods or emotions that some models lack, and for an n_boot too small for alpha.
+
+    Notes
+    -----
+    The model is ``separation ~ method x (d + d^2) + family x (d + d^2) + (1 + d + d^2 | model) +
+    (1 | emotion)``, by maximum likelihood; under the null hypothesis families differ in level and
+    share d and d^2. With few models the chi-square p is far too small and stands here for
+    comparison only. The bootstrap draws data sets from the fitted null model [1]_, its curve
+    covariance corrected for degrees of freedom (`analysis.mixed.unbiased`). The permutation
+    test reassigns models to families and compares Pillai's trace of the models' (d, d^2)
+    coefficients. p is the larger, so that a difference never rests on the normality of the one
+    or on the exchangeability of the other alone.
+
+    Equivalence is two one-sided t tests for each family on the vertices of the models, with the
+    variance within families pooled; all families have to pass (intersection-union [2]_). The
+    interval of the between-family standard deviation is a generalised confidence interval [3]_.
+    Where the maximum-likelihood covariance of the random curves is singular, the fit is the same
+    as one with fewer random terms, linear combinations of the three; ``random_effects`` says how
+    many remain.
+
+    References
+    ----------
+    .. [1] Halekoh, U., Hojsgaard, S. (2014). A Kenward-Roger approximation and parametric
+       bootstrap methods for tests in linear mixed models. J. Stat. Softw., 59(9).
+    .. [2] Berger, R. L., Hsu, J. C. (1996). Bioequivalence trials, intersection-union tests and
+       equivalence confidence sets. Statistical Science, 11(4), 283-319.
+    .. [3] Weerahandi, S. (1993). Generalized confidence intervals. JASA, 88, 899-905.
+
+    Examples
+    --------
+    >>> from analysis.simulate import simulate_scores
+    >>> study = simulate_scores(families=(4, 4, 4), model_sd={"vertex": 0.02}, n_replicates=0)
+    >>> row = invariance_test(study, n_boot=500).iloc[0]
+    >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_effects"]
+    ('invariant', True, '(1 + d + d^2 | model)')
+    """
+    scores = as_scores(scores)
+    if (n_boot + 1) * alpha < 1:
+        raise InputError(
+            f"n_boot {n_boot} cannot give a p below alpha {alpha}; take at least "
+            f"{int(np.ceil(1 / alpha - 1))}"
+        )
+    metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
+    rows = []
+    for name in metrics:
+        data = curve_data(scores, name, by)
+        rows.append({"test": "invariance", "metric": name, "by": by,
+                     **judge(data, delta, n_boot, seed, alpha)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -> dict[str, Any]:
+    """One row of `invariance_test`, from the sufficient statistics."""
+    rng = np.random.default_rng(seed)
+    n_models, n_groups = len(data.models), len(data.groups)
+    row: dict[str, Any] = {
+        "n_models": n_models, "n_groups": n_groups, "n_rows": data.n_rows,
+        "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
+        "p_perm": np.nan, "n_perm": n_partitions(data.group), "p": np.nan, "delta": delta,
+        **departures(data, delta, alpha), **between_sd(data, rng), **left_out(data),
+        "random_effects": RANDOM, "converged": True, "alpha": alpha, "verdict": "undecided",
+    }  # fmt: skip
+    hindrance = _hindrance(data)
+    if hindrance:
+        return {**row, "reason": hindrance}
+    lr, null, full = likelihood_ratio(data)
+    if null.rank[0] < 3:
+        row["random_effects"] = (
+            f"{null.rank[0]} of the 3 terms of {RANDOM}: the covariance is singular"
+        )
+    observed = bool(null.converged[0] and full.converged[0])
+    draws, null_draws, full_draws = likelihood_ratio(
+        draw(data, unbiased(data, null), n_boot, rng), tol=1e-3
+    )
+    usable = null_draws.converged & full_draws.converged
+    row["converged"] = observed and bool(usable.mean() > 0.99)
+    row["lr"] = lr[0]
+    row["p_chi2"] = stats.chi2.sf(lr[0], row["df"])
+    row["p_boot"] = (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum())
+    row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
+    row["p"] = max(row["p_boot"], row["p_perm"])
+    row["verdict"], row["reason"] = _verdict(row, data)
+    return row
+
+
+def _hindrance(data: CurveData) -> str:
+    """Say why nothing can be tested, or nothing at all."""
+    n_models, n_groups = len(data.models), len(data.groups)
+    if n_groups < 2:
+        return f"one group only ({data.groups[0]}): nothing to compare it with"
+    if n_models == n_groups:
+        return (
+            f"each of the {n_groups} groups has one model, so that a difference between groups "
+            "cannot be told from a difference between models"
+        )
+    if data.rss[0] <= 1e-20 * data.n_rows * max(float(np.abs(data.coef).max()) ** 2, 1e-300):
+        return "the profiles have no residual about their quadratics: no error to test against"
+    return ""
+
+
+def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
+    alpha, delta = row["alpha"], row["delta"]
+    if not row["converged"]:
+        return "undecided", "a fit of the mixed model did not converge"
+    if row["n_perm"] * alpha < 1:
+        return "undecided", (
+            f"the models can be sorted into groups of these sizes in "
+            f"{row['n_perm']} ways only, so that no permutation p can reach {alpha:g}"
+        )
+    if row["p"] <= alpha:
+        note = (
+            f"; their vertices are nonetheless within {delta:g} of the mean"
+            if row["p_equivalence"] <= alpha
+            else ""
+        )
+        return "not invariant", f"the curves differ between groups (p = {row['p']:.3g}){note}"
+    if row["p_equivalence"] <= alpha:
+        return "invariant", (
+            f"every group's vertex is within {delta:g} of the mean "
+            f"(equivalence p = {row['p_equivalence']:.3g}) and no difference of the curves is shown"
+        )
+    bends = np.sign(data.coef[0, :, 1])
+    if not np.isfinite(row["p_equivalence"]):
+        why = f"{int((bends > 0).sum())} of {bends.size} curves bend upwards and the rest downwards"
+    else:
+        why = (
+            f"the largest departure, {row['estimate']:+.3f}, has the interval "
+            f"{row['low']:.3f} to {row['high']:.3f} against a margin of {delta:g}"
+        )
+    return "undecided", f"neither difference (p = {row['p']:.3g}) nor sameness is shown: {why}"
+
+
+def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
+    """Departures of the groups' vertices from their mean, and their equivalence to 0.
+
+    The vertex of a group is the mean over its models; v_g - mean(v) has the variance
+    s2 (1 / n_g (1 - 2 / G) + sum_k 1 / n_k / G^2), s2 pooled within groups.
+    """
+    turn = vertex(data.coef[0])
+    out = {"estimate": np.nan, "low": np.nan, "high": np.nan, "departure_of": "",
+           "p_equivalence": np.nan}  # fmt: skip
+    n_groups = len(data.groups)
+    if n_groups < 2 or not np.isfinite(turn).all():
+        return out
+    count, means, s2, df = _within(turn, data.group)
+    shift = means - means.mean()
+    worst = int(np.abs(shift).argmax())
+    out |= {"estimate": shift[worst], "departure_of": data.groups[worst]}
+    same_bend = len(set(np.sign(data.coef[0, :, 1]))) == 1
+    if df < 1 or s2 <= 0:
+        return out
+    error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
+    reach = stats.t.ppf(1 - alpha, df) * error[worst]
+    p = stats.t.sf((delta - np.abs(shift)) / error, df)
+    # A hump's and a trough's vertices are not of one kind, so that nothing is shown by them.
+    out |= {"low": shift[worst] - reach, "high": shift[worst] + reach,
+            "p_equivalence": p.max() if same_bend else np.nan}  # fmt: skip
+    return out
+
+
+def _within(turn: Array, group: Codes) -> tuple[Array, Array, float, int]:
+    """Group sizes, means, pooled variance within groups and its degrees of freedom."""
+    count = np.bincount(group).astype(np.float64)
+    means = np.bincount(group, weights=turn) / count
+    df = turn.size - count.size
+    return count, means, float(((turn - means[group]) ** 2).sum() / max(df, 1)), df
+
+
+def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -> dict[str, float]:
+    """Estimate the standard deviation of the vertex between groups, with its interval.
+
+    The estimate solves sum_g w_g (v_g - v_w)^2 = G - 1 with w_g = 1 / (t2 + s2 / n_g) (Paule and
+    Mandel); a draw of the interval takes s2 df / chi2(df) for s2 and chi2(G - 1) on the right.
+    """
+    turn = vertex(data.coef[0])
+    names = ("between_sd", "between_sd_low", "between_sd_high")
+    count, means, s2, df = _within(turn, data.group)
+    if count.size < 2 or df < 1 or s2 <= 0 or not np.isfinite(turn).all():
+        return dict.fromkeys(names, np.nan)
+    right = np.concatenate([[count.size - 1.0], rng.chisquare(count.size - 1, N_PIVOT)])
+    error = np.concatenate([[s2], s2 * df / rng.chisquare(df, N_PIVOT)])
+    low = np.zeros(right.size)
+    high = ((means - means.mean()) ** 2).sum() / right
+    for _ in range(40):
+        middle = (low + high) / 2
+        weight = 1 / (middle[:, None] + error[:, None] / count)
+        centre = (weight * means).sum(axis=1) / weight.sum(axis=1)
+        above = (weight * (means - centre[:, None]) ** 2).sum(axis=1) > right
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    spread = np.sqrt(np.where(low > 0, (low + high) / 2, 0.0))
+    tail = (1 - level) / 2
+    return dict(zip(names, [spread[0], *np.quantile(spread[1:], [tail, 1 - tail])], strict=True))
+
+
+def left_out(data: CurveData) -> dict[str, float]:
+    """How much of the variance within profiles the other groups' curve explains.
+
+    Each model keeps a level of its own; the yardsticks are that level alone (R2 = 0) and the
+    curve of the model's own group.
+    """
+    if len(data.groups) < 2:
+        return {"lofo_r2": np.nan, "own_r2": np.nan}
+    onehot = np.eye(len(data.groups))[data.group]
+    means = (onehot / onehot.sum(axis=0)).T @ data.coef[0]
+    others = (means.sum(axis=0) - means) / (len(means) - 1)
+    flat = left = own = 0.0
+    for m, (depth, profile) in enumerate(zip(data.depths, data.profiles, strict=True)):
+        z = basis(depth)
+        z, y = z - z.mean(axis=0), profile - profile.mean()
+        flat += float((y**2).sum())
+        left += float(((y - z @ others[data.group[m]]) ** 2).sum())
+        own += float(((y - z @ means[data.group[m]]) ** 2).sum())
+    if flat == 0:
+        return {"lofo_r2": np.nan, "own_r2": np.nan}
+    return {"lofo_r2": 1 - left / flat, "own_r2": 1 - own / flat}
+
+
+def n_partitions(group: Codes) -> int:
+    """Distinct ways of sorting the models into groups of these sizes.
+
+    Examples
+    --------
+    >>> n_partitions(np.array([0, 0, 1, 1, 2, 2, 3, 3, 4]))
+    945
+    """
+    sizes = np.bincount(group)
+    swaps = prod(factorial(int(k)) for k in np.bincount(sizes))
+    return factorial(group.size) // prod(factorial(int(k)) for k in sizes) // swaps
+
+
+def _partitions(sizes: list[int], free: list[int]) -> Iterator[list[tuple[int, ...]]]:
+    """Yield the ways of sorting the members `free` into groups of the given sizes."""
+    if not free:
+        yield []
+        return
+    # The first member goes to one group of each distinct size, so that equal groups never swap.
+    for size in sorted(set(sizes)):
+        rest = sizes.copy()
+        rest.remove(size)
+        for index in range(comb(len(free) - 1, size - 1)):
+            mates = _combination(free[1:], size - 1, index)
+            remaining = [m for m in free[1:] if m not in mates]
+            for tail in _partitions(rest, remaining):
+                yield [(free[0], *mates), *tail]
+
+
+def _combination(items: list[int], size: int, index: int) -> tuple[int, ...]:
+    """Return the index-th combination of `size` of the items, in lexicographic order."""
+    chosen: list[int] = []
+    start = 0
+    while size:
+        here = comb(len(items) - start - 1, size - 1)
+        if index < here:
+            chosen.append(items[start])
+            size -= 1
+        else:
+            index -= here
+        start += 1
+    return tuple(chosen)
+
+
+def permutation_p(shape: Array, group: Codes, n_random: int, rng: np.random.Generator) -> float:
+    """Permutation p of Pillai's trace of the models' shape coefficients between groups.
+
+    Parameters
+    ----------
+    shape : ndarray, shape (n_models, n_coefficients)
+    group : ndarray of int, shape (n_models,)
+    n_random : int
+        Random permutations where there are more than `MAX_EXACT` distinct ones.
+    rng : Generator
+
+    Returns
+    -------
+    float
+        Exact where all permutations are enumerated, else (k + 1) / (n + 1).
+    """
+    centred = shape - shape.mean(axis=0)
+    u, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    white = u[:, singular > 1e-9 * max(singular.max(), 1e-300)]
+    exact = n_partitions(group) <= MAX_EXACT
+    if exact:
+        labels = _labels(tuple(group.tolist()))
+    else:
+        labels = rng.permuted(np.tile(group, (n_random, 1)), axis=1)
+    observed = _pillai(white, group[None])[0]
+    extreme = int((_pillai(white, labels) >= observed * (1 - 1e-9)).sum())
+    return extreme / len(labels) if exact else (extreme + 1) / (n_random + 1)
+
+
+@lru_cache(maxsize=8)
+def _labels(group: tuple[int, ...]) -> Codes:
+    """All distinct sortings into groups of the same sizes, shape (n_partitions, n_models)."""
+    codes = np.array(group)
+    sizes = [int(k) for k in np.bincount(codes)]
+    rows = np.empty((n_partitions(codes), codes.size), dtype=np.int64)
+    for row, sets in zip(rows, _partitions(sizes, list(range(codes.size))), strict=True):
+        for label, members in enumerate(sets):
+            row[list(members)] = label
+    return rows
+
+
+def _pillai(white: Array, labels: Codes) -> Array:
+    """Sum over groups of n_g |mean_g|^2 of whitened rows, for each row of labels."""
+    total = np.zeros(len(labels))
+    for label in range(int(labels.max()) + 1):
+        member = (labels == label).astype(np.float64)
+        total += ((member @ white) ** 2).sum(axis=1) / member.sum(axis=1)
+    return total

@@ -1,0 +1,113 @@
+"""Calibration of the tests over models, at the designs of nine and of twenty models.
+
+    python benchmarks/calibration_invariance.py [--n-sim 1000] [--n-boot 99] [--jobs 2]
+
+Prints a table and writes benchmarks/results/calibration_invariance.csv. The columns p_chi2, p_boot,
+p_perm, verdict and scale are shares of studies in which a difference is found where there is none;
+"false invariant" is the share of studies with a family exactly delta away from the mean that get
+the verdict invariant; "coverage" that of the 95% interval of the between-family standard deviation
+of the vertex, at three true values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.design import Truth, design_power, draw_study
+from analysis.invariance import between_sd, departures, judge
+
+DELTA, ALPHA = 0.1, 0.05
+DESIGNS = {"9 models in 5": (2, 2, 2, 2, 1), "20 models in 5": (4, 4, 4, 4, 4)}
+QUIET = {"vertex": 0.005, "level": 0.005, "height": 0.002, "method": 0.001}
+LOUD = {"vertex": 0.06, "level": 0.05, "height": 0.02, "method": 0.02}
+# The last two are for the smaller design alone.
+REGIMES: dict[str, dict[str, Any]] = {
+    "between models": {"topic_sd": 0.015, "model_sd": LOUD},
+    "noise": {"topic_sd": 0.1, "model_sd": QUIET},
+    "noise, 20 emotions": {"topic_sd": 0.1, "model_sd": QUIET, "n_emotions": 20},
+    "noise without memory": {"topic_sd": 0.3, "rho": 0.0, "model_sd": QUIET},
+}
+FAMILY_SDS = (0.0, 0.05, 0.15)
+
+
+def tests(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
+    """False differences of every test, and how often the truth is recognised."""
+    table = design_power(
+        n_sim=n_sim, n_boot=n_boot, seed=2026, delta=DELTA, alpha=ALPHA,
+        families=DESIGNS[design], **REGIMES[regime],
+    ).set_index("test")  # fmt: skip
+    found = table["difference"]
+    return {
+        **{p: found[f"invariance, {p}"] for p in ("p_chi2", "p_boot", "p_perm")},
+        "verdict": found["invariance"], "scale": found["scale"],
+        "right invariant": table.loc["invariance", "same"],
+    }  # fmt: skip
+
+
+def intervals(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
+    """Count false invariance at a departure of delta, and the interval's coverage."""
+    out: dict[str, Any] = {}
+    for departure, family_sd in [(DELTA, 0.0), *((0.0, sd) for sd in FAMILY_SDS)]:
+        setting = Truth(
+            families=DESIGNS[design], departure=departure, family_sd=family_sd, **REGIMES[regime]
+        )
+        hits = 0
+        for number in range(n_sim):
+            rng = np.random.default_rng([2026, number])
+            data = draw_study(setting, rng)[0]
+            if departure:
+                # The bootstrap is needed only where equivalence is shown.
+                same = departures(data, DELTA, ALPHA)["p_equivalence"] <= ALPHA
+                hits += same and judge(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"
+            else:
+                found = between_sd(data, rng)
+                hits += found["between_sd_low"] <= family_sd <= found["between_sd_high"]
+        name = "false invariant" if departure else f"coverage at {family_sd:g}"
+        out[name] = hits / n_sim
+    return out
+
+
+def run(job: tuple[Any, str, str, int, int]) -> dict[str, Any]:
+    """Run one part for one design."""
+    part, design, regime, n_sim, n_boot = job
+    found = part(design, regime, n_sim, n_boot)
+    return {"design": design, "dominates": regime, "n_sim": n_sim, "n_boot": n_boot, **found}
+
+
+def main() -> None:
+    """Run everything, print it and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n-sim", type=int, default=1000)
+    parser.add_argument("--n-boot", type=int, default=99)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    jobs = [
+        (part, design, regime, arguments.n_sim, arguments.n_boot)
+        for i, regime in enumerate(REGIMES)
+        for part in (tests, intervals)
+        for design in list(DESIGNS)[: 2 if i < 2 else 1]
+    ]
+    rows = []
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for row in pool.map(run, jobs):
+            rows.append(row)
+            print(row, flush=True)
+    table = (
+        pd.DataFrame(rows).groupby(["design", "dominates", "n_sim", "n_boot"], sort=False).first()
+    )
+    path = Path(__file__).parent / "results" / "calibration_invariance.csv"
+    path.parent.mkdir(exist_ok=True)
+    table.to_csv(path, float_format="%.4g")
+    with pd.option_context("display.width", 200, "display.max_columns", None):
+        print(table.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Power by simulation: reproducible, and right at the extremes."""
+
+import numpy as np
+import pytest
+
+from analysis.design import Truth, design_power, draw_study, models_needed, plot_power
+from analysis.mixed import vertex
+from analysis.scores import InputError
+
+QUIET = {"vertex": 0.01, "level": 0.01, "height": 0.005, "method": 0.005}
+
+
+def test_large_effects_are_found_and_small_ones_are_not():
+    settings = {"families": (4, 4, 4), "model_sd": QUIET, "n_sim": 5, "n_boot": 99}
+    there = design_power(family_sd=0.2, method_effect=0.1, **settings).set_index("test")
+    assert there.loc["invariance", "difference"] > 0.6
+    moved = design_power(scale_change=0.4, **settings).set_index("test")
+    assert moved.loc["scale", "difference"] > 0.6
+    assert there.loc["method, paired permutation", "difference"] == 1
+    assert (there["truth"] == "difference").sum() == 8
+    none = design_power(**settings).set_index("test")
+    assert none.loc["invariance", "same"] > 0.6
+    assert none.loc["scale", "same"] > 0.6
+    assert none.loc["method, paired permutation", "difference"] < 0.5
+    assert np.allclose(none[["difference", "same", "undecided"]].sum(axis=1), 1)
+
+
+def test_small_designs_decide_nothing_about_families():
+    table = design_power(n_sim=3, n_boot=39, families=(1, 1)).set_index("test")
+    assert table.loc["invariance", "undecided"] == 1
+    assert table.loc["scale", "undecided"] == 1
+    assert table.loc["method, Mann-Whitney", "undecided"] == 1
+
+
+def test_same_seed_same_table():
+    first, again = (design_power(n_sim=3, n_boot=19, seed=4) for _ in range(2))
+    assert first.equals(again)
+
+
+def test_departure_is_from_the_mean_of_the_families():
+    setting = Truth(departure=0.1, topic_sd=0.0, model_sd={}, families=(2, 3, 1))
+    data = draw_study(setting, np.random.default_rng(0))[0]
+    turn = vertex(data.coef[0])
+    means = np.array([turn[data.group == g].mean() for g in range(3)])
+    assert means[-1] - means.mean() == pytest.approx(0.1)
+
+
+def test_more_topics_less_noise():
+    spread = []
+    for n_topics in (4, 400):
+        setting = Truth(n_topics=n_topics, model_sd={}, families=(30,))
+        data = draw_study(setting, np.random.default_rng(0))[0]
+        spread.append(vertex(data.coef[0]).std())
+    assert spread[0] > 5 * spread[1]
+
+
+def test_models_needed_and_its_plot(tmp_path):
+    table = models_needed(
+        (1, 4), n_families=3, n_sim=4, n_boot=39, family_sd=0.3, model_sd=QUIET
+    )  # fmt: skip
+    assert table["right"].tolist()[0] == 0
+    assert table["needed"].tolist() == [4.0, 4.0]
+    path = tmp_path / "power.png"
+    plot_power(table).save(path, verbose=False)
+    assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: design_power(n_sim=0), "n_sim 0"),
+        (lambda: design_power(n_simulations=3), "no design setting 'n_simulations'"),
+        (lambda: plot_power(design_power(n_sim=1, n_boot=19)), "no column 'per_family'"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,216 @@
+"""Invariance over families and over scale, against R and against the truth of simulations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from analysis.invariance import (
+    between_sd,
+    departures,
+    invariance_test,
+    left_out,
+    n_partitions,
+    permutation_p,
+)
+from analysis.mixed import curve_data, draw, likelihood_ratio, vertex
+from analysis.scale import meta_regression, scale_test
+from analysis.scores import InputError, as_scores
+from analysis.simulate import simulate_scores
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+R = json.loads((REFERENCE / "invariance.json").read_text())
+SCORES = as_scores(pd.read_csv(REFERENCE / "invariance_data.csv"))
+CURVES = curve_data(SCORES, "score")
+
+
+def study(**settings):
+    return simulate_scores(**{"n_replicates": 0, "model_sd": {"vertex": 0.03}, **settings})
+
+
+def test_equivalence_and_heterogeneity_equal_r():
+    # R: lm(v ~ 0 + family), contrasts from the mean; rma(means, s2 / n, method = "PM")
+    assert_allclose(vertex(CURVES.coef[0]), R["vertex"], rtol=1e-9)
+    found = departures(CURVES, delta=0.1, alpha=0.05)
+    assert_allclose(found["p_equivalence"], R["p_equivalence"], rtol=1e-8)
+    assert_allclose(found["estimate"], R["departure"][1], rtol=1e-8)
+    assert found["departure_of"] == "B"
+    sd = between_sd(CURVES, np.random.default_rng(0))
+    assert_allclose(sd["between_sd"], R["between_sd"], rtol=1e-6)
+
+
+def test_exact_permutation_p_equals_r():
+    # R enumerates 22,680 assignments with the names of the families, here 945 without.
+    assert n_partitions(CURVES.group) * 24 == R["permutation"]["n"]
+    p = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 0, np.random.default_rng(0))
+    assert_allclose(p, R["permutation"]["p"], rtol=1e-12)
+
+
+def test_bootstrap_p_equals_pbkrtest_within_monte_carlo_error():
+    # R: PBmodcomp(full, null, nsim = 500), on the mean over emotions
+    table = SCORES.table
+    keys = [c for c in table.columns if c not in ("emotion", "score")]
+    mean = as_scores(table.groupby(keys, as_index=False)["score"].mean())
+    data = curve_data(mean, "score")
+    lr, null, _ = likelihood_ratio(data)
+    assert_allclose(lr[0], R["bootstrap"]["lr"], rtol=1e-5)
+    assert_allclose(stats.chi2.sf(lr[0], 8), R["bootstrap"]["p_chi2"], rtol=1e-5)
+    draws = likelihood_ratio(draw(data, null, 2000, np.random.default_rng(0)), tol=1e-3)[0]
+    p = (1 + (draws >= lr[0]).sum()) / 2001
+    error = np.sqrt(p * (1 - p) * (1 / 2000 + 1 / R["bootstrap"]["nsim"]))
+    assert abs(p - R["bootstrap"]["p"]) < 3 * error
+    corrected = invariance_test(mean)["p_boot"].item()
+    assert corrected > p - 3 * error
+    assert corrected < p + 0.1
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_meta_regression_equals_metafor(size):
+    # R: rma(v, vi, mods = ~ log10(n_params), method = "REML", test = "knha")
+    vi = np.array(R["vi"]) / (100 if size == "small" else 1)
+    params = SCORES.table.groupby("model")["n_params"].first().to_numpy(float)
+    x = np.column_stack([np.ones(9), np.log10(params)])
+    coef, se, tau2 = meta_regression(np.array(R["vertex"]), vi, x)
+    expected = R["scale"][size]
+    assert_allclose([coef[1], se[1]], [expected["slope"], expected["se"]], rtol=1e-4)
+    assert_allclose(np.sqrt(tau2), expected["tau"], rtol=1e-4)
+    assert_allclose(2 * stats.t.sf(abs(coef[1] / se[1]), 7), expected["p"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        ({"families": (4, 4, 4)}, "invariant"),
+        ({"families": (4, 4, 4), "family_sd": {"vertex": 0.3}}, "not invariant"),
+        ({"families": (2, 2, 1), "model_sd": {"vertex": 0.15}}, "undecided"),
+        ({"families": (4, 4, 4), "shape": "flat", "noise_sd": 0.02}, "undecided"),
+    ],
+)
+def test_verdicts_on_known_truths(settings, verdict):
+    row = invariance_test(study(seed=3, **settings), n_boot=300).iloc[0]
+    assert row["verdict"] == verdict
+    assert row["reason"]
+    assert 0 < row["p_boot"] <= 1
+    assert row["p"] == max(row["p_boot"], row["p_perm"])
+
+
+def test_a_missing_difference_is_not_sameness():
+    row = invariance_test(study(model_sd={"vertex": 0.15}, seed=1), n_boot=300).iloc[0]
+    assert row["p"] > 0.05
+    assert row["verdict"] == "undecided"
+    assert "interval" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("families", "reason"),
+    [
+        ((3,), "one group only"),
+        ((1, 1), "each of the 2 groups has one model"),
+        ((1, 1, 1, 1, 1), "each of the 5 groups has one model"),
+        ((2, 1), "3 ways only"),
+    ],
+)
+def test_designs_that_cannot_decide_say_so(families, reason):
+    row = invariance_test(study(families=families), n_boot=100).iloc[0]
+    assert row["verdict"] == "undecided"
+    assert reason in row["reason"]
+
+
+def test_exact_curves_are_undecided():
+    row = invariance_test(study(noise_sd=0.0), n_boot=100).iloc[0]
+    assert row["verdict"] == "undecided"
+    assert "no residual" in row["reason"]
+
+
+def test_constant_scores_are_undecided():
+    scores = study()
+    flat = as_scores(scores.table.assign(score=0.5))
+    assert invariance_test(flat, n_boot=100)["verdict"].item() == "undecided"
+    assert scale_test(flat)["verdict"].item() == "undecided"
+
+
+def test_singular_fit_says_how_many_terms_remain():
+    row = invariance_test(study(model_sd={}, noise_sd=0.02, rho=0.0), n_boot=100).iloc[0]
+    assert row["random_effects"].endswith("singular")
+    assert row["random_effects"][0] in "012"
+    assert row["converged"]
+
+
+def test_hump_and_trough_mixed_are_never_invariant():
+    scores = study(families=(3, 3), seed=2)
+    table = scores.table.copy()
+    turned = table["model"] == "m1"
+    table.loc[turned, "score"] = 1.4 - table.loc[turned, "score"]
+    row = invariance_test(as_scores(table), n_boot=100).iloc[0]
+    assert np.isnan(row["p_equivalence"])
+
+
+def test_direction_of_the_metric_does_not_matter():
+    table = study(families=(3, 3)).table
+    up = invariance_test(table, n_boot=100).iloc[0]
+    down = invariance_test(
+        as_scores(table.assign(score=-table["score"]), higher_is_better=False), n_boot=100
+    ).iloc[0]
+    assert_allclose(up["estimate"], down["estimate"])
+    assert up["p"] == down["p"]
+
+
+def test_bare_table_and_several_metrics():
+    table = study(families=(3, 3)).table[["model", "family", "depth", "score"]]
+    both = pd.concat([table.assign(metric="a"), table.assign(metric="b")])
+    rows = invariance_test(both, n_boot=100)
+    assert rows["metric"].tolist() == ["a", "b"]
+    assert rows.loc[0, "p_boot"] == rows.loc[1, "p_boot"]
+    assert (
+        scale_test(table)["reason"].item() == "a model has no n_params, so that its size is unknown"
+    )
+
+
+def test_left_out_families_are_predicted_only_where_they_are_alike():
+    alike = left_out(curve_data(study(model_sd={}, noise_sd=0.002), "score"))
+    assert alike["lofo_r2"] > 0.98
+    differing = left_out(
+        curve_data(study(model_sd={}, noise_sd=0.002, family_sd={"vertex": 0.4}), "score")
+    )
+    assert differing["lofo_r2"] < differing["own_r2"] - 0.3
+
+
+def test_too_few_replicates_for_alpha_are_refused():
+    with pytest.raises(InputError, match="n_boot 10 cannot give a p below alpha"):
+        invariance_test(study(), n_boot=10)
+
+
+def test_permutation_p_reaches_its_smallest_value():
+    shape = np.array([[0.0, 0.1], [0.01, 0.0], [5.0, 3.0], [5.1, 3.2], [-4.0, 9.0], [-4.1, 9.1]])
+    group = np.array([0, 0, 1, 1, 2, 2])
+    assert n_partitions(group) == 15
+    assert permutation_p(shape, group, 0, np.random.default_rng(0)) == 1 / 15
+
+
+def test_random_permutations_agree_with_all_of_them(monkeypatch):
+    exact = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 0, np.random.default_rng(0))
+    monkeypatch.setattr("analysis.invariance.MAX_EXACT", 10)
+    random = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 20_000, np.random.default_rng(0))
+    assert abs(exact - random) < 0.015
+
+
+def test_scale_is_found_and_is_ruled_out():
+    scores = study(families=(3, 3, 3), noise_sd=0.002, model_sd={}, n_replicates=50)
+    same = scale_test(scores).iloc[0]
+    assert same["verdict"] == "invariant"
+    moved = scores.table.copy()
+    size = np.log10(moved["n_params"]) - 8
+    moved["score"] = 0.7 - 0.4 * (moved["depth"] - 0.3 - 0.3 * size) ** 2
+    moved["score"] += 0.001 * np.sin(np.arange(len(moved)))
+    found = scale_test(as_scores(moved)).iloc[0]
+    assert found["verdict"] == "not invariant"
+    assert_allclose(found["slope"], 0.3, atol=0.01)
+
+
+def test_two_models_have_no_trend():
+    row = scale_test(study(families=(1, 1))).iloc[0]
+    assert (row["verdict"], row["n"]) == ("undecided", 2)

@@ -1,0 +1,227 @@
+"""Methods compared over models, against R and closed forms; and what a published test can be."""
+
+import json
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from analysis.methods import cles_interval, flip_p, mann_whitney, method_test
+from analysis.published import largest_d, published_check
+from analysis.scores import InputError, as_scores
+from analysis.simulate import simulate_scores
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+R = json.loads((REFERENCE / "invariance.json").read_text())["methods"]
+FOUND = method_test(pd.read_csv(REFERENCE / "invariance_data.csv")).set_index("test")
+THREE = ("comprehension", "generation", "rereading")
+
+
+def study(**settings):
+    return simulate_scores(
+        **{"methods": THREE[:2], "model_sd": {"level": 0.05}, "n_replicates": 50, **settings}
+    )
+
+
+def test_paired_tests_equal_r():
+    # R: expand.grid of signs; t.test(paired = TRUE); wilcox.test(paired = TRUE, exact = TRUE)
+    row = FOUND.loc["paired permutation"]
+    assert_allclose(row["p"], R["permutation_p"], rtol=1e-12)
+    assert_allclose([row["low"], row["high"]], R["interval"], rtol=1e-8)
+    row, expected = FOUND.loc["signed-rank"], R["signed_rank"]
+    assert_allclose(row["p"], expected["p"], rtol=1e-9)
+    assert_allclose(row["estimate"], expected["estimate"], rtol=1e-6)
+    assert_allclose([row["low"], row["high"]], expected["interval"], rtol=1e-6)
+
+
+def test_mann_whitney_equals_r():
+    # R: wilcox.test(a, b, exact = TRUE)
+    row = FOUND.loc["Mann-Whitney"]
+    assert_allclose(row["p"], R["mann_whitney"]["p"], rtol=1e-9)
+    assert row["statistic"] == R["mann_whitney"]["u"]
+    assert_allclose(row["cles"], R["mann_whitney"]["u"] / 81)
+    assert_allclose(row["rank_biserial"], 2 * row["cles"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("test", "name"), [("mixed model", "mixed"), ("method x instruct", "instruct")]
+)
+def test_mixed_model_equals_lmertest(test, name):
+    # R: lmer(score ~ m * i + (1 | model)), Satterthwaite
+    row = FOUND.loc[test]
+    assert_allclose(row["estimate"], R[name]["estimate"], rtol=1e-6)
+    assert_allclose(row["p"], R[name]["p"], rtol=1e-4)
+
+
+def test_two_models_are_undecided_but_each_has_its_own_evidence():
+    found = method_test(study(families=(1, 1), method_effect=0.1)).set_index("test")
+    assert found.loc["paired permutation", ["verdict", "p_min"]].tolist() == ["undecided", 0.5]
+    assert "cannot give a p below 0.5" in found.loc["paired permutation", "reason"]
+    within = found.loc["within model"]
+    assert within["model"].tolist() == ["m1", "m2"]
+    # Generation is the second method, so that it holds the effect.
+    assert (within["verdict"] == "a better").all()
+    assert (within["p"] == 2 / 51).all()
+
+
+def test_direction_and_order_of_the_methods():
+    table = study(method_effect=0.05, n_replicates=0).table
+    first = method_test(table).iloc[0]
+    swapped = method_test(table, a="comprehension", b="generation").iloc[0]
+    assert (first["verdict"], swapped["verdict"]) == ("a better", "b better")
+    assert_allclose(first["estimate"], -swapped["estimate"])
+    lower = as_scores(table.assign(score=-table["score"]), higher_is_better=False)
+    turned = method_test(lower).iloc[0]
+    assert turned["verdict"] == "a better"
+    assert_allclose([turned["estimate"], turned["low"]], [-first["estimate"], -first["high"]])
+    assert_allclose(turned["hedges_g"], first["hedges_g"])
+
+
+def test_rereading_parts_text_from_state():
+    # Both later methods hold the effect: it is the text's, and none is left to the state.
+    found = method_test(study(methods=THREE, method_effect=0.05)).set_index("test")
+    assert found.loc["text", ["a", "b", "verdict"]].tolist() == [
+        "rereading", "comprehension", "a better",
+    ]  # fmt: skip
+    assert found.loc["state", "verdict"] == "undecided"
+    assert_allclose(
+        found.loc["text", "estimate"] + found.loc["state", "estimate"],
+        found.loc["paired permutation", "estimate"],
+    )
+
+
+def test_peak_is_another_value():
+    scores = study(methods=("comprehension", "generation"), method_effect=0.05)
+    peak = method_test(scores, value="peak").iloc[0]
+    best = scores.table.groupby(["method", "model"])["score"].max()
+    assert_allclose(peak["estimate"], (best["generation"] - best["comprehension"]).mean())
+
+
+def test_effects_beyond_five_are_flagged():
+    found = method_test(study(model_sd={}, noise_sd=0.0005, method_effect=0.1)).set_index("test")
+    assert abs(found.loc["Mann-Whitney", "hedges_g"]) > 5
+    assert "near zero" in found.loc["Mann-Whitney", "flag"]
+    assert FOUND.loc["Mann-Whitney", "flag"] == ""
+
+
+def test_a_model_with_one_method_is_named_and_left_out_of_pairs():
+    table = study().table
+    table = table[(table["model"] != "m2") | (table["method"] == "generation")]
+    found = method_test(table).set_index("test")
+    assert found.loc["paired permutation", "n"] == 8
+    assert "m2 left out" in found.loc["paired permutation", "reason"]
+    assert found.loc["Mann-Whitney", "n"] == 17
+
+
+def test_no_pair_at_all_is_undecided():
+    table = study(families=(1, 1)).table
+    alone = table[(table["model"] == "m1") == (table["method"] == "generation")]
+    row = method_test(alone).iloc[0]
+    assert (row["n"], row["verdict"]) == (0, "undecided")
+    assert "no model has both" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (
+            lambda t: t[t["method"] == "generation"],
+            {},
+            "method 'comprehension' is not in the table",
+        ),
+        (lambda t: t, {"value": "median"}, "value 'median' is unknown"),
+        (lambda t: t[~((t["model"] == "m1") & (t["emotion"] == "e1"))], {}, "lacks emotion 'e1'"),
+        (lambda t: pd.concat([t, t.assign(seed=1)]), {}, "several seeds"),
+    ],
+)
+def test_bad_input_is_named(change, arguments, message):
+    table = study(n_emotions=2, n_replicates=0).table
+    with pytest.raises(InputError, match=message):
+        method_test(change(table), **arguments)
+
+
+def test_ties_and_equal_methods():
+    table = study(n_replicates=0).table
+    copied = table[table["method"] == "generation"]
+    same = pd.concat([copied, copied.assign(method="comprehension")])
+    found = method_test(same)
+    assert (found["verdict"] == "undecided").all()
+    assert found.loc[0, "p"] == 1
+
+
+def test_flip_p_counts_and_never_reaches_zero():
+    rng = np.random.default_rng(0)
+    assert flip_p(np.arange(1.0, 10.0), rng) == 2 / 2**9
+    assert flip_p(np.ones(20), rng) == 1 / 20_001
+
+
+def test_cles_interval_covers():
+    rng = np.random.default_rng(4)
+    truth = stats.norm.cdf(1.2 / np.sqrt(2))
+    inside = 0
+    for _ in range(400):
+        x, y = rng.standard_normal((2, 9)) + np.array([[1.2], [0.0]])
+        low, high = cles_interval(float((x[:, None] > y).mean()), 9, 9)
+        inside += low <= truth <= high
+    assert inside / 400 > 0.92
+    assert_allclose(cles_interval(0.2, 5, 8), 1 - np.array(cles_interval(0.8, 5, 8))[::-1])
+
+
+def test_published_p_and_d_cannot_be_nine_models_against_nine():
+    found = published_check(p=0.007, d=-107.5, n_a=9, n_b=9)
+    exact = found[(found["test"] == "exact") & (found["verdict"] == "possible")]
+    assert exact[["n_a", "n_b", "U"]].to_numpy().tolist() == [[3, 10, 0]]
+    assert_allclose(exact["p"].item(), 2 / comb(13, 3))
+    nine = found[(found["n_a"] == 9) & (found["n_b"] == 9)]
+    assert (nine["verdict"] == "impossible").all()
+    apart = nine[(nine["test"] == "exact") & (nine["U"] == 0)]
+    assert_allclose(apart["p"].item(), 2 / comb(18, 9))
+    assert "5.33" in apart["reason"].item()
+
+
+def test_published_p_alone_is_possible_with_a_modest_d():
+    found = published_check(p=0.007, d=-1.2, n_a=9, n_b=9)
+    assert (found[(found["n_a"] == 9) & (found["n_b"] == 9) & (found["U"] > 0)]["verdict"]
+            == "possible").all()  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(3, 10), (5, 6), (9, 9), (1, 4)])
+def test_published_ps_are_scipys(sizes):
+    table = published_check(p=0.5, d=0.0, n_a=sizes[0], n_b=sizes[1])
+    found = table.set_index("test")["p"].groupby(level=0).last()
+    x, y = np.arange(float(sizes[0])), 100.0 + np.arange(float(sizes[1]))
+    for test, options in (
+        ("exact", {"method": "exact"}),
+        ("exact, one-sided", {"method": "exact", "alternative": "less"}),
+        ("normal", {"method": "asymptotic", "use_continuity": False}),
+        ("normal, corrected", {"method": "asymptotic"}),
+    ):
+        assert_allclose(found[test], stats.mannwhitneyu(x, y, **options).pvalue, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(9, 9), (3, 10), (1, 9), (2, 2)])
+def test_no_overlapping_samples_exceed_the_bound_on_d(sizes):
+    # Samples made to overlap in one pair of values and to lie as far apart as can be otherwise.
+    n_a, n_b = sizes
+    rng = np.random.default_rng(0)
+    reached = 0.0
+    for _ in range(3000):
+        meet, wobble = rng.uniform(), 10.0 ** rng.uniform(-6, 0)
+        x = np.concatenate([wobble * rng.standard_normal(n_a - 1) * 0.3, [meet]])
+        y = np.concatenate([1 + wobble * rng.standard_normal(n_b - 1) * 0.3, [meet]])
+        if x.max() < y.min():
+            continue
+        pooled = np.sqrt((x.var() * n_a + y.var() * n_b) / (n_a + n_b - 2))
+        if pooled > 1e-9:
+            reached = max(reached, (y.mean() - x.mean()) / pooled)
+    assert reached <= largest_d(*sizes) * (1 + 1e-9)
+    assert reached > 0.99 * largest_d(*sizes)
+
+
+def test_mann_whitney_of_tied_samples_runs():
+    row = mann_whitney(np.array([1.0, 2.0, 2.0]), np.array([2.0, 3.0, 4.0]), 0.05)
+    assert 0 < row["p"] <= 1
