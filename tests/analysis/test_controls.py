@@ -1,0 +1,152 @@
+"""Whether a hump is learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import InputError, Scores, control_test
+from analysis.controls import CONTRASTS, adjusted_bulge_weights, bulge_weights
+from analysis.simulate import combine, simulate_scores
+
+FAMILIES = (2, 2)
+
+
+def study(shape: str = "hump", seed: int = 1, **columns: str) -> Scores:
+    return simulate_scores(families=FAMILIES, shape=shape, noise_sd=0.005, seed=seed, **columns)  # type: ignore[arg-type]
+
+
+def named(scores: Scores, metric: str) -> Scores:
+    assert scores.replicates is not None
+    return replace(
+        scores,
+        table=scores.table.assign(metric=metric, labels="true"),
+        replicates=scores.replicates.assign(metric=metric, labels="true"),
+        directions={metric: 1},
+    )
+
+
+def found(tests: pd.DataFrame, contrast: str, level: str = "profile") -> set[str]:
+    rows = (tests["contrast"] == contrast) & (tests["level"] == level)
+    return set(tests.loc[rows, "verdict"])
+
+
+@pytest.mark.parametrize("level", ["profile", "models"])
+@pytest.mark.parametrize(
+    ("trained", "untrained", "verdict"),
+    [
+        ("hump", "decay", "learned"),
+        ("hump", "flat", "learned"),
+        ("hump", "hump", "not learned"),
+        ("trough", "decay", "not learned"),
+        ("flat", "decay", "undecided"),
+        ("saturating", "decay", "undecided"),
+    ],
+)
+def test_trained_against_untrained(trained: str, untrained: str, verdict: str, level: str) -> None:
+    both = combine(study(trained), study(untrained, weights="untrained"))
+    verdicts = found(control_test(both), "trained - untrained", level)
+    if verdict == "undecided":
+        assert "learned" not in verdicts
+    else:
+        assert verdicts == {verdict}
+
+
+def test_true_against_shuffled() -> None:
+    both = combine(study(), study("flat", labels="shuffled"))
+    assert found(control_test(both), "true - shuffled") == {"learned"}
+    both = combine(study(), study("hump", labels="shuffled"))
+    assert found(control_test(both), "true - shuffled") == {"not learned"}
+
+
+def test_middle_against_layer_0() -> None:
+    assert found(control_test(study("saturating")), "middle - layer 0") == {"learned"}
+    assert found(control_test(study("decay")), "middle - layer 0") == {"not learned"}
+    tests = control_test(study("saturating"))
+    row = tests[tests["contrast"] == "middle - layer 0"].iloc[0]
+    assert row["estimate"] == pytest.approx(row["profile"] - row["control"])
+    assert row["estimate"] == pytest.approx(0.092, abs=0.03)
+
+
+def test_anisotropy_as_covariate() -> None:
+    own = study()
+    unrelated = combine(own, named(study("flat", labels="shuffled"), "anisotropy"))
+    assert found(control_test(unrelated), "given anisotropy") == {"learned"}
+    same = combine(own, named(own, "anisotropy"))
+    explained = found(control_test(same), "given anisotropy")
+    assert "not learned" in explained
+    assert "learned" not in explained
+
+
+def test_bulge_given_a_covariate_is_that_of_the_full_regression() -> None:
+    rng = np.random.default_rng(0)
+    depth = np.linspace(0, 1, 15)
+    covariate, y = rng.normal(size=(2, 15))
+    X = np.column_stack([np.ones(15), depth, depth**2, covariate])
+    weights = adjusted_bulge_weights(depth, covariate)
+    assert weights is not None
+    assert weights @ y == pytest.approx(-np.linalg.lstsq(X, y, rcond=None)[0][2] / 4)
+    assert adjusted_bulge_weights(depth, 2 + depth**2) is None
+    assert bulge_weights(depth) @ (1 - (depth - 0.5) ** 2) == pytest.approx(0.25)
+
+
+def test_estimate_is_the_paired_difference_of_bulges() -> None:
+    both = combine(study(), study("decay", weights="untrained"))
+    tests = control_test(both)
+    row = tests[tests["contrast"] == "trained - untrained"]
+    np.testing.assert_allclose(row["estimate"], row["profile"] - row["control"])
+    profiles, models = row[row["level"] == "profile"], row[row["level"] == "models"].iloc[0]
+    assert models["estimate"] == pytest.approx(profiles["estimate"].mean())
+    assert models["df"] == 3
+
+
+def test_missing_controls_are_undecided_and_say_so() -> None:
+    tests = control_test(study())
+    assert tests["contrast"].value_counts().to_dict() == dict.fromkeys(CONTRASTS, 5)
+    for contrast, reason in (
+        ("trained - untrained", "no untrained twin"),
+        ("true - shuffled", "no shuffled labels"),
+        ("given anisotropy", "no anisotropy"),
+    ):
+        rows = tests[(tests["contrast"] == contrast) & (tests["level"] == "profile")]
+        assert rows["reason"].str.contains(reason).all()
+        assert (rows["verdict"] == "undecided").all()
+
+
+def test_a_control_that_cannot_be_analysed_is_undecided_and_says_so() -> None:
+    both = combine(study(), study("flat", weights="untrained"))
+    both.table.loc[both.table["weights"] == "untrained", "score"] = 0.5
+    tests = control_test(both)
+    rows = tests[(tests["contrast"] == "trained - untrained") & (tests["level"] == "profile")]
+    assert (rows["reason"] == "the control: the scores are constant over layers").all()
+
+
+def test_twins_of_several_seeds_enter_with_their_mean() -> None:
+    second = study("decay", seed=5, weights="untrained")
+    first = study("decay", weights="untrained")
+    assert second.replicates is not None
+    layers = first.table.groupby("model")["n_layers"].first()
+    if not layers.equals(second.table.groupby("model")["n_layers"].first()):
+        second = replace(first, table=first.table.assign(score=first.table["score"] + 0.01))
+    assert second.replicates is not None
+    other = replace(
+        second,
+        table=second.table.assign(seed=1),
+        replicates=second.replicates.assign(seed=1),
+    )
+    tests = control_test(combine(study(), first, other))
+    row = tests[(tests["contrast"] == "trained - untrained") & (tests["level"] == "models")]
+    assert row["n_models"].tolist() == [4]
+    assert row["verdict"].tolist() == ["learned"]
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="only metric is anisotropy"):
+        control_test(named(study(), "anisotropy"))
+    with pytest.raises(InputError, match="'trained' is not in the table"):
+        control_test(study(weights="untrained"))
+    with pytest.raises(InputError, match="'auc' is not in the table"):
+        control_test(study(), metric="auc")

@@ -1,0 +1,223 @@
+"""Curves and their intervals, against R and against known truths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import InputError, fit_curves
+from analysis.curves import blocked_errors, extrema, fieller, natural_spline
+from analysis.scores import as_scores
+from analysis.simulate import combine, simulate_scores
+from analysis.uncertainty import ar1_likelihood, profile_errors, quadratic_weights
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+EXPECTED = pd.read_csv(REFERENCE / "ushape_expected.csv").set_index("case")
+CASES = dict(list(pd.read_csv(REFERENCE / "ushape_cases.csv").groupby("case")))
+R = json.loads((REFERENCE / "shape.json").read_text())
+
+
+def own_table(score: object, **columns: object) -> pd.DataFrame:
+    values = np.asarray(score, dtype=float)
+    depth = np.linspace(0, 1, len(values))
+    return pd.DataFrame({"model": "m", "family": "f", "depth": depth, "score": values, **columns})
+
+
+def noisy_hump(n: int = 21, seed: int = 0) -> pd.DataFrame:
+    depth = np.linspace(0, 1, n)
+    noise = np.random.default_rng(seed).normal(scale=0.01, size=n)
+    return own_table(0.8 - 0.4 * (depth - 0.5) ** 2 + noise)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_coefficients_and_fieller_equal_r(case: str) -> None:
+    data, expected = CASES[case], EXPECTED.loc[case]
+    depth, y = data["depth"].to_numpy(), data["score"].to_numpy()
+    W = quadratic_weights(depth)
+    b = W @ y
+    np.testing.assert_allclose(b, expected[["b0", "b1", "b2"]].astype(float), rtol=1e-6)
+    residual = y - np.column_stack([depth**0, depth, depth**2]) @ b
+    cov = (residual @ residual / (len(y) - 3)) * (W @ W.T)
+    low, high = fieller(b[1], b[2], cov[1:, 1:], stats.t.ppf(0.975, len(y) - 3))
+    if np.isnan(expected["fieller_low"]):
+        assert (low, high) == (-np.inf, np.inf)
+    else:
+        np.testing.assert_allclose(
+            [low, high], expected[["fieller_low", "fieller_high"]], rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("fit", R["ar1"], ids=lambda fit: f"rho={fit['rho']}")
+def test_ar1_likelihood_equals_nlme_gls(fit: dict[str, float]) -> None:
+    depth, y = np.array(R["depth"]), np.array(R["score"])
+    got = ar1_likelihood(np.arange(len(y)), depth, y, fit["rho"])
+    np.testing.assert_allclose(got, (fit["log_likelihood"], fit["sigma"]), rtol=1e-6)
+
+
+def test_natural_spline_interpolates_and_runs_straight_beyond_its_ends() -> None:
+    knots = np.linspace(0.2, 0.8, 4)
+    np.testing.assert_allclose(natural_spline(knots, knots), np.eye(4), atol=1e-12)
+    beyond = natural_spline(np.array([0.8, 0.9, 1.0]), knots)
+    np.testing.assert_allclose(beyond[1] - beyond[0], beyond[2] - beyond[1], atol=1e-12)
+
+
+def test_extremum_follows_an_asymmetric_hump_where_the_vertex_cannot() -> None:
+    depth = np.linspace(0, 1, 25)
+    profile = np.where(depth < 0.25, depth / 0.25, 1 - (depth - 0.25) / 2)
+    assert extrema(depth, profile[None])[0] == pytest.approx(0.25, abs=0.1)
+    assert fit_curves(own_table(profile))["vertex"].iloc[0] > 0.45
+
+
+@pytest.mark.parametrize(
+    ("form", "truth"),
+    [
+        ("linear", lambda d: 0.3 * d),
+        ("quadratic", lambda d: -((d - 0.4) ** 2)),
+        ("cubic", lambda d: 4 * d**3 - 6 * d**2 + 2 * d),
+        ("spline", lambda d: np.minimum(d, 0.4)),
+    ],
+)
+def test_left_out_blocks_find_the_form(form: str, truth: object) -> None:
+    depth = np.linspace(0, 1, 31)
+    noise = np.random.default_rng(1).normal(scale=1e-3, size=31)
+    errors = blocked_errors(depth, truth(depth) + noise)  # type: ignore[operator]
+    assert min(errors, key=errors.__getitem__) == form
+
+
+def test_vertex_and_intervals_from_replicates() -> None:
+    scores = simulate_scores(vertex=0.6, seed=2)
+    curves = fit_curves(scores)
+    assert (curves["error"] == "replicates").all()
+    assert (curves["n_replicates"] == 200).all()
+    assert curves["vertex"].sub(0.6).abs().max() < 0.05
+    assert curves["vertex"].between(curves["vertex_low"], curves["vertex_high"]).all()
+    # Percentile and Fieller's interval are two ways to the same thing.
+    assert curves["vertex_low"].sub(curves["fieller_low"]).abs().max() < 0.03
+    assert (curves["verdict"] == "peak inside").all()
+
+
+def test_the_level_of_the_replicates_does_not_matter() -> None:
+    scores = simulate_scores(families=(1,), seed=3)
+    assert scores.replicates is not None
+    shifted = combine(scores)
+    shifted.replicates["score"] += 0.2  # type: ignore[index]
+    pd.testing.assert_frame_equal(fit_curves(scores), fit_curves(shifted))
+
+
+def test_few_topics_widen_the_interval() -> None:
+    profile = next(simulate_scores(families=(1,), seed=3, n_topics=12).profiles())
+    errors = profile_errors(profile)
+    assert errors.df == 11
+    assert profile.replicates is not None
+    plain = np.cov(profile.replicates.T)
+    np.testing.assert_allclose(errors.cov, plain * 12 / 11)
+
+
+def test_without_replicates_the_error_is_ar1_and_says_so() -> None:
+    curves = fit_curves(noisy_hump())
+    assert curves["error"].tolist() == ["ar1"]
+    assert curves["vertex"].between(curves["vertex_low"], curves["vertex_high"]).all()
+    assert curves["verdict"].tolist() == ["peak inside"]
+    pd.testing.assert_frame_equal(curves, fit_curves(noisy_hump()))
+    assert not curves.equals(fit_curves(noisy_hump(), seed=1))
+
+
+def test_ar1_interval_is_wider_than_that_of_independent_layers() -> None:
+    data = own_table(simulate_scores(families=(1,), seed=4, noise_sd=0.02).table["score"])
+    row = fit_curves(data).iloc[0]
+    W = quadratic_weights(data["depth"].to_numpy())
+    y = data["score"].to_numpy()
+    residual = y - np.vander(data["depth"], 3) @ (W @ y)[::-1]
+    naive = (residual @ residual / (len(y) - 3)) * (W @ W.T)[1:, 1:]
+    low, high = fieller(*(W @ y)[1:], naive, 2.0)
+    assert row["vertex_high"] - row["vertex_low"] > 1.3 * (high - low)
+
+
+def test_a_vertex_outside_the_range_is_monotone_over_it() -> None:
+    curves = fit_curves(simulate_scores(families=(1, 1), vertex=1.4, noise_sd=0.005, seed=5))
+    assert (curves["shape"] == "monotone").all()
+    assert (curves["verdict"] == "no peak inside").all()
+    assert curves["reason"].str.contains("monotone over the range").all()
+
+
+def test_a_trough_has_no_peak_inside() -> None:
+    curves = fit_curves(simulate_scores(families=(1, 1), shape="trough", seed=5))
+    assert (curves["shape"] == "trough").all()
+    assert (curves["verdict"] == "no peak inside").all()
+
+
+def test_noise_has_an_unbounded_interval_and_no_verdict() -> None:
+    curves = fit_curves(simulate_scores(shape="flat", seed=6))
+    assert (curves["verdict"] == "undecided").mean() > 0.8
+    assert np.isinf(curves[["vertex_low", "vertex_high"]]).any(axis=None)
+
+
+def test_smaller_is_better_turns_slopes_but_not_the_vertex() -> None:
+    data = noisy_hump()
+    up = fit_curves(data).iloc[0]
+    down = fit_curves(data.assign(score=-data["score"]), higher_is_better=False).iloc[0]
+    for column in ("vertex", "vertex_low", "vertex_high", "extremum", "p", "verdict", "shape"):
+        assert up[column] == down[column]
+    for column in ("curvature", "slope_start", "slope_end"):
+        assert up[column] == -down[column]
+    assert up["curvature_low"] == -down["curvature_high"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ([0.1, 0.3, 0.3, 0.1], "only 4 layers"),
+        ([0.5] * 9, "constant"),
+        (1 - (np.linspace(0, 1, 9) - 0.5) ** 2, "no scatter"),
+    ],
+)
+def test_a_profile_that_cannot_be_fitted_keeps_its_row(scores: object, reason: str) -> None:
+    both = pd.concat([noisy_hump(), own_table(scores, model="bad")])
+    curves = fit_curves(both).set_index("model")
+    assert curves.loc["m", "verdict"] == "peak inside"
+    assert curves.loc["bad", "verdict"] == "undecided"
+    assert reason in curves.loc["bad", "reason"]
+    assert np.isnan(curves.loc["bad", "vertex"])
+
+
+def test_a_missing_layer_is_named() -> None:
+    scores = simulate_scores(families=(1, 1), seed=1)
+    m1 = scores.table["model"] == "m1"
+    absent = m1 & (scores.table["layer"] == 7)
+    table = as_scores(scores.table[~absent])
+    assert "layer 7 is missing" in fit_curves(table)["reason"].iloc[0]
+    replicates = scores.replicates
+    assert replicates is not None
+    gap = (replicates["model"] == "m1") & (replicates["layer"] == 3)
+    holed = type(scores)(scores.table, replicates[~gap], scores.directions)
+    assert fit_curves(holed)["reason"].iloc[0] == "layer 3 is missing from the replicates"
+    few = type(scores)(scores.table, replicates[replicates["replicate"] < 9], scores.directions)
+    assert "only 8 replicates" in fit_curves(few)["reason"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": np.nan}, "not finite"),
+        ({"depth": 1.5}, "outside"),
+        ({"depth": 0.5, "layer": 3}, "duplicate layer"),
+    ],
+)
+def test_bad_tables_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_curves(noisy_hump().assign(**change))
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InputError, match="'auc' is not in the table"):
+        fit_curves(noisy_hump(), metric="auc")
+    with pytest.raises(InputError, match="alpha is 5"):
+        fit_curves(noisy_hump(), alpha=5)
+    mixed = pd.concat([noisy_hump().assign(study=s) for s in ("a", "b")])
+    with pytest.raises(InputError, match="several studies"):
+        fit_curves(mixed)
