@@ -90,10 +90,10 @@ def claims_table(
          lambda: _peak(main, reading, rules, seed)),
         ("architecture", "The curve is the same in every architecture", JEONG,
          "family by curve in a mixed model, and equivalence of the vertices",
-         lambda: _invariance(main, reading, rules, n_boot, seed)),
+         lambda: _invariance(main, rules, n_boot, seed)),
         ("scale", "The curve is the same at every scale", JEONG,
          "equivalence of the change of the vertex over the range of sizes",
-         lambda: _scale(main, reading, rules)),
+         lambda: _scale(main, rules)),
         ("method", "Generation separates better than reading", JEONG,
          "exact sign flips of the difference, paired by model",
          lambda: _methods(main, rules["alpha"])),
@@ -253,7 +253,7 @@ def _every_model(shape: pd.DataFrame) -> Row:
         row |= {"p": float(min(1.0, n * shown.min())), "verdict": "contradicted"}
         return row | {"reason": f"{first['model']}: {first['reason']}"}
     if humps == n:
-        return row | {"verdict": "supported", "reason": f"a hump in each of {n} models"}
+        return row | {"verdict": "supported", "reason": f"a hump in {humps} of {n} models"}
     return row | {"verdict": "undecided", "reason": f"a hump is shown in {humps} of {n} models"}
 
 
@@ -287,18 +287,15 @@ def _peak(main: Scores, method: str, rules: dict[str, Any], seed: int) -> Row:
     }  # fmt: skip
 
 
-def _invariance(main: Scores, method: str, rules: dict[str, Any], n_boot: int, seed: int) -> Row:
+def _invariance(main: Scores, rules: dict[str, Any], n_boot: int, seed: int) -> Row:
     found = invariance_test(
-        main.select(method=method), delta=rules["delta"], n_boot=n_boot, seed=seed,
-        alpha=rules["alpha"],
-    ).iloc[0]  # fmt: skip
+        main, delta=rules["delta"], n_boot=n_boot, seed=seed, alpha=rules["alpha"]
+    ).iloc[0]
     return _same(found, "largest departure", found["n_models"])
 
 
-def _scale(main: Scores, method: str, rules: dict[str, Any]) -> Row:
-    found = scale_test(main.select(method=method), delta=rules["delta"], alpha=rules["alpha"]).iloc[
-        0
-    ]
+def _scale(main: Scores, rules: dict[str, Any]) -> Row:
+    found = scale_test(main, delta=rules["delta"], alpha=rules["alpha"]).iloc[0]
     return _same(found, "change of depth", found["n"])
 
 

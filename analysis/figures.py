@@ -300,7 +300,7 @@ def vertex_forest(
         + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
         + p9.labs(x="", y="Depth of the vertex")
         + house_style(1.0 + 0.34 * len(rows))
-        + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.03)
+        + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.05)
     )  # fmt: skip
 
 
@@ -424,6 +424,8 @@ def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
     ggplot
     """
     require(table, ["test", "kind", "rate"], "the calibration figure")
+    if table.empty:
+        return absent("The calibration benchmarks have not been run.")
     order = table.groupby("test")["rate"].max().sort_values().index
     shown = table.assign(test=pd.Categorical(table["test"], order))
     return (

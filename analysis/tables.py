@@ -7,12 +7,15 @@ what they can bear, intervals beside estimates, and a true minus sign.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 #: What stands where there is no number.
 NONE = "–"
+#: A space at which no line breaks.
+NBSP = "\xa0"
 
 
 class Markdown(str):
@@ -39,22 +42,23 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def interval(estimate: float, low: float, high: float, digits: int = 2) -> str:
-    """Return an estimate with its interval in brackets.
+    r"""Return an estimate with its interval in brackets.
 
     Examples
     --------
     >>> interval(0.512, 0.43, 0.601)
-    '0.51 [0.43, 0.60]'
+    '0.51\xa0[0.43,\xa00.60]'
     """
     if pd.isna(estimate):
         return NONE
     if pd.isna(low) or pd.isna(high):
         return number(estimate, digits)
-    return f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    text = f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    return text.replace(" ", NBSP)
 
 
 def p_value(p: float, sign: bool = False) -> str:
-    """Return a p-value to three decimals, and below 0.001 as that bound.
+    r"""Return a p-value to three decimals, and below 0.001 as that bound.
 
     Parameters
     ----------
@@ -65,13 +69,12 @@ def p_value(p: float, sign: bool = False) -> str:
     Examples
     --------
     >>> p_value(0.0312), p_value(0.0001), p_value(0.0312, sign=True)
-    ('0.031', '< 0.001', '= 0.031')
+    ('0.031', '<\xa00.001', '=\xa00.031')
     """
     if pd.isna(p):
         return NONE
-    if p < 0.001:
-        return "< 0.001"
-    return f"{'= ' if sign else ''}{p:.3f}"
+    text = "< 0.001" if p < 0.001 else f"{'= ' if sign else ''}{p:.3f}"
+    return text.replace(" ", NBSP)
 
 
 def count(n: int, singular: str, plural: str | None = None) -> str:
@@ -117,8 +120,9 @@ def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
 
     Examples
     --------
-    >>> print(verdict_sentence({"verdict": "undecided", "reason": "nothing is shown", "n": 9,
-    ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2}))
+    >>> row = verdict_sentence({"verdict": "undecided", "reason": "nothing is shown", "n": 9,
+    ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2})
+    >>> print(row.replace(NBSP, " "))
     The verdict is *undecided*: nothing is shown (0.50 [0.30, 0.70], p = 0.200 after Holm, n = 9).
     """
     text = f"The verdict is *{row['verdict']}*: {row['reason']}"
@@ -127,6 +131,46 @@ def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
         p = p_value(row["p_holm"], sign=True)
         text += f" ({estimate}, p {p} after Holm, n = {row['n']:.0f})"
     return Markdown(f"{text}.")
+
+
+def false_rates(folder: Path) -> pd.DataFrame:
+    """Return how often the tests reject a truth, from the calibration benchmarks' results.
+
+    Parameters
+    ----------
+    folder : Path
+        With calibration_shape.csv and calibration_invariance.csv, or neither.
+
+    Returns
+    -------
+    DataFrame
+        Columns test, kind ("naive" or "calibrated"), rate and n_studies; no rows where the
+        benchmarks have not been run.
+    """
+    parts = [pd.DataFrame(columns=["test", "kind", "rate", "n_studies"])]
+    shape, invariance = (folder / f"calibration_{name}.csv" for name in ("shape", "invariance"))
+    if shape.exists():
+        table = pd.read_csv(shape)
+        table = table[
+            (table["quantity"] == "declared a turn") & (table["topics"].astype(str) == "24")
+        ]
+        table = table[~table["truth"].str.startswith("hump")]
+        table["test"] = "U-shape, " + table["level"] + ", " + table["truth"] + " truth"
+        parts.append(_kinds(table, {"naive": "ordinary", "calibrated": "ours"}, "n_studies"))
+    if invariance.exists():
+        table = pd.read_csv(invariance)
+        table["test"] = "invariance, " + table["design"] + " families, " + table["dominates"]
+        parts.append(_kinds(table, {"naive": "p_chi2", "calibrated": "verdict"}, "n_sim"))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _kinds(table: pd.DataFrame, columns: Mapping[str, str], n: str) -> pd.DataFrame:
+    """Return a test's naive and calibrated rates as rows."""
+    rows = [
+        table[["test"]].assign(kind=kind, rate=table[name], n_studies=table[n])
+        for kind, name in columns.items()
+    ]
+    return pd.concat(rows, ignore_index=True)
 
 
 def typeset(
@@ -156,7 +200,7 @@ def typeset(
     --------
     >>> print(typeset(pd.DataFrame({"model": ["a", "a"], "vertex": [0.5, -1]}), group=1))
     | model | vertex |
-    |:-----|------:|
+    |:-------|--------:|
     | a | 0.50 |
     |   | −1.00 |
     """
@@ -170,7 +214,7 @@ def typeset(
                 break
             shown[name][row] = " "
     # Pandoc takes the dashes as relative widths, once a line is too long for a column of text.
-    dashes = [max(map(len, [columns[name], *cells[name]])) for name in columns]
+    dashes = [2 + max(map(len, [columns[name], *cells[name]])) for name in columns]
     if widths is not None:
         dashes = [max(2, round(100 * w / sum(widths))) for w in widths]
     rule = [
@@ -202,5 +246,7 @@ def _numeric(column: pd.Series, cells: list[str]) -> bool:
         return False
     if pd.api.types.is_numeric_dtype(column):
         return True
-    marks = {c for cell in cells for c in cell if not (c.isdigit() or c in "−–.,%[]<=≥≤ MBk")}
-    return not marks and any(c.isdigit() for cell in cells for c in cell)
+    marks = {
+        c for cell in cells for c in cell if not (c.isdigit() or c in f"−–.,%[]<=≥≤ MBk{NBSP}")
+    }
+    return not marks and any(c.isdigit() or cell == NONE for cell in cells for c in cell)

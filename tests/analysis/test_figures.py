@@ -1,0 +1,174 @@
+"""Figures draw what the tables say, in one style; tables and numbers read as they should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+import pytest
+
+from analysis import figures, tables
+from analysis.claims import claims_table, specification_table
+from analysis.curves import fit_curves
+from analysis.localization import localization_test
+from analysis.scores import InputError, Scores
+from analysis.simulate import combine, simulate_scores
+
+RULES = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+
+
+def study(families: tuple[int, ...] = (2, 1), seed: int = 1, **options: object) -> Scores:
+    """Make a study of trained models with untrained twins."""
+    settings: dict[str, object] = {"families": families, "seed": seed, "n_replicates": 40}
+    settings |= {"methods": ("comprehension", "generation"), "n_emotions": 3, **options}
+    real = simulate_scores(**settings)  # type: ignore[arg-type]
+    twins = simulate_scores(
+        families=families, seed=seed, n_emotions=3, n_replicates=40, shape="decay",
+        methods=("comprehension",), weights="untrained",
+    )  # fmt: skip
+    metrics = {"score": {"label": "made-up measure", "higher_is_better": True, "chance": 0.5}}
+    return replace(
+        combine(real, twins), run={"study": {"preregistered": RULES}, "metrics": metrics}
+    )
+
+
+def built(figure: p9.ggplot) -> p9.ggplot:
+    """Draw a figure without a screen; what cannot be drawn raises."""
+    figure.draw()
+    return figure
+
+
+@pytest.fixture(scope="module")
+def small() -> Scores:
+    return study()
+
+
+def test_profile_table_keeps_units_and_bands(small: Scores) -> None:
+    table = figures.profile_table(small)
+    one = table[(table["model"] == "m1") & (table["weights"] == "trained")]
+    one = one[one["method"] == "generation"].set_index("layer")
+    raw = small.select(model="m1", weights="trained", method="generation").table
+    mean = raw.groupby("layer")["score"].mean()
+    assert np.allclose(one["score"], mean)
+    assert (one["low"] < one["score"]).mean() > 0.9
+    assert (one["high"] > one["score"]).mean() > 0.9
+    mirrored = replace(
+        small,
+        table=small.table.assign(score=-small.table["score"]),
+        replicates=small.replicates.assign(score=-small.replicates["score"]),
+        directions={"score": -1},
+    )
+    turned = figures.profile_table(mirrored)
+    assert np.allclose(turned["score"], -table["score"])
+    assert np.allclose(turned["low"], -table["high"])
+
+
+def test_every_figure_draws(small: Scores) -> None:
+    fits = fit_curves(small, weights=None)
+    pooled = localization_test(small)
+    trained = fits[fits["weights"] == "trained"]
+    for figure in (
+        figures.depth_profiles(small, "score", fits),
+        figures.metric_profiles(small),
+        figures.vertex_forest(trained, pooled),
+        figures.emotion_heatmap(small, "score"),
+        figures.method_comparison(small, "score"),
+        figures.specification_curve(specification_table(small), 0.5, 0.1),
+    ):
+        drawn = built(figure)
+        width, height = drawn.theme.getp("figure_size")
+        assert width == figures.WIDTH
+        assert 1 < height < 10
+
+
+def test_figures_survive_a_small_study() -> None:
+    alone = study(families=(1,), methods=("comprehension",))
+    fits = fit_curves(alone)
+    built(figures.depth_profiles(alone, "score", fits))
+    built(figures.vertex_forest(fits, localization_test(alone)))
+    built(figures.specification_curve(specification_table(alone), 0.5, 0.1))
+    assert built(figures.method_comparison(alone, "score")).data["text"].str.contains("one").all()
+
+
+def test_forest_shows_an_unbounded_interval_and_a_missing_peak(small: Scores) -> None:
+    fits = fit_curves(small)
+    fits.loc[0, ["vertex", "vertex_low", "vertex_high"]] = [1.4, 0.8, np.inf]
+    fits.loc[0, "shape"] = "monotone"
+    drawn = built(figures.vertex_forest(fits))
+    assert drawn.data["high"].max() == 1
+    assert (drawn.data["shape"] == "no peak").sum() == 1
+
+
+def test_untrained_twins_are_dashed_grey(small: Scores) -> None:
+    figure = figures.depth_profiles(small, "score")
+    line = next(s for s in figure.scales if "linetype" in s.aesthetics)
+    colour = next(s for s in figure.scales if "color" in s.aesthetics)
+    for scale, look in ((line, "dashed"), (colour, figures.GREY)):
+        looks = scale.palette(len(scale.limits))
+        assert looks["untrained"] == look
+        assert list(looks.values()).count(look) == 1
+
+
+def test_calibration_figure_needs_its_columns() -> None:
+    with pytest.raises(InputError, match="no column 'rate'"):
+        figures.calibration(pd.DataFrame({"test": ["a"], "kind": ["naive"]}))
+    rates = pd.DataFrame({"test": ["a", "a"], "kind": ["naive", "calibrated"], "rate": [0.7, 0.05]})
+    built(figures.calibration(rates))
+
+
+def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
+    assert tables.false_rates(tmp_path).empty
+    (tmp_path / "calibration_shape.csv").write_text(
+        "truth,topics,level,quantity,ours,ordinary,n_studies\n"
+        "flat,24,profile,declared a turn,0.02,0.35,300\n"
+        "flat,12,profile,declared a turn,0.03,0.36,300\n"
+        "hump at 0.5,24,profile,declared a turn,0.9,1.0,300\n"
+    )
+    (tmp_path / "calibration_invariance.csv").write_text(
+        "design,dominates,n_sim,p_chi2,verdict\n9 models in 5,between models,1000,0.75,0.05\n"
+    )
+    found = tables.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
+    assert found["U-shape, profile, flat truth", "naive"] == 0.35
+    assert found["invariance, 9 models in 5 families, between models", "calibrated"] == 0.05
+    assert len(found) == 4
+
+
+def test_typeset_aligns_and_groups() -> None:
+    table = pd.DataFrame(
+        {"m": ["a", "a", "b"], "x": [1.0, -0.001, np.nan], "ok": [True, False, True]}
+    )
+    lines = tables.typeset(table, {"m": "Model", "x": "Value", "ok": "OK"}, group=1).split("\n")
+    assert lines[1].count("-:|") == 1
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["a", "", "b"]
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1.00", "0.00", tables.NONE]
+    assert [line.split("|")[3].strip() for line in lines[2:]] == ["yes", "no", "yes"]
+
+
+def test_claims_need_a_preregistered_rule() -> None:
+    with pytest.raises(InputError, match=r"no study\.preregistered\.target"):
+        claims_table(simulate_scores(families=(1, 1)))
+
+
+def test_claims_follow_the_truth() -> None:
+    real = study(families=(2, 2, 2), model_sd={"vertex": 0.02}, method_effect=0.05)
+    found = claims_table(real, n_boot=199).set_index("key")
+    assert found.loc[["every", "overall", "peak", "learned"], "verdict"].eq("supported").all()
+    assert found.loc["method", "verdict"] in ("supported", "undecided")
+    assert found.loc[["steering", "regimes"], "verdict"].eq("not testable").all()
+    tested = found.dropna(subset=["p"])
+    assert (tested["p_holm"] >= tested["p"]).all()
+    assert found["reason"].str.len().gt(0).all()
+    away = study(families=(2, 2, 2), model_sd={"vertex": 0.02}, vertex=0.75)
+    assert claims_table(away, n_boot=199).set_index("key").loc["peak", "verdict"] == "contradicted"
+    plateau = study(families=(2, 2, 2), shape="saturating", height=0.05)
+    found = claims_table(plateau, n_boot=199).set_index("key")
+    assert not found.loc[["every", "overall", "learned"], "verdict"].eq("supported").any()
+
+
+def test_one_model_leaves_most_claims_untestable() -> None:
+    found = claims_table(study(families=(1,)), n_boot=99).set_index("key")
+    untestable = found.loc[["overall", "peak", "architecture", "scale", "method"], "verdict"]
+    assert untestable.eq("not testable").all()
