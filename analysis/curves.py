@@ -136,6 +136,9 @@ def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
     depth, y, sign = profile.depth, profile.separation, profile.sign
     W = quadratic_weights(depth)
     _, b1, b2 = W @ y
+    # A straight profile has its vertex infinitely far away; this keeps it finite and far.
+    least = 1e-12 * float(np.ptp(y))
+    b2 = b2 if abs(b2) > least else least
     cov = W @ errors.cov @ W.T
     t = float(stats.t.ppf(1 - alpha / 2, errors.df))
     se = float(np.sqrt(cov[2, 2]))

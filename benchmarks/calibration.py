@@ -121,7 +121,7 @@ def summarise(runs: list[Any], **keys: Any) -> pd.DataFrame:
 def main() -> None:
     """Simulate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--studies", type=int, default=200, help="studies for each truth")
+    parser.add_argument("--studies", type=int, default=100, help="studies for each truth")
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     args = parser.parse_args()
     tables = []
@@ -138,6 +138,7 @@ def main() -> None:
                 )
                 name = truth if truth != "hump" else f"hump at {vertex}, height {height}"
                 tables.append(summarise(runs, truth=name, **about))
+                print(f"{name}, topics {about['topics']}: {len(runs)} studies", flush=True)
             for vertex in (0.5, 0.6) if n_topics else ():
                 runs = parallel(delayed(one_pooling)(vertex, n_topics, s) for s in range(n))
                 tables.append(summarise(runs, truth=f"vertices about {vertex}", **about))

@@ -145,6 +145,14 @@ def test_a_vertex_outside_the_range_is_monotone_over_it() -> None:
     assert curves["reason"].str.contains("monotone over the range").all()
 
 
+def test_a_straight_profile_has_no_vertex() -> None:
+    scores = simulate_scores(families=(1,), shape="rising", noise_sd=0.01, seed=5)
+    straight = scores.table.assign(score=scores.table["depth"])
+    row = fit_curves(type(scores)(straight, scores.replicates, scores.directions)).iloc[0]
+    assert abs(row["vertex"]) > 1e6
+    assert row["verdict"] == "undecided"
+
+
 def test_a_trough_has_no_peak_inside() -> None:
     curves = fit_curves(simulate_scores(families=(1, 1), shape="trough", seed=5))
     assert (curves["shape"] == "trough").all()
