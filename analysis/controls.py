@@ -268,7 +268,7 @@ def _over_models(models: Mapping[str, list[Contrast]]) -> Contrast | str:
     """Average over models; a model with several profiles counts once."""
     n = len(models)
     if n < 2:
-        return f"{n} model with this control; the test over models needs at least 2"
+        return f"models with this control: {n}; the test over models needs at least 2"
     table = np.array(
         [
             np.mean([(c.estimate, c.half, c.profile, c.control) for c in of], axis=0)

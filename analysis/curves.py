@@ -59,9 +59,10 @@ def fit_curves(
         - vertex, vertex_low, vertex_high: turn of the quadratic, with its percentile interval.
           An end is infinite where the draws do not settle the curvature's sign.
         - p: of the curvature, two-sided.
-        - verdict: "peak inside" (separation has a peak, and the interval lies within the range of
-          depths), "no peak inside" (the interval lies outside it, or the turn is a trough) or
-          "undecided"; reason.
+        - verdict, of the quadratic: "peak inside" (its turn is a peak, and the interval lies
+          within the range of depths), "no peak inside" (the interval lies outside it, or the turn
+          is a trough) or "undecided"; reason. A plateau's quadratic peaks too: whether separation
+          falls again is for `u_shape_test` to say.
         - shape: what the estimate alone looks like: "hump", "trough" or "monotone" (the vertex
           lies outside the range of depths), of separation.
         - fieller_low, fieller_high: Fieller's interval of the vertex; infinite where unbounded.
@@ -186,7 +187,7 @@ def _verdict(
     if b2 > 0:
         return "no peak inside", f"separation curves upwards, about {vertex:.2f}"
     if low > first and high < last:
-        return "peak inside", f"separation peaks at {vertex:.2f}, within the range"
+        return "peak inside", f"the quadratic peaks at {vertex:.2f}, within the range"
     return "undecided", "the interval of the vertex reaches beyond the range of depths"
 
 

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from analysis.curves import fit_curves
 from analysis.scores import Array, InputError, Profile, Scores
-from analysis.shape import GROUP
+from analysis.shape import GROUP, u_shape_test
 from analysis.uncertainty import fault, profile_errors, quadratic_weights, select_profiles
 
 RESULT = (
@@ -64,7 +64,7 @@ def localization_test(
           share of the variance that it makes up, and where a further model's peak would lie.
         - n_models, n_pooled: models, and those whose peak is located; n_inside: those whose whole
           interval is inside the range of depths; n_no_peak: those shown to have none (monotone,
-          or a trough); n_unlocated: those too noisy to tell.
+          or a trough); n_unlocated: those too noisy to tell; n_humps: humps by `u_shape_test`.
 
     Raises
     ------
@@ -78,14 +78,15 @@ def localization_test(
     are pooled where their interval of `fit_curves` is finite and the curvature downward, extrema
     where their interval is inside the range. Profiles shown to have no peak inside are left out
     and counted, and with any of them the verdict is never "at target"; nor is it when fewer than
-    half of the models are pooled. A located vertex just outside the range stays in: dropping it
-    would truncate the sampling distribution.
+    half of the models are pooled. A plateau has no peak either, and its vertex is an accident of
+    the quadratic: unless `u_shape_test` finds a hump over models, or in half of them at least, the
+    pooled depth is reported but the verdict is "undecided". A located vertex just outside the
+    range stays in: dropping it would truncate the sampling distribution.
 
     A vertex is a ratio, and where noise steepens a curve it moves the vertex to the middle and
     shortens its delta-method standard error at once: weighting by that pulls the pooled peak to
-    the middle. So the standard
-    errors that weight are taken at the models' mean curvature and median vertex; those of extrema,
-    which have no such form, at their root mean square.
+    the middle. So the standard errors that weight are taken at the models' mean curvature and
+    median vertex; those of extrema, which have no such form, at their root mean square.
 
     The peaks :math:`y_i` with standard errors :math:`s_i` are pooled with weights
     :math:`1/(s_i^2 + \tau^2)`; the standard error is Hartung and Knapp's, with k - 1 degrees of
@@ -120,15 +121,19 @@ def localization_test(
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
     coefficients = [None if fault(p) else _coefficients(p, seed) for p in profiles]
     curves["coefficients"] = pd.Series(coefficients, index=curves.index, dtype=object)
+    shapes = u_shape_test(scores, metric, method, weights, labels, alpha, seed, higher_is_better)
+    over_models = shapes[(shapes["level"] == "models") & (shapes["verdict"] == "hump")]
+    humped = set(over_models[GROUP].itertuples(index=False, name=None))
+    curves["hump"] = (shapes.loc[shapes["level"] == "profile", "verdict"] == "hump").to_numpy()
     rows = []
     for keys, group in curves.groupby(GROUP, sort=False):
-        judged = _pooled(group, target, delta, peak, alpha)
+        judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
         rows.append({**dict(zip(GROUP, keys, strict=True)), **judged})
     return pd.DataFrame(rows)
 
 
 def _pooled(
-    curves: pd.DataFrame, target: float, delta: float, peak: str, alpha: float
+    curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: str, alpha: float
 ) -> dict[str, Any]:
     located, absent, inside = _located(curves, peak, alpha)
     models = curves["model"]
@@ -137,10 +142,11 @@ def _pooled(
         errors = _common_errors(curves[located], peak)
         of = curves[located].assign(se=errors).groupby("model")[[peak, "se"]].mean()
     n, without = models.nunique(), models[absent].nunique()
+    humps = models[curves["hump"]].nunique()
     unlocated = models[~located & ~absent].nunique()
     counts = {
         "peak": peak, "n_models": n, "n_pooled": len(of), "n_inside": models[inside].nunique(),
-        "n_no_peak": without, "n_unlocated": unlocated,
+        "n_no_peak": without, "n_unlocated": unlocated, "n_humps": humps,
     }  # fmt: skip
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
@@ -153,7 +159,9 @@ def _pooled(
         beyond = max(abs(estimate - target) - delta, 0.0)
         result["p_elsewhere"] = float(2 * stats.t.sf(beyond / se, df))
         where = f"{target - delta:.2f} to {target + delta:.2f}"
-        if result["p_elsewhere"] < alpha:
+        if not humped and 2 * humps < n:
+            reason = f"{humps} of {n} models are humps: the {peak} {estimate:.2f} is not a peak's"
+        elif result["p_elsewhere"] < alpha:
             verdict, reason = "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
         elif result["p"] >= alpha:
             reason = f"the pooled peak is neither shown inside {where} nor outside"

@@ -238,6 +238,14 @@ def test_monotone_profiles_do_not_poison_the_pool() -> None:
     assert np.isnan(alone["estimate"])
 
 
+def test_the_vertex_of_a_plateau_is_not_taken_for_a_peak() -> None:
+    row = localization_test(simulate_scores(shape="saturating", noise_sd=0.005, seed=1)).iloc[0]
+    assert row["estimate"] > 0.6
+    assert row["n_humps"] == 0
+    assert row["verdict"] == "undecided"
+    assert "0 of 9 models are humps" in row["reason"]
+
+
 def test_localization_with_too_little_says_why() -> None:
     one = localization_test(simulate_scores(families=(1,), seed=1)).iloc[0]
     assert one["verdict"] == "undecided"
