@@ -165,7 +165,7 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
     lines: list[int] = []
 
     def add(source: str, line: int) -> None:
-        cells.append(nbformat.v4.new_code_cell(source))
+        cells.append(nbformat.v4.new_code_cell(source))  # type: ignore[no-untyped-call]
         lines.append(line)
 
     for chunk in report.chunks:
@@ -180,7 +180,7 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
     if params:
         raise RenderError(f"{report.path.name}: -P {next(iter(params))}: no cell is tagged "
                           "parameters")  # fmt: skip
-    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
     manager = AsyncKernelManager(kernel_name="python3")
     assert manager.kernel_spec is not None
     manager.kernel_spec.argv[0] = sys.executable  # not whichever python3 kernel a user registered
