@@ -11,61 +11,28 @@ that was stopped goes on where it was: give the same command again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from representations import methods
 from representations.corpus import Corpus, load_corpus
 from representations.errors import InputError
-from representations.metrics import METRICS
-from representations.registry import ModelSpec, find_model
-from representations.store import (
-    Unit,
-    fingerprint,
-    load_facts,
-    load_unit,
-    save_unit,
-    slug,
-    write_table,
-    write_text,
-)
-from study import HOME, METHODS, Study, load_study
+from representations.estimate import expected_tokens, print_estimate
+from representations.models import LoadedModel, load
+from representations.plan import Task, plan
+from representations.registry import find_model
+from representations.store import Unit, load_facts, save_unit
+from representations.summary import print_summary
+from representations.tables import score, write_tables
+from study import HOME, Study, load_study
 
 SCORES = HOME / "data" / "scores"
-PROFILE_COLUMNS = [
-    "study", "model", "family", "n_params", "n_layers", "instruct", "weights", "seed",
-    "precision", "method", "labels",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One unit of work: a model with its weights, read in one way."""
-
-    spec: ModelSpec
-    weights: str
-    seed: int
-    dtype: str
-    method: str
-    path: Path
-
-    @property
-    def title(self) -> str:
-        """How progress and messages call it."""
-        return f"{self.spec.name}, {self.weights}, {self.method}"
-
-    @property
-    def model_key(self) -> tuple[str, str, int, str]:
-        """Tasks with the same key share a loaded model."""
-        return self.spec.name, self.weights, self.seed, self.dtype
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = plan(study, corpus, folder, args.device)
         chosen = [t for t in tasks if _asked_for(t, args, study)]
         if args.dry_run:
-            from representations.estimate import print_estimate
-
             print_estimate(console, chosen, study, corpus)
             return 0
         return run(study, corpus, folder, tasks, chosen, args, console)
@@ -97,61 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def plan(study: Study, corpus: Corpus, folder: Path, device: str = "auto") -> list[Task]:
-    """List the units of a study, in the order of the work.
-
-    Parameters
-    ----------
-    study : Study
-    corpus : Corpus
-        Restricted to the study's emotions and topics.
-    folder : Path
-        The study's folder of score tables.
-    device : str
-        As for `representations.models.load`; it decides the dtype that "auto" stands for.
-
-    Returns
-    -------
-    list of Task
-
-    Raises
-    ------
-    InputError
-        For an unknown model or metric, or weights that are not installed or not the right ones.
-    """
-    from representations.models import resolved
-    from representations.weights import check_package
-
-    unknown = [m for m in study.scoring.metrics if m not in METRICS]
-    if unknown:
-        raise InputError(
-            f"study {study.name}: scoring.metrics has unknown {unknown[0]!r}; "
-            f"choose from {', '.join(METRICS)}"
-        )
-    tasks = []
-    for name in study.models:
-        spec = find_model(name, study.model)
-        for weights in study.weights:
-            if weights == "trained" or not spec.config:
-                check_package(spec)
-            seeds = study.untrained_seeds if weights == "untrained" else (0,)
-            methods = study.methods if weights == "trained" else study.untrained_methods
-            for seed in seeds:
-                for precision in study.precisions:
-                    dtype = resolved(device, precision)[1]
-                    for method in sorted(methods, key=METHODS.index):
-                        made_by = [
-                            asdict(spec), weights, seed, dtype, method, corpus.sha256,
-                            [e.name for e in corpus.emotions], [t.name for t in corpus.topics],
-                            study.seed, study.pooling.skip, study.pooling.size,
-                            asdict(study.generation) if method != "comprehension" else None,
-                        ]  # fmt: skip
-                        name_ = slug(spec.name, weights, seed, dtype, method)
-                        path = folder / "units" / f"{name_}.{fingerprint(made_by)}.safetensors"
-                        tasks.append(Task(spec, weights, seed, dtype, method, path))
-    return tasks
-
-
 def run(
     study: Study,
     corpus: Corpus,
@@ -162,10 +72,6 @@ def run(
     console: Console,
 ) -> int:
     """Do the chosen units that are not finished, then write the tables of all that are."""
-    from filelock import FileLock, Timeout
-
-    from representations.models import load
-
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -177,7 +83,7 @@ def run(
     try:
         with _progress(console) as bar:
             todo = [t for t in chosen if args.force or not t.path.exists()]
-            work = {t: _expected_tokens(t, study, corpus) for t in todo}
+            work = {t: expected_tokens(t, study, corpus) for t in todo}
             overall = bar.add_task("extraction", total=max(sum(work.values()), 1))
             loaded, loaded_key = None, None
             for task in todo:
@@ -215,8 +121,6 @@ def run(
         write_tables(study, corpus, folder, tasks, finished, tables, started)
     finally:
         lock.release()
-    from representations.summary import print_summary
-
     print_summary(Console(), folder)
     for failure in failures:
         print(f"extraction.py: failed: {failure}", file=sys.stderr)
@@ -225,11 +129,11 @@ def run(
 
 def extract(
     task: Task,
-    loaded: Any,
+    loaded: LoadedModel,
     study: Study,
     corpus: Corpus,
     tasks: list[Task],
-    progress: Any = lambda tokens: None,
+    progress: Callable[[int], object] = lambda tokens: None,
 ) -> Unit:
     """Run one unit: read the passages, write the stories, or read them again.
 
@@ -237,8 +141,6 @@ def extract(
     -------
     Unit
     """
-    from representations import methods
-
     began = time.time()
     if task.method == "comprehension":
         result = methods.comprehension(loaded, study, corpus, progress)
@@ -269,107 +171,6 @@ def extract(
         "seconds": round(time.time() - began, 2),
     }
     return Unit(result.activations, result.neutral, facts)
-
-
-def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
-    """Score one finished unit; computed once and kept beside it.
-
-    Returns
-    -------
-    DataFrame
-        Columns of a profile, and emotion, layer, depth, metric, replicate, score; replicate 0
-        holds the scores of each emotion, the others the mean over emotions.
-    """
-    from representations.separation import separation_scores, shuffled_within_topics
-
-    settings = [asdict(study.scoring), study.seed, labels]
-    path = task.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
-    if path.exists():
-        return pd.read_parquet(path)
-    unit = load_unit(task.path)
-    facts = unit.facts
-    emotions = facts["emotions"]
-    if labels == "shuffled":
-        emotions = shuffled_within_topics(emotions, facts["topics"], study.seed)
-    scores, replicates = separation_scores(
-        unit.activations,
-        emotions,
-        facts["topics"],
-        metrics=study.scoring.metrics,
-        neutral=unit.neutral,
-        neutral_topics=facts["neutral_topics"],
-        folds=study.scoring.folds,
-        replicates=study.scoring.replicates,
-        denoise=study.scoring.denoise,
-        seed=study.seed,
-    )
-    table = pd.concat([scores.assign(replicate=0), replicates.assign(emotion="")])
-    for column in PROFILE_COLUMNS:
-        table[column] = facts.get(column)
-    table["study"], table["labels"] = study.name, labels
-    table["depth"] = table["layer"] / facts["n_layers"]
-    write_table(path, table)
-    return table
-
-
-def write_tables(
-    study: Study,
-    corpus: Corpus,
-    folder: Path,
-    tasks: list[Task],
-    finished: list[Task],
-    tables: list[pd.DataFrame],
-    started: float,
-) -> None:
-    """Write the study's tables, stories and `run.json`, each atomically."""
-    from representations.provenance import provenance
-
-    everything = pd.concat(tables, ignore_index=True)
-    estimates = everything[everything["replicate"] == 0]
-    columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
-    write_table(folder / "scores.parquet", estimates[columns])
-    replicates = everything[everything["replicate"] > 0].astype({"score": "float32"})
-    columns = [*PROFILE_COLUMNS, "layer", "depth", "metric", "replicate", "score"]
-    write_table(folder / "replicates.parquet", replicates[columns])
-    units, lines = [], []
-    for task in finished:
-        facts = load_facts(task.path)
-        if task.method == "generation":
-            keys = {k: facts[k] for k in ("model", "weights", "seed", "precision")}
-            lines += [json.dumps({**keys, **s}, ensure_ascii=False) for s in facts["stories"]]
-        bulky = ("stories", "emotions", "topics", "neutral_topics")
-        units.append({k: v for k, v in facts.items() if k not in bulky})
-    write_text(folder / "stories.jsonl", "".join(line + "\n" for line in lines))
-    content = {
-        "study": {k: v for k, v in study.echo().items() if k != "sha256"},
-        "study_sha256": study.sha256,
-        "corpus_sha256": corpus.sha256,
-        "emotions": [asdict(e) for e in corpus.emotions],
-        "topics": [t.name for t in corpus.topics],
-        "metrics": {
-            name: {
-                "label": METRICS[name].label,
-                "higher_is_better": METRICS[name].higher_is_better,
-                "chance": METRICS[name].chance,
-            }
-            for name in study.scoring.metrics
-        },
-        "units": units,
-        "missing": [t.title for t in tasks if t not in finished],
-        "seconds": round(time.time() - started, 1),
-        **provenance(),
-    }
-    write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def _expected_tokens(task: Task, study: Study, corpus: Corpus) -> int:
-    """About how many tokens a unit reads or writes, for the progress bar."""
-    if task.method == "comprehension":
-        return int(sum(1.35 * len(p.text.split()) for p in (*corpus.passages, *corpus.neutral)))
-    cells = len(corpus.emotions) * study.generation.stories_per_cell
-    stories = len(corpus.topics) * (cells + study.generation.neutral_per_topic)
-    # Writing a token takes several times as long as reading one.
-    return stories * study.generation.max_new_tokens * (6 if task.method == "generation" else 1)
 
 
 def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:

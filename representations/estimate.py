@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,11 +11,12 @@ from rich.table import Table
 
 from representations.corpus import Corpus
 from representations.errors import InputError
+from representations.plan import Task
 from representations.registry import ModelSpec
 from study import Study
 
 
-def print_estimate(console: Console, tasks: Sequence[Any], study: Study, corpus: Corpus) -> None:
+def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus: Corpus) -> None:
     """Print the units of a study with an estimate of tokens, memory and time.
 
     The time is the arithmetic of a forward pass, two operations a parameter and token, at half
@@ -111,3 +111,9 @@ def _operations_per_second() -> float:
     for _ in range(repeats):
         a @ b
     return repeats * 2 * 512 * 1024 * 1024 / (time.perf_counter() - began)
+
+
+def expected_tokens(task: Task, study: Study, corpus: Corpus) -> int:
+    """Return about how many tokens a unit reads, one that is written counting as six."""
+    read, written = token_counts(task.method, study, corpus)
+    return read + 6 * written

@@ -92,7 +92,7 @@ def separation_scores(
     rng = np.random.default_rng(seed)
     n_topics = len(topic_names)
     fold = rng.permutation(n_topics) % min(folds, n_topics)
-    draws = rng.multinomial(n_topics, np.full(n_topics, 1 / n_topics), size=replicates)
+    draws = _topic_draws(rng, fold, replicates)
     weights = np.vstack([np.ones(n_topics), draws]).astype(np.float32)
     rows, replicate_rows = [], []
     for index in range(values.shape[1]):
@@ -152,6 +152,25 @@ def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed:
         here = np.flatnonzero(groups == topic)
         labels[here] = labels[rng.permutation(here)]
     return [str(label) for label in labels]
+
+
+def _topic_draws(
+    rng: np.random.Generator, fold: NDArray[np.int64], replicates: int
+) -> NDArray[np.int64]:
+    """Draw how often each topic is in each replicate, shape (replicates, topics).
+
+    A draw within a single fold, as happens with very few topics, has no score and is redrawn.
+    """
+    n_topics = len(fold)
+    draws = np.zeros((replicates, n_topics), dtype=np.int64)
+    lonely = np.ones(replicates, dtype=bool)
+    while lonely.any():
+        draws[lonely] = rng.multinomial(
+            n_topics, np.full(n_topics, 1 / n_topics), size=int(lonely.sum())
+        )
+        folds_drawn = [(draws[:, fold == f].sum(axis=1) > 0) for f in np.unique(fold)]
+        lonely = np.sum(folds_drawn, axis=0) < 2
+    return draws
 
 
 def _projection(texts: Array, neutral: Array, share: float) -> Array:

