@@ -1,0 +1,218 @@
+"""How fast and how lean is extraction, beside what a user would pick instead?
+
+    python benchmarks/extraction.py             prints the table, writes results/extraction.csv
+
+Every contestant is a process of its own that stays alive; they take turns, so that a machine
+whose speed drifts is the same to all. Figures are medians over the rounds; compare their ratios.
+nnsight and TransformerLens take part where they are installed (pip install -e '.[peers]').
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from representations.activations import Window, pad, read, token_batches
+from representations.corpus import load_corpus
+from representations.generation import Sampling, prompt_ids, write
+from representations.models import LoadedModel, load
+from representations.registry import find_model
+
+RESULTS = Path(__file__).parent / "results"
+MODEL = "smollm2-135m-instruct"
+WINDOW = Window(8)
+SAMPLING = Sampling(max_new_tokens=32, min_new_tokens=32, temperature=0.8)
+
+
+def passages(loaded: LoadedModel, n: int) -> list[list[int]]:
+    """Tokens of the corpus's first passages."""
+    texts = [p.text for p in load_corpus("data/corpus").passages[:n]]
+    return [list(ids) for ids in loaded.tokenizer(texts)["input_ids"]]
+
+
+def ours(loaded: LoadedModel, n: int) -> int:
+    ids = passages(loaded, n)
+    read(loaded, ids, WINDOW)
+    return sum(map(len, ids))
+
+
+@torch.inference_mode()
+def bare(loaded: LoadedModel, n: int) -> int:
+    """Run the forward pass of the same batches and keep nothing: the floor."""
+    ids = passages(loaded, n)
+    for batch in token_batches([len(i) for i in ids], 16, 4096):
+        tokens, _ = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
+        loaded.body(input_ids=tokens, use_cache=False)
+    return sum(map(len, ids))
+
+
+@torch.inference_mode()
+def one_at_a_time(loaded: LoadedModel, n: int) -> int:
+    """Read text by text, with the head and all hidden states, as is commonly done."""
+    ids = passages(loaded, n)
+    for one in ids:
+        output = loaded.model(input_ids=torch.tensor([one]), output_hidden_states=True)
+        torch.stack([hidden[0, 8:].mean(dim=0) for hidden in output.hidden_states])
+    return sum(map(len, ids))
+
+
+@torch.inference_mode()
+def with_nnsight(loaded: LoadedModel, n: int) -> int:
+    """Save each layer's mean in an nnsight trace, in the same batches."""
+    from nnsight import NNsight
+
+    ids = passages(loaded, n)
+    wrapped = NNsight(loaded.body)
+    for batch in token_batches([len(i) for i in ids], 16, 4096):
+        tokens, mask = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
+        weights = WINDOW.weights(mask).unsqueeze(1)
+        means = []
+        with wrapped.trace(input_ids=tokens, use_cache=False):
+            for layer in wrapped.layers:
+                hidden = layer.output
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+                means.append(torch.bmm(weights, hidden).save())
+    return sum(map(len, ids))
+
+
+@torch.inference_mode()
+def with_transformer_lens(loaded: LoadedModel, n: int) -> int:
+    """Cache the residual stream after each block with TransformerLens, in the same batches."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    global _bridge
+    if _bridge is None:
+        _bridge = TransformerBridge.boot_transformers(
+            str(loaded.model.name_or_path), hf_model=loaded.model, tokenizer=loaded.tokenizer,
+            device="cpu", dtype=torch.float32,
+        )  # fmt: skip
+    ids = passages(loaded, n)
+    wanted = lambda name: name.endswith("hook_resid_post") or name == "blocks.0.hook_resid_pre"  # noqa: E731
+    for batch in token_batches([len(i) for i in ids], 16, 4096):
+        tokens, mask = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
+        weights = WINDOW.weights(mask).unsqueeze(1)
+        _, cache = _bridge.run_with_cache(tokens, names_filter=wanted)
+        for hidden in cache.values():
+            torch.bmm(weights, hidden)
+    return sum(map(len, ids))
+
+
+_bridge = None
+
+
+def prompts(loaded: LoadedModel, n: int) -> list[list[int]]:
+    corpus = load_corpus("data/corpus")
+    cells = [(p.emotion, p.topic) for p in corpus.passages[: n // 2]]
+    return [prompt_ids(loaded, corpus.prompt(e, t, chat=True)) for e, t in cells]
+
+
+def ours_writing(loaded: LoadedModel, n: int) -> int:
+    asked = prompts(loaded, n)
+    stories = write(loaded, asked, list(range(len(asked))), SAMPLING, WINDOW, max_texts=48)
+    return sum(map(len, stories.token_ids))
+
+
+@torch.inference_mode()
+def one_at_a_time_writing(loaded: LoadedModel, n: int) -> int:
+    """Write story by story with generate, then read prompt and story in a second pass."""
+    written = 0
+    for prompt in prompts(loaded, n)[:6]:  # slow enough for six to tell
+        whole = loaded.model.generate(
+            torch.tensor([prompt]), max_new_tokens=32, min_new_tokens=32, do_sample=True,
+            temperature=0.8, top_k=50, pad_token_id=loaded.tokenizer.pad_token_id,
+        )  # fmt: skip
+        output = loaded.model(input_ids=whole, output_hidden_states=True)
+        start = len(prompt) + 8
+        torch.stack([hidden[0, start:].mean(dim=0) for hidden in output.hidden_states])
+        written += whole.shape[1] - len(prompt)
+    return written
+
+
+CONTESTANTS = {
+    "read": {
+        "emotion-depth": ours,
+        "bare forward pass": bare,
+        "one at a time": one_at_a_time,
+        "nnsight": with_nnsight,
+        "TransformerLens": with_transformer_lens,
+    },
+    "write": {"emotion-depth": ours_writing, "one at a time": one_at_a_time_writing},
+}
+NEEDS = {"nnsight": "nnsight", "TransformerLens": "transformer_lens"}
+
+
+def serve(task: str, name: str, n: int) -> None:
+    """Be one contestant: for every line on standard input, do the work and print its figures."""
+    loaded = load(find_model(MODEL), device="cpu")
+    work = CONTESTANTS[task][name]
+    work(loaded, 16)  # warm up
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        tokens = work(loaded, n)
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"rate": tokens / seconds, "peak": peak}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(*args.serve, args.texts)
+    rows = []
+    for task, contestants in CONTESTANTS.items():
+        running = {}
+        for name in contestants:
+            if name in NEEDS and find_spec(NEEDS[name]) is None:
+                print(f"{name} is not installed and takes no part")
+                continue
+            command = [sys.executable, __file__, "--texts", str(args.texts), "--serve", task, name]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+            if any(line.strip() == "ready" for line in iter(process.stdout.readline, "")):
+                running[name] = process
+            else:
+                print(f"{name} failed to start and takes no part")
+        figures = {name: [] for name in running}
+        for _ in range(args.rounds):
+            for name, process in running.items():
+                process.stdin.write("\n")
+                process.stdin.flush()
+                figures[name].append(json.loads(process.stdout.readline()))
+        for process in running.values():
+            process.communicate()
+        for name, results in figures.items():
+            rows.append(
+                {
+                    "task": task,
+                    "way": name,
+                    "tokens_per_second": round(statistics.median(r["rate"] for r in results)),
+                    "ratio": statistics.median(
+                        r["rate"] / own["rate"]
+                        for r, own in zip(results, figures["emotion-depth"], strict=True)
+                    ),
+                    "peak_mb": round(max(r["peak"] for r in results)),
+                }
+            )
+    table = pd.DataFrame(rows).round({"ratio": 2})
+    print(table.to_string(index=False))
+    RESULTS.mkdir(exist_ok=True)
+    table.to_csv(RESULTS / "extraction.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
