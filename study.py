@@ -86,6 +86,53 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Steering:
+    """How models are steered, and by whom the texts are judged.
+
+    Attributes
+    ----------
+    emotions : tuple of str
+        Those steered towards; all of the study's if empty.
+    scenarios : str
+        A file of neutral openings, relative to the project.
+    n_scenarios : int
+        How many of them, spread over the file; all if 0.
+    strengths : tuple of float
+        Lengths of the added vector, as fractions of the layer's mean residual norm. The
+        baseline, strength 0, is always there.
+    seeds : tuple of int
+        Each scenario is continued once with each.
+    sweep_depths : tuple of float
+        Depths at which the model is also steered, beside its peak.
+    sweep_strength : float
+        The one strength at those depths; it must be among `strengths`.
+    max_new_tokens, min_new_tokens, temperature, top_k
+        As in `representations.generation.Sampling`.
+    batch : int
+        Texts written at once.
+    judges : tuple of str
+        "local", "nrclex", or a text classifier by its folder or hub name.
+    labels : mapping of str to mapping
+        For each classifier, which emotion each of its labels stands for.
+    """
+
+    emotions: tuple[str, ...] = ()
+    scenarios: str = "data/scenarios.toml"
+    n_scenarios: int = 0
+    strengths: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    seeds: tuple[int, ...] = (0,)
+    sweep_depths: tuple[float, ...] = ()
+    sweep_strength: float = 0.4
+    max_new_tokens: int = 32
+    min_new_tokens: int = 8
+    temperature: float = 0.8
+    top_k: int = 50
+    batch: int = 48
+    judges: tuple[str, ...] = ("local",)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Preregistered:
     """What `analysis` tests, fixed before the data.
 
@@ -152,7 +199,7 @@ class Study:
     pooling: Pooling = field(default_factory=Pooling)
     scoring: Scoring = field(default_factory=Scoring)
     preregistered: Preregistered = field(default_factory=Preregistered)
-    steering: Mapping[str, Any] = field(default_factory=dict)
+    steering: Steering = field(default_factory=Steering)
     sha256: str = ""
 
     def echo(self) -> dict[str, Any]:
@@ -218,7 +265,7 @@ def _filled(kind: type, settings: Mapping[str, Any], where: str, prefix: str) ->
 
 
 def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
-    if hint in (Generation, Pooling, Scoring, Preregistered):
+    if hint in (Generation, Pooling, Scoring, Steering, Preregistered):
         if not isinstance(value, dict):
             raise InputError(f"{where}: {name} must be a table, [{name}]")
         return _filled(hint, value, where, name + ".")
@@ -242,7 +289,7 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where}: {name} must be a table, [{name}]")
         return value
-    member = {tuple[str, ...]: str, tuple[int, ...]: int}.get(hint)
+    member = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}.get(hint)
     if not isinstance(value, list):
         raise InputError(f"{where}: {name} = {value!r} must be a list")
     if member is None:  # the models of the study's own; the registry checks their fields
@@ -273,6 +320,23 @@ def _check(study: Study, where: str) -> None:
         values = getattr(study, name)
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
+    steering = study.steering
+    for name in ("strengths", "seeds", "judges"):
+        values = getattr(steering, name)
+        if len(set(values)) < len(values) or not values:
+            raise InputError(f"{where}: steering.{name} must list at least one value, each once")
+    if min(steering.strengths) <= 0 or max(steering.strengths) > 100:
+        raise InputError(
+            f"{where}: steering.strengths must be above 0 and at most 100; the baseline, "
+            "strength 0, is always there"
+        )
+    if any(not 0 <= depth <= 1 for depth in steering.sweep_depths):
+        raise InputError(f"{where}: steering.sweep_depths must be within 0 and 1")
+    if steering.sweep_depths and steering.sweep_strength not in steering.strengths:
+        raise InputError(
+            f"{where}: steering.sweep_strength = {steering.sweep_strength:g} is not among "
+            f"steering.strengths ({', '.join(f'{s:g}' for s in steering.strengths)})"
+        )
     for name in ("methods", "untrained_methods"):
         if "rereading" in getattr(study, name) and "generation" not in getattr(study, name):
             raise InputError(
@@ -292,6 +356,12 @@ def _check(study: Study, where: str) -> None:
         "scoring.folds": (study.scoring.folds, 2, 1000),
         "scoring.replicates": (study.scoring.replicates, 2, 100_000),
         "scoring.denoise": (study.scoring.denoise, 0, 0.999),
+        "steering.n_scenarios": (study.steering.n_scenarios, 0, 100_000),
+        "steering.max_new_tokens": (study.steering.max_new_tokens, 2, 100_000),
+        "steering.min_new_tokens": (study.steering.min_new_tokens, 0, 100_000),
+        "steering.temperature": (study.steering.temperature, 0, 100),
+        "steering.top_k": (study.steering.top_k, 1, 1_000_000),
+        "steering.batch": (study.steering.batch, 1, 100_000),
         "preregistered.target": (study.preregistered.target, 0, 1),
         "preregistered.delta": (study.preregistered.delta, 1e-6, 1),
         "preregistered.alpha": (study.preregistered.alpha, 1e-6, 0.5),
