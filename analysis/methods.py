@@ -172,7 +172,7 @@ def _values(
             f"model {model!r} has several seeds or precisions; choose one with scores.select(...)"
         )
     _same_emotions(scores)
-    wide = table.set_index(["model", "method"])["value"].unstack("method")  # noqa: PD010
+    wide = table.set_index(["model", "method"])["value"].unstack("method")
     return wide, table.groupby("model")[["family", "instruct"]].first(), draws
 
 

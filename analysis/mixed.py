@@ -178,7 +178,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     sign = scores.directions[metric]
     models, facts = [], []
     separation = table.set_index(["model", "depth", "method", "emotion"])["score"] * sign
-    cells = separation.unstack("emotion").sort_index()  # noqa: PD010
+    cells = separation.unstack("emotion").sort_index()
     methods = sorted(table["method"].unique())
     _balanced(cells, methods)
     for model, rows in cells.groupby(level="model", sort=True):

@@ -128,7 +128,7 @@ class Scores:
         5
         """
         keep = np.ones(len(self.table), dtype=bool)
-        keep_replicates = None if self.replicates is None else np.ones(len(self.replicates), bool)
+        keep_replicates = np.ones(0 if self.replicates is None else len(self.replicates), bool)
         for column, value in levels.items():
             if value is None:
                 continue
@@ -141,17 +141,16 @@ class Scores:
                     f"it has {', '.join(map(repr, sorted(here.unique().tolist())))}"
                 )
             keep &= here.isin(wanted).to_numpy()
-            if keep_replicates is not None and self.replicates is not None:
-                if column in self.replicates:
-                    keep_replicates &= self.replicates[column].isin(wanted).to_numpy()
+            if self.replicates is not None and column in self.replicates:
+                keep_replicates &= self.replicates[column].isin(wanted).to_numpy()
         if not keep.any():
             raise InputError(
                 f"no row of study {self.name!r} has "
                 + ", ".join(f"{c} = {v!r}" for c, v in levels.items() if v is not None)
             )
-        replicates = None if self.replicates is None else self.replicates[keep_replicates]
-        if replicates is not None and replicates.empty:
-            replicates = None
+        replicates = None
+        if keep_replicates.any() and self.replicates is not None:
+            replicates = self.replicates.loc[keep_replicates]
         return replace(self, table=self.table[keep], replicates=replicates)
 
     def profiles(self) -> Iterator[Profile]:
@@ -258,7 +257,7 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
         table["layer"] = ranks.fillna(0).astype(np.int64) - 1
     if "n_layers" not in table:
         table["n_layers"] = table.groupby("model", sort=False)["layer"].transform("max")
-    directions = {m: 1 if higher_is_better else -1 for m in table["metric"].unique()}
+    directions = dict.fromkeys(table["metric"].unique(), 1 if higher_is_better else -1)
     return _validated(table[COLUMNS], None, directions, {}, "the table")
 
 
@@ -298,7 +297,7 @@ def _validated(
         if twice.any():
             raise InputError(f"{where}: duplicate layer in {_row(frame, twice.to_numpy())}")
     for model, families in table.groupby("model")["family"]:
-        if families.nunique() > 1:
+        if len(families.unique()) > 1:
             raise InputError(f"{where}: model {model!r} has more than one family")
     unknown = sorted(set(table["metric"]) - set(directions))
     if unknown:

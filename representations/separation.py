@@ -14,9 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from representations.errors import InputError
-from representations.metrics import METRICS, Layer
-
-Array = NDArray[np.floating]
+from representations.metrics import METRICS, Array, Layer
 
 
 def separation_scores(
@@ -96,7 +94,8 @@ def separation_scores(
     weights = np.vstack([np.ones(n_topics), draws]).astype(np.float32)
     rows, replicate_rows = [], []
     for index in range(values.shape[1]):
-        texts, plain = values[:, index], quiet[:, index]
+        texts: Array = values[:, index]
+        plain = quiet[:, index]
         if denoise > 0:
             texts = texts - _projection(texts, plain, denoise)
         layer = Layer(
