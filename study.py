@@ -122,7 +122,7 @@ class Steering:
     strengths: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     seeds: tuple[int, ...] = (0,)
     sweep_depths: tuple[float, ...] = ()
-    sweep_strength: float = 0.4
+    sweep_strength: float = 0.2
     max_new_tokens: int = 32
     min_new_tokens: int = 8
     temperature: float = 0.8
