@@ -240,9 +240,7 @@ def _cell_faults(
         yield f"{path}: missing: {label} with {', '.join(short)}; write {number} for each"
 
 
-def _text_faults(
-    text: str, head: Head, forbidden: dict[tuple[str, ...], str]
-) -> Iterator[str]:
+def _text_faults(text: str, head: Head, forbidden: dict[tuple[str, ...], str]) -> Iterator[str]:
     tokens = words(text)
     if not tokens:
         yield "empty text; write it or remove the line"
@@ -328,9 +326,7 @@ def _entries(
 
 def _extra(place: str | Path, kind: str, table: dict[str, Any], known: set[str]) -> list[str]:
     choices = ", ".join(sorted(known))
-    return [
-        f"{place}: unknown {kind} {key!r}; known are {choices}" for key in table.keys() - known
-    ]
+    return [f"{place}: unknown {kind} {key!r}; known are {choices}" for key in table.keys() - known]
 
 
 def _is_number(value: Any) -> bool:
