@@ -213,16 +213,17 @@ def read(
             f"text {short[0]} has {len(token_ids[short[0]])} tokens and the pooling skips "
             f"{window.skip}; leave it out or lower the skip"
         )
-    pooled: Tensor | None = None
+    if not token_ids:
+        raise InputError("no texts to read")
+    pooled = torch.empty(len(token_ids), loaded.n_layers + 1, loaded.width)
     pending = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
     while pending:
         batch = pending.pop(0)
         ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
-        pool = PooledMean(window.weights(mask), loaded.n_layers)
+        pool = PooledMean(window.weights(mask), loaded.n_layers, loaded.width, loaded.device)
         try:
             with residual_stream(loaded.blocks, pool):
                 loaded.body(input_ids=ids.to(loaded.device), use_cache=False)
-            means = pool.means.cpu()
         except (torch.OutOfMemoryError, MemoryError):
             if len(batch) == 1:
                 raise InputError(
@@ -233,12 +234,8 @@ def read(
             pending[:0] = [batch[:half], batch[half:]]
             torch.cuda.empty_cache()
             continue
-        if pooled is None:
-            pooled = torch.empty(len(token_ids), *means.shape[1:])
-        pooled[batch] = means
+        pooled[batch] = pool.means.cpu()
         progress(int(mask.sum()))
-    if pooled is None:
-        raise InputError("no texts to read")
     return finite(pooled, loaded)
 
 
@@ -249,27 +246,24 @@ class PooledMean:
     ----------
     weights : Tensor, shape (batch, positions)
         As `Window.weights` gives them.
-    n_layers : int
+    n_layers, width : int
+    device : device
 
     Attributes
     ----------
-    means : Tensor, shape (batch, layers + 1, width), float32
+    means : Tensor, shape (batch, layers + 1, width), float32, on `device`
     """
 
-    def __init__(self, weights: Tensor, n_layers: int) -> None:
-        self._weights = weights
-        self._layers: list[Tensor | None] = [None] * (n_layers + 1)
+    def __init__(self, weights: Tensor, n_layers: int, width: int, device: torch.device) -> None:
+        self._weights = weights.to(device)
+        # Laid out beforehand: small results that outlive their pass would split up the memory
+        # that the large ones of the next layer could reuse.
+        self.means = torch.empty(len(weights), n_layers + 1, width, device=device)
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
         """Keep the weighted mean of `hidden` as the layer's."""
-        weights = self._weights.to(hidden.device, non_blocking=True).unsqueeze(1)
-        self._layers[layer] = torch.bmm(weights, hidden.float()).squeeze(1)
-
-    @property
-    def means(self) -> Tensor:
-        """The means of all layers, stacked."""
-        found = [mean for mean in self._layers if mean is not None]
-        return torch.stack([mean.to(found[0].device) for mean in found], dim=1)
+        weights = self._weights.to(hidden.device).unsqueeze(1)
+        self.means[:, layer] = torch.bmm(weights, hidden.float()).squeeze(1)
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ def test_pooling_does_not_depend_on_the_padding_side(model):
     ids = texts([30, 11, 23])
     expected = read(model, ids, Window(8))
     tokens, mask = pad(ids, 0, "left")
-    pool = PooledMean(Window(8).weights(mask), model.n_layers)
+    pool = PooledMean(Window(8).weights(mask), model.n_layers, model.width, model.device)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
     with residual_stream(model.blocks, pool), torch.no_grad():
         model.body(input_ids=tokens, attention_mask=mask, position_ids=position)
