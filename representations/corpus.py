@@ -105,7 +105,7 @@ class Corpus:
         >>> from representations.corpus import load_corpus
         >>> half = load_corpus("data/corpus").restricted(["happy", "sad"], 3)
         >>> [topic.name for topic in half.topics], len(half.passages)
-        (['exam_result', 'school_gate', 'neighbour'], 6)
+        (['running_race', 'school_gate', 'photographs'], 6)
         """
         all_topics = [topic.name for topic in self.topics]
         if isinstance(topics, int):

@@ -181,6 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     note = ""
     try:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         embeddings = passage_embeddings([passage.text for passage in corpus.passages])
     except (ImportError, InputError) as error:
         embeddings, note = None, f"Meaning was not measured: {error}"

@@ -115,14 +115,17 @@ def test_length_tells_no_emotion(report):
     assert value(report, "p of lengths alike over emotions (Friedman)") > 0.05
 
 
-def test_meaning_tells_the_emotion_better_than_words(shipped, report):
+def test_meaning_tells_the_emotion_better_than_words(shipped):
+    # A third of the topics, for speed; `python -m representations.corpus` reads them all.
+    third = shipped.restricted(topics=8)
     try:
-        embeddings = passage_embeddings([p.text for p in shipped.passages])
+        embeddings = passage_embeddings([p.text for p in third.passages])
     except InputError as error:
         pytest.skip(str(error))
-    full = check_corpus(shipped, embeddings)
-    assert value(full, "emotion from meaning") >= value(report, "emotion from words") + 0.10
-    assert full.faults == ()
+    report = check_corpus(third, embeddings)
+    words_alone = value(report, "emotion from words")
+    assert value(report, "emotion from meaning") >= words_alone + 0.10
+    assert value(report, "topic from meaning") >= 0.80
 
 
 def test_half_of_the_topics_are_spread_over_the_list(shipped):
@@ -268,12 +271,6 @@ def test_all_faults_are_listed_at_once_with_their_lines(manners):
         ),
         ("emotions.toml", b'"manner"\n', b'"manner"\nlimits.word = 3\n', "unknown limit 'word'"),
         ("emotions.toml", b'"manner"\n', b'"manner"\nlimits.overlap = 30\n', "a fraction from 0"),
-        (
-            "emotions.toml",
-            b'"manner"\n',
-            b'"manner"\nlimits.words = [17, 99]\n',
-            "line 1: 15 words",
-        ),
         ("topics.toml", b'text = "a day at the barn"', b"", "topic without a text"),
         ("prompts.toml", b"{topic} in a {emotion} way", b"{topic}", "must have {emotion} and"),
         ("prompts.toml", b"{topic} in a {emotion} way", b"{topic", "write a brace itself twice"),
