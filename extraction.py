@@ -87,9 +87,9 @@ def run(
             overall = bar.add_task("extraction", total=max(sum(work.values()), 1))
             loaded, loaded_key = None, None
             for task in todo:
-                bar.update(overall, description=task.title)
                 try:
                     if task.model_key != loaded_key:
+                        bar.update(overall, description=f"loading {task.spec.name}")
                         loaded, loaded_key = None, None  # free the last model before the next
                         untrained = task.seed if task.weights == "untrained" else None
                         loaded = load(
@@ -97,6 +97,7 @@ def run(
                             dtype=task.dtype,
                         )  # fmt: skip
                         loaded_key = task.model_key
+                    bar.update(overall, description=task.title)
                     before = bar.tasks[0].completed
                     unit = extract(
                         task, loaded, study, corpus, tasks, lambda n: bar.advance(overall, n)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
 from representations.errors import InputError
@@ -94,6 +95,8 @@ def load(
         If the weights cannot be had, read or trusted.
     """
     place, kind = resolved(device, dtype)
+    transformers.utils.logging.disable_progress_bar()  # a run has a progress bar of its own
+    transformers.utils.logging.set_verbosity_error()
     config_only = untrained_seed is not None and bool(spec.config)
     if config_only:
         config = config_from(spec)
