@@ -1,0 +1,314 @@
+"""Steering statistics against scipy and statsmodels, on planted trials of known truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis import steering_figures as figures
+from analysis.dose import crossing, dose_response, half_effect
+from analysis.regimes import explained, regime_table, regime_test
+from analysis.scores import InputError
+from analysis.simulate import simulate_scores
+from analysis.steering import (
+    beside_published,
+    depth_test,
+    judge_agreement,
+    share,
+    steering_summary,
+)
+from analysis.trials import (
+    COLUMNS,
+    REGIMES,
+    Trials,
+    as_trials,
+    example_texts,
+    load_trials,
+    outcomes,
+)
+
+STRENGTHS = (0.1, 0.2, 0.4, 0.8)
+
+
+def make_trials(
+    effect: float = 0.3, sham: float = 0.0, models: int = 2, scenarios: int = 10, seed: int = 0,
+    breaks: float = 0.8, families: int = 2, sweep_effect: float | None = None,
+) -> Trials:  # fmt: skip
+    """Trials whose gain at a strength is effect x strength / 0.4, and noise."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for m in range(models):
+        places = [(5, "peak", STRENGTHS, effect)]
+        if sweep_effect is not None:
+            places += [(layer, "sweep", (0.2,), sweep_effect) for layer in (1, 9)]
+        for layer, place, strengths, slope in places:
+            for emotion in ("happy", "sad", "calm"):
+                for scenario in range(scenarios):
+                    base = rng.uniform(0.1, 0.3)
+                    for strength in strengths:
+                        for kind, size in (("steered", slope), ("sham", sham)):
+                            gain = size * min(strength, 0.4) / 0.4 + rng.normal(0, 0.05)
+                            broken = kind == "steered" and strength >= breaks
+                            rows.append({
+                                "study": "s", "model": f"m{m}", "family": f"f{m % families}",
+                                "n_params": 1e8 * (m + 1), "layer": layer, "place": place,
+                                "depth": layer / 10, "emotion": emotion, "seed": 0,
+                                "scenario": f"s{scenario}", "strength": strength, "kind": kind,
+                                "text": "x", "baseline_text": "y", "n_tokens": 30,
+                                "perplexity": 20.0, "baseline_perplexity": 10.0,
+                                "distinct_2": 0.1 if broken else 0.95,
+                                "baseline_distinct_2": 0.95, "share_foreign_script": 0.0,
+                                "score_local": base + gain, "baseline_score_local": base,
+                                "score_other": base + gain if emotion != "calm" else np.nan,
+                                "baseline_score_other": base if emotion != "calm" else np.nan,
+                            })  # fmt: skip
+    return as_trials(pd.DataFrame(rows))
+
+
+def planted(**columns: object) -> pd.DataFrame:
+    """One trial with its sham, fluent and on target but for what is given."""
+    table = make_trials(models=1, scenarios=1).table
+    table = table[(table["emotion"] == "happy") & (table["strength"] == 0.2)].copy()
+    table["baseline_score_local"], table["score_local"] = 0.2, 0.2
+    for column, value in {"score_local": 0.9, **columns}.items():
+        table.loc[table["kind"] == "steered", column] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("columns", "regime"),
+    [
+        ({}, "surgical"),
+        ({"score_local": 0.1}, "inert"),
+        ({"distinct_2": 0.2}, "repetitive collapse"),
+        ({"distinct_2": 0.2, "perplexity": 2.0}, "repetitive collapse"),
+        ({"distinct_2": 0.2, "perplexity": 500.0}, "repetitive collapse"),
+        ({"perplexity": 41.0}, "explosive"),
+        ({"perplexity": 40.0}, "surgical"),
+        ({"share_foreign_script": 0.9}, "inert"),
+        ({"share_foreign_script": 0.9, "perplexity": 90.0}, "explosive"),
+        ({"n_tokens": 0, "distinct_2": np.nan, "perplexity": np.nan}, "inert"),
+        ({"n_tokens": 1, "distinct_2": np.nan}, "surgical"),
+    ],
+)
+def test_regimes_by_rule(columns: dict[str, object], regime: str) -> None:
+    found = outcomes(planted(**columns))
+    assert found["regime"].tolist() == [regime]
+    assert found["success"].tolist() == [
+        regime != "inert" and columns.get("share_foreign_script", 0) == 0
+    ]
+
+
+def test_the_study_sets_the_bounds() -> None:
+    run = {"study": {"preregistered": {"distinct_2": 0.1, "perplexity_ratio": 1.5}}}
+    strict = Trials(planted(distinct_2=0.2, perplexity=16.0), run)
+    assert outcomes(strict)["regime"].tolist() == ["explosive"]
+
+
+def test_a_sham_that_does_as_much_is_no_success() -> None:
+    table = planted()
+    table.loc[table["kind"] == "sham", "score_local"] = 0.95
+    found = outcomes(table).iloc[0]
+    assert found["over_baseline"]
+    assert not found["success"]
+    assert found["regime"] == "inert"
+    assert found["sham_regime"] == "surgical"
+
+
+def test_intervals_equal_statsmodels_and_beta_quantiles() -> None:
+    for k, n in ((37, 40), (0, 12), (12, 12), (3, 7)):
+        found = share(k, n)
+        wilson = proportion_confint(k, n, 0.05, method="wilson")
+        assert np.allclose([found["low"], found["high"]], wilson, atol=1e-12)
+        low = stats.beta.ppf(0.025, k, n - k + 1) if k else 0.0
+        high = stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+        assert np.allclose([found["low_exact"], found["high_exact"]], [low, high])
+
+
+def test_summary_finds_a_planted_effect_and_only_it() -> None:
+    works = steering_summary(make_trials(), by=()).iloc[0]
+    assert works["verdict"] == "beyond sham"
+    assert works["estimate"] > 0.9
+    assert works["p"] == 2 / 2**10
+    assert works["n"] == 240
+    same = steering_summary(make_trials(effect=0.3, sham=0.3), by=()).iloc[0]
+    assert same["verdict"] == "not beyond sham"
+    assert same["estimate"] > 0.9
+    worse = steering_summary(make_trials(effect=-0.3), by=()).iloc[0]
+    assert worse["verdict"] == "not beyond sham"
+    few = steering_summary(make_trials(scenarios=4), by=()).iloc[0]
+    assert few["verdict"] == "undecided"
+    assert "few scenarios" in few["reason"]
+
+
+def test_mcnemar_equals_the_binomial() -> None:
+    trials = make_trials(effect=0.05, sham=0.02, seed=3)
+    row = steering_summary(trials, by=()).iloc[0]
+    table = outcomes(trials)
+    only = int((table["over_baseline"] & ~table["sham_over_baseline"]).sum())
+    other = int((table["sham_over_baseline"] & ~table["over_baseline"]).sum())
+    assert row["p_mcnemar"] == pytest.approx(stats.binomtest(only, only + other).pvalue)
+
+
+def test_size_under_a_null_with_scenarios_that_share_their_luck() -> None:
+    """Where the trials of a scenario move together, McNemar rejects too often and p does not."""
+    rng = np.random.default_rng(5)
+    template = make_trials(effect=0.0, models=1)
+    table = template.table
+    calibrated = naive = 0
+    n = 150
+    for _ in range(n):
+        luck = {(s, k): rng.normal(0, 0.2) for s in table["scenario"].unique()
+                for k in ("steered", "sham")}  # fmt: skip
+        shift = [luck[key] for key in zip(table["scenario"], table["kind"], strict=True)]
+        score = table["baseline_score_local"] + shift + rng.normal(0, 0.05, len(table))
+        row = steering_summary(Trials(table.assign(score_local=score)), by=()).iloc[0]
+        calibrated += row["p"] < 0.05
+        naive += row["p_mcnemar"] < 0.05
+    assert calibrated / n < 0.10
+    assert naive / n > 0.30
+
+
+def test_summary_by_columns_and_judges() -> None:
+    trials = make_trials()
+    by = steering_summary(trials, by=("model", "strength"))
+    assert len(by) == 8
+    assert by["n"].eq(30).all()
+    assert steering_summary(trials, by=(), judge="other")["n"].tolist() == [160]
+    with pytest.raises(InputError, match="no judge 'x'"):
+        steering_summary(trials, judge="x")
+    with pytest.raises(InputError, match="no column 'colour'"):
+        steering_summary(trials, by=("colour",))
+    with pytest.raises(InputError, match="place 'sweep'"):
+        steering_summary(trials, place="sweep")
+
+
+def test_dose_response_recovers_half_effect_and_break() -> None:
+    found = dose_response(make_trials(effect=0.4), n_boot=200)
+    assert np.allclose(found["half_effect"], 0.2, atol=0.03)
+    assert np.allclose(found["breaks"], 0.6)
+    assert (found["half_low"] <= found["half_effect"]).all()
+    assert (found["half_effect"] <= found["half_high"]).all()
+    assert found["verdict"].eq("works before it breaks").all()
+    whole = dose_response(make_trials(effect=0.4, breaks=9), n_boot=200)
+    assert whole["breaks"].isna().all()
+    assert whole["verdict"].eq("works before it breaks").all()
+    early = dose_response(make_trials(effect=0.4, breaks=0.05), n_boot=200)
+    assert early["verdict"].eq("breaks before it works").all()
+    assert np.isnan(half_effect(np.array([1.0, 2.0]), np.array([-0.1, -0.2])))
+    assert np.isnan(crossing(np.array([1.0]), np.array([0.3]), 0.5))
+
+
+def test_depth_test_tells_the_peak_from_elsewhere() -> None:
+    best = depth_test(make_trials(effect=0.4, sweep_effect=0.0))
+    assert best["verdict"].eq("best at peak").all()
+    assert best["best"].eq(0.5).all()
+    # At the sweep's strength the sham of the peak does nothing either, so only the sign changes.
+    other = depth_test(make_trials(effect=0.0, sweep_effect=0.6))
+    assert other["verdict"].eq("better elsewhere").all()
+    with pytest.raises(InputError, match="no sweep"):
+        depth_test(make_trials())
+
+
+def test_depth_test_correlates_with_separation() -> None:
+    scores = simulate_scores(families=(1,), n_layers=(10, 10), shape="hump", seed=1)
+    trials = make_trials(effect=0.4, sweep_effect=0.0, models=1)
+    named = replace(trials, table=trials.table.assign(model=scores.table["model"].iloc[0]))
+    # The peak is first on both; which of the two other layers is second is noise.
+    assert depth_test(named, scores)["spearman"].iloc[0] in (0.5, 1.0)
+
+
+def test_regimes_follow_family_or_scale_as_planted() -> None:
+    rng = np.random.default_rng(0)
+    family = np.repeat([0, 1, 2], 4)
+    size = rng.normal(size=12)
+    dummies, one = np.eye(3)[family], np.ones((12, 1))
+    y = np.column_stack([family == 0, family == 1]) + rng.normal(0, 0.05, (12, 2))
+    by_family = explained(y, dummies, np.column_stack([one, size]))
+    by_scale = explained(y, size[:, None], np.column_stack([one, dummies]))
+    assert by_family["p"] < 0.001
+    assert by_family["estimate"] > 0.8
+    assert by_scale["p"] > 0.05
+    # With one value, the share explained beyond nothing but a constant is R squared.
+    r = np.corrcoef(size, y[:, 0])[0, 1]
+    assert explained(y[:, :1], size[:, None], one)["estimate"] == pytest.approx(r**2)
+
+
+def test_two_models_decide_nothing_about_family_and_scale() -> None:
+    found = regime_test(make_trials())
+    assert found["verdict"].eq("undecided").all()
+    assert found["reason"].str.contains("2 models in 2 families").all()
+
+
+def test_regime_table_counts_everything_once() -> None:
+    table = regime_table(make_trials())
+    assert set(table["regime"]) == set(REGIMES)
+    totals = table.groupby(["model", "strength", "kind"])["n"].sum()
+    assert totals.eq(30).all()
+    broken = table[(table["regime"] == "repetitive collapse") & (table["kind"] == "steered")]
+    assert broken.set_index("strength")["n"][0.8].eq(30).all()
+
+
+def test_published_beside_ours_and_examples_by_rule() -> None:
+    trials = make_trials()
+    table = beside_published(trials)
+    assert table["source"].tolist() == ["Jeong 2026", "m0", "m1", "all models"]
+    assert table["n"].tolist() == [40, 30, 30, 60]
+    assert table["estimate"].iloc[0] == 0.925
+    texts = example_texts(trials)
+    assert not texts.duplicated(["model", "regime"]).any()
+    group = outcomes(trials)
+    group = group[(group["model"] == "m0") & (group["regime"] == "surgical")]
+    gain = texts.loc[(texts["model"] == "m0") & (texts["regime"] == "surgical"), "gain"].iloc[0]
+    assert gain == np.sort(group["gain"])[(len(group) - 1) // 2]
+
+
+def test_judges_that_agree_and_one_that_does_not() -> None:
+    trials = make_trials(effect=0.02)
+    same = judge_agreement(trials).iloc[0]
+    assert same["agreement"] == 1
+    assert same["kappa"] == 1
+    assert same["n"] == 320
+    noise = np.random.default_rng(1).normal(size=len(trials.table))
+    other = trials.table.assign(score_other=noise, baseline_score_other=0.0)
+    assert abs(judge_agreement(other)["kappa"].iloc[0]) < 0.15
+
+
+def test_bad_tables_are_refused(tmp_path: Path) -> None:
+    table = make_trials(models=1, scenarios=2).table
+    cases = [
+        (table.drop(columns="perplexity"), "no column 'perplexity'"),
+        (table.drop(columns=["score_local", "score_other"]), "score_JUDGE"),
+        (table.iloc[:0], "no trials"),
+        (table.assign(kind="placebo"), "neither 'steered' nor 'sham'"),
+        (pd.concat([table, table.iloc[:1]]), "occurs twice"),
+        (table[table["kind"] == "steered"], "needs a steered text and a sham"),
+    ]
+    for bad, message in cases:
+        with pytest.raises(InputError, match=message):
+            as_trials(bad)
+    with pytest.raises(InputError, match=r"python steering\.py"):
+        load_trials(tmp_path)
+    (tmp_path / "trials.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="not readable"):
+        load_trials(tmp_path)
+    assert set(COLUMNS) <= set(table)
+
+
+def test_every_figure_draws() -> None:
+    trials = make_trials(sweep_effect=0.1)
+    for figure in (
+        figures.dose_curves(trials),
+        figures.regime_map(trials),
+        figures.success_forest(trials),
+        figures.depth_curves(trials),
+    ):
+        assert isinstance(figure, p9.ggplot)
+        figure.draw()
