@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: paper report test lint fuzz benchmarks clean
+.PHONY: paper report test lint clean
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -45,6 +45,10 @@ $(VENV)/.dev: $(VENV)/.extract $(VENV)/.report
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	touch $@
+
+# The README's picture, from the committed tables of the study with the whole corpus.
+docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
+	$(BIN)/python -m analysis data/scores/packaged --picture $@
 
 clean:
 	rm -rf $(VENV) reports/_output build *.egg-info

@@ -84,7 +84,8 @@ def run(
         with _progress(console) as bar:
             todo = [t for t in chosen if args.force or not t.path.exists()]
             work = {t: expected_tokens(t, study, corpus) for t in todo}
-            overall = bar.add_task("extraction", total=max(sum(work.values()), 1))
+            total = max(sum(work.values()), 1)
+            overall = bar.add_task("extraction", total=total, visible=bool(todo))
             loaded, loaded_key = None, None
             for task in todo:
                 try:

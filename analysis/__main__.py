@@ -8,9 +8,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from analysis.claims import claims_table
+from analysis.claims import claims_table, primary_metric
 from analysis.curves import fit_curves
-from analysis.scores import PROFILE, InputError, load_scores
+from analysis.figures import depth_profiles
+from analysis.scores import PROFILE, InputError, Scores, load_scores
 from analysis.shape import u_shape_test
 from analysis.tables import interval, number, p_value
 
@@ -23,9 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("study", help="folder with scores.parquet and run.json")
     parser.add_argument("--metric", help="default: the study's primary metric")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
+    parser.add_argument("--picture", metavar="FILE", help="draw the depth profiles instead")
     options = parser.parse_args(arguments)
     try:
         scores = load_scores(options.study)
+        if options.picture:
+            return draw(scores, options.metric, options.picture)
         claims = claims_table(scores, metric=options.metric)
         if options.json:
             print(claims.to_json(orient="records", indent=2))
@@ -60,6 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
             row["reason"],
         )
     console.print(table)
+    return 0
+
+
+def draw(scores: Scores, metric: str | None, path: str) -> int:
+    """Save the depth profiles of one metric as a picture; return 0."""
+    chosen = metric or primary_metric(scores)
+    figure = depth_profiles(scores, chosen, fit_curves(scores, metric=chosen))
+    figure.save(path, dpi=200, verbose=False)
     return 0
 
 

@@ -84,7 +84,8 @@ def write_tables(
         facts = load_facts(task.path)
         if task.method == "generation":
             keys = {k: facts[k] for k in ("model", "weights", "seed", "precision")}
-            lines += [json.dumps({**keys, **s}, ensure_ascii=False) for s in facts["stories"]]
+            stories = [{k: v for k, v in s.items() if k != "token_ids"} for s in facts["stories"]]
+            lines += [json.dumps({**keys, **s}, ensure_ascii=False) for s in stories]
         bulky = ("stories", "emotions", "topics", "neutral_topics")
         units.append({k: v for k, v in facts.items() if k not in bulky})
     write_text(folder / "stories.jsonl", "".join(line + "\n" for line in lines))
