@@ -1,0 +1,133 @@
+"""Emotion vectors: made from activations that were read, and written in forms others read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from representations.errors import InputError
+from representations.store import Unit, slug, write_atomically
+
+Array = NDArray[np.float32]
+DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"
+
+
+def emotion_vectors(unit: Unit, emotions: Sequence[str] = ()) -> dict[str, Array]:
+    """Return a vector for each emotion at each layer.
+
+    Parameters
+    ----------
+    unit : Unit
+        Pooled activations with their texts' emotions.
+    emotions : sequence of str
+        Which vectors; all by default. The others still count in what is subtracted.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (layers + 1, width)
+        In the units of the residual stream.
+
+    Raises
+    ------
+    InputError
+        For an emotion without texts, or texts of one emotion only.
+
+    Notes
+    -----
+    v_e = m_e - mean of m_f over the other emotions f, with m the mean over an emotion's texts:
+    emotions weigh alike, however many texts each has.
+    """
+    labels = np.array(unit.facts["emotions"])
+    known = sorted(set(labels.tolist()))
+    unknown = [e for e in emotions if e not in known]
+    if unknown:
+        raise InputError(
+            f"no vector for the emotion {unknown[0]!r}: the activations have {', '.join(known)}; "
+            "choose steering.emotions among the study's emotions"
+        )
+    if len(known) < 2:
+        raise InputError("a vector needs texts of at least two emotions; the study has one")
+    means = np.stack([unit.activations[labels == e].mean(axis=0, dtype=np.float64) for e in known])
+    total, n = means.sum(axis=0), len(known)
+    vectors = means - (total - means) / (n - 1)
+    return {e: vectors[known.index(e)].astype(np.float32) for e in emotions or known}
+
+
+def sham(vector: Array, seed: int) -> Array:
+    """Return a random direction of a vector's length.
+
+    Parameters
+    ----------
+    vector : ndarray, shape (width,)
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (width,)
+
+    Examples
+    --------
+    >>> vector = np.array([3, 4], dtype=np.float32)
+    >>> bool(np.isclose(np.linalg.norm(sham(vector, 0)), 5))
+    True
+    """
+    random = np.random.default_rng(seed).standard_normal(len(vector))
+    scaled: Array = (random * (np.linalg.norm(vector) / np.linalg.norm(random))).astype(np.float32)
+    return scaled
+
+
+def export_vectors(
+    folder: Path, vectors: Mapping[str, Array], facts: Mapping[str, Any]
+) -> list[Path]:
+    """Write a model's vectors as one safetensors file and one GGUF control vector each.
+
+    Parameters
+    ----------
+    folder : Path
+    vectors : mapping of str to ndarray, shape (layers + 1, width)
+    facts : mapping
+        model, model_type, n_layers, and what else a reader should know.
+
+    Returns
+    -------
+    list of Path
+
+    Notes
+    -----
+    The safetensors file has a tensor per emotion, its row l being layer l, and the facts as JSON
+    under ``facts`` in its header. A control vector, as llama.cpp and repeng take it, has a tensor
+    ``direction.b`` for the output of block b, counted from 0 and without the first: that is layer
+    b + 1 here.
+    """
+    from gguf import GGUFWriter
+    from safetensors.numpy import save_file
+
+    name = slug(facts["model"])
+    header = {"format": "emotion-depth 1", "definition": DEFINITION, "facts": json.dumps(facts)}
+    plain = folder / f"{name}.safetensors"
+    arrays = {emotion: np.ascontiguousarray(v) for emotion, v in vectors.items()}
+    write_atomically(plain, lambda p: save_file(arrays, p, metadata=header))
+    paths = [plain]
+    for emotion, vector in vectors.items():
+
+        def write(path: Path, emotion: str = emotion, vector: Array = vector) -> None:
+            writer = GGUFWriter(path, "controlvector")
+            writer.add_string("controlvector.model_hint", facts["model_type"])
+            writer.add_uint32("controlvector.layer_count", len(vector) - 2)
+            writer.add_name(f"{facts['model']}: {emotion}")
+            writer.add_description(DEFINITION)
+            for layer in range(2, len(vector)):
+                writer.add_tensor(f"direction.{layer - 1}", np.ascontiguousarray(vector[layer]))
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+
+        paths.append(folder / f"{name}.{slug(emotion)}.gguf")
+        write_atomically(paths[-1], write)
+    return paths

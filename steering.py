@@ -1,0 +1,304 @@
+"""A study in, steering trials out: do the emotion vectors move what the models write?
+
+    python steering.py                       the study `demo`, after its extraction
+    python steering.py --study jeong2026     another one, or a .toml file of your own
+    python steering.py --dry-run             what would be done
+    python steering.py --export              the vectors as safetensors and GGUF control vectors
+
+Every unit (a model's baselines, or all its trials at one layer) is finished as a whole and kept,
+so a run that was stopped goes on where it was: give the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from analysis import fit_curves, load_scores, load_trials, steering_summary
+from analysis.scores import InputError as ScoresError
+from representations.corpus import Corpus, load_corpus
+from representations.errors import InputError
+from representations.judges import load_judge
+from representations.models import LoadedModel, load
+from representations.plan import Task, plan
+from representations.steering_tables import write_trials
+from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
+from representations.store import fingerprint, load_facts, load_unit, slug, write_text
+from representations.vectors import emotion_vectors, export_vectors
+from representations.weights import local_folder
+from study import HOME, Study, load_study
+
+SCORES = HOME / "data" / "scores"
+STEERING = HOME / "data" / "steering"
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A model's baselines (no layer), or its trials at one layer."""
+
+    task: Task
+    layer: int | None
+    place: str
+    strengths: tuple[float, ...]
+    n_texts: int
+    path: Path
+
+    @property
+    def title(self) -> str:
+        """How progress and messages call it."""
+        where = "baseline" if self.layer is None else f"layer {self.layer}"
+        return f"{self.task.spec.name}, {where}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a study; return the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        study = load_study(args.study)
+        corpus = load_corpus(HOME / study.corpus)
+        used = corpus.restricted(study.emotions or None, study.topics or None)
+        emotions = study.steering.emotions or tuple(e.name for e in used.emotions)
+        study = replace(study, steering=replace(study.steering, emotions=emotions))
+        scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
+        scores = Path(args.scores) if args.scores else SCORES / study.name
+        folder = Path(args.out) if args.out else STEERING / study.name
+        tasks = read_tasks(study, used, scores, args.device)
+        if args.export:
+            return export(study, tasks, folder)
+        units = plan_units(study, scenarios, tasks, scores, folder)
+        if args.dry_run:
+            for unit in units:
+                done = "done" if unit.path.exists() else f"{unit.n_texts} texts"
+                print(f"{unit.title}: {done}")
+            return 0
+        return run(study, corpus, scenarios, units, scores, folder, args)
+    except (InputError, ScoresError) as error:
+        print(f"steering.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "steering.py: interrupted; finished units are kept, the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def read_tasks(study: Study, corpus: Corpus, scores: Path, device: str) -> list[Task]:
+    """Return the extraction's units that vectors are made of, one for each model.
+
+    Raises
+    ------
+    InputError
+        If the extraction has not made them, or an emotion has no vector.
+    """
+    tasks: dict[str, Task] = {}
+    for task in plan(study, corpus, scores, device):
+        if (task.weights, task.method) == ("trained", "comprehension"):
+            tasks.setdefault(task.spec.name, task)
+    for task in tasks.values():
+        if not task.path.exists():
+            raise InputError(
+                f"{scores}: no activations of {task.title} under this study's settings; "
+                f"make them with: python extraction.py --study {study.name}"
+            )
+        unknown = set(study.steering.emotions) - set(load_facts(task.path)["emotions"])
+        if unknown:
+            raise InputError(
+                f"study {study.name}: steering.emotions has {min(unknown)!r}, which has no vector; "
+                f"choose from {', '.join(e.name for e in corpus.emotions)}"
+            )
+    if not tasks:
+        raise InputError(
+            f"study {study.name}: steering needs trained weights and the method comprehension"
+        )
+    return list(tasks.values())
+
+
+def plan_units(
+    study: Study, scenarios: Scenarios, tasks: list[Task], scores: Path, folder: Path
+) -> list[Unit]:
+    """List the units in the order of the work: each model's baselines, its peak, its sweep."""
+    settings = study.steering
+    cells = len(scenarios.openings) * len(settings.seeds)
+    # A changed judge, or one more depth of a sweep, leaves finished units alone.
+    apart = ("judges", "labels", "batch", "strengths", "sweep_depths", "sweep_strength")
+    made_by = {k: v for k, v in asdict(settings).items() if k not in apart}
+    units = []
+    for task in tasks:
+        n_layers = load_facts(task.path)["n_layers"]
+        peak = peak_layer(study, scores, task.spec.name, n_layers)
+        layers: dict[int | None, tuple[str, tuple[float, ...]]] = {
+            None: ("baseline", ()), peak: ("peak", settings.strengths),
+        }  # fmt: skip
+        for depth in settings.sweep_depths:
+            layers.setdefault(round(depth * n_layers), ("sweep", (settings.sweep_strength,)))
+        for layer, (place, strengths) in layers.items():
+            key = fingerprint(
+                [made_by, strengths, layer, task.path.name, scenarios.sha256, study.seed]
+            )
+            name = slug(task.spec.name, "baseline" if layer is None else layer)
+            texts = cells * (2 * len(settings.emotions) * len(strengths) or 1)
+            path = folder / "units" / f"{name}.{key}.json"
+            units.append(Unit(task, layer, place, strengths, texts, path))
+    return units
+
+
+def peak_layer(study: Study, scores: Path, model: str, n_layers: int) -> int:
+    """Return the layer where the primary measure peaks: the vertex of a hump, else the maximum."""
+    wanted = study.preregistered
+    fit = fit_curves(
+        load_scores(scores).select(model=model), metric=wanted.metric, method=wanted.method
+    ).iloc[0]
+    depth = fit["vertex"] if fit["shape"] == "hump" else fit["extremum"]
+    return min(max(round(float(depth) * n_layers), 1), n_layers)
+
+
+def run(
+    study: Study,
+    corpus: Corpus,
+    scenarios: Scenarios,
+    units: list[Unit],
+    scores: Path,
+    folder: Path,
+    args: argparse.Namespace,
+) -> int:
+    """Do the units that are not finished, then judge all texts and write the tables."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another run is at work there; wait for it to end") from None
+    started = time.time()
+    try:
+        with _progress() as bar:
+            overall = bar.add_task("judges", total=sum(u.n_texts for u in units))
+            judges = [
+                load_judge(name, corpus, study.steering.labels.get(name))
+                for name in study.steering.judges
+            ]
+            loaded: LoadedModel | None = None
+            for unit in units:
+                bar.update(overall, description=unit.title)
+                if args.force or not unit.path.exists():
+                    if loaded is None or loaded.spec.name != unit.task.spec.name:
+                        loaded = None  # free the last model before the next
+                        loaded = load(unit.task.spec, device=args.device, dtype=unit.task.dtype)
+                    before = bar.tasks[0].completed
+                    # Tokens are written once and read once; a text is its share of both.
+                    share = 0.5 / study.steering.max_new_tokens
+                    steer(unit, units, loaded, study, scenarios,
+                          lambda n, share=share: bar.advance(overall, n * share))  # type: ignore[misc]  # fmt: skip
+                    bar.update(overall, completed=before)
+                bar.advance(overall, unit.n_texts)
+            del loaded
+            bar.update(overall, description="judging")
+            finished = [(unit, json.loads(unit.path.read_text(encoding="utf-8"))) for unit in units]
+            write_trials(study, scenarios, judges, finished, scores, folder, started)
+    finally:
+        lock.release()
+    print_summary(Console(), folder)
+    return 0
+
+
+def steer(
+    unit: Unit,
+    units: list[Unit],
+    loaded: LoadedModel,
+    study: Study,
+    scenarios: Scenarios,
+    progress: Callable[[int], object] = lambda tokens: None,
+) -> None:
+    """Write one unit's texts with their measures, and keep them as one file."""
+    began = time.time()
+    content: dict[str, Any] = {
+        "model": loaded.spec.name, "family": loaded.spec.family, "n_params": loaded.n_params,
+        "n_layers": loaded.n_layers, "instruct": loaded.spec.instruct,
+        "precision": loaded.precision, "fingerprint": loaded.fingerprint,
+        "device": loaded.device.type, "layer": unit.layer, "place": unit.place,
+    }  # fmt: skip
+    if unit.layer is None:
+        rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
+    else:
+        first = next(u for u in units if u.task is unit.task and u.layer is None)
+        norm = json.loads(first.path.read_text(encoding="utf-8"))["norms"][unit.layer]
+        vectors = emotion_vectors(load_unit(unit.task.path), study.steering.emotions)
+        rows = trials(
+            loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,
+            unit.strengths, progress,
+        )  # fmt: skip
+        content["norm"] = norm
+    seconds = round(time.time() - began, 1)
+    content |= {"tokens": sum(row["n_tokens"] for row in rows), "seconds": seconds, "rows": rows}
+    write_text(unit.path, json.dumps(content, ensure_ascii=False))
+
+
+def print_summary(console: Console, folder: Path) -> None:
+    """Print how often the target emotion came out, by model and strength."""
+    table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("model", "strength", "n", "over baseline", "sham", "over both", "verdict"):
+        table.add_column(column)
+    summary = steering_summary(load_trials(folder), by=("model", "strength"))
+    for row in summary.to_dict("records"):
+        table.add_row(
+            row["model"], f"{row['strength']:g}", str(row["n"]),
+            f"{row['estimate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
+            f"{row['sham']:.0%}", f"{row['success']:.0%}", row["verdict"],
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"Trials are in\n{folder}", highlight=False)
+
+
+def export(study: Study, tasks: list[Task], folder: Path) -> int:
+    """Write every model's vectors in forms that others read."""
+    from transformers import AutoConfig
+
+    for task in tasks:
+        unit = load_unit(task.path)
+        config = AutoConfig.from_pretrained(local_folder(task.spec)[0], trust_remote_code=False)
+        facts = {k: unit.facts[k] for k in ("model", "n_layers", "fingerprint", "precision")}
+        facts |= {"study": study.name, "model_type": config.get_text_config().model_type}
+        vectors = emotion_vectors(unit, study.steering.emotions)
+        for path in export_vectors(folder / "vectors", vectors, facts):
+            print(path)
+    return 0
+
+
+def _progress() -> Progress:
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="steering.py",
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")
+    parser.add_argument("--scores", metavar="FOLDER", help="instead of data/scores/STUDY")
+    parser.add_argument("--out", metavar="FOLDER", help="instead of data/steering/STUDY")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
+    parser.add_argument("--force", action="store_true", help="do finished units again")
+    parser.add_argument("--dry-run", action="store_true", help="list the units")
+    parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
