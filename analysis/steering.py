@@ -240,8 +240,8 @@ def depth_test(
         others = cells.drop(columns=peak)
         depths = dict(zip(part["layer"], part["depth"], strict=True))
         row: dict[str, Any] = {
-            "model": model, "peak": depths[peak], "best": depths[cells.columns[int(cells.mean().argmax())]],
-            "n_depths": cells.shape[1],
+            "model": model, "peak": depths[peak], "n_depths": cells.shape[1],
+            "best": depths[cells.columns[int(cells.mean().argmax())]],
         }  # fmt: skip
         if others.empty:
             rows.append(row | {"verdict": "undecided", "reason": "no other depth was steered at"})

@@ -115,7 +115,7 @@ class LocalJudge:
         features = embed(texts)
         self._model = _logistic(features, labels)
         self.emotions = tuple(map(str, self._model.classes_))
-        self.facts = {
+        self.facts: Mapping[str, Any] = {
             "kind": "all-MiniLM-L6-v2 embeddings, multinomial logistic regression",
             "corpus_sha256": corpus.sha256,
             **held_out_quality(features, labels, topics),
@@ -192,7 +192,7 @@ class LexiconJudge:
                 f"judge 'nrclex' cannot be loaded ({error}); pip install --no-deps nrclex==4.1.0"
             ) from None
         self._lexicon = NRCLex
-        self.facts = {
+        self.facts: Mapping[str, Any] = {
             "kind": "NRC emotion lexicon, occurrences per word of the text",
             "labels": NRC,
         }
@@ -246,7 +246,7 @@ class ClassifierJudge:
         self.emotions = tuple(dict.fromkeys(meaning.values()))
         self._columns = [[own[label] for label, e in meaning.items() if e == emotion]
                          for emotion in self.emotions]  # fmt: skip
-        self.facts = {
+        self.facts: Mapping[str, Any] = {
             "kind": "text classifier",
             "labels": meaning,
             "commit": getattr(self._model.config, "_commit_hash", None),

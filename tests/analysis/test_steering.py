@@ -13,6 +13,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis import steering_figures as figures
+from analysis.claims import claims_table
 from analysis.dose import crossing, dose_response, half_effect
 from analysis.regimes import explained, regime_table, regime_test
 from analysis.scores import InputError
@@ -279,6 +280,29 @@ def test_judges_that_agree_and_one_that_does_not() -> None:
     noise = np.random.default_rng(1).normal(size=len(trials.table))
     other = trials.table.assign(score_other=noise, baseline_score_other=0.0)
     assert abs(judge_agreement(other)["kappa"].iloc[0]) < 0.15
+
+
+def claims(trials: Trials) -> pd.DataFrame:
+    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    study = replace(
+        simulate_scores(families=(1, 1), seed=1), run={"study": {"preregistered": rules}}
+    )
+    return claims_table(study, trials, n_boot=19).set_index("key")
+
+
+def test_claims_about_steering_follow_the_truth() -> None:
+    works = claims(make_trials(effect=0.6, scenarios=14))
+    assert works.loc["steering", "verdict"] == "supported"
+    # Half of the texts over their baselines is what doing nothing gives.
+    nothing = claims(make_trials(effect=0.0, scenarios=14))
+    assert nothing.loc["steering", "verdict"] == "contradicted"
+    assert works.loc["regime-cause", "verdict"] == "not testable"
+    # All texts collapse or work; none explodes.
+    trials = make_trials(effect=0.6, scenarios=14, models=4)
+    assert claims(trials).loc["regimes", "verdict"] == "contradicted"
+    odd = (trials.table["strength"] == 0.4) & (trials.table["kind"] == "steered")
+    three = trials.table.assign(perplexity=trials.table["perplexity"].where(~odd, 900.0))
+    assert claims(Trials(three)).loc["regimes", "verdict"] == "supported"
 
 
 def test_bad_tables_are_refused(tmp_path: Path) -> None:
