@@ -34,8 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json:
             print(claims.to_json(orient="records", indent=2))
             return 0
-        shapes = u_shape_test(scores, metric=options.metric)
-        fits = fit_curves(scores, metric=options.metric)
+        metric = options.metric or primary_metric(scores)
+        shapes = u_shape_test(scores, metric=metric)
+        fits = fit_curves(scores, metric=metric)
     except InputError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     console.print(table)
     profiles = shapes[shapes["level"] == "profile"].merge(fits, on=PROFILE, suffixes=("", "_fit"))
-    table = Table("Model", "Method", "Metric", "Vertex", "U test p", "Verdict", "Reason")
+    table = Table("Model", "Method", "Metric", "Vertex", "U test p", "Verdict")
     for row in profiles.to_dict("records"):
         table.add_row(
             row["model"],
@@ -61,7 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
             interval(row["vertex"], row["vertex_low"], row["vertex_high"]),
             p_value(row["p"]),
             row["verdict"],
-            row["reason"],
         )
     console.print(table)
     return 0
