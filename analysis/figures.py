@@ -98,8 +98,10 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
         part["low"], part["high"] = np.nan, np.nan
         if profile.replicates is not None:
             tails = [50 * (1 - level), 50 * (1 + level)]
+            # Held-out scores fall where a replicate repeats topics; only the spread is an error.
+            spread = profile.replicates - profile.replicates.mean(axis=0)
             part["low"], part["high"] = np.percentile(
-                profile.sign * profile.replicates, tails, axis=0
+                profile.sign * (profile.separation + spread), tails, axis=0
             )
         parts.append(part.assign(**{key: profile.keys[key] for key in [*PROFILE, *MODEL]}))
     return pd.concat(parts, ignore_index=True)
