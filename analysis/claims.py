@@ -257,13 +257,14 @@ def _steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     against = [t for t in (above, beyond) if t["difference"] < 0]
     p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
     word = "contradicted" if against else "supported"
+    whole = (table["regime"] == "surgical").mean()
     return {
         "quantity": "share over the baseline", "n": table["model"].nunique(),
         **{key: found[key] for key in ("estimate", "low", "high")}, "p": p,
         "verdict": word if p < alpha else "undecided",
         "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
         f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
-        f"both; the published share's interval starts at {published['low']:.0%}",
+        f"both, {whole:.0%} with whole text; the published interval starts at {published['low']:.0%}",
     }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def steering_summary(
           more than their baselines, with Wilson's interval (low, high) and Clopper and Pearson's
           (low_exact, high_exact);
         - sham: the same share of the shams; success: the share over baseline and sham both;
+          surgical: the share of successes whose text is whole;
         - difference: estimate less sham, with Student's interval over scenarios
           (difference_low, difference_high); p: exact sign flips over scenarios; p_mcnemar:
           the exact test that takes trials as independent, for comparison only;
@@ -104,6 +105,7 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
         "n": len(rows), "n_scenarios": rows["scenario"].nunique(),
         **share(int(over.sum()), len(rows), alpha),
         "sham": float(sham.mean()), "success": float(rows["success"].mean()),
+        "surgical": float((rows["regime"] == "surgical").mean()),
         "p_mcnemar": float(mcnemar([[0, only], [other, 0]], exact=True).pvalue)
         if only + other else 1.0,
     }  # fmt: skip
@@ -163,8 +165,8 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     Returns
     -------
     DataFrame
-        source; n, estimate, low, high, low_exact, high_exact as `share`; sham and success as
-        `steering_summary`, missing for the published.
+        source; n, estimate, low, high, low_exact, high_exact as `share`; sham, success and
+        surgical as in `steering_summary`, missing for the published.
 
     Notes
     -----
@@ -181,6 +183,7 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
             "source": model, "n": len(part), **share(int(over.sum()), len(part), alpha),
             "sham": float(part["sham_over_baseline"].mean()),
             "success": float(part["success"].mean()),
+            "surgical": float((part["regime"] == "surgical").mean()),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
