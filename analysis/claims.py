@@ -264,7 +264,7 @@ def _steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
         "verdict": word if p < alpha else "undecided",
         "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
         f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
-        f"both, {whole:.0%} with whole text; the published interval starts at {published['low']:.0%}",
+        f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}",
     }  # fmt: skip
 
 
