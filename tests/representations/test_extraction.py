@@ -87,7 +87,9 @@ def run(study_file, out, *options):
 def test_concepts_of_ones_own_go_through_the_whole_path(study_file, tmp_path, capsys):
     out = tmp_path / "scores"
     assert run(study_file, out) == 0
-    assert "trained, comprehension" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "comprehension" in printed
+    assert "▁" in printed
     scores = load_scores(out)
     table = scores.table
     assert set(table["method"]) == {"comprehension", "generation", "rereading"}
