@@ -1,5 +1,6 @@
 # make paper   set up, extract the demo study, analyse, render the paper
 # make test    set up, run the tests
+# make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
 
 PYTHON ?= python3
@@ -8,12 +9,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: paper report test lint clean
+.PHONY: paper steering report test lint clean
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
-	$(BIN)/python steering.py --study $(STUDY)
 	$(MAKE) report
+
+steering: $(VENV)/.extract
+	$(BIN)/python steering.py --study $(STUDY)
 
 report: $(VENV)/.report
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY)
