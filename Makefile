@@ -19,7 +19,11 @@ steering: $(VENV)/.extract
 	$(BIN)/python steering.py --study $(STUDY)
 
 report: $(VENV)/.report
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY)
+	@if command -v quarto >/dev/null; then \
+	  QUARTO_PYTHON="$(CURDIR)/$(BIN)/python" quarto render reports -P study:$(STUDY); \
+	else \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY); \
+	fi
 
 test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -50,9 +54,9 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	touch $@
 
-# The README's picture, from the committed tables of the study with the whole corpus.
-docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
-	$(BIN)/python -m analysis data/scores/packaged --picture $@
+# The README's picture, from the committed tables.
+docs/profiles.png: $(VENV)/.report data/scores/demo/scores.parquet
+	$(BIN)/python -m analysis data/scores/demo --picture $@
 
 clean:
 	rm -rf $(VENV) reports/_output build *.egg-info
