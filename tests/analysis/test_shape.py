@@ -188,10 +188,7 @@ def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
 
 
 def test_untrained_twins_of_the_shipped_study_are_no_u() -> None:
-    folder = ROOT / "data" / "scores" / "demo"
-    if not (folder / "run.json").exists():
-        pytest.skip("the demo study has no scores yet; python extraction.py makes them")
-    scores = load_scores(folder)
+    scores = load_scores(ROOT / "data" / "scores" / "demo")
     tests = u_shape_test(scores, weights="untrained")
     assert len(tests)
     assert not tests["verdict"].isin(["hump", "trough"]).any()
