@@ -5,6 +5,8 @@
 Every contestant is a process of its own that stays alive; they take turns, so that a machine
 whose speed drifts is the same to all. Figures are medians over the rounds; compare their ratios.
 nnsight and TransformerLens take part where they are installed (pip install -e '.[peers]').
+All work in float32, what a processor is given by default, but for those that say bfloat16: a
+processor with instructions for it (avx512_bf16, amx) gains much, another one loses.
 """
 
 import argparse
@@ -143,6 +145,9 @@ CONTESTANTS = {
         "one at a time": one_at_a_time,
         "nnsight": with_nnsight,
         "TransformerLens": with_transformer_lens,
+        "emotion-depth, bfloat16": ours,
+        "bare forward pass, bfloat16": bare,
+        "one at a time, bfloat16": one_at_a_time,
     },
     "write": {"emotion-depth": ours_writing, "one at a time": one_at_a_time_writing},
 }
@@ -151,7 +156,8 @@ NEEDS = {"nnsight": "nnsight", "TransformerLens": "transformer_lens"}
 
 def serve(task: str, name: str, n: int) -> None:
     """Be one contestant: for every line on standard input, do the work and print its figures."""
-    loaded = load(find_model(MODEL), device="cpu")
+    dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
+    loaded = load(find_model(MODEL), device="cpu", dtype=dtype)
     work = CONTESTANTS[task][name]
     work(loaded, 16)  # warm up
     print("ready", flush=True)
@@ -166,7 +172,7 @@ def serve(task: str, name: str, n: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:

@@ -20,7 +20,8 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
     """Print the units of a study with an estimate of tokens, memory and time.
 
     The time is the arithmetic of a forward pass, two operations a parameter and token, at half
-    of the rate at which this machine multiplies matrices.
+    of the rate at which this machine multiplies matrices; a token that is written takes as long
+    as six that are read.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
         if n_params:
             wide = 4 if task.dtype == "float32" else 2
             memory = f"{n_params * wide / 1e9:.1f} GB"
-            spent = 2 * n_params * (read + written) / (0.5 * rate) / 60
+            spent = 2 * n_params * expected_tokens(task, study, corpus) / (0.5 * rate) / 60
             total += 0 if task.path.exists() else spent
             minutes = f"{spent:.1f}"
         done = "yes" if task.path.exists() else ""
