@@ -12,10 +12,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from analysis.invariance import judge
 from analysis.methods import mann_whitney, paired_permutation, signed_rank
-from analysis.mixed import CurveData, basis, curve_sums, vertex
 from analysis.scale import judge_scale, vertex_variance
 from analysis.scores import Array, InputError
 from analysis.simulate import ar1_noise, curve
+from analysis.sums import CurveData, basis, curve_sums, vertex
 
 if TYPE_CHECKING:
     import plotnine as p9

@@ -15,17 +15,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.mixed import (
-    CurveData,
-    basis,
-    curve_data,
-    draw,
-    likelihood_ratio,
-    unbiased,
-    vertex,
-)
+from analysis.mixed import draw, likelihood_ratio, unbiased
 from analysis.optimise import Codes
 from analysis.scores import Array, InputError, Scores, as_scores
+from analysis.sums import CurveData, basis, curve_data, vertex
 
 #: Up to this many distinct assignments of models to families are enumerated.
 MAX_EXACT = 20_000

@@ -12,8 +12,8 @@ import statsmodels.api as sm
 from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.mixed import main_rows
 from analysis.scores import Array, InputError, Scores, as_scores
+from analysis.sums import main_rows
 
 #: Up to this many pairs, all sign flips are enumerated.
 MAX_EXACT_PAIRS = 16

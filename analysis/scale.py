@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.mixed import CurveData, basis, curve_data, main_rows, vertex
 from analysis.scores import Array, Scores, as_scores
+from analysis.sums import CurveData, basis, curve_data, main_rows, vertex
 
 
 def scale_test(

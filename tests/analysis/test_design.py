@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.design import Truth, design_power, draw_study, models_needed, plot_power
-from analysis.mixed import vertex
 from analysis.scores import InputError
+from analysis.sums import vertex
 
 QUIET = {"vertex": 0.01, "level": 0.01, "height": 0.005, "method": 0.005}
 

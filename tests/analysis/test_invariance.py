@@ -17,10 +17,11 @@ from analysis.invariance import (
     n_partitions,
     permutation_p,
 )
-from analysis.mixed import curve_data, draw, likelihood_ratio, vertex
+from analysis.mixed import draw, likelihood_ratio
 from analysis.scale import meta_regression, scale_test
 from analysis.scores import InputError, as_scores
 from analysis.simulate import simulate_scores
+from analysis.sums import curve_data, vertex
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())

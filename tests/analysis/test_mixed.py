@@ -11,17 +11,10 @@ import statsmodels.formula.api as smf
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.mixed import (
-    basis,
-    curve_data,
-    curve_sums,
-    draw,
-    fit_curve_model,
-    likelihood_ratio,
-    vertex,
-)
+from analysis.mixed import draw, fit_curve_model, likelihood_ratio
 from analysis.scores import InputError, as_scores
 from analysis.simulate import simulate_scores
+from analysis.sums import basis, curve_data, curve_sums, vertex
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
