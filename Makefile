@@ -1,5 +1,6 @@
 # make paper   set up, extract the demo study, analyse, render the paper
 # make test    set up, run the tests
+# make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: paper steering report test lint clean
+.PHONY: paper steering report test fuzz lint clean
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -27,6 +28,9 @@ report: $(VENV)/.report
 
 test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+	$(BIN)/python -m pytest tests/reliability --long
 
 lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/ruff check .
