@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from analysis.figures import depth_profiles
 from analysis.scores import PROFILE, InputError, Scores, load_scores
 from analysis.shape import u_shape_test
 from analysis.tables import interval, number, p_value
+from analysis.trials import load_trials
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
@@ -22,6 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Return 0, or 2 after one line that says what is wrong with the input."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
     parser.add_argument("study", help="folder with scores.parquet and run.json")
+    parser.add_argument(
+        "--trials",
+        metavar="FOLDER",
+        help="steering trials (default: the study's, where it has some)",
+    )
     parser.add_argument("--metric", help="default: the study's primary metric")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
     parser.add_argument("--picture", metavar="FILE", help="draw the depth profiles instead")
@@ -30,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         scores = load_scores(options.study)
         if options.picture:
             return draw(scores, options.metric, options.picture)
-        claims = claims_table(scores, metric=options.metric)
+        place = options.trials or steering_folder(options.study)
+        trials = load_trials(place) if place else None
+        claims = claims_table(scores, trials, metric=options.metric)
         if options.json:
             print(claims.to_json(orient="records", indent=2))
             return 0
@@ -65,6 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
     console.print(table)
     return 0
+
+
+def steering_folder(study: str) -> Path | None:
+    """Return where a study's trials lie beside its scores, or None where it has none."""
+    folder = Path(study).resolve()
+    place = folder.parent.parent / "steering" / folder.name
+    return place if (place / "trials.parquet").exists() else None
 
 
 def draw(scores: Scores, metric: str | None, path: str) -> int:
