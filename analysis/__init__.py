@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+from analysis.claims import claims_table
 from analysis.controls import control_test
 from analysis.curves import fit_curves
 from analysis.design import design_power, models_needed, plot_power
@@ -24,6 +25,7 @@ __all__ = [
     "Trials",
     "as_scores",
     "as_trials",
+    "claims_table",
     "control_test",
     "design_power",
     "dose_response",

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from analysis.claims import claims_table, primary_metric
 from analysis.curves import fit_curves
-from analysis.figures import depth_profiles
 from analysis.scores import PROFILE, InputError, Scores, load_scores
 from analysis.shape import u_shape_test
 from analysis.tables import interval, number, p_value
@@ -85,6 +84,8 @@ def steering_folder(study: str) -> Path | None:
 
 def draw(scores: Scores, metric: str | None, path: str) -> int:
     """Save the depth profiles of one metric as a picture; return 0."""
+    from analysis.figures import depth_profiles  # the only thing here that needs the report extra
+
     chosen = metric or primary_metric(scores)
     figure = depth_profiles(scores, chosen, fit_curves(scores, metric=chosen))
     figure.save(path, dpi=200, verbose=False)

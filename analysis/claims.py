@@ -12,13 +12,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis.controls import ANISOTROPY, control_test
-from analysis.figures import method_order, metric_order
 from analysis.invariance import invariance_test
 from analysis.localization import localization_test
 from analysis.methods import method_test
 from analysis.regimes import regime_table, regime_test
 from analysis.scale import scale_test
-from analysis.scores import InputError, Scores
+from analysis.scores import InputError, Scores, method_order, metric_order
 from analysis.shape import u_shape_test
 from analysis.steering import PUBLISHED, at_chosen_strength, over_scenarios, share
 from analysis.trials import Trials, outcomes

@@ -5,16 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from analysis.figures import (
-    GREY,
-    PALETTE,
-    UNTRAINED,
-    method_order,
-    metric_label,
-    metric_order,
-    model_order,
-)
-from analysis.scores import Scores
+from analysis.figures import GREY, PALETTE, UNTRAINED, metric_label, model_order
+from analysis.scores import Scores, method_order, metric_order
 
 DIGITS = 5
 WIDTH = 610

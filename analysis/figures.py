@@ -8,7 +8,6 @@ Widths are those of an A4 text column.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,21 @@ import pandas as pd
 import plotnine as p9
 from mizani.breaks import breaks_extended
 
-from analysis.scores import MODEL, PROFILE, InputError, Scores
+from analysis.scores import (
+    METHODS,
+    MODEL,
+    PROFILE,
+    InputError,
+    Scores,
+    method_order,
+    metric_order,
+)
 
 #: Width of every figure in inches.
 WIDTH = 6.3
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#7A7F87"
-METHODS = {"comprehension": PALETTE[0], "generation": PALETTE[1], "rereading": PALETTE[2]}
+COLOURS = dict(zip(METHODS, PALETTE, strict=False))
 UNTRAINED = "untrained"
 
 
@@ -54,19 +61,6 @@ def model_order(scores: Scores) -> list[str]:
     """Return the models by family and, within it, by size."""
     facts = scores.table.drop_duplicates("model").sort_values(["family", "n_params", "model"])
     return [str(model) for model in facts["model"]]
-
-
-def metric_order(metrics: Iterable[str]) -> list[str]:
-    """Return the metrics in the order in which they are reported, the primary one first."""
-    found = set(metrics)
-    known = [m for m in ("auc", "crossnobis", "cosine", "anisotropy") if m in found]
-    return known + sorted(found - set(known))
-
-
-def method_order(methods: Iterable[str]) -> list[str]:
-    """Return the methods in the order in which they are reported, reading first."""
-    found = set(methods)
-    return [m for m in METHODS if m in found] + sorted(found - set(METHODS))
 
 
 def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
@@ -166,8 +160,8 @@ def _line_scales(lines: pd.Series[str]) -> list[Any]:
     """Return the scales that tell methods apart by colour, and untrained twins by dashes."""
     present = set(lines)
     order = method_order(present - {UNTRAINED})
-    spare = iter(PALETTE[len(METHODS) :])
-    colours = {m: METHODS.get(m) or next(spare) for m in order}
+    spare = iter(PALETTE[len(COLOURS) :])
+    colours = {m: COLOURS.get(m) or next(spare) for m in order}
     types = dict.fromkeys(order, "solid")
     if UNTRAINED in present:
         order.append(UNTRAINED)
@@ -295,7 +289,7 @@ def vertex_forest(
         + p9.geom_point(p9.aes(shape="shape"), size=2.4, fill="white", position=apart)
         + p9.scale_shape_manual(values={"model": "o", "pooled": "D", "no peak": "$\\times$"},
                                 guide=None)
-        + p9.scale_color_manual(values=[METHODS.get(m, PALETTE[3]) for m in methods],
+        + p9.scale_color_manual(values=[COLOURS.get(m, PALETTE[3]) for m in methods],
                                 limits=methods, breaks=methods)
         + p9.facet_grid("family", scales="free_y", space="free_y")
         + p9.coord_flip()

@@ -8,7 +8,7 @@ better separated; results go back to the metric's own units.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ COLUMNS = ["study", *PROFILE, *MODEL, "emotion", "layer", "depth", "score"]
 REPLICATE_COLUMNS = [
     "study", *PROFILE, *MODEL, "layer", "depth", "replicate", "score",
 ]  # fmt: skip
+
+#: The order in which metrics and methods are reported: the primary ones first.
+METRICS = ("auc", "crossnobis", "cosine", "anisotropy")
+METHODS = ("comprehension", "generation", "rereading")
 
 _DEFAULTS: dict[str, Any] = {
     "study": "data", "weights": "trained", "seed": 0, "precision": "unknown", "method": "all",
@@ -259,6 +263,27 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
         table["n_layers"] = table.groupby("model", sort=False)["layer"].transform("max")
     directions = dict.fromkeys(table["metric"].unique(), 1 if higher_is_better else -1)
     return _validated(table[COLUMNS], None, directions, {}, "the table")
+
+
+def metric_order(metrics: Iterable[str]) -> list[str]:
+    """Return the metrics in the order in which they are reported, unknown ones last by name.
+
+    Examples
+    --------
+    >>> metric_order(["mine", "cosine", "auc", "auc"])
+    ['auc', 'cosine', 'mine']
+    """
+    return _in_order(metrics, METRICS)
+
+
+def method_order(methods: Iterable[str]) -> list[str]:
+    """Return the methods in the order in which they are reported, unknown ones last by name."""
+    return _in_order(methods, METHODS)
+
+
+def _in_order(found: Iterable[str], known: tuple[str, ...]) -> list[str]:
+    here = set(found)
+    return [name for name in known if name in here] + sorted(here - set(known))
 
 
 def _validated(
