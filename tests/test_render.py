@@ -26,6 +26,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+qmd = load(REPORTS / "qmd.py")
 render = load(REPORTS / "render.py")
 make_study = load(Path(__file__).with_name("synthetic.py")).make_study
 
@@ -138,7 +139,7 @@ def failure(
     """Return the message with which a document fails, having written nothing."""
     path = folder / "t.qmd"
     path.write_text(front + body, encoding="utf-8")
-    with pytest.raises(render.RenderError) as caught:
+    with pytest.raises(qmd.RenderError) as caught:
         render.render(path, params or {}, folder / "out")
     assert not (folder / "out").exists()
     assert "\n" not in str(caught.value)
@@ -280,9 +281,9 @@ def test_bibliography_entries_are_complete_and_cited_keys_exist() -> None:
         assert fields & {"doi", "url"}, key
     keys = [key for _, key, _ in entries]
     assert len(keys) == len(set(keys))
-    paper = render.parse(REPORTS / "paper.qmd")
-    prose = "\n".join(render._prose(c.text) for c in paper.chunks if not c.is_cell)
-    cited = set(render.CITATION.findall(render.REFERENCE.sub("", prose)))
+    paper = qmd.parse(REPORTS / "paper.qmd")
+    prose = "\n".join(qmd._prose(c.text) for c in paper.chunks if not c.is_cell)
+    cited = set(qmd.CITATION.findall(qmd.REFERENCE.sub("", prose)))
     assert cited == set(keys)
 
 
@@ -317,12 +318,12 @@ def paper(study: Path, folder: Path) -> tuple[str, Path]:
 
 
 def test_no_result_is_typed_into_the_paper() -> None:
-    report = render.parse(REPORTS / "paper.qmd")
+    report = qmd.parse(REPORTS / "paper.qmd")
     for chunk in report.chunks:
         if chunk.is_cell:
             text = " ".join(str(chunk.options.get(k, "")) for k in ("fig-cap", "tbl-cap"))
         else:
-            text = re.sub(r"`[^`]*`|\{[^}]*\}|\[?@[\w-]+", "", render._prose(chunk.text))
+            text = re.sub(r"`[^`]*`|\{[^}]*\}|\[?@[\w-]+", "", qmd._prose(chunk.text))
         for constant in CONSTANTS:
             text = re.sub(constant, "", text)
         assert not re.search(r"\d", text), text
@@ -360,7 +361,7 @@ def test_paper_of_one_model_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_numbers_follow_the_tables(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", families=(1, 1), n_emotions=2)
-    report = render.parse(REPORTS / "paper.qmd")
+    report = qmd.parse(REPORTS / "paper.qmd")
     before = render.execute(report, {"study": str(study)}, tmp_path)
     table = pd.read_parquet(study / "scores.parquet")
     row = table[(table["metric"] == "auc") & (table["weights"] == "trained")].index[0]
