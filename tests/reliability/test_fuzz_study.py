@@ -1,0 +1,185 @@
+"""Study files and scenarios that are broken, odd or hostile."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import extraction
+from representations.corpus import load_corpus
+from representations.plan import plan
+from representations.registry import find_model
+from representations.steering_trials import load_scenarios
+from representations.store import slug
+from study import HOME, Study, load_study
+
+DEMO = (HOME / "data" / "studies" / "demo.toml").read_bytes()
+SCENARIOS = (HOME / "data" / "scenarios.toml").read_bytes()
+NAMES = sorted(set(re.findall(r"^\[?(\w+)", DEMO.decode(), re.M)) | set(Study.__annotations__))
+ODD = [
+    "", " ", ".", "..", "../..", "/etc/passwd", "../../../tmp/x", "a/b", "a\\b", "~", "$(id)",
+    "`id`", "; rm -rf /", "| cat", "-rf", "--help", "a\nb", "a\x00b", "\x1b[31mred", "x" * 300,
+    "é", "\u202egnp.exe", "con", "demo", "*", "%s%n", "{0}", "{topic.__class__}", "package:os",
+    "package:", "package:a.b", "http://127.0.0.1:9/x", "a/..", "./a", "NaN", "'", '"', "𝔘",
+]  # fmt: skip
+texts = st.sampled_from(ODD) | st.text(max_size=20)
+numbers = (
+    st.sampled_from([0, -1, 1, 2**31, 2**63 - 1, -(2**63), 10**30, 0.0, -0.0, 1e308, 5e-324])
+    | st.integers(-5, 5)
+    | st.floats()
+)
+values = st.recursive(
+    texts | numbers | st.booleans(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=6,
+)
+settings_ = st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=6)
+
+
+def toml(value: Any) -> str:
+    """Any of `values` as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{text(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value)
+
+
+def text(value: str) -> str:
+    escaped = (
+        c if c.isalnum() and c.isascii() or c in " ./-_" else f"\\U{ord(c):08x}" for c in value
+    )
+    return '"' + "".join(escaped) + '"'
+
+
+@st.composite
+def broken(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A good file with a few bytes or lines cut, doubled or overwritten."""
+    content = whole
+    for _ in range(draw(st.integers(1, 3))):
+        lines = content.split(b"\n")
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        i, j = (draw(st.integers(0, len(lines) - 1)) for _ in "ij")
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            content = content[:at]
+        elif kind == 1:
+            content = content[:at] + draw(st.binary(min_size=1, max_size=6)) + content[at + 1 :]
+        elif kind == 2:
+            content = b"\n".join([*lines[:i], *lines[i + 1 :]])
+        elif kind == 3:
+            content = b"\n".join([*lines[:i], lines[j], *lines[i:]])
+        elif kind == 4:
+            line = lines[i].split(b"=")[0] + b"= " + toml(draw(values)).encode(errors="replace")
+            content = b"\n".join([*lines[:i], line, *lines[i + 1 :]])
+        else:
+            codec = draw(st.sampled_from(["utf-16", "utf-8-sig", "latin-1", "utf-32", "cp037"]))
+            content = content.decode("utf-8", "replace").encode(codec, "replace")
+    return content
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Any:
+    return load_corpus(HOME / "data" / "corpus")
+
+
+def planned(path: Path, corpus: Any, out: Path) -> list[Any]:
+    """What a run does with a study file before any model is loaded."""
+    study = load_study(path)
+    used = corpus.restricted(study.emotions or None, study.topics or None)
+    return plan(study, used, out, "cpu")
+
+
+@given(content=broken(DEMO) | st.binary(max_size=200))
+@settings(max_examples=3 * settings.default.max_examples)
+def test_bytes(guard: Any, place: Path, corpus: Any, content: bytes) -> None:
+    path = place / "bytes.toml"
+    path.write_bytes(content)
+    tasks, _ = guard("study file, bytes", lambda: planned(path, corpus, place / "out"))
+    for task in tasks or ():
+        assert task.path.resolve().parent == (place / "out" / "units").resolve()
+
+
+@given(changes=settings_, table=st.sampled_from(["", *NAMES]))
+@settings(max_examples=3 * settings.default.max_examples)
+def test_structures(
+    guard: Any, place: Path, corpus: Any, changes: dict[str, Any], table: str
+) -> None:
+    path = place / "structure.toml"
+    top = {"models": ["smollm2-135m-instruct"]} | ({table: changes} if table else changes)
+    content = "".join(f"{text(key)} = {toml(value)}\n" for key, value in top.items())
+    path.write_bytes(content.encode())
+    guard("study file, structure", lambda: planned(path, corpus, place / "out"))
+
+
+@given(content=broken(SCENARIOS), n=st.integers(-3, 50))
+@settings(max_examples=2 * settings.default.max_examples)
+def test_scenarios(guard: Any, place: Path, content: bytes, n: int) -> None:
+    path = place / "scenarios.toml"
+    path.write_bytes(content)
+    scenarios, _ = guard("scenarios", lambda: load_scenarios(path, n))
+    for name in scenarios.openings if scenarios else ():
+        scenarios.prompt(name, chat=True)
+
+
+@given(entries=st.lists(st.dictionaries(
+    st.sampled_from(["name", "family", "source", "config", "file", "sha256", "instruct", "blocks",
+                     "revision", "tokenizer", "package"]), values), max_size=3))  # fmt: skip
+@settings(max_examples=2 * settings.default.max_examples)
+def test_models_of_the_study_s_own(
+    guard: Any, place: Path, corpus: Any, entries: list[dict[str, Any]]
+) -> None:
+    path = place / "models.toml"
+    named = [str(e.get("name", "x")) for e in entries] or ["x"]
+    content = f"models = {toml(named)}\nmodel = {toml(entries)}\n"
+    path.write_bytes(content.encode())
+    tasks, _ = guard("models in a study file", lambda: planned(path, corpus, place / "out"))
+    for task in tasks or ():
+        assert task.path.resolve().parent == (place / "out" / "units").resolve()
+
+
+@given(name=texts | st.text(max_size=400))
+@settings(max_examples=2 * settings.default.max_examples)
+def test_names_of_models(guard: Any, place: Path, name: str) -> None:
+    guard("names of models", lambda: find_model(name))
+
+
+@given(one=st.tuples(texts, texts), other=st.tuples(texts, texts))
+@settings(max_examples=2 * settings.default.max_examples)
+def test_names_become_files_that_stay_apart(
+    guard: Any, place: Path, one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    names = [guard("names of files", lambda pair=pair: slug(*pair))[0] for pair in (one, other)]
+    for name in names:
+        assert len(name) < 150
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name), name
+    # Names are joined by a dot, so that ("a", "b") is ("a.b",); files also carry a fingerprint.
+    if ".".join(one) != ".".join(other):
+        assert names[0].lower() != names[1].lower() or one != other
+
+
+@given(argument=texts)
+@settings(max_examples=max(settings.default.max_examples // 4, 5))
+def test_the_command_line(
+    guard: Any, place: Path, argument: str
+) -> None:
+    def call() -> int:
+        return extraction.main(["--dry-run", "--study", argument.lstrip("-"), "--out", str(place)])
+
+    code, _ = guard("names of studies", call, outputs=place)
+    assert code in (0, 2)
