@@ -298,7 +298,8 @@ class ShrunkCovariance:
         emotion, topic : ndarray of int, shape (texts,)
         """
         freedom = len(texts) - len(np.unique(emotion)) - len(np.unique(topic)) + 1
-        if freedom < 1:  # a corpus of three topics leaves one; take the dimensions as they are
+        # Two folds leave no text, three topics leave one: take the dimensions as they are.
+        if freedom < 1 or len(texts) == 0:
             return cls(np.ones(texts.shape[1]), texts[:0], 1.0, 1)
         residual = texts - _means(texts, emotion)[emotion]
         n = len(residual)

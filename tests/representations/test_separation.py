@@ -233,6 +233,10 @@ def test_constant_dimensions_and_layers_are_no_trouble():
     assert found.loc["crossnobis", 0] == pytest.approx(0, abs=1e-12)
 
 
+def test_two_folds_leave_no_noise_to_estimate_and_are_scored():
+    assert profiles(planted(2.0), metrics=["crossnobis"], folds=2).idxmax(axis=1).item() == 3
+
+
 def test_every_metric_declares_its_direction():
     assert {name: m.higher_is_better for name, m in METRICS.items()} == {
         "auc": True, "crossnobis": True, "cosine": False, "anisotropy": False,
