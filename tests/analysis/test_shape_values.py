@@ -1,0 +1,256 @@
+"""Every column of the U-shape test, computed again with polyfit and scipy's t."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import u_shape_test
+from analysis.curves import extrema, smoother
+from analysis.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
+from analysis.shape import Arms, judge, line_weights, robin_hood
+
+DEPTH = np.linspace(0, 1, 21)
+#: No curve is a quadratic to the letter, which would leave no error to estimate.
+WOBBLE = 0.003 * np.sin(40 * DEPTH)
+HUMP, LATER, PLATEAU = (
+    y + WOBBLE for y in (-((DEPTH - 0.4) ** 2), -((DEPTH - 0.5) ** 2), -np.exp(-6 * DEPTH))
+)
+
+
+def study(curves: dict[str, Array], depth: Array = DEPTH, **columns: object) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"model": m, "family": "f", "depth": depth, "score": y, **columns})
+        for m, y in curves.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def with_replicates(y: Array, spread: Array, n_topics: int | None = None) -> Scores:
+    """One profile with replicates y + spread, shape (n_replicates, n_points)."""
+    scores = as_scores(study({"m": y}))
+    parts = [scores.table.assign(replicate=i, score=y + row) for i, row in enumerate(spread, 1)]
+    replicates = pd.concat(parts, ignore_index=True)[REPLICATE_COLUMNS]
+    run = {} if n_topics is None else {"topics": [str(i) for i in range(n_topics)]}
+    return Scores(scores.table, replicates, scores.directions, run)
+
+
+def line(depth: Array, y: Array, rows: Any) -> float:
+    return float(np.polyfit(depth[rows], y[rows], 1)[0])
+
+
+def four_slopes(depth: Array, y: Array, turn: float) -> Array:
+    """Quadratic at both ends, lines up to the turn and from it on."""
+    two, one, _ = np.polyfit(depth, y, 2)
+    return np.array([
+        one + 2 * two * depth[0], one + 2 * two * depth[-1],
+        line(depth, y, depth <= turn + 1e-9), line(depth, y, depth >= turn - 1e-9),
+    ])  # fmt: skip
+
+
+def expected(
+    slopes: Array, se: Array, df: float, turn: float, length: Array, alpha: float = 0.05
+) -> dict[str, float]:
+    """The columns of a hump, from its slopes and their errors."""
+    t = slopes / se
+    p = np.array([stats.t.sf(t, df), stats.t.cdf(t, df)])
+    two_sided = 2 * stats.t.sf(np.abs(t[2:]), df)
+    wrong_way = (t[2:] * [1, -1]) <= 0
+    arm = np.array([1, -1]) * slopes[2:] * length
+    reach = stats.t.isf(alpha / 2, df) * se[2:] * length
+    return {
+        "estimate": arm.min(), "low": (arm - reach).min(), "high": (arm + reach).min(),
+        "p": max(p[0, 0], p[1, 1], *np.where(wrong_way, 1.0, two_sided)),
+        "p_hump": max(p[0, 0], p[1, 1]), "p_trough": max(p[1, 0], p[0, 1]),
+        "slope_start": slopes[0], "slope_end": slopes[1], "breakpoint": turn,
+        "slope_before": slopes[2], "slope_after": slopes[3],
+        "p_before": two_sided[0], "p_after": two_sided[1], "df": df,
+    }  # fmt: skip
+
+
+def check(row: pd.Series, wanted: dict[str, float]) -> None:
+    for column, value in wanted.items():
+        assert row[column] == pytest.approx(value, rel=1e-6, abs=1e-12), column
+
+
+@pytest.mark.parametrize(
+    "curve", [HUMP, PLATEAU, HUMP + 0.3 * DEPTH], ids=["hump", "plateau", "tilt"]
+)
+@pytest.mark.parametrize("n_topics", [None, 6])
+def test_a_profile_with_replicates(curve: Array, n_topics: int | None) -> None:
+    spread = np.random.default_rng(1).normal(scale=0.02, size=(40, 21)).cumsum(axis=1) / 3
+    row = u_shape_test(with_replicates(curve, spread + 0.2, n_topics), alpha=0.1).iloc[0]
+    turn = row["breakpoint"]
+    inflate, df = (1.0, 39.0) if n_topics is None else (np.sqrt(6 / 5), 5.0)
+    slopes = four_slopes(DEPTH, curve, turn)
+    se = inflate * np.std([four_slopes(DEPTH, s, turn) for s in spread], axis=0, ddof=1)
+    check(row, expected(slopes, se, df, turn, np.array([turn, 1 - turn]), alpha=0.1))
+    assert turn == robin_hood(DEPTH, curve, inflate**2 * np.cov(spread.T))
+    assert (row["level"], row["model"], row["family"], row["n_models"]) == ("profile", "m", "f", 1)
+    assert (row["error"], row["direction"]) == ("replicates", "hump")
+
+
+def test_a_trough_is_a_hump_upside_down() -> None:
+    spread = np.random.default_rng(1).normal(scale=0.02, size=(40, 21))
+    up, down = (
+        u_shape_test(with_replicates(sign * HUMP, sign * spread)).iloc[0] for sign in (1, -1)
+    )
+    assert (up["verdict"], down["verdict"]) == ("hump", "trough")
+    assert (up["direction"], down["direction"]) == ("hump", "trough")
+    same = ("estimate", "low", "high", "p", "p_before", "p_after", "breakpoint")
+    check(down, {column: up[column] for column in same})
+    check(down, {"p_trough": up["p_hump"], "p_hump": up["p_trough"]})
+    check(down, {c: -up[c] for c in ("slope_start", "slope_end", "slope_before", "slope_after")})
+
+
+def test_over_models_each_breakpoint_comes_from_the_others() -> None:
+    """Two models: each has the other's top, and t has one degree of freedom."""
+    one, two = WOBBLE - (DEPTH - 0.35) ** 2, WOBBLE - 0.8 * (DEPTH - 0.7) ** 2
+    row = u_shape_test(study({"one": one, "two": two})).iloc[-1]
+    turns = extrema(DEPTH, np.array([two, one]))
+    slopes = np.array([
+        four_slopes(DEPTH, y, turn) for y, turn in zip((one, two), turns, strict=True)
+    ])  # fmt: skip
+    se = slopes.std(axis=0, ddof=1) / np.sqrt(2)
+    turn = turns.mean()
+    wanted = expected(slopes.mean(axis=0), se, 1, turn, np.array([turn, 1 - turn]))
+    check(row, wanted)
+    assert (row["level"], row["model"], row["family"]) == ("models", "all (2)", "all")
+    assert (row["error"], row["n_models"], row["direction"]) == ("models", 2, "hump")
+    assert [row[key] for key in ("weights", "method", "labels", "metric")] == [
+        "trained", "all", "true", "score",
+    ]  # fmt: skip
+
+
+def test_models_are_compared_where_they_all_have_layers() -> None:
+    """One model starts at 0.2, another ends at 0.9; arms are as long as models have on average."""
+    rng = np.random.default_rng(0)
+    depths = [DEPTH, DEPTH[4:], DEPTH[:19]]
+    curves = [-((d - v) ** 2) for d, v in zip(depths, (0.45, 0.5, 0.6), strict=True)]
+    curves = [y + rng.normal(scale=0.003, size=len(y)) for y in curves]
+    parts = [study({f"m{i}": y}, d) for i, (d, y) in enumerate(zip(depths, curves, strict=True))]
+    row = u_shape_test(pd.concat(parts)).iloc[-1]
+    at = 0.2 + np.linspace(0, 1, 201) * 0.7
+    smooth = [smoother(d, at) @ y for d, y in zip(depths, curves, strict=True)]
+    smooth = [s - s.mean() for s in smooth]
+    inner = slice(20, 181)
+    turns = []
+    for i in range(3):
+        one, two = (smooth[j] for j in range(3) if j != i)
+        mean, se = (one + two) / 2, np.abs(one - two) / 2
+        good = (mean + se)[inner] >= mean[inner].max()
+        turns.append(np.median(at[inner][good]))
+    slopes = np.array([four_slopes(d, y, t) for d, y, t in zip(depths, curves, turns, strict=True)])
+    turn = np.mean(turns)
+    length = np.array([turn - 0.2 / 3, 1 - 0.1 / 3 - turn])
+    se = slopes.std(axis=0, ddof=1) / np.sqrt(3)
+    check(row, expected(slopes.mean(axis=0), se, 2, turn, length))
+
+
+def test_a_model_run_twice_counts_once() -> None:
+    curves = {"a": HUMP, "b": LATER, "c": 0.8 * LATER}
+    once = u_shape_test(study(curves)).iloc[-1]
+    apart = 0.01 * np.sin(9 * DEPTH)
+    first, second = (
+        study({**curves, "b": curves["b"] + sign * apart}, seed=seed)
+        for seed, sign in ((0, 1), (1, -1))
+    )
+    twice = u_shape_test(pd.concat([first, second[second["model"] == "b"]])).iloc[-1]
+    assert (twice["n_models"], twice["df"]) == (3, 2)
+    check(twice, {c: once[c] for c in ("estimate", "low", "high", "p", "slope_end", "breakpoint")})
+
+
+def test_models_that_agree_exactly_leave_nothing_to_test_with() -> None:
+    row = u_shape_test(study({"a": HUMP, "b": HUMP + 0.1})).iloc[-1]
+    assert (row["verdict"], row["n_models"]) == ("undecided", 2)
+    assert row["reason"] == "the models do not differ"
+    assert row[["estimate", "low", "high", "p"]].isna().all()
+
+
+def test_groups_are_pooled_apart() -> None:
+    curves = {"a": HUMP, "b": LATER}
+    turned = {model: -y for model, y in curves.items()}
+    both = pd.concat([study(curves, method="read"), study(turned, method="write")])
+    tests = u_shape_test(both)
+    over = tests[tests["level"] == "models"].set_index("method")
+    assert over["direction"].to_dict() == {"read": "hump", "write": "trough"}
+    assert tests["level"].tolist() == ["profile"] * 4 + ["models"] * 2
+
+
+def test_lines_share_the_layer_at_the_breakpoint() -> None:
+    before, after = line_weights(DEPTH, DEPTH[8])
+    assert np.flatnonzero(before).max() == np.flatnonzero(after).min() == 8
+    y = np.where(DEPTH < 0.4, DEPTH, 0.8 - DEPTH)
+    np.testing.assert_allclose(line_weights(DEPTH, 0.4) @ y, [1, -1])
+
+
+@pytest.mark.parametrize("n", [5, 7, 21, 41])
+def test_a_breakpoint_keeps_clear_of_the_ends(n: int) -> None:
+    """A tenth of the range and three layers on either side, wherever the range begins."""
+    depth = np.linspace(0.2, 1, n)
+    least = {5: 2, 7: 2, 21: 2, 41: 4}[n]
+    exact = 1e-18 * np.eye(n)
+    assert robin_hood(depth, -((depth - 1) ** 2), exact) == pytest.approx(depth[-1 - least])
+    assert robin_hood(depth, -((depth - 0.2) ** 2), exact) == pytest.approx(depth[least])
+
+
+def test_the_breakpoint_gives_the_weaker_line_more_layers() -> None:
+    """A steep rise and a slow fall about a plateau: the fall needs the layers."""
+    y = np.interp(DEPTH, [0, 0.3, 0.7, 1], [0, 1, 1, 0.9])
+    cov = 0.03**2 * np.eye(21)
+    turn = robin_hood(DEPTH, y, cov)
+    smooth = smoother(DEPTH, DEPTH)
+    curve, se = smooth @ y, 0.03 * np.sqrt((smooth**2).sum(axis=1))
+    inner = slice(2, 19)
+    flat = DEPTH[inner][(curve + se)[inner] >= curve[inner].max()]
+    middle = np.median(flat)
+    rows = [middle + 1e-9 >= DEPTH, middle - 1e-9 <= DEPTH]
+    slope = np.array([line(DEPTH, y, r) for r in rows])
+    error = [0.03 / np.sqrt(((DEPTH[r] - DEPTH[r].mean()) ** 2).sum()) for r in rows]
+    z = np.abs(slope / error)
+    assert len(flat) == 4
+    assert turn == pytest.approx(np.quantile(flat, z[1] / z.sum()))
+    assert turn < middle
+    assert robin_hood(DEPTH, -y, cov) == turn
+
+
+#: Values of the four slopes in units of their error: what is said of them.
+SAID = {
+    (9, -9, 9, -9): ("hump", "separation rises up to 0.40 and falls after it"),
+    (-9, 9, -9, 9): ("trough", "separation falls up to 0.40 and rises after it"),
+    (9, -1, 9, 9): ("monotone", "separation rises before 0.40 and after it"),
+    (1, -9, -9, -9): ("monotone", "separation falls before 0.40 and after it"),
+    (9, -9, 1, -1): ("undecided", "neither arm of a hump is shown"),
+    (-9, 9, -1, 1): ("undecided", "neither arm of a trough is shown"),
+    (9, -9, 9, -1): (
+        "undecided", "separation rises up to 0.40; that it falls after it is not shown"),
+    (-9, 9, -9, 1): (
+        "undecided", "separation falls up to 0.40; that it rises after it is not shown"),
+    (9, -9, 1, -9): (
+        "undecided", "separation falls after 0.40; that it rises before it is not shown"),
+    (-9, 9, 1, 9): (
+        "undecided", "separation rises after 0.40; that it falls before it is not shown"),
+    (9, -1, 9, -9): (
+        "undecided", "the two lines turn, the quadratic's end slopes do not show it"),
+    (9, -9, -9, 9): ("undecided", "neither arm of a hump is shown"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("t", list(SAID))
+def test_what_is_said_of_the_slopes(t: tuple[float, ...]) -> None:
+    curvature = t[1] - t[0]
+    arms = Arms(np.array(t) * 0.5, np.full(4, 0.5), 10.0, np.array([0.4, 0.6]), curvature)
+    judged = judge(arms, 0.4, 1, 0.05)
+    assert (judged["verdict"], judged["reason"]) == SAID[t]
+
+
+def test_a_verdict_holds_at_the_level_that_was_asked_for() -> None:
+    """t = 2.5 with ten degrees of freedom: p two-sided is 0.0314."""
+    for slopes in ([2.5, -2.5, 2.5, -2.5], [2.5, 0.0, 2.5, 2.5]):
+        arms = Arms(np.array(slopes), np.ones(4), 10.0, np.ones(2), -1.0)
+        found = [judge(arms, 0.4, 1, alpha)["verdict"] for alpha in (0.031, 0.032)]
+        assert found == ["undecided", "hump" if slopes[1] else "monotone"]
