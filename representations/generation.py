@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -182,19 +183,10 @@ def _write_batch(
     hook_layers: Sequence[int],
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device = loaded.device
-    ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
-    ids, mask = ids.to(device), mask.to(device)
+    logits, cache, mask = read_prompts(loaded, prompts)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
     ends = _end_tokens(loaded).to(device)
-    position = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    output = loaded.model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=position,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    last = position[:, -1:]
+    last = mask.sum(dim=1, keepdim=True) - 1
     open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
     new: list[Tensor] = []
     alive: list[Tensor] = []
@@ -204,7 +196,6 @@ def _write_batch(
             stack.enter_context(residual_stream(loaded.blocks, hook, hook_layers))
         stack.enter_context(residual_stream(loaded.blocks, pool))
         for step in range(sampling.max_new_tokens):
-            logits = output.logits[:, -1].float()
             if step < sampling.min_new_tokens:
                 logits[:, ends] = -torch.inf
             token = draw(logits, uniform[:, step], sampling)
@@ -224,9 +215,10 @@ def _write_batch(
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=last,
-                past_key_values=output.past_key_values,
+                past_key_values=cache,
                 use_cache=True,
             )
+            logits, cache = output.logits[:, -1].float(), output.past_key_values
     kept = torch.stack(alive, dim=1).cpu()
     drawn = torch.stack(new, dim=1).cpu()
     stories = [row[keep].tolist() for row, keep in zip(drawn, kept, strict=True)]
@@ -234,6 +226,44 @@ def _write_batch(
         empty = torch.zeros(len(prompts), loaded.n_layers + 1, loaded.width)
         return stories, empty, [0] * len(prompts)
     return stories, pool.means(), pool.counts
+
+
+@torch.inference_mode()
+def read_prompts(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]]
+) -> tuple[Tensor, Any, Tensor]:
+    """Read prompts up to where the model goes on from them; the same prompt is read once.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    prompts : sequence of sequences of int
+
+    Returns
+    -------
+    logits : Tensor, shape (prompts, vocabulary), float32
+        For the token after each prompt.
+    cache : transformers.Cache
+        The keys and values of the prompts, padded on the left.
+    mask : Tensor, shape (prompts, longest), int64
+        1 for tokens, 0 for padding.
+    """
+    rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    ids, mask = pad(list(rows), loaded.tokenizer.pad_token_id, "left")
+    ids, mask = ids.to(loaded.device), mask.to(loaded.device)
+    output = loaded.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits, cache = output.logits[:, -1].float(), output.past_key_values
+    if len(rows) < len(prompts):
+        where = torch.tensor([rows[tuple(prompt)] for prompt in prompts], device=loaded.device)
+        logits, mask = logits[where], mask[where]
+        cache.batch_select_indices(where)
+    return logits, cache, mask
 
 
 class RunningMean:

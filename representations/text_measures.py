@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from representations.activations import pad, residual_stream
+from representations.generation import read_prompts
 from representations.models import LoadedModel
 
 #: Logits held at once; a batch is made as small as the vocabulary needs.
@@ -97,39 +98,56 @@ def perplexity(
     found = [float("nan")] * len(prompts)
     sums, count = torch.zeros(loaded.n_layers + 1, dtype=torch.float64), 0
     order = [i for i in range(len(prompts)) if continuations[i]]
-    order.sort(key=lambda i: len(continuations[i]))
-    while order:
-        longest = max(len(continuations[i]) for i in order[:max_texts])
-        vocabulary = loaded.model.config.get_text_config().vocab_size
-        size = max(1, min(max_texts, LOGITS // (vocabulary * (longest + 1))))
-        batch, order = order[:size], order[size:]
-        longest = max(len(continuations[i]) for i in batch)
-        texts = [[*prompts[i], *continuations[i]] for i in batch]
-        ids, mask = pad(texts, loaded.tokenizer.pad_token_id, "left")
-        own = torch.tensor([[longest - k <= len(continuations[i]) for k in range(longest)]
-                            for i in batch])  # fmt: skip
+    # Texts of one prompt lie together, so that a batch reads few different ones.
+    order.sort(key=lambda i: (len(prompts[i]), tuple(prompts[i]), len(continuations[i])))
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    longest = max(map(len, continuations), default=0)
+    size = max(1, min(max_texts, LOGITS // (vocabulary * max(longest, 1))))
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        texts = [continuations[i] for i in batch]
+        first, cache, before = read_prompts(loaded, [prompts[i] for i in batch])
+        ids, own = pad(texts, loaded.tokenizer.pad_token_id, "right")
+        inside = own.bool()
         norms: dict[int, Tensor] = {}
 
         def measure(
-            layer: int, hidden: Tensor, own: Tensor = own, norms: dict[int, Tensor] = norms
+            layer: int, hidden: Tensor, inside: Tensor = inside, norms: dict[int, Tensor] = norms
         ) -> None:
-            lengths = hidden[:, -own.shape[1] :].float().norm(dim=-1).cpu()
-            norms[layer] = lengths[own].double().sum()
+            norms[layer] = hidden.float().norm(dim=-1).cpu()[inside].double().sum()
 
+        mask = torch.cat([before, own.to(before.device)], dim=1)
         with residual_stream(loaded.blocks, measure):
             logits = loaded.model(
                 input_ids=ids.to(loaded.device),
-                attention_mask=mask.to(loaded.device),
-                position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(loaded.device),
-                use_cache=False,
-                logits_to_keep=longest + 1,
-            ).logits[:, :-1]
-        target = ids[:, -longest:].to(logits.device)
-        chosen = logits.gather(2, target.unsqueeze(2)).squeeze(2).float()
-        likelihood = (chosen - logits.float().logsumexp(dim=2)).cpu()
+                attention_mask=mask,
+                position_ids=(mask.cumsum(dim=1) - 1)[:, before.shape[1] :],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+        # The prompt expects the first token, and each token the next one.
+        likelihood = torch.cat(
+            [
+                log_likelihood(first[:, None], ids[:, :1]),
+                log_likelihood(logits[:, :-1], ids[:, 1:]),
+            ],
+            dim=1,
+        )
         for row, index in enumerate(batch):
-            found[index] = float((-likelihood[row][own[row]].mean()).exp())
+            found[index] = float((-likelihood[row][inside[row]].mean()).exp())
         sums += torch.stack([norms[layer] for layer in range(loaded.n_layers + 1)])
-        count += int(own.sum())
-        progress(int(mask.sum()))
+        count += int(inside.sum())
+        progress(int(inside.sum()))
     return found, (sums / count if count else sums * float("nan")).tolist()
+
+
+def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-likelihood of tokens, shape (batch, positions), on the CPU.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (batch, positions, vocabulary)
+    tokens : Tensor, shape (batch, positions), int64
+    """
+    chosen = logits.gather(2, tokens.unsqueeze(2).to(logits.device)).squeeze(2).float()
+    return (chosen - logits.float().logsumexp(dim=2)).cpu()
