@@ -6,25 +6,21 @@ everything else is *undecided*.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-from math import comb, factorial, prod
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.mixed import draw, likelihood_ratio, unbiased
+from analysis.mixed import RANDOM, draw, fall_back, likelihood_ratio, unbiased
+from analysis.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.optimise import Codes
+from analysis.permutation import n_partitions, permutation_p
 from analysis.scores import Array, InputError, Scores, as_scores
 from analysis.sums import CurveData, basis, curve_data, vertex
 
-#: Up to this many distinct assignments of models to families are enumerated.
-MAX_EXACT = 20_000
 #: Draws of the generalised confidence interval.
 N_PIVOT = 2000
-RANDOM = "(1 + d + d^2 | model)"
 
 
 def invariance_test(
@@ -65,7 +61,11 @@ def invariance_test(
         family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
         deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
-        ``random_effects, converged, verdict, reason``.
+        ``random_terms``, the random part of both hypotheses (``n_random`` terms), and
+        ``converged``, of the fits that are tested; ``loglik_null, loglik_full, mixedlm_lr,
+        mixedlm_converged, mixedlm_warnings, mixedlm_note``, statsmodels' MixedLM of both hypotheses
+        on the means over emotions; ``verdict, reason``. The fixed effects by MixedLM are records in
+        ``attrs["mixedlm"]`` (`analysis.mixedlm.mixedlm_fits`).
 
     Raises
     ------
@@ -86,9 +86,14 @@ def invariance_test(
     Equivalence is two one-sided t tests for each family on the vertices of the models, with the
     variance within families pooled; all families have to pass (intersection-union [2]_). The
     interval of the between-family standard deviation is a generalised confidence interval [3]_.
-    Where the maximum-likelihood covariance of the random curves is singular, the fit is the same
-    as one with fewer random terms, linear combinations of the three; ``random_effects`` says how
-    many remain.
+    Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
+    leave the random part of both hypotheses (`analysis.mixed.fall_back`).
+
+    The likelihoods of the test and of its bootstrap are those of `analysis.mixed`, which takes the
+    emotions as crossed. MixedLM, which has no crossed effects beside correlated random curves, is
+    fitted to the means over emotions, where their intercepts are a shift that the fixed intercept
+    takes up (`analysis.mixedlm`); ``lr`` and ``mixedlm_lr`` are alike, and one with one emotion.
+    Where the fast likelihood on those means is not MixedLM's to 1e-6, ``reason`` says so.
 
     References
     ----------
@@ -103,7 +108,7 @@ def invariance_test(
     >>> from analysis.simulate import simulate_scores
     >>> study = simulate_scores(families=(4, 4, 4), model_sd={"vertex": 0.02}, n_replicates=0)
     >>> row = invariance_test(study, n_boot=500).iloc[0]
-    >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_effects"]
+    >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_terms"]
     ('invariant', True, '(1 + d + d^2 | model)')
     """
     scores = as_scores(scores)
@@ -113,12 +118,21 @@ def invariance_test(
             f"{int(np.ceil(1 / alpha - 1))}"
         )
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
-    rows = []
+    rows, effects = [], []
     for name in metrics:
         data = curve_data(scores, name, by)
-        rows.append({"test": "invariance", "metric": name, "by": by,
-                     **judge(data, delta, n_boot, seed, alpha)})  # fmt: skip
-    return pd.DataFrame(rows)
+        row = {"test": "invariance", "metric": name, "by": by,
+               **judge(data, delta, n_boot, seed, alpha)}  # fmt: skip
+        reported, fixed = dict(NOT_FITTED), []
+        if np.isfinite(row["lr"]):
+            reported, fixed = mixedlm_fits(data, row["n_random"])
+        note = f"; {reported['mixedlm_note']}" if reported["mixedlm_note"] else ""
+        row["reason"] += note
+        rows.append({**row, **reported, "verdict": row.pop("verdict"), "reason": row.pop("reason")})
+        effects += [{"metric": name, **effect} for effect in fixed]
+    table = pd.DataFrame(rows)
+    table.attrs["mixedlm"] = effects
+    return table
 
 
 def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -> dict[str, Any]:
@@ -130,19 +144,17 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
         "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
         "p_perm": np.nan, "n_perm": n_partitions(data.group), "p": np.nan, "delta": delta,
         **departures(data, delta, alpha), **between_sd(data, rng), **left_out(data),
-        "random_effects": RANDOM, "converged": True, "alpha": alpha, "verdict": "undecided",
+        "random_terms": "", "n_random": 0, "converged": True, "alpha": alpha,
+        "verdict": "undecided",
     }  # fmt: skip
     hindrance = _hindrance(data)
     if hindrance:
         return {**row, "reason": hindrance}
-    lr, null, full = likelihood_ratio(data)
-    if null.rank[0] < 3:
-        row["random_effects"] = (
-            f"{null.rank[0]} of the 3 terms of {RANDOM}: the covariance is singular"
-        )
+    n_random, lr, null, full = fall_back(data)
+    row |= {"random_terms": RANDOM[n_random].formula, "n_random": n_random}
     observed = bool(null.converged[0] and full.converged[0])
     draws, null_draws, full_draws = likelihood_ratio(
-        draw(data, unbiased(data, null), n_boot, rng), tol=1e-3
+        draw(data, unbiased(data, null, n_random), n_boot, rng), 1e-3, n_random
     )
     usable = null_draws.converged & full_draws.converged
     row["converged"] = observed and bool(usable.mean() > 0.99)
@@ -152,6 +164,11 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
     row["p"] = max(row["p_boot"], row["p_perm"])
     row["verdict"], row["reason"] = _verdict(row, data)
+    if n_random < max(RANDOM):
+        row["reason"] += (
+            f"; the covariance of {RANDOM[max(RANDOM)].formula} is singular, so that both "
+            f"hypotheses are fitted and bootstrapped with {RANDOM[n_random].formula}"
+        )
     return row
 
 
@@ -276,8 +293,8 @@ def left_out(data: CurveData) -> dict[str, float]:
     means = (onehot / onehot.sum(axis=0)).T @ data.coef[0]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
     flat = left = own = 0.0
-    for m, (depth, profile) in enumerate(zip(data.depths, data.profiles, strict=True)):
-        z = basis(depth)
+    for m, (depth, mean) in enumerate(zip(data.depths, data.means, strict=True)):
+        z, profile = basis(depth), mean.mean(axis=1)
         z, y = z - z.mean(axis=0), profile - profile.mean()
         flat += float((y**2).sum())
         left += float(((y - z @ others[data.group[m]]) ** 2).sum())
@@ -285,97 +302,3 @@ def left_out(data: CurveData) -> dict[str, float]:
     if flat == 0:
         return {"lofo_r2": np.nan, "own_r2": np.nan}
     return {"lofo_r2": 1 - left / flat, "own_r2": 1 - own / flat}
-
-
-def n_partitions(group: Codes) -> int:
-    """Distinct ways of sorting the models into groups of these sizes.
-
-    Examples
-    --------
-    >>> n_partitions(np.array([0, 0, 1, 1, 2, 2, 3, 3, 4]))
-    945
-    """
-    sizes = np.bincount(group)
-    swaps = prod(factorial(int(k)) for k in np.bincount(sizes))
-    return factorial(group.size) // prod(factorial(int(k)) for k in sizes) // swaps
-
-
-def _partitions(sizes: list[int], free: list[int]) -> Iterator[list[tuple[int, ...]]]:
-    """Yield the ways of sorting the members `free` into groups of the given sizes."""
-    if not free:
-        yield []
-        return
-    # The first member goes to one group of each distinct size, so that equal groups never swap.
-    for size in sorted(set(sizes)):
-        rest = sizes.copy()
-        rest.remove(size)
-        for index in range(comb(len(free) - 1, size - 1)):
-            mates = _combination(free[1:], size - 1, index)
-            remaining = [m for m in free[1:] if m not in mates]
-            for tail in _partitions(rest, remaining):
-                yield [(free[0], *mates), *tail]
-
-
-def _combination(items: list[int], size: int, index: int) -> tuple[int, ...]:
-    """Return the index-th combination of `size` of the items, in lexicographic order."""
-    chosen: list[int] = []
-    start = 0
-    while size:
-        here = comb(len(items) - start - 1, size - 1)
-        if index < here:
-            chosen.append(items[start])
-            size -= 1
-        else:
-            index -= here
-        start += 1
-    return tuple(chosen)
-
-
-def permutation_p(shape: Array, group: Codes, n_random: int, rng: np.random.Generator) -> float:
-    """Permutation p of Pillai's trace of the models' shape coefficients between groups.
-
-    Parameters
-    ----------
-    shape : ndarray, shape (n_models, n_coefficients)
-    group : ndarray of int, shape (n_models,)
-    n_random : int
-        Random permutations where there are more than `MAX_EXACT` distinct ones.
-    rng : Generator
-
-    Returns
-    -------
-    float
-        Exact where all permutations are enumerated, else (k + 1) / (n + 1).
-    """
-    centred = shape - shape.mean(axis=0)
-    u, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    white = u[:, singular > 1e-9 * max(singular.max(), 1e-300)]
-    exact = n_partitions(group) <= MAX_EXACT
-    if exact:
-        labels = _labels(tuple(group.tolist()))
-    else:
-        labels = rng.permuted(np.tile(group, (n_random, 1)), axis=1)
-    observed = _pillai(white, group[None])[0]
-    extreme = int((_pillai(white, labels) >= observed * (1 - 1e-9)).sum())
-    return extreme / len(labels) if exact else (extreme + 1) / (n_random + 1)
-
-
-@lru_cache(maxsize=8)
-def _labels(group: tuple[int, ...]) -> Codes:
-    """All distinct sortings into groups of the same sizes, shape (n_partitions, n_models)."""
-    codes = np.array(group)
-    sizes = [int(k) for k in np.bincount(codes)]
-    rows = np.empty((n_partitions(codes), codes.size), dtype=np.int64)
-    for row, sets in zip(rows, _partitions(sizes, list(range(codes.size))), strict=True):
-        for label, members in enumerate(sets):
-            row[list(members)] = label
-    return rows
-
-
-def _pillai(white: Array, labels: Codes) -> Array:
-    """Sum over groups of n_g |mean_g|^2 of whitened rows, for each row of labels."""
-    total = np.zeros(len(labels))
-    for label in range(int(labels.max()) + 1):
-        member = (labels == label).astype(np.float64)
-        total += ((member @ white) ** 2).sum(axis=1) / member.sum(axis=1)
-    return total

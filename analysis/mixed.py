@@ -15,6 +15,7 @@ likelihood.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,25 @@ from analysis.sums import CurveData
 
 #: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
 _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
+#: And the six entries as a square.
+_SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 #: A random direction whose SD is below this part of the curves' spread is none.
 _SINGULAR = 1e-3
+
+
+class RandomPart(NamedTuple):
+    """Random part of the model: its formula, and the coordinates of the basis that it spans."""
+
+    formula: str
+    coordinates: list[int]
+
+
+#: By the number of random terms of a model.
+RANDOM = {
+    3: RandomPart("(1 + d + d^2 | model)", [0, 1, 2]),
+    2: RandomPart("(1 + d | model)", [0, 2]),
+    1: RandomPart("(1 | model)", [2]),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class CurveFit:
     curve_cov : ndarray, shape (n, 3, 3)
         Covariance of the models' random curves, in `basis`.
     rank : ndarray of int, shape (n,)
-        Number of random terms that the data support, of 3.
+        Dimensions of the random curves with a spread: less than `n_random` is a singular fit.
     converged : ndarray of bool, shape (n,)
     """
 
@@ -56,7 +74,9 @@ class CurveFit:
     converged: NDArray[np.bool_]
 
 
-def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> CurveFit:
+def fit_curve_model(
+    data: CurveData, shared_shape: bool, tol: float = 1e-6, n_random: int = 3
+) -> CurveFit:
     """Fit the mixed model to every data set.
 
     Parameters
@@ -67,6 +87,8 @@ def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> C
         curve.
     tol : float
         Largest gradient entry of the deviance, over scaled parameters, at convergence.
+    n_random : {3, 2, 1}
+        Random terms of a model, `RANDOM`.
 
     Returns
     -------
@@ -78,9 +100,10 @@ def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> C
     -2 log L = N log(2 pi s2) + sum_m log|V_m| / |spread_m| + log(1 + w c) + (E - 1) log(1 + w N0)
     + [rss + sum_m r_m' V_m^-1 r_m + emotion_ss / (1 + w N0)] / s2, where w is the emotions'
     variance over s2, N0 the number of cells, and c = sum_m (V_m^-1)_const,const / E. s2 is
-    profiled out, G = s2 L L' with L lower triangular, and all data sets are minimised at once by
-    a quasi-Newton method with the analytic gradient. That emotions add no more than these two
-    terms holds because the shared intercept is in the fixed part [1]_.
+    profiled out, G = s2 A L L' A' with L lower triangular (A scales the random terms), and all
+    data sets are minimised at once by a quasi-Newton method with the analytic gradient. That
+    emotions add no more than these two terms holds because the shared intercept is in the fixed
+    part [1]_.
 
     References
     ----------
@@ -91,19 +114,24 @@ def fit_curve_model(data: CurveData, shared_shape: bool, tol: float = 1e-6) -> C
     unit = np.linalg.inv(scale)
     white = replace(data, coef=data.coef @ unit.T, spread=unit @ data.spread @ unit.T)
     ratio = max(start_ratio, 1 / data.n_cells) if data.n_emotions > 1 else 0.0
+    level = 1 / scale[2, 2] ** 2
+    terms = RANDOM[n_random].coordinates
+    own = unit[:, terms] @ np.linalg.cholesky((scale @ scale.T)[np.ix_(terms, terms)])
+    row, column = np.tril_indices(n_random)
+    # Entry k of L adds to the factor A L its coefficient times factors[k].
+    factors = own.T[row][:, :, None] * np.eye(n_random)[column][:, None, :]
 
     def objective(x: Array, rows: Codes) -> tuple[Array, Array]:
-        return _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)[:2]
+        return _deviance(x, white, rows, shared_shape, factors, ratio, level)[:2]
 
-    start = np.array([0.7, 0.0, 0.0, 0.7, 0.0, 0.7, 1.0])[: 7 if ratio else 6]
+    start = np.append(0.7 * (row == column), 1.0)[: len(row) + (ratio > 0)]
     x, converged = minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
     rows = np.arange(len(x))
-    deviance, _, mean, s2 = _deviance(x, white, rows, shared_shape, ratio, 1 / scale[2, 2] ** 2)
-    factor = np.zeros((len(x), 3, 3))
-    factor[:, _ROW, _COLUMN] = x[:, :6]
+    deviance, _, mean, s2 = _deviance(x, white, rows, shared_shape, factors, ratio, level)
+    factor = np.tensordot(x[:, : len(row)], factors, 1)
     rank = (np.linalg.svd(factor, compute_uv=False) > _SINGULAR).sum(axis=1)
     factor = scale @ factor
-    emotion = s2 * ratio * x[:, 6] ** 2 if ratio else np.zeros(len(x))
+    emotion = s2 * ratio * x[:, -1] ** 2 if ratio else np.zeros(len(x))
     constant = float(np.linalg.slogdet(white.spread)[1].sum())
     return CurveFit(
         deviance - constant, mean @ scale.T, s2, emotion,
@@ -127,7 +155,7 @@ def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> Cu
     )
 
 
-def unbiased(data: CurveData, null: CurveFit) -> CurveFit:
+def unbiased(data: CurveData, null: CurveFit, n_random: int = 3) -> CurveFit:
     """Correct the null fit's curve covariance for the degrees of freedom that its means used up.
 
     Maximum likelihood divides by the number of models M what the shape leaves M - 1 degrees of
@@ -145,14 +173,36 @@ def unbiased(data: CurveData, null: CurveFit) -> CurveFit:
     cross = shape @ slope
     total = np.block([[shape, cross[:, None]], [cross[None], rest + slope @ cross]])
     value, vector = np.linalg.eigh(total - noise)
-    return replace(null, curve_cov=((vector * np.maximum(value, 0)) @ vector.T)[None])
+    cov = (vector * np.maximum(value, 0)) @ vector.T
+    kept = np.isin(np.arange(3), RANDOM[n_random].coordinates)
+    return replace(null, curve_cov=(cov * np.outer(kept, kept))[None])
 
 
-def likelihood_ratio(data: CurveData, tol: float = 1e-6) -> tuple[Array, CurveFit, CurveFit]:
+def likelihood_ratio(
+    data: CurveData, tol: float = 1e-6, n_random: int = 3
+) -> tuple[Array, CurveFit, CurveFit]:
     """Likelihood ratio of group x curve, with the fits of the null and of the alternative."""
-    null = fit_curve_model(data, shared_shape=True, tol=tol)
-    full = fit_curve_model(data, shared_shape=False, tol=tol)
+    null = fit_curve_model(data, True, tol, n_random)
+    full = fit_curve_model(data, False, tol, n_random)
     return np.maximum(null.deviance - full.deviance, 0.0), null, full
+
+
+def fall_back(data: CurveData) -> tuple[int, Array, CurveFit, CurveFit]:
+    """Likelihood ratio with the most random terms that give no singular null fit.
+
+    d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part.
+
+    Returns
+    -------
+    n_random : int
+    lr, null, full
+        As from `likelihood_ratio`.
+    """
+    for n_random in sorted(RANDOM, reverse=True):
+        lr, null, full = likelihood_ratio(data, n_random=n_random)
+        if null.rank[0] == n_random:
+            break
+    return n_random, lr, null, full
 
 
 def _scales(data: CurveData) -> tuple[Array, float]:
@@ -191,18 +241,21 @@ def _times(p: Array, x: Array) -> Array:
 
 
 def _deviance(
-    x: Array, data: CurveData, rows: Codes, shared_shape: bool, ratio: float, level: float
+    x: Array,
+    data: CurveData,
+    rows: Codes,
+    shared_shape: bool,
+    factors: Array,
+    ratio: float,
+    level: float,
 ) -> tuple[Array, Array, Array, Array]:
-    """Deviance less its constant, gradient, fixed curves and s2, at parameters x (n, 6 or 7).
+    """Deviance less its constant, gradient, fixed curves and s2, at parameters x (n, k or k + 1).
 
-    `level` turns the last entry of the scaled V^-1 into that of the constant.
+    `factors`, shape (k, 3, n_random), turns x into the factor of G over s2; `level` turns the last
+    entry of the scaled V^-1 into that of the constant.
     """
-    k = x[:, :6].T
-    random = np.stack([
-        k[0] * k[0], k[0] * k[1], k[0] * k[2],
-        k[1] * k[1] + k[3] * k[3], k[1] * k[2] + k[3] * k[4],
-        k[2] * k[2] + k[4] * k[4] + k[5] * k[5],
-    ])  # fmt: skip
+    factor = np.tensordot(x[:, : len(factors)], factors, 1)
+    random = (factor @ factor.transpose(0, 2, 1))[:, _ROW, _COLUMN].T
     p, det = _inverse(data.spread[:, _COLUMN, _ROW].T[:, None, :] + random[:, :, None])
     coef = data.coef[rows].transpose(2, 0, 1)
     onehot = np.eye(len(data.groups))[data.group]
@@ -228,7 +281,7 @@ def _deviance(
     gradient = np.empty_like(x)
     outer = p.sum(axis=2)
     if ratio:
-        w = ratio * x[:, 6] ** 2
+        w = ratio * x[:, -1] ** 2
         of_mean, of_rest = level / data.n_emotions * p[5].sum(axis=1), 1 + data.n_cells * w
         between = data.emotion_ss[rows] / of_rest
         total = total + between
@@ -242,13 +295,7 @@ def _deviance(
         outer = outer - pull * (last[_ROW] * last[_COLUMN]).sum(axis=2)
         slope = of_mean / (1 + w * of_mean)
         slope += data.n_cells / of_rest * (data.n_emotions - 1 - between / s2)
-        gradient[:, 6] = slope * 2 * ratio * x[:, 6]
-    a, b, c, d, e, f = outer
-    gradient[:, 0] = a * k[0] + b * k[1] + c * k[2]
-    gradient[:, 1] = b * k[0] + d * k[1] + e * k[2]
-    gradient[:, 2] = c * k[0] + e * k[1] + f * k[2]
-    gradient[:, 3] = d * k[3] + e * k[4]
-    gradient[:, 4] = e * k[3] + f * k[4]
-    gradient[:, 5] = f * k[5]
-    gradient[:, :6] *= 2
+        gradient[:, -1] = slope * 2 * ratio * x[:, -1]
+    pull_back = outer[_SQUARE].transpose(2, 0, 1) @ factor
+    gradient[:, : len(factors)] = 2 * np.tensordot(pull_back, factors, ([1, 2], [1, 2]))
     return deviance, gradient, mean.transpose(1, 2, 0), s2

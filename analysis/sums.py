@@ -62,8 +62,10 @@ class CurveData:
         Sum of squares between emotions (0 with a single emotion).
     n_emotions, n_methods, n_cells : int
         `n_cells`: models x methods x layers, so that there are n_cells * n_emotions rows.
-    depths, profiles : tuple of ndarray
-        Each model's depths and mean profile (of the first data set), larger = better separated.
+    depths, means : tuple of ndarray
+        Each model's depths, shape (n_layers,), and means over emotions (of the first data set),
+        shape (n_layers, n_methods), larger = better separated.
+    methods : tuple of str
     sign : {+1, -1}
         Multiply separation by it to return to the metric's own units.
     """
@@ -79,7 +81,8 @@ class CurveData:
     n_methods: int
     n_cells: int
     depths: tuple[Array, ...]
-    profiles: tuple[Array, ...]
+    means: tuple[Array, ...]
+    methods: tuple[str, ...]
     sign: int = 1
 
     @property
@@ -150,7 +153,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     groups = table.groupby("model")[by].first().astype(str).loc[models]
     names = tuple(sorted(groups.unique()))
     group = np.array([names.index(g) for g in groups], dtype=np.int64)
-    return curve_sums(tuple(models), names, group, facts, sign)
+    return curve_sums(tuple(models), names, group, facts, sign, tuple(map(str, methods)))
 
 
 def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
@@ -177,26 +180,27 @@ def curve_sums(
     group: Codes,
     facts: list[tuple[Array, Array]],
     sign: int = 1,
+    methods: tuple[str, ...] = (),
 ) -> CurveData:
     """Reduce each model's depths and values (n_layers, n_methods, n_emotions) to a `CurveData`."""
     n_methods, n_emotions = facts[0][1].shape[1:]
-    coef, spread, profiles, bases, contrasts = [], [], [], [], []
+    coef, spread, means, bases, contrasts = [], [], [], [], []
     rss, by_emotion, n_cells = 0.0, np.zeros(n_emotions), 0
     for depth, values in facts:
         z = basis(depth)
-        over_emotions = values.mean(axis=2)
-        profile = over_emotions.mean(axis=1)
+        mean = values.mean(axis=2)
+        profile = mean.mean(axis=1)
         beta = np.linalg.lstsq(z, profile, rcond=None)[0]
-        deviation = values - over_emotions[:, :, None]
+        deviation = values - mean[:, :, None]
         rss += n_emotions * n_methods * float(((profile - z @ beta) ** 2).sum())
         rss += float((deviation**2).sum())
         by_emotion += deviation.sum(axis=(0, 1))
-        n_cells += profile.size * n_methods
+        n_cells += mean.size
         coef.append(beta)
         spread.append(np.linalg.inv(z.T @ z) / (n_emotions * n_methods))
-        profiles.append(profile)
+        means.append(mean)
         bases.append(z)
-        contrasts.append(over_emotions - profile[:, None])
+        contrasts.append(mean - profile[:, None])
     # The methods' curves are fixed and within models, so they part from the rest exactly.
     z, contrast = np.concatenate(bases), np.concatenate(contrasts)
     contrast = contrast - z @ np.linalg.lstsq(z, contrast, rcond=None)[0]
@@ -205,5 +209,20 @@ def curve_sums(
     return CurveData(
         models, groups, group, np.array(coef)[None], np.array(spread),
         np.array([rss - emotion_ss]), np.array([emotion_ss]), n_emotions, n_methods, n_cells,
-        tuple(depth for depth, _ in facts), tuple(profiles), sign,
+        tuple(depth for depth, _ in facts), tuple(means),
+        methods or tuple(f"method {k + 1}" for k in range(n_methods)), sign,
     )  # fmt: skip
+
+
+def over_emotions(data: CurveData) -> CurveData:
+    """Reduce a data set to its means over emotions: what is left of their intercepts is one shift.
+
+    Examples
+    --------
+    >>> from analysis.simulate import simulate_scores
+    >>> data = curve_data(simulate_scores(n_emotions=4), "score")
+    >>> data.n_rows // over_emotions(data).n_rows
+    4
+    """
+    facts = [(d, mean[:, :, None]) for d, mean in zip(data.depths, data.means, strict=True)]
+    return curve_sums(data.models, data.groups, data.group, facts, data.sign, data.methods)

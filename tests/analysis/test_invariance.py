@@ -14,10 +14,9 @@ from analysis.invariance import (
     departures,
     invariance_test,
     left_out,
-    n_partitions,
-    permutation_p,
 )
-from analysis.mixed import draw, likelihood_ratio
+from analysis.mixed import draw, fall_back, likelihood_ratio, unbiased
+from analysis.permutation import n_partitions, permutation_p
 from analysis.scale import meta_regression, scale_test
 from analysis.scores import InputError, as_scores
 from analysis.simulate import simulate_scores
@@ -134,11 +133,34 @@ def test_constant_scores_are_undecided():
     assert scale_test(flat)["verdict"].item() == "undecided"
 
 
-def test_singular_fit_says_how_many_terms_remain():
-    row = invariance_test(study(model_sd={}, noise_sd=0.02, rho=0.0), n_boot=100).iloc[0]
-    assert row["random_effects"].endswith("singular")
-    assert row["random_effects"][0] in "012"
+@pytest.mark.parametrize(
+    ("height_sd", "noise_sd", "terms"),
+    [
+        (0.03, 0.002, "(1 + d + d^2 | model)"),
+        (0.0, 0.01, "(1 + d | model)"),
+        (None, 0.02, "(1 | model)"),
+    ],
+)
+def test_singular_fits_fall_back_to_fewer_random_terms(height_sd, noise_sd, terms):
+    # Without a spread in height the curves differ by level and vertex, that is by 1 and d.
+    spread = {} if height_sd is None else {"vertex": 0.1, "level": 0.05, "height": height_sd}
+    scores = study(model_sd=spread, noise_sd=noise_sd, rho=0.0)
+    row = invariance_test(scores, n_boot=100).iloc[0]
+    assert row["random_terms"] == terms
+    assert ("singular" in row["reason"]) == (terms != "(1 + d + d^2 | model)")
+    assert terms in row["reason"] or terms == "(1 + d + d^2 | model)"
     assert row["converged"]
+    assert row["mixedlm_note"] == ""
+
+
+def test_both_hypotheses_and_the_bootstrap_have_the_random_terms_of_the_fallback():
+    data = curve_data(study(model_sd={}, noise_sd=0.02, rho=0.0), "score")
+    n_random, lr, null, full = fall_back(data)
+    assert n_random == 1
+    for fit in (null, full, unbiased(data, null, n_random)):
+        assert not fit.curve_cov[0, :2].any()
+        assert not fit.curve_cov[0, :, :2].any()
+    assert_allclose(lr, likelihood_ratio(data, n_random=1)[0])
 
 
 def test_hump_and_trough_mixed_are_never_invariant():
@@ -194,7 +216,7 @@ def test_permutation_p_reaches_its_smallest_value():
 
 def test_random_permutations_agree_with_all_of_them(monkeypatch):
     exact = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 0, np.random.default_rng(0))
-    monkeypatch.setattr("analysis.invariance.MAX_EXACT", 10)
+    monkeypatch.setattr("analysis.permutation.MAX_EXACT", 10)
     random = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 20_000, np.random.default_rng(0))
     assert abs(exact - random) < 0.015
 
