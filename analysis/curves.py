@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.interpolate import CubicSpline
 
 from analysis.scores import Array, Profile, Scores
 from analysis.uncertainty import (
+    N_GRIDS,
+    Errors,
+    assess,
     check_alpha,
-    fault,
-    profile_errors,
     quadratic_weights,
     select_profiles,
+    t_above,
+    t_critical,
 )
 
 FORMS = ("linear", "quadratic", "cubic", "spline")
@@ -122,18 +125,17 @@ def fit_curves(
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    return pd.DataFrame([_row(profile, alpha, seed) for profile in profiles])
+    return pd.DataFrame([curve_row(p, assess(p, seed), alpha) for p in profiles])
 
 
-def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
-    why = fault(profile)
-    blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
-    if why:
+def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
+    """Return one row of `fit_curves`, given `assess`'s errors, or why there are none."""
+    if isinstance(errors, str):
+        blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
         return {
-            **profile.keys, **blank, "verdict": "undecided", "reason": why, "shape": "unknown",
+            **profile.keys, **blank, "verdict": "undecided", "reason": errors, "shape": "unknown",
             "n_points": len(profile.depth),
         }  # fmt: skip
-    errors = profile_errors(profile, seed)
     depth, y, sign = profile.depth, profile.separation, profile.sign
     W = quadratic_weights(depth)
     _, b1, b2 = W @ y
@@ -141,7 +143,7 @@ def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
     least = 1e-12 * float(np.ptp(y))
     b2 = b2 if abs(b2) > least else least
     cov = W @ errors.cov @ W.T
-    t = float(stats.t.ppf(1 - alpha / 2, errors.df))
+    t = t_critical(1 - alpha / 2, errors.df)
     se = float(np.sqrt(cov[2, 2]))
     vertex = -b1 / (2 * b2)
     gradient = np.array([0.0, -1 / (2 * b2), b1 / (2 * b2**2)])
@@ -151,7 +153,7 @@ def _row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
     extremum_draws = extrema(depth, y + errors.draws)
     extremum_low, extremum_high = _percentiles(extremum_draws, alpha)
     cv = blocked_errors(depth, y)
-    p = float(2 * stats.t.sf(abs(b2) / se, errors.df))
+    p = float(2 * t_above(abs(b2) / se, errors.df))
     verdict, reason = _verdict(p < alpha, b2, vertex, low, high, depth)
     inside = depth[0] < vertex < depth[-1]
     # Back in the metric's own units an interval of a smaller-is-better metric changes ends.
@@ -201,8 +203,9 @@ def _turns(profiles: Array, W: Array, middle: float, curvature: float) -> Array:
 
 def _percentiles(draws: Array, alpha: float) -> tuple[float, float]:
     """Return the percentile interval, taken outwards to a draw: draws may be infinite."""
-    low = np.quantile(draws, alpha / 2, method="lower")
-    return float(low), float(np.quantile(draws, 1 - alpha / 2, method="higher"))
+    ordered, last = np.sort(draws), len(draws) - 1
+    low, high = np.floor(last * (alpha / 2)), np.ceil(last * (1 - alpha / 2))
+    return float(ordered[int(low)]), float(ordered[int(high)])
 
 
 def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
@@ -253,8 +256,20 @@ def _knots(depth: Array) -> Array:
 
 def smoother(depth: Array, at: Array) -> Array:
     """Return the weights, shape (n_at, n_points), of a natural spline's values at given depths."""
-    knots = _knots(depth)
-    return np.asarray(natural_spline(at, knots) @ np.linalg.pinv(natural_spline(depth, knots)))
+    return _smoother(
+        np.asarray(depth, dtype=np.float64).tobytes(), np.asarray(at, dtype=np.float64).tobytes()
+    )
+
+
+@lru_cache(maxsize=4 * N_GRIDS)
+def _smoother(depth: bytes, at: bytes) -> Array:
+    points = np.frombuffer(depth)
+    knots = _knots(points)
+    weights = natural_spline(np.frombuffer(at), knots) @ np.linalg.pinv(
+        natural_spline(points, knots)
+    )
+    weights.flags.writeable = False
+    return np.asarray(weights)
 
 
 def extrema(depth: Array, profiles: Array) -> Array:
@@ -265,16 +280,23 @@ def extrema(depth: Array, profiles: Array) -> Array:
 
 def blocked_errors(depth: Array, y: Array) -> dict[str, float]:
     """Return each form's root mean squared error in predicting left-out blocks of layers."""
-    squares = dict.fromkeys(FORMS, 0.0)
-    for block in np.array_split(np.arange(len(y)), N_BLOCKS):
-        kept = np.setdiff1d(np.arange(len(y)), block)
+    residual = _left_out(np.asarray(depth, dtype=np.float64).tobytes()) @ y
+    return dict(zip(FORMS, np.sqrt((residual**2).mean(axis=1)).tolist(), strict=True))
+
+
+@lru_cache(maxsize=N_GRIDS)
+def _left_out(depths: bytes) -> Array:
+    """Return what turns a profile into each form's errors, shape (forms, n_points, n_points)."""
+    depth = np.frombuffer(depths)
+    n = len(depth)
+    weights = np.tile(-np.eye(n), (len(FORMS), 1, 1))
+    for block in np.array_split(np.arange(n), N_BLOCKS):
+        kept = np.setdiff1d(np.arange(n), block)
         x, new = depth[kept], depth[block]
-        for form in FORMS:
-            if form == "spline":
-                predicted = smoother(x, new) @ y[kept]
+        for form in range(len(FORMS)):
+            if FORMS[form] == "spline":
+                onto = smoother(x, new)
             else:
-                degree = FORMS.index(form) + 1
-                weights = np.linalg.pinv(np.vander(x, degree + 1))
-                predicted = np.vander(new, degree + 1) @ (weights @ y[kept])
-            squares[form] += float(((predicted - y[block]) ** 2).sum())
-    return {form: float(np.sqrt(s / len(y))) for form, s in squares.items()}
+                onto = np.vander(new, form + 2) @ np.linalg.pinv(np.vander(x, form + 2))
+            weights[form][np.ix_(block, kept)] = onto
+    return weights

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.curves import fit_curves
+from analysis.curves import curve_row
 from analysis.scores import Array, InputError, Profile, Scores
-from analysis.shape import GROUP, u_shape_test
-from analysis.uncertainty import fault, profile_errors, quadratic_weights, select_profiles
+from analysis.shape import GROUP, models_rows, shape_row
+from analysis.uncertainty import Errors, assess, check_alpha, quadratic_weights, select_profiles
 
 RESULT = (
     "estimate", "low", "high", "p", "p_elsewhere", "tau", "i2", "prediction_low", "prediction_high",
@@ -117,14 +117,19 @@ def localization_test(
         )
     if peak not in ("vertex", "extremum"):
         raise InputError(f"no peak {peak!r}; there are 'vertex' and 'extremum'")
-    curves = fit_curves(scores, metric, method, weights, labels, alpha, seed, higher_is_better)
+    check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    coefficients = [None if fault(p) else _coefficients(p, seed) for p in profiles]
-    curves["coefficients"] = pd.Series(coefficients, index=curves.index, dtype=object)
-    shapes = u_shape_test(scores, metric, method, weights, labels, alpha, seed, higher_is_better)
-    over_models = shapes[(shapes["level"] == "models") & (shapes["verdict"] == "hump")]
-    humped = set(over_models[GROUP].itertuples(index=False, name=None))
-    curves["hump"] = (shapes.loc[shapes["level"] == "profile", "verdict"] == "hump").to_numpy()
+    fitted, shapes = [], []
+    for profile in profiles:
+        errors = assess(profile, seed)
+        shape = shape_row(profile, errors, alpha)
+        fit = curve_row(profile, errors, alpha)
+        fit |= {"coefficients": _coefficients(profile, errors), "hump": shape["verdict"] == "hump"}
+        fitted.append(fit)
+        shapes.append(shape)
+    over_models = models_rows(profiles, shapes, alpha)
+    humped = {tuple(r[k] for k in GROUP) for r in over_models if r["verdict"] == "hump"}
+    curves = pd.DataFrame(fitted)
     rows = []
     for keys, group in curves.groupby(GROUP, sort=False):
         judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
@@ -179,10 +184,12 @@ def _pooled(
     return {**result, "verdict": verdict, "reason": reason, **counts}
 
 
-def _coefficients(profile: Profile, seed: int) -> tuple[Array, Array]:
+def _coefficients(profile: Profile, errors: Errors | str) -> tuple[Array, Array] | None:
     """Return depth's coefficients, linear and squared, and their covariance."""
+    if isinstance(errors, str):
+        return None
     weights = quadratic_weights(profile.depth)[1:]
-    return weights @ profile.separation, weights @ profile_errors(profile, seed).cov @ weights.T
+    return weights @ profile.separation, weights @ errors.cov @ weights.T
 
 
 def _common_errors(curves: pd.DataFrame, peak: str) -> Array:

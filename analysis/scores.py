@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.runs import Runs, may_repeat, wide
+
 Array = NDArray[np.float64]
 
 #: What makes a profile, in the order in which tables are sorted and labelled.
@@ -164,24 +166,24 @@ class Scores:
         ------
         Profile
         """
-        replicates = {}
-        if self.replicates is not None:
-            replicates = dict(list(self.replicates.groupby(PROFILE, sort=False)))
-        for key, rows in self.table.groupby(PROFILE, sort=True):
-            sign = self.directions[rows["metric"].iloc[0]]
-            mean = rows.groupby("layer", sort=True).agg({"depth": "first", "score": "mean"})
-            draws = None
-            if key in replicates:
-                wide = replicates[key].pivot(index="replicate", columns="layer", values="score")
-                draws = sign * wide.reindex(columns=mean.index).to_numpy(dtype=np.float64)
+        n_topics = len(self.run["topics"]) if "topics" in self.run else None
+        runs = Runs(self.table, PROFILE)
+        draws = wide(self.replicates, PROFILE, "replicate", "layer", "score")
+        layers, depths, scores = (self.table[c].to_numpy() for c in ("layer", "depth", "score"))
+        facts = {k: self.table[k].iloc[runs.first()].to_numpy() for k in [*PROFILE, *MODEL]}
+        for number, key in enumerate(runs.of):
+            rows = runs.rows(key)
+            layer, first, which = np.unique(layers[rows], return_index=True, return_inverse=True)
+            sign = self.directions[facts["metric"][number]]
+            copies = draws(key, layer)
             yield Profile(
-                keys={k: rows[k].iloc[0] for k in [*PROFILE, *MODEL]},
-                layer=mean.index.to_numpy(dtype=np.int64),
-                depth=mean["depth"].to_numpy(dtype=np.float64),
-                separation=sign * mean["score"].to_numpy(dtype=np.float64),
-                replicates=draws,
+                keys={k: values[number] for k, values in facts.items()},
+                layer=layer.astype(np.int64),
+                depth=depths[rows[first]].astype(np.float64),
+                separation=sign * np.bincount(which, scores[rows]) / np.bincount(which),
+                replicates=None if copies is None else sign * copies,
                 sign=sign,
-                n_topics=len(self.run["topics"]) if "topics" in self.run else None,
+                n_topics=n_topics,
             )
 
 
@@ -318,9 +320,10 @@ def _validated(
                 f"{where}: depth outside [0, 1] in {_row(frame, outside.to_numpy())}; "
                 "depth is layer / number of layers"
             )
-        twice = frame.duplicated(unique)
-        if twice.any():
-            raise InputError(f"{where}: duplicate layer in {_row(frame, twice.to_numpy())}")
+        if may_repeat(frame, PROFILE, unique[-2:]):
+            twice = frame.duplicated(unique).to_numpy()
+            if twice.any():
+                raise InputError(f"{where}: duplicate layer in {_row(frame, twice)}")
     for model, families in table.groupby("model")["family"]:
         if len(families.unique()) > 1:
             raise InputError(f"{where}: model {model!r} has more than one family")

@@ -8,18 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.curves import GRID, smoother
 from analysis.scores import Array, Profile, Scores
 from analysis.uncertainty import (
+    Errors,
+    assess,
     check_alpha,
-    fault,
-    profile_errors,
     quadratic_weights,
     select_profiles,
     slope_weights,
     standard_error,
+    t_above,
+    t_critical,
 )
 
 #: What profiles share whose models are pooled.
@@ -135,20 +136,15 @@ def u_shape_test(
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    rows = [_profile_row(profile, alpha, seed) for profile in profiles]
-    groups: dict[tuple[Any, ...], list[Profile]] = {}
-    for profile in profiles:
-        groups.setdefault(tuple(profile.keys[k] for k in GROUP), []).append(profile)
-    rows += [_models_row(group, alpha) for group in groups.values()]
-    return pd.DataFrame(rows)
+    rows = [shape_row(profile, assess(profile, seed), alpha) for profile in profiles]
+    return pd.DataFrame([*rows, *models_rows(profiles, rows, alpha)])
 
 
-def _profile_row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
+def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
+    """Return one row of `u_shape_test`, given `assess`'s errors, or why there are none."""
     keys = {"level": "profile", **profile.keys}
-    why = fault(profile)
-    if why:
-        return {**keys, **_blank(why), "n_models": 1}
-    errors = profile_errors(profile, seed)
+    if isinstance(errors, str):
+        return {**keys, **_blank(errors), "n_models": 1}
     depth, y = profile.depth, profile.separation
     weights = quadratic_weights(depth)
     turn = robin_hood(depth, y, errors.cov)
@@ -164,9 +160,22 @@ def _profile_row(profile: Profile, alpha: float, seed: int) -> dict[str, Any]:
     return {**keys, **judged, "error": errors.kind, "df": arms.df, "n_models": 1}
 
 
-def _models_row(group: list[Profile], alpha: float) -> dict[str, Any]:
+def models_rows(
+    profiles: list[Profile], rows: list[dict[str, Any]], alpha: float
+) -> list[dict[str, Any]]:
+    """Return the rows of `u_shape_test` over models, given those of the profiles."""
+    groups: dict[tuple[Any, ...], list[tuple[Profile, bool]]] = {}
+    for profile, row in zip(profiles, rows, strict=True):
+        group = groups.setdefault(tuple(profile.keys[k] for k in GROUP), [])
+        group.append((profile, "error" in row))
+    return [
+        _models_row([p for p, _ in group], [p for p, sound in group if sound], alpha)
+        for group in groups.values()
+    ]
+
+
+def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dict[str, Any]:
     """Test over models; a model with several profiles (seeds, precisions) counts once."""
-    sound = [profile for profile in group if not fault(profile)]
     models = sorted({str(profile.keys["model"]) for profile in sound})
     keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
     keys |= {k: group[0].keys[k] for k in GROUP}
@@ -178,9 +187,7 @@ def _models_row(group: list[Profile], alpha: float) -> dict[str, Any]:
     first, last = (np.array([p.depth[i] for p in sound]) for i in (0, -1))
     at = first.max() + GRID * (last.min() - first.max())
     smooth, _ = _by_model(sound, models, lambda p: (_centred_curve(p, at), 0.0))
-    turns = np.array(
-        [_common_turn(at, sign * np.delete(smooth, i, axis=0)) for i in range(len(models))]
-    )
+    turns = _common_turns(at, sign * smooth)
     which = dict(zip(models, turns, strict=True))
     lines, _ = _by_model(
         sound,
@@ -233,12 +240,23 @@ def _centred_curve(profile: Profile, at: Array) -> Array:
     return np.asarray(curve - curve.mean())
 
 
-def _common_turn(at: Array, curves: Array) -> float:
-    """Return the middle of the depths where the mean of the curves is as good as at its top."""
+def _common_turns(at: Array, curves: Array) -> Array:
+    """Return, for each curve, the middle of the depths where the mean of the others is at its top.
+
+    "At its top" is within a standard error of it. Leaving a curve out takes n / (n - 1) times the
+    square of its deviation from the sum of squares.
+    """
     inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)
-    mean = curves.mean(axis=0)
-    se = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0.0 * mean
-    return float(np.median(at[inner & (mean + se >= mean[inner].max())]))
+    n, centre = len(curves), curves.mean(axis=0)
+    deviation = curves - centre
+    squares = (deviation**2).sum(axis=0)
+    turns = np.empty(n)
+    for i, own in enumerate(deviation):
+        mean = centre - own / (n - 1)
+        rest = np.maximum(squares - own**2 * n / (n - 1), 0.0) if n > 2 else 0.0 * own
+        se = np.sqrt(rest / max(n - 2, 1) / (n - 1))
+        turns[i] = np.median(at[inner & (mean + se >= mean[inner].max())])
+    return turns
 
 
 def robin_hood(depth: Array, y: Array, cov: Array) -> float:
@@ -278,15 +296,15 @@ def line_weights(depth: Array, turn: float) -> Array:
 def judge(arms: Arms, turn: float, sign: int, alpha: float) -> dict[str, Any]:
     """Return the columns that follow from the four slopes; `sign` gives the metric's units."""
     t = arms.value / arms.se
-    rising, falling = stats.t.sf(t, arms.df), stats.t.cdf(t, arms.df)
+    rising, falling = t_above(t, arms.df), t_above(-t, arms.df)
     p_hump, p_trough = max(rising[0], falling[1]), max(falling[0], rising[1])
-    lines = 2 * stats.t.sf(np.abs(t[2:]), arms.df)
+    lines = 2 * t_above(np.abs(t[2:]), arms.df)
     direction: Literal["hump", "trough"] = "hump" if arms.curvature < 0 else "trough"
     way = np.array([1, -1]) if direction == "hump" else np.array([-1, 1])
     towards = np.where(way * t[2:] > 0, lines, 1.0)
     p = float(max(p_hump if direction == "hump" else p_trough, *towards))
     arm = way * arms.value[2:] * arms.length
-    reach = stats.t.ppf(1 - alpha / 2, arms.df) * arms.se[2:] * arms.length
+    reach = t_critical(1 - alpha / 2, arms.df) * arms.se[2:] * arms.length
     before, after = ("rises", "falls") if direction == "hump" else ("falls", "rises")
     verdict = "undecided"
     if p < alpha:

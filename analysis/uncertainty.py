@@ -8,12 +8,14 @@ the error comes from the covariance between layers, never from the residuals' sc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
+from scipy.linalg import solve_triangular
 
 from analysis.scores import Array, InputError, Profile, Scores, as_scores
 
@@ -23,6 +25,8 @@ MIN_REPLICATES = 20
 N_DRAWS = 1000
 #: Correlations of neighbouring layers over which the AR(1) model is averaged.
 RHO = np.tanh(np.linspace(0.0, np.arctanh(0.998), 40))
+#: Grids of depths whose weights are kept: models with as many layers have them in common.
+N_GRIDS = 128
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,21 @@ def check_alpha(alpha: float) -> None:
         raise InputError(f"alpha is {alpha}; it must lie between 0 and 0.5, for instance 0.05")
 
 
+def t_critical(level: float, df: float) -> float:
+    """Return the quantile of Student's t, without the overhead of `scipy.stats`."""
+    return float(special.stdtrit(df, level))
+
+
+def t_above(t: Array | float, df: Array | float) -> Array:
+    """Return Student's t probability above t."""
+    return np.asarray(special.stdtr(df, -np.asarray(t)))
+
+
+def assess(profile: Profile, seed: int = 0) -> Errors | str:
+    """Return the errors of a profile's points, or say why it cannot be analysed."""
+    return fault(profile) or profile_errors(profile, seed)
+
+
 def fault(profile: Profile) -> str:
     """Say why a profile cannot be analysed; empty where it can."""
     y, layer, draws = profile.separation, profile.layer, profile.replicates
@@ -85,9 +104,8 @@ def fault(profile: Profile) -> str:
     if np.ptp(y) <= 1e-12 * size:
         return "the scores are constant over layers"
     if draws is None:
-        depth = profile.depth
-        X = np.column_stack([np.ones_like(depth), depth, depth**2])
-        residual = y - X @ (np.linalg.pinv(X) @ y)
+        b = quadratic_weights(profile.depth) @ y
+        residual = y - np.vander(profile.depth, 3, increasing=True) @ b
         if np.abs(residual).max() <= 1e-9 * np.ptp(y):
             return "no replicates, and no scatter about a quadratic to estimate an error from"
         return ""
@@ -155,7 +173,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
             df = min(df, profile.n_topics - 1.0)
         cov = deviations.T @ deviations / (len(deviations) - 1)
         # Percentiles of the draws are to reach as far as t does, not as the normal.
-        tail = float(stats.t.ppf(0.975, df) / stats.norm.ppf(0.975))
+        tail = t_critical(0.975, df) / float(special.ndtri(0.975))
         return Errors("replicates", cov, df, deviations * tail)
     y, df = profile.separation, len(profile.depth) - 3
     steps = (profile.layer - profile.layer[0]) / np.diff(profile.layer).min()
@@ -168,10 +186,10 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     for w, n, rho, (_, sigma) in zip(
         weight, rng.multinomial(N_DRAWS, weight), RHO, fits, strict=True
     ):
-        correlation = rho ** np.abs(np.subtract.outer(steps, steps))
-        cov += w * sigma**2 * correlation
+        root = _ar1_parts(steps.tobytes(), profile.depth.tobytes(), rho)[0]
+        cov += w * sigma**2 * (root @ root.T)
         if n:
-            noise = rng.standard_normal((n, len(y))) @ np.linalg.cholesky(correlation).T
+            noise = rng.standard_normal((n, len(y))) @ root.T
             draws.append(noise * sigma * np.sqrt(df / rng.chisquare(df, size=(n, 1))))
     drawn = np.concatenate(draws)
     return Errors("ar1", cov, float(df), drawn - drawn.mean(axis=0))
@@ -194,18 +212,31 @@ def ar1_likelihood(steps: Array, depth: Array, y: Array, rho: float) -> tuple[fl
         Profiled over coefficients and SD.
     sigma : float
     """
-    X = np.column_stack([np.ones_like(depth), depth, depth**2])
-    correlation = rho ** np.abs(np.subtract.outer(steps, steps))
-    root = np.linalg.cholesky(correlation)
-    # Whitening and a QR decomposition keep the residual exact where rho is near 1.
-    Z, z = np.linalg.solve(root, X), np.linalg.solve(root, y)
-    Q, R = np.linalg.qr(Z)
+    _, whiten, Q, log_det = _ar1_parts(
+        np.asarray(steps, dtype=np.float64).tobytes(), depth.tobytes(), rho
+    )
+    z = whiten @ y
     residual = z - Q @ (Q.T @ z)
-    df = len(y) - X.shape[1]
+    df = len(y) - 3
     rss = float(residual @ residual)
-    log_det = 2 * np.log(np.diag(root)).sum() + 2 * np.log(np.abs(np.diag(R))).sum()
     log_likelihood = -0.5 * (df * np.log(2 * np.pi * rss / df) + df + log_det)
     return float(log_likelihood), float(np.sqrt(rss / df))
+
+
+@lru_cache(maxsize=N_GRIDS * len(RHO))
+def _ar1_parts(steps: bytes, depth: bytes, rho: float) -> tuple[Array, Array, Array, float]:
+    """Return what all profiles at the same depths share.
+
+    The Cholesky root of the correlation, its inverse, an orthonormal basis of the whitened
+    quadratics and the log-determinants of the restricted likelihood. Whitening and a QR
+    decomposition keep the residual exact where rho is near 1.
+    """
+    at, x = np.frombuffer(steps), np.frombuffer(depth)
+    root = np.linalg.cholesky(rho ** np.abs(np.subtract.outer(at, at)))
+    whiten = solve_triangular(root, np.eye(len(at)), lower=True)
+    Q, R = np.linalg.qr(whiten @ np.vander(x, 3, increasing=True))
+    log_det = 2 * np.log(np.diag(root)).sum() + 2 * np.log(np.abs(np.diag(R))).sum()
+    return root, whiten, Q, float(log_det)
 
 
 def quadratic_weights(depth: Array) -> Array:
@@ -215,7 +246,14 @@ def quadratic_weights(depth: Array) -> Array:
     >>> (quadratic_weights(depth) @ (1 + 2 * depth - 3 * depth**2)).round(6)
     array([ 1.,  2., -3.])
     """
-    return np.asarray(np.linalg.pinv(np.column_stack([np.ones_like(depth), depth, depth**2])))
+    return _quadratic_weights(np.asarray(depth, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=N_GRIDS)
+def _quadratic_weights(depth: bytes) -> Array:
+    weights = np.linalg.pinv(np.vander(np.frombuffer(depth), 3, increasing=True))
+    weights.flags.writeable = False
+    return np.asarray(weights)
 
 
 def slope_weights(depth: Array, rows: NDArray[np.bool_]) -> Array:
@@ -228,4 +266,4 @@ def slope_weights(depth: Array, rows: NDArray[np.bool_]) -> Array:
 
 def standard_error(weights: Array, cov: Array) -> Array:
     """Return the standard errors of contrasts, `weights` of shape (..., n_points)."""
-    return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", weights, cov, weights)))
+    return np.asarray(np.sqrt(((weights @ cov) * weights).sum(axis=-1)))
