@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.scores import COLUMNS, REPLICATE_COLUMNS, Array, InputError, Scores
 
@@ -220,3 +226,125 @@ def combine(first: Scores, *others: Scores) -> Scores:
         replicates=pd.concat(replicates, ignore_index=True) if replicates else None,
         directions={k: v for s in (first, *others) for k, v in s.directions.items()},
     )
+
+
+def write_study(
+    folder: str | Path,
+    n_models: int,
+    n_points: int = 30,
+    n_emotions: int = 20,
+    metrics: Mapping[str, bool] | None = None,
+    n_replicates: int = 200,
+    n_topics: int = 24,
+    n_families: int = 5,
+    seed: int = 0,
+) -> None:
+    """Write the folder of a simulated study of any number of models, model by model.
+
+    For what grows with the size of a study: memory does not grow with `n_models`. Models have 5
+    layers fewer to 5 more than `n_points`, in turn; all profiles are humps of their own vertex,
+    level and height, with a bootstrap of topics.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets `scores.parquet`, `replicates.parquet` and `run.json`, like `data/scores/<study>`.
+    n_models, n_points, n_emotions, n_replicates, n_topics, n_families : int
+        `n_points` is the mean number of layers of a profile, at least 10.
+    metrics : mapping of str to bool, optional
+        Names, and whether higher is better; four of them by default.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        For fewer points than 10.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from analysis import load_scores
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_study(folder, n_models=3, n_emotions=2, n_replicates=20)
+    ...     scores = load_scores(folder)
+    >>> len(list(scores.profiles()))
+    12
+    """
+    if n_points < 10:
+        raise InputError(f"n_points {n_points}: a profile needs 5 layers, so the mean at least 10")
+    directions = metrics or {"auc": True, "crossnobis": True, "cosine": False, "anisotropy": False}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    run = {
+        "study": {"name": "simulated", "preregistered": rules},
+        "metrics": {k: {"higher_is_better": up} for k, up in directions.items()},
+        "topics": [f"t{i + 1}" for i in range(n_topics)],
+    }
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    writers: dict[str, pq.ParquetWriter] = {}
+    try:
+        for number in range(n_models):
+            rng = np.random.default_rng([seed, number])
+            top = n_points - 6 + number % 11
+            keys = {
+                "study": "simulated", "model": f"m{number + 1}",
+                "family": f"F{number % n_families + 1}",
+                "n_params": int(10 ** rng.uniform(8, 10.5)), "n_layers": top, "instruct": False,
+                "weights": "trained", "seed": 0, "precision": "float32",
+                "method": "comprehension", "labels": "true",
+            }  # fmt: skip
+            tables = _model_tables(rng, keys, top, n_emotions, directions, n_replicates, n_topics)
+            for name, table in zip(("scores", "replicates"), tables, strict=True):
+                if name not in writers:
+                    # Without Arrow's own schema, so that text is read back as text.
+                    writers[name] = pq.ParquetWriter(
+                        folder / f"{name}.parquet", table.schema, compression="zstd",
+                        store_schema=False,
+                    )  # fmt: skip
+                writers[name].write_table(table)
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def _model_tables(
+    rng: np.random.Generator,
+    keys: Mapping[str, str | int | bool],
+    top: int,
+    n_emotions: int,
+    directions: Mapping[str, bool],
+    n_replicates: int,
+    n_topics: int,
+) -> Iterator[pa.Table]:
+    """Yield the rows of one model's estimates, then those of its replicates."""
+    layer, n = np.arange(top + 1), top + 1
+    drawn = rng.multinomial(n_topics, np.full(n_topics, 1 / n_topics), n_replicates) / n_topics
+    scores, draws = [], []
+    for up in directions.values():
+        vertex, level, height = rng.normal([0.5, 0.0, 0.1], [0.05, 0.03, 0.02])
+        topics = ar1_noise(rng, n_topics, n, 0.05, 0.9)
+        own = ar1_noise(rng, n_emotions, n, 0.02, 0.9)
+        profile = curve(layer / top, "hump", vertex, height) + level + topics.mean(axis=0)
+        sign = 1.0 if up else -1.0
+        scores.append(sign * (profile + own - own.mean(axis=0)))
+        draws.append(sign * (profile + (drawn - 1 / n_topics) @ topics))
+    for column, values in (("emotion", scores), ("replicate", draws)):
+        # In the order of an extraction: by layer, then metric.
+        score = np.stack(values).transpose(2, 0, 1)
+        rows = score.shape[2]
+        layers, metric, each = (i.ravel() for i in np.indices(score.shape))
+        if column == "emotion":
+            label = _text(each, [f"e{i + 1:02}" for i in range(rows)])
+        else:
+            label, score = pa.array(each + 1), score.astype(np.float32)
+        yield pa.table({
+            **{k: _text(np.zeros(score.size), [v]) if isinstance(v, str)
+               else pa.repeat(v, score.size) for k, v in keys.items()},
+            column: label, "layer": layers, "depth": layers / top,
+            "metric": _text(metric, list(directions)), "score": score.ravel(),
+        })  # fmt: skip
+
+
+def _text(codes: NDArray[Any], words: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(words))
