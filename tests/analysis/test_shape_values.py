@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import u_shape_test
+from analysis import InputError, u_shape_test
 from analysis.curves import extrema, smoother
 from analysis.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
 from analysis.shape import Arms, judge, line_weights, robin_hood
@@ -129,26 +129,28 @@ def test_over_models_each_breakpoint_comes_from_the_others() -> None:
 def test_models_are_compared_where_they_all_have_layers() -> None:
     """One model starts at 0.2, another ends at 0.9; arms are as long as models have on average."""
     rng = np.random.default_rng(0)
-    depths = [DEPTH, DEPTH[4:], DEPTH[:19]]
-    curves = [-((d - v) ** 2) for d, v in zip(depths, (0.45, 0.5, 0.6), strict=True)]
-    curves = [y + rng.normal(scale=0.003, size=len(y)) for y in curves]
+    depths = [DEPTH, DEPTH[4:], DEPTH[:19], DEPTH]
+    tops = (0.45, 0.5, 0.6, 0.4)
+    curves = [
+        rng.normal(scale=0.003, size=len(d)) - (d - top) ** 2
+        for d, top in zip(depths, tops, strict=True)
+    ]
     parts = [study({f"m{i}": y}, d) for i, (d, y) in enumerate(zip(depths, curves, strict=True))]
-    row = u_shape_test(pd.concat(parts)).iloc[-1]
+    row = u_shape_test(pd.concat(parts), alpha=0.2).iloc[-1]
     at = 0.2 + np.linspace(0, 1, 201) * 0.7
-    smooth = [smoother(d, at) @ y for d, y in zip(depths, curves, strict=True)]
-    smooth = [s - s.mean() for s in smooth]
+    smooth = np.array([smoother(d, at) @ y for d, y in zip(depths, curves, strict=True)])
+    smooth -= smooth.mean(axis=1, keepdims=True)
     inner = slice(20, 181)
     turns = []
-    for i in range(3):
-        one, two = (smooth[j] for j in range(3) if j != i)
-        mean, se = (one + two) / 2, np.abs(one - two) / 2
+    for i in range(4):
+        others = np.delete(smooth, i, axis=0)
+        mean, se = others.mean(axis=0), stats.sem(others, axis=0)
         good = (mean + se)[inner] >= mean[inner].max()
         turns.append(np.median(at[inner][good]))
     slopes = np.array([four_slopes(d, y, t) for d, y, t in zip(depths, curves, turns, strict=True)])
     turn = np.mean(turns)
-    length = np.array([turn - 0.2 / 3, 1 - 0.1 / 3 - turn])
-    se = slopes.std(axis=0, ddof=1) / np.sqrt(3)
-    check(row, expected(slopes.mean(axis=0), se, 2, turn, length))
+    length = np.array([turn - 0.2 / 4, 1 - 0.1 / 4 - turn])
+    check(row, expected(slopes.mean(axis=0), stats.sem(slopes), 3, turn, length, alpha=0.2))
 
 
 def test_a_model_run_twice_counts_once() -> None:
@@ -169,6 +171,55 @@ def test_models_that_agree_exactly_leave_nothing_to_test_with() -> None:
     assert (row["verdict"], row["n_models"]) == ("undecided", 2)
     assert row["reason"] == "the models do not differ"
     assert row[["estimate", "low", "high", "p"]].isna().all()
+
+
+def test_what_cannot_be_tested_has_a_row_that_says_so() -> None:
+    tests = u_shape_test(study({"a": np.ones(21)}))
+    assert tests["level"].tolist() == ["profile", "models"]
+    assert tests["verdict"].tolist() == ["undecided"] * 2
+    assert tests["reason"].tolist() == [
+        "the scores are constant over layers",
+        "0 model; the test over models needs at least 2",
+    ]
+    assert tests["n_models"].tolist() == [1, 0]
+    assert tests["model"].tolist() == ["a", "all (0)"]
+    assert tests[["estimate", "low", "high", "p"]].isna().all(axis=None)
+
+
+def test_profiles_left_out_are_counted() -> None:
+    whole = {"a": HUMP, "b": LATER, "c": 0.8 * LATER}
+    row = u_shape_test(study({**whole, "d": np.ones(21), "e": np.ones(21)})).iloc[-1]
+    alone = u_shape_test(study(whole)).iloc[-1]
+    assert row["reason"] == alone["reason"] + "; 2 profiles left out"
+    assert (row["n_models"], row["p"]) == (3, alone["p"])
+
+
+def test_which_profiles_are_tested() -> None:
+    kinds = [("trained", "true"), ("untrained", "true"), ("trained", "shuffled")]
+    table = pd.concat([
+        study({"a": HUMP}, weights=weights, labels=labels, metric=metric, method=method)
+        for weights, labels in kinds for metric in "xy" for method in ("read", "write")
+    ])  # fmt: skip
+    keys = ["weights", "labels", "metric", "method"]
+
+    def tested(**levels: Any) -> set[tuple[str, ...]]:
+        return set(u_shape_test(table, **levels)[keys].itertuples(index=False, name=None))
+
+    assert tested(metric="x", method="read") == {("trained", "true", "x", "read")}
+    assert len(tested()) == 4
+    assert len(tested(weights=None, metric="y")) == 4
+    assert len(tested(weights=None, labels=None)) == 12
+    with pytest.raises(InputError, match="alpha is"):
+        u_shape_test(table, alpha=0.7)
+
+
+def test_a_smaller_score_can_be_the_better_one() -> None:
+    curves = {"a": HUMP, "b": LATER}
+    up = u_shape_test(study(curves))
+    down = u_shape_test(study({m: -y for m, y in curves.items()}), higher_is_better=False)
+    turned = ["slope_start", "slope_end", "slope_before", "slope_after"]
+    pd.testing.assert_frame_equal(up.drop(columns=turned), down.drop(columns=turned))
+    pd.testing.assert_frame_equal(up[turned], -down[turned])
 
 
 def test_groups_are_pooled_apart() -> None:
