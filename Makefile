@@ -52,7 +52,7 @@ $(VENV)/.report: $(VENV)/.base
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.extract $(VENV)/.report
-	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,cluster]'
 	touch $@
 
 $(VENV)/.base: pyproject.toml constraints.txt
