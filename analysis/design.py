@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.invariance import judge
@@ -84,6 +86,7 @@ def design_power(
     seed: int = 0,
     delta: float = 0.1,
     alpha: float = 0.05,
+    n_jobs: int | None = None,
     **truth: Any,
 ) -> pd.DataFrame:
     """Simulate studies of one design and count what every test says.
@@ -97,6 +100,10 @@ def design_power(
     seed : int
     delta, alpha : float
         Equivalence margin, in units of depth, and level of the tests.
+    n_jobs : int, optional
+        Studies simulated at once, as `joblib.Parallel` has it: None is one at a time, unless
+        `joblib.parallel_config` says otherwise. Each study has a seed of its own, so that the
+        table does not depend on it.
     **truth
         Attributes of `Truth`.
 
@@ -114,6 +121,11 @@ def design_power(
     InputError
         For an unknown attribute, or fewer than one simulation.
 
+    Notes
+    -----
+    A Ray cluster takes the studies with ``ray.util.joblib.register_ray()`` and, around the call,
+    ``with joblib.parallel_config("ray"):``.
+
     Examples
     --------
     >>> table = design_power(n_sim=20, n_boot=19, families=(3, 3))
@@ -128,11 +140,12 @@ def design_power(
     if n_sim < 1:
         raise InputError(f"n_sim {n_sim}: at least one study has to be simulated")
     setting = Truth(**truth)
+    studies = Parallel(n_jobs=n_jobs)(
+        delayed(_study)(setting, (seed, number), n_boot, delta, alpha) for number in range(n_sim)
+    )
     seen: dict[str, list[tuple[str, bool | None]]] = {}
-    for number in range(n_sim):
-        rng = np.random.default_rng([seed, number])
-        for test, outcome, covered in _study(setting, rng, n_boot, delta, alpha):
-            seen.setdefault(test, []).append((outcome, covered))
+    for test, outcome, covered in chain.from_iterable(studies):
+        seen.setdefault(test, []).append((outcome, covered))
     there = {
         "invariance": setting.family_sd > 0 or setting.departure != 0,
         "scale": setting.scale_change != 0,
@@ -280,9 +293,15 @@ def draw_study(setting: Truth, rng: np.random.Generator) -> tuple[CurveData, Arr
 
 
 def _study(
+    setting: Truth, seed: tuple[int, int], n_boot: int, delta: float, alpha: float
+) -> list[tuple[str, str, bool | None]]:
+    """Return (test, outcome, whether its interval covers the truth) for one simulated study."""
+    return list(_outcomes(setting, np.random.default_rng(seed), n_boot, delta, alpha))
+
+
+def _outcomes(
     setting: Truth, rng: np.random.Generator, n_boot: int, delta: float, alpha: float
 ) -> Iterator[tuple[str, str, bool | None]]:
-    """Yield (test, outcome, whether its interval covers the truth) for one simulated study."""
     data, pairs, size, variances = draw_study(setting, rng)
     row = judge(data, delta, n_boot, int(rng.integers(2**31)), alpha)
     covered: bool | None = None
@@ -294,7 +313,7 @@ def _study(
         yield f"invariance, p_{name}", DIFFERENCE if p <= alpha else UNDECIDED, None
     p = row["p_equivalence"]
     yield "invariance, p_equivalence", SAME if p <= alpha else UNDECIDED, None
-    row = judge_scale(vertex(data.coef[0]), variances, size, delta, alpha)
+    row = judge_scale(vertex(data.coef[0]), variances, size, data.group, delta, alpha)
     covered = None
     if np.isfinite(row["low"]):
         change = setting.scale_change * np.ptp(size) / (np.log10(3e9) - 8.0)

@@ -123,13 +123,13 @@ def invariance_test(
         data = curve_data(scores, name, by)
         row = {"test": "invariance", "metric": name, "by": by,
                **judge(data, delta, n_boot, seed, alpha)}  # fmt: skip
-        reported, fixed = dict(NOT_FITTED), []
+        reported = NOT_FITTED
         if np.isfinite(row["lr"]):
             reported, fixed = mixedlm_fits(data, row["n_random"])
+            effects += [{"metric": name, **effect} for effect in fixed]
         note = f"; {reported['mixedlm_note']}" if reported["mixedlm_note"] else ""
-        row["reason"] += note
-        rows.append({**row, **reported, "verdict": row.pop("verdict"), "reason": row.pop("reason")})
-        effects += [{"metric": name, **effect} for effect in fixed]
+        verdict, reason = row.pop("verdict"), row.pop("reason") + note
+        rows.append({**row, **reported, "verdict": verdict, "reason": reason})
     table = pd.DataFrame(rows)
     table.attrs["mixedlm"] = effects
     return table
@@ -150,7 +150,7 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     hindrance = _hindrance(data)
     if hindrance:
         return {**row, "reason": hindrance}
-    n_random, lr, null, full = fall_back(data)
+    n_random, note, lr, null, full = fall_back(data)
     row |= {"random_terms": RANDOM[n_random].formula, "n_random": n_random}
     observed = bool(null.converged[0] and full.converged[0])
     draws, null_draws, full_draws = likelihood_ratio(
@@ -164,11 +164,7 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
     row["p"] = max(row["p_boot"], row["p_perm"])
     row["verdict"], row["reason"] = _verdict(row, data)
-    if n_random < max(RANDOM):
-        row["reason"] += (
-            f"; the covariance of {RANDOM[max(RANDOM)].formula} is singular, so that both "
-            f"hypotheses are fitted and bootstrapped with {RANDOM[n_random].formula}"
-        )
+    row["reason"] += note
     return row
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.optimise import Codes, minimise
 from analysis.scores import Array
@@ -30,6 +31,8 @@ _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
 _SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 #: A random direction whose SD is below this part of the curves' spread is none.
 _SINGULAR = 1e-3
+#: The p at which a random term's spread is shown, so that it is not dropped.
+_SHOWN = 0.05
 
 
 class RandomPart(NamedTuple):
@@ -187,22 +190,52 @@ def likelihood_ratio(
     return np.maximum(null.deviance - full.deviance, 0.0), null, full
 
 
-def fall_back(data: CurveData) -> tuple[int, Array, CurveFit, CurveFit]:
-    """Likelihood ratio with the most random terms that give no singular null fit.
+def fall_back(data: CurveData) -> tuple[int, str, Array, CurveFit, CurveFit]:
+    """Likelihood ratio with fewer random terms where the null fit is singular.
 
-    d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part.
+    d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part. A
+    term whose spread between models is shown stays although the fit is singular.
 
     Returns
     -------
     n_random : int
+    note : str
+        What was dropped or kept, and why; empty where the first fit is not singular.
     lr, null, full
         As from `likelihood_ratio`.
+
+    Notes
+    -----
+    A singular covariance is not one without spread in d^2: with few models the estimate is often
+    singular because two terms are perfectly correlated. Dropping d^2 then puts its spread into the
+    difference between families. So a term goes only where dropping it is not refuted, by the
+    likelihood ratio of the null fits and the even mixture of chi-squares with k - 1 and k degrees
+    of freedom, k the number of terms before [1]_.
+
+    References
+    ----------
+    .. [1] Stram, D. O., Lee, J. W. (1994). Variance components testing in the longitudinal mixed
+       effects model. Biometrics, 50, 1171-1177.
     """
-    for n_random in sorted(RANDOM, reverse=True):
-        lr, null, full = likelihood_ratio(data, n_random=n_random)
-        if null.rank[0] == n_random:
+    n_random, note = max(RANDOM), ""
+    lr, null, full = likelihood_ratio(data)
+    while null.rank[0] < n_random and n_random > 1:
+        fewer = likelihood_ratio(data, n_random=n_random - 1)
+        loss = max(float(fewer[1].deviance[0] - null.deviance[0]), 0.0)
+        p = float(stats.chi2.sf(loss, [n_random - 1, n_random]).mean())
+        if p <= _SHOWN:
+            note += (
+                f"; the covariance of {RANDOM[n_random].formula} is singular, but fewer terms fit "
+                f"worse (p = {p:.2g}), so that they stay"
+            )
             break
-    return n_random, lr, null, full
+        n_random -= 1
+        lr, null, full = fewer
+        note = (
+            f"; the covariance of {RANDOM[max(RANDOM)].formula} is singular, so that both "
+            f"hypotheses are fitted and bootstrapped with {RANDOM[n_random].formula}"
+        )
+    return n_random, note, lr, null, full
 
 
 def _scales(data: CurveData) -> tuple[Array, float]:

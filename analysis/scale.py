@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from analysis.optimise import Codes
 from analysis.scores import Array, Scores, as_scores
 from analysis.sums import CurveData, basis, curve_data, main_rows, vertex
 
@@ -35,9 +36,10 @@ def scale_test(
     Returns
     -------
     DataFrame
-        One row a metric: ``n, slope, se, t, df, tau, range`` (in powers of ten); ``estimate, low,
-        high``, the change of the vertex over that range with its 1 - alpha interval; ``p`` of no
-        change; ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
+        One row a metric: ``n, slope, se, t, df``; ``tau, tau_family``, the standard deviations of
+        the vertex between models and between families; ``range`` (in powers of ten); ``estimate,
+        low, high``, the change of the vertex over that range with its 1 - alpha interval; ``p`` of
+        no change; ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
 
     Raises
     ------
@@ -46,10 +48,15 @@ def scale_test(
 
     Notes
     -----
-    Random-effects meta-regression with tau^2 by restricted maximum likelihood and Knapp and
-    Hartung's standard errors [1]_; a model's sampling variance comes from its replicates by the
-    delta method, and is 0 where there are none (then the test is the ordinary regression's).
-    The verdict is *invariant* only where two one-sided tests put the change within delta.
+    Random-effects meta-regression with a random intercept for families and one for models within
+    them, since models of a family are alike and a family may keep to one range of sizes. Their
+    variances are by restricted maximum likelihood, the standard errors Knapp and Hartung's [1]_
+    with the covariance that the two variances give, and the degrees of freedom those of the level
+    that sizes vary at: n - 2 for n models, or families less 2 where every family has one size. A
+    model's sampling variance comes from its
+    replicates by the delta method, and is 0 where there are none. With one family, or one model a
+    family throughout, families cannot be told from models and have no intercept of their own. The
+    verdict is *invariant* only where two one-sided tests put the change within delta.
 
     References
     ----------
@@ -72,20 +79,20 @@ def scale_test(
         turn = vertex(data.coef[0])
         variance = sampling_variance(scores, data, name)
         x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
-        judged = judge_scale(turn, variance, x, delta, alpha)
+        judged = judge_scale(turn, variance, x, data.group, delta, alpha)
         rows.append({"test": "scale", "metric": name, **judged})
     return pd.DataFrame(rows)
 
 
 def judge_scale(
-    turn: Array, variance: Array, x: Array, delta: float, alpha: float
+    turn: Array, variance: Array, x: Array, group: Codes, delta: float, alpha: float
 ) -> dict[str, Any]:
-    """One row of `scale_test`, from vertices, their sampling variances and log10 sizes."""
+    """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
     span = float(np.ptp(x))
     row: dict[str, Any] = {
         "n": turn.size, "slope": np.nan, "se": np.nan, "t": np.nan, "df": turn.size - 2,
-        "tau": np.nan, "range": span, "estimate": np.nan, "low": np.nan, "high": np.nan,
-        "p": np.nan, "p_equivalence": np.nan, "delta": delta, "alpha": alpha,
+        "tau": np.nan, "tau_family": np.nan, "range": span, "estimate": np.nan, "low": np.nan,
+        "high": np.nan, "p": np.nan, "p_equivalence": np.nan, "delta": delta, "alpha": alpha,
         "verdict": "undecided",
     }  # fmt: skip
     if turn.size < 3:
@@ -96,9 +103,16 @@ def judge_scale(
         return row | {"reason": "all models have the same number of parameters"}
     if not np.isfinite(turn).all():
         return row | {"reason": "a profile has no turn at all: it is straight"}
-    coef, se, tau2 = meta_regression(turn, variance, np.column_stack([np.ones_like(x), x]))
+    sizes = len({(g, size) for g, size in zip(group.tolist(), x.tolist(), strict=True)})
+    if sizes == (n_groups := len(set(group.tolist()))):
+        # Then families are what the sizes vary between, and models add nothing.
+        row["df"] = n_groups - 2
+        if n_groups < 3:
+            return row | {"reason": f"{n_groups} families, each of one size: no trend over them"}
+    coef, se, tau2 = meta_regression(turn, variance, np.column_stack([np.ones_like(x), x]), group)
     change, error = coef[1] * span, se[1] * span
-    row |= {"slope": coef[1], "se": se[1], "tau": np.sqrt(tau2), "estimate": change}
+    row |= {"slope": coef[1], "se": se[1], "tau": np.sqrt(tau2[0]),
+            "tau_family": np.sqrt(tau2[1]), "estimate": change}  # fmt: skip
     if error == 0:
         return row | {"reason": "the vertices lie exactly on a line: no error to test against"}
     reach = stats.t.ppf(1 - alpha / 2, row["df"]) * error
@@ -148,7 +162,9 @@ def vertex_variance(coef: Array, depth: Array, cov: Array) -> float:
     return float(slope @ cov @ slope)
 
 
-def meta_regression(y: Array, variance: Array, x: Array) -> tuple[Array, Array, float]:
+def meta_regression(
+    y: Array, variance: Array, x: Array, group: Codes | None = None
+) -> tuple[Array, Array, Array]:
     """Random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
 
     Parameters
@@ -157,48 +173,70 @@ def meta_regression(y: Array, variance: Array, x: Array) -> tuple[Array, Array, 
         Estimates and their sampling variances.
     x : ndarray, shape (n, p)
         Moderators, the constant included.
+    group : ndarray of int, shape (n,), optional
+        Groups that share a random effect of their own.
 
     Returns
     -------
     coef, se : ndarray, shape (p,)
-    tau2 : float
-        Restricted maximum likelihood.
+    tau2 : ndarray, shape (2,)
+        Variances between estimates and between groups, by restricted maximum likelihood. The
+        latter is 0 without groups, and where no group or every group is of one estimate.
 
     Examples
     --------
     >>> coef, se, tau2 = meta_regression(
     ...     np.array([1.0, 2.0, 4.0]), np.full(3, 0.1), np.ones((3, 1))
     ... )
-    >>> coef.round(3), round(tau2, 3)
-    (array([2.333]), 2.233)
+    >>> coef.round(3), tau2.round(3)
+    (array([2.333]), array([2.233, 0.   ]))
     """
-
-    def solve(tau2: float) -> tuple[Array, Array, float]:
-        weight = 1 / (variance + tau2)
-        bread = np.asarray(np.linalg.inv((x.T * weight) @ x), dtype=np.float64)
-        coef: Array = bread @ ((x.T * weight) @ y)
-        return coef, bread, float((weight * (y - x @ coef) ** 2).sum())
-
-    def restricted(tau2: float) -> float:
-        _, bread, quadratic = solve(tau2)
-        return float(np.log(variance + tau2).sum() - np.linalg.slogdet(bread)[1] + quadratic)
-
+    onehot = np.eye(int(group.max()) + 1)[group] if group is not None else np.zeros((len(y), 0))
+    if not 1 < onehot.shape[1] < len(y):
+        onehot = onehot[:, :0]
     df = len(y) - x.shape[1]
     ordinary: Array = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
     spread = float(((y - x @ ordinary) ** 2).sum()) / df
-    if not variance.any() or spread == 0:
-        # Without sampling variances the weights are equal and tau^2 is the residual variance.
-        error: Array = np.sqrt(spread * np.diag(np.linalg.inv(x.T @ x)))
-        return ordinary, error, spread
+    if spread == 0:
+        return ordinary, np.zeros_like(ordinary), np.zeros(2)
+    size = spread + float(variance.mean())
+
+    def solve(tau: Array) -> tuple[Array, Array, float, float]:
+        """Solve at standard deviations tau, in units of sqrt(size): by sums over the groups."""
+        own = np.maximum(variance + size * tau[0] ** 2, 1e-12 * size)
+        weight = 1 / own
+        total = weight @ onehot
+        shrink = size * tau[1] ** 2 / (1 + size * tau[1] ** 2 * total)
+
+        def product(a: Array, b: Array) -> Array:
+            part = (a.T * weight) @ onehot
+            return np.asarray((a.T * weight) @ b - (part * shrink) @ ((b.T * weight) @ onehot).T)
+
+        bread: Array = np.asarray(np.linalg.inv(product(x, x)), dtype=np.float64)
+        coef: Array = bread @ product(x, y[:, None])[:, 0]
+        residual = (y - x @ coef)[:, None]
+        quadratic = float(product(residual, residual)[0, 0])
+        log_det = float(np.log(own).sum() + np.log1p(size * tau[1] ** 2 * total).sum())
+        return coef, bread, quadratic, log_det
+
+    def restricted(tau: Array) -> float:
+        _, bread, quadratic, log_det = solve(tau)
+        return log_det - float(np.linalg.slogdet(bread)[1]) + quadratic
+
     # The criterion may have a local minimum, so a grid comes before the polish.
-    grid = np.concatenate([[0.0], np.geomspace(1e-4, 30, 60) * (spread + variance.mean())])
-    if variance.min() == 0:
-        grid = grid[1:]
-    best = int(np.argmin([restricted(t) for t in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    polished = optimize.minimize_scalar(
-        restricted, bounds=(low, high), method="bounded", options={"xatol": 1e-10 * high}
-    )
-    tau2 = float(polished.x) if polished.fun < restricted(grid[0]) else float(grid[0])
-    coef, bread, quadratic = solve(tau2)
-    return coef, np.sqrt(quadratic / df * np.diag(bread)), tau2
+    grid = np.concatenate([[0.0], np.geomspace(0.03, 5, 12)])
+    of_groups = grid if onehot.shape[1] else grid[:1]
+    start = min((np.array([a, b]) for a in grid for b in of_groups), key=restricted)
+    free = 2 if onehot.shape[1] else 1
+    polished = optimize.minimize(
+        lambda tau: restricted(np.append(tau, 0.0)[:2]), start[:free], method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-11, "initial_simplex": _simplex(start[:free])},
+    )  # fmt: skip
+    tau = np.append(polished.x, 0.0)[:2]
+    coef, bread, quadratic, _ = solve(tau)
+    return coef, np.sqrt(quadratic / df * np.diag(bread)), size * tau**2
+
+
+def _simplex(start: Array) -> Array:
+    """Corners of the first simplex: the start, and a step from it along each axis."""
+    return np.vstack([start, start + np.diag(0.2 * start + 0.02)])

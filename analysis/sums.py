@@ -143,13 +143,17 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     cells = separation.unstack("emotion").sort_index()
     methods = sorted(table["method"].unique())
     _balanced(cells, methods)
-    for model, rows in cells.groupby(level="model", sort=True):
-        depth = rows.index.get_level_values("depth").to_numpy(dtype=np.float64)[:: len(methods)]
+    depths = cells.index.get_level_values("depth").to_numpy(dtype=np.float64)
+    everything = cells.to_numpy(dtype=np.float64)
+    sizes = cells.groupby(level="model", sort=True).size()
+    ends = sizes.cumsum()
+    for model, start, end in zip(sizes.index, ends - sizes, ends, strict=True):
+        rows = slice(start, end)
+        depth = depths[rows][:: len(methods)]
         if len(depth) < 4:
             raise InputError(f"model {model!r} has {len(depth)} layers; the curve needs 4")
         models.append(str(model))
-        values = rows.to_numpy(dtype=np.float64).reshape(len(depth), len(methods), -1)
-        facts.append((depth, values))
+        facts.append((depth, everything[rows].reshape(len(depth), len(methods), -1)))
     groups = table.groupby("model")[by].first().astype(str).loc[models]
     names = tuple(sorted(groups.unique()))
     group = np.array([names.index(g) for g in groups], dtype=np.int64)
@@ -167,10 +171,11 @@ def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
     count = cells.groupby(level=["model", "method"]).size().unstack(fill_value=0)[methods]
     lacking = count.lt(count.max(axis=1), axis=0)
     if lacking.to_numpy().any():
-        model = lacking.any(axis=1).idxmax()
+        row, column = np.argwhere(lacking.to_numpy())[0]
+        model, method = lacking.index[row], methods[column]
         raise InputError(
-            f"model {model!r} lacks method {lacking.loc[model].idxmax()!r} at some layer; keep the "
-            "methods that all models have with scores.select(method=[...])"
+            f"model {model!r} lacks method {method!r} at some layer; keep the methods that all "
+            "models have with scores.select(method=[...])"
         )
 
 

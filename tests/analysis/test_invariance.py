@@ -9,10 +9,12 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from analysis.design import Truth, draw_study
 from analysis.invariance import (
     between_sd,
     departures,
     invariance_test,
+    judge,
     left_out,
 )
 from analysis.mixed import draw, fall_back, likelihood_ratio, unbiased
@@ -77,7 +79,7 @@ def test_meta_regression_equals_metafor(size):
     coef, se, tau2 = meta_regression(np.array(R["vertex"]), vi, x)
     expected = R["scale"][size]
     assert_allclose([coef[1], se[1]], [expected["slope"], expected["se"]], rtol=1e-4)
-    assert_allclose(np.sqrt(tau2), expected["tau"], rtol=1e-4)
+    assert_allclose(np.sqrt(tau2), [expected["tau"], 0], rtol=1e-4)
     assert_allclose(2 * stats.t.sf(abs(coef[1] / se[1]), 7), expected["p"], rtol=1e-4)
 
 
@@ -153,10 +155,23 @@ def test_singular_fits_fall_back_to_fewer_random_terms(height_sd, noise_sd, term
     assert row["mixedlm_note"] == ""
 
 
+def test_terms_whose_spread_is_shown_stay_although_the_fit_is_singular():
+    # Vertex, level and height vary; here level and height come out as perfectly correlated.
+    spread = {"vertex": 0.06, "level": 0.05, "height": 0.02, "method": 0.02}
+    data = draw_study(Truth(topic_sd=0.015, model_sd=spread), np.random.default_rng([2026, 21]))[0]
+    n_random, note, _, null, _ = fall_back(data)
+    assert null.rank[0] < n_random == 3
+    assert "fewer terms fit worse (p = " in note
+    row = judge(data, 0.1, 99, 0, 0.05)
+    assert row["random_terms"] == "(1 + d + d^2 | model)"
+    assert "so that they stay" in row["reason"]
+
+
 def test_both_hypotheses_and_the_bootstrap_have_the_random_terms_of_the_fallback():
     data = curve_data(study(model_sd={}, noise_sd=0.02, rho=0.0), "score")
-    n_random, lr, null, full = fall_back(data)
+    n_random, note, lr, null, full = fall_back(data)
     assert n_random == 1
+    assert note
     for fit in (null, full, unbiased(data, null, n_random)):
         assert not fit.curve_cov[0, :2].any()
         assert not fit.curve_cov[0, :, :2].any()

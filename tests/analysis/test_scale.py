@@ -1,0 +1,77 @@
+"""Meta-regression on scale with families as random intercepts, against metafor."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from analysis.scale import meta_regression, scale_test
+from analysis.scores import as_scores
+from analysis.simulate import simulate_scores
+
+R = json.loads((Path(__file__).parents[1] / "reference" / "scale.json").read_text())
+
+
+def fitted(case, group=None):
+    x = np.column_stack([np.ones(len(case["size"])), case["size"]])
+    return meta_regression(np.array(case["vertex"]), np.array(case["variance"]), x, group)
+
+
+@pytest.mark.parametrize("name", ["families", "none"])
+def test_random_intercepts_of_families_equal_metafor(name):
+    # R: rma.mv(v, vi, mods = ~ size, random = ~ 1 | family / id), with Knapp-Hartung's factor
+    case = R[name]
+    coef, se, tau2 = fitted(case, np.array(case["family"]))
+    assert_allclose([coef[1], se[1]], [case["slope"], case["se"]], rtol=1e-4)
+    assert_allclose(tau2, [case["tau2"], case["tau2_family"]], rtol=1e-3, atol=1e-8)
+
+
+def test_families_of_one_model_each_have_no_intercept_of_their_own():
+    case = R["none"]
+    alone, none = fitted(case, np.arange(len(case["size"]))), fitted(case)
+    for found, expected in zip(alone, none, strict=True):
+        assert_allclose(found, expected)
+    assert_allclose(fitted(case, np.zeros(len(case["size"]), int))[1], none[1])
+
+
+def test_families_at_different_sizes_do_not_pass_for_scale():
+    # Two families apart in size and in vertex, alike within: a trend only to who overlooks them.
+    scores = simulate_scores(
+        families=(6, 6), noise_sd=0.003, rho=0.0, model_sd={"vertex": 0.02}, n_replicates=0, seed=1
+    )
+    table = scores.table.copy()
+    large = table["family"] == "B"
+    rank = table["model"].str[1:].astype(int) % 6
+    table["n_params"] = 10 ** (8 + large + 0.05 * rank)
+    table.loc[large, "score"] += 0.12 * table.loc[large, "depth"]
+    row = scale_test(as_scores(table)).iloc[0]
+    overlooked = scale_test(as_scores(table.assign(family=table["model"]))).iloc[0]
+    assert overlooked["p"] < 0.001
+    assert row["tau_family"] > 0.05
+    assert row["p"] > 0.05
+    assert row["verdict"] == "undecided"
+
+
+def test_families_narrow_the_interval_where_sizes_vary_within_them():
+    scores = simulate_scores(
+        families=(4, 4, 4), noise_sd=0.003, rho=0.0, model_sd={"vertex": 0.02},
+        family_sd={"vertex": 0.2}, n_replicates=0, seed=1,
+    )  # fmt: skip
+    row = scale_test(scores).iloc[0]
+    overlooked = scale_test(as_scores(scores.table.assign(family=scores.table["model"]))).iloc[0]
+    assert row["tau_family"] > row["tau"]
+    assert row["se"] < overlooked["se"]
+
+
+def test_a_size_for_each_family_leaves_the_families_as_the_units():
+    scores = simulate_scores(families=(3, 3, 3, 3), n_replicates=0, seed=1)
+    table = scores.table
+    size = table["family"].map({"A": 1e8, "B": 3e8, "C": 1e9, "D": 3e9})
+    row = scale_test(as_scores(table.assign(n_params=size))).iloc[0]
+    assert (row["n"], row["df"]) == (12, 2)
+    two = table.assign(n_params=size)[table["family"].isin(["A", "B"])]
+    row = scale_test(as_scores(two)).iloc[0]
+    assert row["verdict"] == "undecided"
+    assert "2 families, each of one size" in row["reason"]
