@@ -7,13 +7,14 @@ it before there are any data. `run.json` echoes it together with its hash.
 from __future__ import annotations
 
 import hashlib
-import tomllib
+import os.path
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from representations.errors import InputError
+from inputs import InputError, parse_toml, read_bytes
 
 HOME = Path(__file__).resolve().parent
 STUDIES = HOME / "data" / "studies"
@@ -232,17 +233,17 @@ def load_study(name: str | Path) -> Study:
     path = Path(name)
     if path.suffix != ".toml":
         path = STUDIES / f"{name}.toml"
-        if not path.is_file():
+        if not os.path.isfile(path):
             known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml")))
             raise InputError(
                 f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
             )
     try:
-        raw = path.read_bytes()
-        settings = tomllib.loads(raw.decode("utf-8"))
+        raw = read_bytes(path)
+        settings = parse_toml(raw)
     except FileNotFoundError:
         raise InputError(f"{path}: no such study file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as TOML ({error})") from None
     settings.setdefault("name", path.stem)
     study: Study = _filled(Study, settings, str(path), "")
@@ -305,6 +306,8 @@ def _check(study: Study, where: str) -> None:
         raise InputError(
             f"{where}: name = {study.name!r} becomes a folder; use letters, digits, - and _"
         )
+    if len(study.name) > 64:
+        raise InputError(f"{where}: name has {len(study.name)} characters; use at most 64")
     if not study.models:
         raise InputError(f"{where}: models is empty; name at least one")
     choices = {
@@ -316,8 +319,16 @@ def _check(study: Study, where: str) -> None:
             raise InputError(
                 f"{where}: {name} has unknown {unknown[0]!r}; choose from {', '.join(allowed)}"
             )
-    for name in ("methods", "weights", "labels", "precisions", "models"):
-        values = getattr(study, name)
+    for name in (
+        "methods",
+        "weights",
+        "labels",
+        "precisions",
+        "models",
+        "untrained_seeds",
+        "scoring.metrics",
+    ):
+        values = attrgetter(name)(study)
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
     steering = study.steering
@@ -346,6 +357,7 @@ def _check(study: Study, where: str) -> None:
         "generation.stories_per_cell": (study.generation.stories_per_cell, 1, 1000),
         "generation.neutral_per_topic": (study.generation.neutral_per_topic, 0, 1000),
         "generation.max_new_tokens": (study.generation.max_new_tokens, 2, 100_000),
+        "generation.min_new_tokens": (study.generation.min_new_tokens, 0, 100_000),
         "generation.batch": (study.generation.batch, 1, 100_000),
         "generation.top_k": (study.generation.top_k, 1, 1_000_000),
         "generation.temperature": (study.generation.temperature, 0, 100),
@@ -365,6 +377,10 @@ def _check(study: Study, where: str) -> None:
         "preregistered.target": (study.preregistered.target, 0, 1),
         "preregistered.delta": (study.preregistered.delta, 1e-6, 1),
         "preregistered.alpha": (study.preregistered.alpha, 1e-6, 0.5),
+        "preregistered.distinct_2": (study.preregistered.distinct_2, 0, 1),
+        "preregistered.perplexity_ratio": (study.preregistered.perplexity_ratio, 1e-6, 1e6),
+        **{f"untrained_seeds[{i}]": (s, 0, 2**31) for i, s in enumerate(study.untrained_seeds)},
+        **{f"steering.seeds[{i}]": (s, 0, 2**31) for i, s in enumerate(steering.seeds)},
         "seed": (study.seed, 0, 2**31),
     }
     for name, (value, low, high) in limits.items():

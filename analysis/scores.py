@@ -18,6 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.runs import Runs, may_repeat, wide
+from inputs import InputError as InputError
+from inputs import read_bytes
 
 Array = NDArray[np.float64]
 
@@ -40,10 +42,6 @@ _DEFAULTS: dict[str, Any] = {
     "study": "data", "weights": "trained", "seed": 0, "precision": "unknown", "method": "all",
     "labels": "true", "metric": "score", "n_params": np.nan, "instruct": False, "emotion": "all",
 }  # fmt: skip
-
-
-class InputError(ValueError):
-    """Bad input. The message is one line that names what, where and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -343,10 +341,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; python extraction.py writes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")

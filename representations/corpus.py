@@ -8,10 +8,12 @@ Run as ``python -m representations.corpus FOLDER`` it prints what a corpus is li
 from __future__ import annotations
 
 import hashlib
+import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from inputs import one_line, read_bytes
 from representations.corpus_files import (
     FILES,
     Emotion,
@@ -25,23 +27,29 @@ from representations.corpus_files import (
 )
 from representations.errors import InputError
 
+#: So many faults are shown; the rest are counted.
+FAULTS = 100
+
 __all__ = [
     "Corpus", "CorpusError", "Emotion", "Limits", "Passage", "Topic", "load_corpus",
 ]  # fmt: skip
 
 
 class CorpusError(InputError):
-    """A corpus with faults: its message lists them all, one a line.
+    """A corpus with faults: its message lists the first hundred, one a line.
 
     Attributes
     ----------
     faults : tuple of str
-        Each says the file, the line, what is wrong and the remedy.
+        All of them; each says the file, the line, what is wrong and the remedy.
     """
 
     def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        self.faults = tuple(map(one_line, faults))
+        shown = self.faults[:FAULTS]
+        if len(self.faults) > FAULTS:
+            shown += (f"and {len(self.faults) - FAULTS} more",)
+        ValueError.__init__(self, "\n".join(shown))
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ def load_corpus(folder: str | Path) -> Corpus:
     (20, 24, 480, 96)
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise CorpusError([f"{folder}: no such folder; give one that has {', '.join(FILES)}"])
     faults: list[str] = []
     raw = {name: _read(folder / name, faults) for name in FILES}
@@ -229,7 +237,7 @@ def _chosen(names: Sequence[str] | None, known: list[str], kind: str) -> set[str
 
 def _read(path: Path, faults: list[str]) -> bytes:
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except OSError as error:
         faults.append(f"{path}: {error.strerror or error}; a corpus needs this file")
         return b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import string
-import tomllib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import snowballstemmer
+
+from inputs import parse_toml
 
 FILES = ("emotions.toml", "topics.toml", "prompts.toml", "passages.jsonl", "neutral.jsonl")
 #: The prompts and the placeholders that each must have.
@@ -193,7 +194,7 @@ def read_passages(
             continue
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             faults.append(f"{place}: broken JSON ({error}); write one object a line")
             continue
         if not isinstance(record, dict) or not all(isinstance(record.get(k), str) for k in keys):
@@ -354,8 +355,8 @@ def _toml(path: Path, raw: bytes, faults: list[str]) -> dict[str, Any]:
     if not raw or len(faults) > before:
         return {}
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(text.encode())
+    except ValueError as error:
         faults.append(f"{path}: not valid TOML: {error}; mend it there")
         return {}
 

@@ -66,8 +66,14 @@ def plan(study: Study, corpus: Corpus, folder: Path, device: str = "auto") -> li
             f"choose from {', '.join(METRICS)}"
         )
     tasks = []
+    specs: dict[str, str] = {}
     for name in study.models:
         spec = find_model(name, study.model)
+        if specs.setdefault(spec.name, name) != name:
+            raise InputError(
+                f"study {study.name}: {specs[spec.name]!r} and {name!r} would both be called "
+                f"{spec.name!r} in the tables; give them [[model]] entries with other names"
+            )
         for weights in study.weights:
             if weights == "trained" or not spec.config:
                 check_package(spec)

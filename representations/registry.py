@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os.path
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from representations.errors import InputError
@@ -78,27 +80,58 @@ def registry(extra: Iterable[Mapping[str, Any]] = ()) -> dict[str, ModelSpec]:
     Raises
     ------
     InputError
-        For an entry with an unknown or a missing field.
+        For an entry with an unknown or a missing field, a field of another type or that would
+        lead out of its folder, or two entries of the same name in `extra`.
 
     Examples
     --------
     >>> registry()["gpt2"].family
     'GPT-2'
     """
-    known = {f.name for f in fields(ModelSpec)}
-    specs = {}
-    for entry in [*tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["model"], *extra]:
-        unknown = sorted(set(entry) - known)
-        if unknown:
-            raise InputError(
-                f"[[model]] {entry.get('name', '?')!r}: unknown field {unknown[0]!r}; "
-                f"the fields are {', '.join(sorted(known))}"
-            )
-        for name in ("name", "family", "source"):
-            if not isinstance(entry.get(name), str) or not entry[name]:
-                raise InputError(f"[[model]] {entry.get('name', '?')!r}: field {name!r} is missing")
-        specs[entry["name"]] = ModelSpec(**entry)
-    return specs
+    shipped = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["model"]
+    specs = {entry["name"]: ModelSpec(**entry) for entry in shipped}
+    own: dict[str, ModelSpec] = {}
+    for entry in extra:
+        spec = _checked(entry)
+        if spec.name in own:
+            raise InputError(f"[[model]] {spec.name!r}: two entries have this name; rename one")
+        own[spec.name] = spec
+    return specs | own
+
+
+def _checked(entry: Mapping[str, Any]) -> ModelSpec:
+    """Check an entry that someone else wrote: its fields, their types, and where they lead."""
+    label = f"[[model]] {entry.get('name', '?')!r}"
+    known = {f.name: f.type for f in fields(ModelSpec)}
+    unknown = sorted(set(entry) - set(known))
+    if unknown:
+        raise InputError(
+            f"{label}: unknown field {unknown[0]!r}; the fields are {', '.join(sorted(known))}"
+        )
+    for name in ("name", "family", "source"):
+        if not isinstance(entry.get(name), str) or not entry[name].strip():
+            raise InputError(f"{label}: field {name!r} is missing")
+    kinds = {"str": (str, "a text"), "bool": (bool, "true or false")}
+    for name, value in entry.items():
+        kind, what = kinds.get(str(known[name]), (dict, "a table"))
+        if not isinstance(value, kind):
+            raise InputError(f"{label}: {name} = {value!r} must be {what}")
+    spec = ModelSpec(**entry)
+    for name in ("source", "tokenizer"):
+        package = getattr(spec, name)
+        # A dot would import the package before it, and so run its code.
+        if package.startswith("package:") and not package[len("package:") :].isidentifier():
+            raise InputError(f"{label}: {name} = {package!r} must be package:NAME, without a dot")
+    parts = PurePath(spec.file).parts
+    if spec.file and (
+        PurePath(spec.file).is_absolute() or ".." in parts or set("*?[") & {*spec.file}
+    ):
+        raise InputError(f"{label}: file = {spec.file!r} must be a file's name within its folder")
+    if spec.sha256 and not re.fullmatch("[0-9a-f]{64}", spec.sha256):
+        raise InputError(f"{label}: sha256 must be 64 hexadecimal digits in lower case")
+    if spec.package and not (spec.file and spec.sha256):
+        raise InputError(f"{label}: weights in a package need file and sha256")
+    return spec
 
 
 def find_model(name: str, extra: Iterable[Mapping[str, Any]] = ()) -> ModelSpec:
@@ -125,10 +158,9 @@ def find_model(name: str, extra: Iterable[Mapping[str, Any]] = ()) -> ModelSpec:
     specs = registry(extra)
     if name in specs:
         return specs[name]
-    folder = Path(name)
     short = name.rstrip("/").rsplit("/", 1)[-1]
     tuned = any(mark in short.lower() for mark in ("instruct", "-it", "chat"))
-    if folder.is_dir() or (name.count("/") == 1 and not name.startswith((".", "/"))):
+    if os.path.isdir(name) or (name.count("/") == 1 and not name.startswith((".", "/"))):
         return ModelSpec(name=short, family="", source=name, instruct=tuned)
     raise InputError(
         f"unknown model {name!r}; known are {', '.join(specs)}, or name a folder or OWNER/NAME"

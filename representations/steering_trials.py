@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inputs import parse_toml, read_bytes
 from representations.activations import Steer, Window
 from representations.errors import InputError
 from representations.generation import Sampling, prompt_ids, write
@@ -52,7 +52,7 @@ class Scenarios:
 
     def prompt(self, name: str, chat: bool) -> str:
         """Return the prompt that a model is given for a scenario."""
-        return (self.chat if chat else self.plain).format(opening=self.openings[name])
+        return (self.chat if chat else self.plain).replace("{opening}", self.openings[name])
 
 
 def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
@@ -82,18 +82,19 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-        content = tomllib.loads(raw.decode("utf-8"))
+        raw = read_bytes(path)
+        content = parse_toml(raw)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of scenarios; set steering.scenarios") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as TOML ({error})") from None
     entries = content.get("scenario", [])
-    if not entries:
+    if not entries or not isinstance(entries, list):
         raise InputError(f"{path}: no scenarios; add [[scenario]] tables with name and opening")
     openings: dict[str, str] = {}
     for number, entry in enumerate(entries, start=1):
-        name, opening = entry.get("name"), entry.get("opening")
+        told = entry if isinstance(entry, dict) else {}
+        name, opening = told.get("name"), told.get("opening")
         if not (isinstance(name, str) and name and isinstance(opening, str) and opening.strip()):
             raise InputError(f"{path}: scenario {number} needs a name and an opening, both texts")
         if name in openings:
@@ -103,7 +104,7 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     for key, template in templates.items():
         if not isinstance(template, str) or template.count("{opening}") != 1:
             raise InputError(f"{path}: {key} must hold {{opening}} once")
-    if n > len(openings):
+    if not 0 <= n <= len(openings):
         raise InputError(
             f"steering.n_scenarios = {n}: {path} has {len(openings)}; ask for at most as many"
         )
