@@ -379,7 +379,7 @@ def _within_model(
     k = min(int((difference <= 0).sum()), int((difference >= 0).sum()))
     row |= {"low": low, "high": high, "p": min(1.0, 2 * (k + 1) / (n + 1)),
             "p_min": 2 / (n + 1)}  # fmt: skip
-    return row | _verdict(row, alpha, "; over topics, of this model alone")
+    return row | _verdict({**row, "n": n}, alpha, "; over topics, of this model alone")
 
 
 def _verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, str]:

@@ -68,6 +68,12 @@ def test_two_models_are_undecided_but_each_has_its_own_evidence():
     assert (within["p"] == 2 / 51).all()
 
 
+def test_few_replicates_cannot_show_a_difference_within_a_model():
+    found = method_test(study(n_replicates=6, method_effect=1.0)).query("test == 'within model'")
+    assert set(found["verdict"]) == {"undecided"}
+    assert found["reason"].str.startswith("n = 6 cannot give a p below 0.286").all()
+
+
 def test_direction_and_order_of_the_methods():
     table = study(method_effect=0.05, n_replicates=0).table
     first = method_test(table).iloc[0]
