@@ -8,15 +8,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from representations.errors import InputError
 from representations.registry import ModelSpec
+
+#: What begins the names of unfinished copies.
+SCRATCH = "unfinished."
 
 
 def cache_folder() -> Path:
@@ -28,17 +33,19 @@ def cache_folder() -> Path:
 def local_folder(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder or hub name that `from_pretrained` takes, and the weights' fingerprint."""
     if spec.package:
-        ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
+        ready = converted_folder(spec)
+        if ready is None:
+            with _held(spec.sha256):
+                ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
         return str(ready), f"sha256 {spec.sha256}"
     folder = Path(spec.source)
     if folder.is_dir():
         if spec.file:
-            path = folder / spec.file
-            return str(_converted(spec, path)), f"sha256 {_sha256(path)}"
+            return _own_gguf(spec, folder / spec.file)
         if not any(folder.glob("*.safetensors")):
             ggufs = sorted(folder.glob("*.gguf"))
             if len(ggufs) == 1:
-                return str(_converted(spec, ggufs[0])), f"sha256 {_sha256(ggufs[0])}"
+                return _own_gguf(spec, ggufs[0])
             raise InputError(
                 f"{folder}: model {spec.name!r} has no .safetensors and not one single .gguf file; "
                 "weights in pickle form are not read"
@@ -59,8 +66,9 @@ def check_package(spec: ModelSpec) -> None:
         If the package is missing or its file's checksum differs.
     """
     if spec.package and converted_folder(spec) is None:
-        path = _packaged_file(spec)
-        _checked_sha256(spec, path)
+        with _held(spec.sha256):
+            if converted_folder(spec) is None:
+                _checked_sha256(spec, _packaged_file(spec))
 
 
 def converted_folder(spec: ModelSpec) -> Path | None:
@@ -110,11 +118,12 @@ def _assembled(spec: ModelSpec, parts: list[Path]) -> Path:
     target = cache_folder() / spec.sha256[:16] / spec.file
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as joined:
-        for part in parts:
-            joined.write(part.read_bytes())
-    os.replace(joined.name, target)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+        joined = Path(scratch) / target.name
+        with joined.open("wb") as file:
+            for part in parts:
+                file.write(part.read_bytes())
+        os.replace(joined, target)
     return target
 
 
@@ -149,19 +158,48 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
-        os.chmod(scratch, 0o755)
-        try:
-            os.rename(scratch, target)
-            os.mkdir(scratch)  # TemporaryDirectory wants something to delete
-        except OSError:
-            if not (target / "config.json").exists():
-                raise
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+        copy = Path(scratch) / target.name
+        model.save_pretrained(copy)
+        tokenizer.save_pretrained(copy)
+        for path in copy.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        os.rename(copy, target)
     if gguf.is_relative_to(cache_folder()):
         gguf.unlink()  # the joined file has served; the packages still hold its parts
     return target
+
+
+def _own_gguf(spec: ModelSpec, path: Path) -> tuple[str, str]:
+    actual = _sha256(path)
+    ready = cache_folder() / actual[:16] / "model"
+    if not (ready / "config.json").exists():
+        with _held(actual):
+            ready = _converted(spec, path)
+    return str(ready), f"sha256 {actual}"
+
+
+@contextmanager
+def _held(sha256: str) -> Iterator[None]:
+    """Hold a file's place in the cache, so that one run at a time makes copies there.
+
+    Others wait: they need the same copy. What a killed run has left half-written is deleted.
+    """
+    from safetensors import SafetensorError
+
+    folder = cache_folder() / sha256[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for left in folder.glob(f"{SCRATCH}*"):
+                shutil.rmtree(left)
+            yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: no copy of the weights can be made there ({oneline(error)}); free some "
+            "space, or name another folder in XDG_CACHE_HOME"
+        ) from error
 
 
 @contextmanager
