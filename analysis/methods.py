@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from analysis.sums import main_rows
 #: Up to this many pairs, all sign flips are enumerated.
 MAX_EXACT_PAIRS = 16
 N_FLIPS = 20_000
+#: Up to this product of two sample sizes, Mann-Whitney's p is exact.
+MAX_EXACT_RANKS = 10_000
 #: An effect size beyond this is a pooled standard deviation near zero, not an effect.
 IMPLAUSIBLE = 5.0
 PRIMARY = "paired permutation"
@@ -57,8 +60,8 @@ def method_test(
     -------
     DataFrame
         For each metric one row per test, `COLUMNS`: "paired permutation" (exact sign flips, the
-        row that counts), "signed-rank" (exact Wilcoxon), "Mann-Whitney" (exact; what is usually
-        published, it ignores the pairing), "mixed model" (the effect of the method), "method x
+        row that counts), "signed-rank" (Wilcoxon, exact up to 50 models), "Mann-Whitney" (exact
+        up to 100 values a method; what is usually published, it ignores the pairing), "mixed model" (the effect of the method), "method x
         instruct" and "method x family" (moderators; the latter has no direction), with a rereading
         arm "state" (generation - rereading) and "text" (rereading - comprehension), and
         "within model", one row per model, over its topic replicates.
@@ -198,15 +201,16 @@ def flip_p(difference: Array, rng: np.random.Generator) -> float:
     0.0625
     """
     n = difference.size
+    observed = abs(difference.sum()) * (1 - 1e-12)
     if n <= MAX_EXACT_PAIRS:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    else:
-        signs = rng.choice([-1.0, 1.0], size=(N_FLIPS, n))
-    observed = abs(difference.sum()) * (1 - 1e-12)
-    extreme = int((np.abs(signs @ difference) >= observed).sum())
-    if n <= MAX_EXACT_PAIRS:
-        return extreme / len(signs)
-    return (extreme + 1) / (N_FLIPS + 1)
+        return int((np.abs(signs @ difference) >= observed).sum()) / len(signs)
+    # In parts, so that the memory does not grow with the number of models.
+    extreme, size = 1, max(1, 10**6 // n)
+    for start in range(0, N_FLIPS, size):
+        signs = rng.choice([-1.0, 1.0], size=(min(size, N_FLIPS - start), n))
+        extreme += int((np.abs(signs @ difference) >= observed).sum())
+    return extreme / (N_FLIPS + 1)
 
 
 def paired_permutation(
@@ -248,36 +252,35 @@ def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
 
 def _signed_rank_cdf(n: int) -> Array:
     """P(W <= w) of the signed-rank statistic of n pairs, for w = 0, 1, ..."""
-    counts = np.ones(1)
+    share = np.ones(1)
     for rank in range(1, n + 1):
-        counts = np.concatenate([counts, np.zeros(rank)]) + np.concatenate([np.zeros(rank), counts])
-    return np.asarray(np.cumsum(counts / 2.0**n))
+        share = np.pad(share / 2, (0, rank)) + np.pad(share / 2, (rank, 0))
+    return np.asarray(np.cumsum(share))
 
 
 def mann_whitney(x: Array, y: Array, alpha: float) -> dict[str, Any]:
-    """Exact Mann-Whitney test of two samples, with effect sizes of independent samples."""
+    """Mann-Whitney test of two samples, with effect sizes of independent samples.
+
+    Exact without ties and up to `MAX_EXACT_RANKS` pairs of values, else the normal approximation.
+    """
     row: dict[str, Any] = {"n": x.size + y.size, "estimate": np.nan, "low": np.nan,
                            "high": np.nan, "p": np.nan, "p_min": 1.0}  # fmt: skip
     note = "; it takes the two methods of a model for independent"
     if x.size == 0 or y.size == 0:
         return row | {"verdict": "undecided", "reason": "a method has no values"}
     tied = np.unique(np.concatenate([x, y])).size < x.size + y.size
-    result = pg.mwu(x, y, method="asymptotic" if tied else "exact").iloc[0]
+    exact = not tied and x.size * y.size <= MAX_EXACT_RANKS
+    result = pg.mwu(x, y, method="exact" if exact else "asymptotic").iloc[0]
     differences = np.sort(np.subtract.outer(x, y).ravel())
     cles = float((differences > 0).mean() + (differences == 0).mean() / 2)
     low, high = cles_interval(cles, x.size, y.size)
     row |= {
         "estimate": float(np.median(differences)), "statistic": float(result["U_val"]),
-        "p": float(result["p_val"]), "p_min": min(1.0, 2 / arrangements(x.size, y.size)),
+        "p": float(result["p_val"]), "p_min": min(1.0, 2 / comb(x.size + y.size, x.size)),
         "rank_biserial": 2 * cles - 1, "rb_low": 2 * low - 1, "rb_high": 2 * high - 1,
         "cles": cles, "cles_low": low, "cles_high": high,
     }  # fmt: skip
     return row | _hedges(x, y, paired=False) | _verdict(row, alpha, note)
-
-
-def arrangements(n_a: int, n_b: int) -> float:
-    """Count the ways of ranking n_a values among n_a + n_b."""
-    return float(np.prod([(n_a + i) / i for i in range(1, n_b + 1)]))
 
 
 def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple[float, float]:

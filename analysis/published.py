@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.methods import arrangements
 from analysis.scores import Array, InputError
 
 
@@ -123,7 +123,7 @@ def _mann_whitney_ps(n_a: int, n_b: int) -> dict[str, Array]:
         for k in range(i, counts.size):
             up[k] += up[k - i]
         counts = up
-    tail = np.cumsum(counts)[: n_a * n_b // 2 + 1] / arrangements(n_a, n_b)
+    tail = np.cumsum(counts)[: n_a * n_b // 2 + 1] / comb(n_a + n_b, n_a)
     u = np.arange(tail.size)
     away, sd = n_a * n_b / 2 - u, np.sqrt(n_a * n_b * (n_a + n_b + 1) / 12)
     return {

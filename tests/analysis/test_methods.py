@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.methods import cles_interval, flip_p, mann_whitney, method_test
+from analysis.methods import cles_interval, flip_p, mann_whitney, method_test, signed_rank
 from analysis.published import largest_d, published_check
 from analysis.scores import InputError, as_scores
 from analysis.simulate import simulate_scores
@@ -231,3 +231,16 @@ def test_no_overlapping_samples_exceed_the_bound_on_d(sizes):
 def test_mann_whitney_of_tied_samples_runs():
     row = mann_whitney(np.array([1.0, 2.0, 2.0]), np.array([2.0, 3.0, 4.0]), 0.05)
     assert 0 < row["p"] <= 1
+
+
+def test_a_thousand_models_neither_overflow_nor_take_the_exact_way():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1100)) + np.array([[0.05], [0.0]])
+    whitney = mann_whitney(x, y, 0.05)
+    assert_allclose(whitney["p"], stats.mannwhitneyu(x, y, method="asymptotic").pvalue)
+    assert 0 <= whitney["p_min"] < 1e-300
+    ranks = signed_rank(x, y, 0.05, "")
+    assert ranks["low"] < ranks["estimate"] < ranks["high"]
+    # Close to Student's interval, which the signed-rank's tends to for normal values.
+    reach = stats.t.ppf(0.975, 1099) * stats.sem(x - y)
+    assert_allclose(ranks["high"] - ranks["low"], 2 * reach, rtol=0.1)
