@@ -60,11 +60,12 @@ def method_test(
     -------
     DataFrame
         For each metric one row per test, `COLUMNS`: "paired permutation" (exact sign flips, the
-        row that counts), "signed-rank" (Wilcoxon, exact up to 50 models), "Mann-Whitney" (exact
-        up to 100 values a method; what is usually published, it ignores the pairing), "mixed model" (the effect of the method), "method x
-        instruct" and "method x family" (moderators; the latter has no direction), with a rereading
-        arm "state" (generation - rereading) and "text" (rereading - comprehension), and
-        "within model", one row per model, over its topic replicates.
+        row that counts), "signed-rank" (Wilcoxon, exact up to 50 models), "Mann-Whitney" (exact up
+        to 100 values a method; what is usually published, it ignores the pairing), "mixed model"
+        (the effect of the method), "method x instruct" and "method x family" (moderators; the
+        latter has no direction), with a rereading arm "state" (generation - rereading) and "text"
+        (rereading - comprehension), and "within model", one row per model, over its topic
+        replicates.
         ``estimate, low, high`` are differences a - b in the metric's own units; effect sizes are of
         separation, so that positive means a better; ``p_min`` is the smallest p that the design
         can give; ``flag`` marks a g beyond 5.
