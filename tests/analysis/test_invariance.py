@@ -122,6 +122,19 @@ def test_designs_that_cannot_decide_say_so(families, reason):
     assert reason in row["reason"]
 
 
+@pytest.mark.parametrize("test", [invariance_test, scale_test])
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [("method", "model 'm3' lacks method 'generation'"), ("emotion", "model 'm3' lacks emotion")],
+)
+def test_models_without_a_method_or_an_emotion_are_refused_by_name(test, lacking, message):
+    table = SCORES.table
+    last = table[lacking].max()
+    with pytest.raises(InputError, match=message) as error:
+        test(table[(table["model"] != "m3") | (table[lacking] != last)])
+    assert f"scores.select({lacking}=" in str(error.value)
+
+
 def test_exact_curves_are_undecided():
     row = invariance_test(study(noise_sd=0.0), n_boot=100).iloc[0]
     assert row["verdict"] == "undecided"

@@ -244,3 +244,12 @@ def test_a_thousand_models_neither_overflow_nor_take_the_exact_way():
     # Close to Student's interval, which the signed-rank's tends to for normal values.
     reach = stats.t.ppf(0.975, 1099) * stats.sem(x - y)
     assert_allclose(ranks["high"] - ranks["low"], 2 * reach, rtol=0.1)
+
+
+@pytest.mark.parametrize(("n_models", "reachable"), [(5, False), (6, True)])
+def test_fewer_sign_flips_than_the_smallest_p_asked_for_are_undecided(n_models, reachable):
+    # 2 / 2^5 = 0.0625 is more than 0.05, 2 / 2^6 is not.
+    row = method_test(study(families=(n_models,), method_effect=0.2)).iloc[0]
+    assert row["p"] == row["p_min"] == 2 / 2**n_models
+    assert (row["verdict"] == "a better") == reachable
+    assert ("cannot give a p below" in row["reason"]) != reachable
