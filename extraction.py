@@ -14,9 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -24,10 +22,11 @@ from representations import methods
 from representations.corpus import Corpus, load_corpus
 from representations.errors import InputError
 from representations.estimate import expected_tokens, print_estimate
+from representations.lock import only_run
 from representations.models import LoadedModel, load
 from representations.plan import Task, plan
 from representations.registry import find_model
-from representations.store import Unit, load_facts, save_unit
+from representations.store import Place, Unit, is_there, load_facts, locate, save_unit
 from representations.summary import print_summary
 from representations.tables import score, write_tables
 from study import HOME, Study, load_study
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         corpus = load_corpus(HOME / study.corpus).restricted(
             study.emotions or None, study.topics or None
         )
-        folder = Path(args.out) if args.out else SCORES / study.name
+        folder = locate(args.out or SCORES / study.name)
         tasks = plan(study, corpus, folder, args.device)
         chosen = [t for t in tasks if _asked_for(t, args, study)]
         if args.dry_run:
@@ -65,24 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     study: Study,
     corpus: Corpus,
-    folder: Path,
+    folder: Place,
     tasks: list[Task],
     chosen: list[Task],
     args: argparse.Namespace,
     console: Console,
 ) -> int:
     """Do the chosen units that are not finished, then write the tables of all that are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another run is at work there; wait for it to end") from None
     started = time.time()
     failures: list[str] = []
-    try:
+    with only_run(folder):
         with _progress(console) as bar:
-            todo = [t for t in chosen if args.force or not t.path.exists()]
+            todo = [t for t in chosen if args.force or not is_there(t.path)]
             work = {t: expected_tokens(t, study, corpus) for t in todo}
             total = max(sum(work.values()), 1)
             overall = bar.add_task("extraction", total=total, visible=bool(todo))
@@ -111,7 +104,7 @@ def run(
                     failures.append(f"{task.title}: {error}")
                     loaded, loaded_key = None, None
             del loaded
-            finished = [t for t in tasks if t.path.exists()]
+            finished = [t for t in tasks if is_there(t.path)]
             scoring = bar.add_task("scores", total=len(finished) * len(study.labels))
             tables = []
             for task in finished:
@@ -121,8 +114,6 @@ def run(
                     bar.advance(scoring)
             bar.update(scoring, description="scores")
         write_tables(study, corpus, folder, tasks, finished, tables, started)
-    finally:
-        lock.release()
     print_summary(Console(), folder)
     for failure in failures:
         print(f"extraction.py: failed: {failure}", file=sys.stderr)
@@ -152,7 +143,7 @@ def extract(
         writer = next(
             t for t in tasks if t.model_key == task.model_key and t.method == "generation"
         )
-        if not writer.path.exists():
+        if not is_there(writer.path):
             raise InputError(f"{task.title}: its stories are not written; run generation first")
         result = methods.rereading(loaded, study, load_facts(writer.path)["stories"], progress)
     facts = {
@@ -215,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
-    parser.add_argument("--out", metavar="FOLDER", help="instead of data/scores/STUDY")
+    parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
     parser.add_argument("--force", action="store_true", help="do finished units again")
     parser.add_argument("--keep-going", action="store_true", help="go on after a model fails")
     parser.add_argument("--dry-run", action="store_true", help="list the units and their cost")

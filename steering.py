@@ -17,10 +17,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -31,11 +29,22 @@ from analysis.scores import InputError as ScoresError
 from representations.corpus import Corpus, load_corpus
 from representations.errors import InputError
 from representations.judges import load_judge
+from representations.lock import only_run
 from representations.models import LoadedModel, load
 from representations.plan import Task, plan
 from representations.steering_tables import write_trials
 from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
-from representations.store import fingerprint, load_facts, load_unit, slug, write_text
+from representations.store import (
+    Place,
+    fingerprint,
+    is_there,
+    load_facts,
+    load_unit,
+    locate,
+    read_text,
+    slug,
+    write_text,
+)
 from representations.vectors import emotion_vectors, export_vectors
 from representations.weights import local_folder
 from study import HOME, Study, load_study
@@ -53,7 +62,7 @@ class Unit:
     place: str
     strengths: tuple[float, ...]
     n_texts: int
-    path: Path
+    path: Place
 
     @property
     def title(self) -> str:
@@ -72,15 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         emotions = study.steering.emotions or tuple(e.name for e in used.emotions)
         study = replace(study, steering=replace(study.steering, emotions=emotions))
         scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
-        scores = Path(args.scores) if args.scores else SCORES / study.name
-        folder = Path(args.out) if args.out else STEERING / study.name
+        scores = locate(args.scores or SCORES / study.name)
+        folder = locate(args.out or STEERING / study.name)
         tasks = read_tasks(study, used, scores, args.device)
         if args.export:
             return export(study, tasks, folder)
         units = plan_units(study, scenarios, tasks, scores, folder)
         if args.dry_run:
             for unit in units:
-                print(f"{unit.title}: {'done' if unit.path.exists() else f'{unit.n_texts} texts'}")
+                print(f"{unit.title}: {'done' if is_there(unit.path) else f'{unit.n_texts} texts'}")
             return 0
         return run(study, corpus, scenarios, units, scores, folder, args)
     except (InputError, ScoresError) as error:
@@ -94,14 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def read_tasks(study: Study, corpus: Corpus, scores: Path, device: str) -> list[Task]:
+def read_tasks(study: Study, corpus: Corpus, scores: Place, device: str) -> list[Task]:
     """Return the extraction's units that vectors are made of, one for each model."""
     tasks: dict[str, Task] = {}
     for task in plan(study, corpus, scores, device):
         if (task.weights, task.method) == ("trained", "comprehension"):
             tasks.setdefault(task.spec.name, task)
     for task in tasks.values():
-        if not task.path.exists():
+        if not is_there(task.path):
             raise InputError(
                 f"{scores}: no activations of {task.title} under this study's settings; "
                 f"make them with: python extraction.py --study {study.name}"
@@ -120,7 +129,7 @@ def read_tasks(study: Study, corpus: Corpus, scores: Path, device: str) -> list[
 
 
 def plan_units(
-    study: Study, scenarios: Scenarios, tasks: list[Task], scores: Path, folder: Path
+    study: Study, scenarios: Scenarios, tasks: list[Task], scores: Place, folder: Place
 ) -> list[Unit]:
     """List the units in the order of the work: each model's baselines, its peak, its sweep."""
     settings = study.steering
@@ -147,7 +156,7 @@ def plan_units(
     return units
 
 
-def peak_layer(study: Study, scores: Path, model: str, n_layers: int) -> int:
+def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
     """Return the layer where the primary measure peaks: the vertex of a hump, else the maximum."""
     wanted = study.preregistered
     some = load_scores(scores).select(
@@ -166,45 +175,36 @@ def run(
     corpus: Corpus,
     scenarios: Scenarios,
     units: list[Unit],
-    scores: Path,
-    folder: Path,
+    scores: Place,
+    folder: Place,
     args: argparse.Namespace,
 ) -> int:
     """Do the units that are not finished, then judge all texts and write the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another run is at work there; wait for it to end") from None
     started = time.time()
-    try:
-        with _progress() as bar:
-            overall = bar.add_task("judges", total=sum(u.n_texts for u in units))
-            judges = [
-                load_judge(name, corpus, study.steering.labels.get(name))
-                for name in study.steering.judges
-            ]
-            loaded: LoadedModel | None = None
-            for unit in units:
-                bar.update(overall, description=unit.title)
-                if args.force or not unit.path.exists():
-                    if loaded is None or loaded.spec.name != unit.task.spec.name:
-                        loaded = None  # free the last model before the next
-                        loaded = load(unit.task.spec, device=args.device, dtype=unit.task.dtype)
-                    before = bar.tasks[0].completed
-                    # Tokens are written once and read once; a text is its share of both.
-                    share = 0.5 / study.steering.max_new_tokens
-                    steer(unit, units, loaded, study, scenarios,
-                          lambda n, share=share: bar.advance(overall, n * share))  # type: ignore[misc]  # fmt: skip
-                    bar.update(overall, completed=before)
-                bar.advance(overall, unit.n_texts)
-            del loaded
-            bar.update(overall, description="judging")
-            finished = [(unit, json.loads(unit.path.read_text(encoding="utf-8"))) for unit in units]
-            write_trials(study, scenarios, judges, finished, scores, folder, started)
-    finally:
-        lock.release()
+    with only_run(folder), _progress() as bar:
+        overall = bar.add_task("judges", total=sum(u.n_texts for u in units))
+        judges = [
+            load_judge(name, corpus, study.steering.labels.get(name))
+            for name in study.steering.judges
+        ]
+        loaded: LoadedModel | None = None
+        for unit in units:
+            bar.update(overall, description=unit.title)
+            if args.force or not is_there(unit.path):
+                if loaded is None or loaded.spec.name != unit.task.spec.name:
+                    loaded = None  # free the last model before the next
+                    loaded = load(unit.task.spec, device=args.device, dtype=unit.task.dtype)
+                before = bar.tasks[0].completed
+                # Tokens are written once and read once; a text is its share of both.
+                share = 0.5 / study.steering.max_new_tokens
+                steer(unit, units, loaded, study, scenarios,
+                      lambda n, share=share: bar.advance(overall, n * share))  # type: ignore[misc]  # fmt: skip
+                bar.update(overall, completed=before)
+            bar.advance(overall, unit.n_texts)
+        del loaded
+        bar.update(overall, description="judging")
+        finished = [(unit, json.loads(read_text(unit.path))) for unit in units]
+        write_trials(study, scenarios, judges, finished, scores, folder, started)
     print_summary(Console(), folder)
     return 0
 
@@ -229,7 +229,7 @@ def steer(
         rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
     else:
         first = next(u for u in units if u.task is unit.task and u.layer is None)
-        norm = json.loads(first.path.read_text(encoding="utf-8"))["norms"][unit.layer]
+        norm = json.loads(read_text(first.path))["norms"][unit.layer]
         vectors = emotion_vectors(load_unit(unit.task.path), study.steering.emotions)
         rows = trials(
             loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,
@@ -241,7 +241,7 @@ def steer(
     write_text(unit.path, json.dumps(content, ensure_ascii=False))
 
 
-def print_summary(console: Console, folder: Path) -> None:
+def print_summary(console: Console, folder: Place) -> None:
     """Print how often the target emotion came out, by model and strength."""
     table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("model", "strength", "n", "over baseline", "sham", "over both", "verdict"):
@@ -257,7 +257,7 @@ def print_summary(console: Console, folder: Path) -> None:
     console.print(f"Trials are in\n{folder}", highlight=False)
 
 
-def export(study: Study, tasks: list[Task], folder: Path) -> int:
+def export(study: Study, tasks: list[Task], folder: Place) -> int:
     """Write every model's vectors in forms that others read."""
     from transformers import AutoConfig
 
@@ -287,8 +287,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")
-    parser.add_argument("--scores", metavar="FOLDER", help="instead of data/scores/STUDY")
-    parser.add_argument("--out", metavar="FOLDER", help="instead of data/steering/STUDY")
+    parser.add_argument("--scores", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
+    parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/steering/STUDY")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
     parser.add_argument("--force", action="store_true", help="do finished units again")
     parser.add_argument("--dry-run", action="store_true", help="list the units")

@@ -13,6 +13,7 @@ from representations.corpus import Corpus
 from representations.errors import InputError
 from representations.plan import Task
 from representations.registry import ModelSpec
+from representations.store import is_there
 from study import Study
 
 
@@ -46,9 +47,9 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
             wide = 4 if task.dtype == "float32" else 2
             memory = f"{n_params * wide / 1e9:.1f} GB"
             spent = 2 * n_params * expected_tokens(task, study, corpus) / (0.5 * rate) / 60
-            total += 0 if task.path.exists() else spent
+            total += 0 if is_there(task.path) else spent
             minutes = f"{spent:.1f}"
-        done = "yes" if task.path.exists() else ""
+        done = "yes" if is_there(task.path) else ""
         table.add_row(
             task.spec.name, task.weights, task.method, done, f"{read + written:,}", memory, minutes
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from representations.corpus import Corpus
 from representations.errors import InputError
 from representations.metrics import METRICS
 from representations.models import resolved
 from representations.registry import ModelSpec, find_model
-from representations.store import fingerprint, slug
+from representations.store import Place, fingerprint, slug
 from representations.weights import check_package
 from study import METHODS, Study
 
@@ -24,7 +23,7 @@ class Task:
     seed: int
     dtype: str
     method: str
-    path: Path
+    path: Place
 
     @property
     def title(self) -> str:
@@ -37,7 +36,7 @@ class Task:
         return self.spec.name, self.weights, self.seed, self.dtype
 
 
-def plan(study: Study, corpus: Corpus, folder: Path, device: str = "auto") -> list[Task]:
+def plan(study: Study, corpus: Corpus, folder: Place, device: str = "auto") -> list[Task]:
     """List the units of a study, in the order of the work.
 
     Parameters
@@ -45,7 +44,7 @@ def plan(study: Study, corpus: Corpus, folder: Path, device: str = "auto") -> li
     study : Study
     corpus : Corpus
         Restricted to the study's emotions and topics.
-    folder : Path
+    folder : Path or UPath
         The study's folder of score tables.
     device : str
         As for `representations.models.load`; it decides the dtype that "auto" stands for.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ import pandas as pd
 from representations.judges import Judge, target_scores
 from representations.provenance import provenance
 from representations.steering_trials import Scenarios
-from representations.store import write_table, write_text
+from representations.store import Place, read_text, write_table, write_text
 from study import Study
 
 COLUMNS = [
@@ -32,8 +31,8 @@ def write_trials(
     scenarios: Scenarios,
     judges: Sequence[Judge],
     finished: Sequence[tuple[Any, Mapping[str, Any]]],
-    scores: Path,
-    folder: Path,
+    scores: Place,
+    folder: Place,
     started: float,
 ) -> None:
     """Judge all texts, and write `trials.parquet` and `run.json`, each atomically.
@@ -45,9 +44,9 @@ def write_trials(
     judges : sequence of Judge
     finished : sequence of (unit, content)
         In the order of the work: a model's baselines come before its trials.
-    scores : Path
+    scores : Path or UPath
         The folder of the scores that the peak was read from.
-    folder : Path
+    folder : Path or UPath
     started : float
         Seconds since the epoch.
     """
@@ -72,7 +71,7 @@ def write_trials(
             table[column] = target_scores(judge, list(table[texts]), list(table["emotion"]))
             columns.append(column)
     write_table(folder / "trials.parquet", table[columns])
-    extraction = json.loads((scores / "run.json").read_text(encoding="utf-8"))
+    extraction = json.loads(read_text(scores / "run.json"))
     content = {
         "study": {k: v for k, v in study.echo().items() if k != "sha256"},
         "study_sha256": study.sha256,

@@ -1,5 +1,8 @@
 """Files that are whole or absent: atomic writes, and the store of finished units.
 
+A place is a local path, or a URL of any store that fsspec knows (s3, gs, abfs, memory ...) and
+that puts whole objects: there what is written appears when its last byte has arrived.
+
 A unit is one model x weights x precision x method. Its pooled activations, with what is known
 about how they came about, are one safetensors file, whose name carries a hash of the settings
 that made it: a unit that is there is finished, and a changed setting makes a new one.
@@ -12,7 +15,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from upath import UPath
 
 from representations.errors import InputError
 
 Array = NDArray[np.float32]
+#: A file or folder, local or at a URL.
+Place = Path | UPath
+
+#: Rows of a group in a Parquet file: what is read at least, to find one model's.
+ROWS = 16_384
+#: The longest header that safetensors allows.
+HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -44,20 +56,90 @@ class Unit:
     facts: Mapping[str, Any]
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, then rename it, so that it is never seen half-written.
+def locate(name: str | Path) -> Place:
+    """Return the folder or file that a path or a URL names.
 
     Parameters
     ----------
-    path : Path
-    write : callable
-        Called with the path to write to.
+    name : str or Path
+        For instance ``data/scores/demo`` or ``s3://bucket/scores/demo``.
+
+    Returns
+    -------
+    Path or UPath
 
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written to.
+        For a URL of an unknown kind, or whose package is not installed.
+
+    Examples
+    --------
+    >>> locate("memory://bucket/scores") / "run.json"
+    MemoryPath('/bucket/scores/run.json', protocol='memory')
     """
+    protocol, mark, rest = str(name).partition("://")
+    if not mark:
+        return Path(name)
+    if protocol in ("file", "local"):
+        return Path(rest)
+    try:
+        found = UPath(str(name))
+        assert found.fs is not None
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{name}: {error}; choose another folder with --out") from None
+    return found
+
+
+def is_there(path: Place) -> bool:
+    """Say whether a file is there, and so is whole.
+
+    Raises
+    ------
+    InputError
+        If its store does not answer.
+    """
+    with _answering(path):
+        return path.exists()
+
+
+@contextmanager
+def _answering(path: Place) -> Iterator[None]:
+    """Turn what a store's own library raises, of which there is no common kind, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(path, Path):
+            raise
+        raise InputError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
+    """Write a file so that it is never seen half-written.
+
+    A local one is written beside its place, then renamed; one at a URL is written to a temporary
+    folder, then put as a whole.
+
+    Parameters
+    ----------
+    path : Path or UPath
+    write : callable
+        Called with the local path to write to.
+
+    Raises
+    ------
+    InputError
+        If the disk is full, or the folder cannot be written to.
+    """
+    if not isinstance(path, Path):
+        _put(path, write)
+        return
     scratch = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +160,51 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.unlink(scratch)
 
 
-def write_text(path: Path, text: str) -> None:
+def _put(path: UPath, write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            write(Path(scratch, path.name))
+            path.fs.put_file(str(Path(scratch, path.name)), path.path)
+        except Exception as error:  # each store has its own kinds
+            raise InputError(
+                f"{path}: cannot be written ({_reason(error)}); look at the URL and at your rights "
+                "to write there, or choose another folder with --out. What is finished is kept"
+            ) from error
+
+
+def write_text(path: Place, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a Parquet file atomically."""
-    write_atomically(path, lambda p: table.to_parquet(p, index=False, compression="zstd"))
+def write_table(path: Place, table: pd.DataFrame) -> None:
+    """Write a Parquet file atomically, in groups of rows that can be read alone."""
+    options: dict[str, Any] = {"index": False, "compression": "zstd", "row_group_size": ROWS}
+    write_atomically(path, lambda p: table.to_parquet(p, **options))
+
+
+def read_table(path: Place) -> pd.DataFrame:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    InputError
+        If its store does not answer.
+    """
+    with _answering(path), path.open("rb") as file:
+        return pd.read_parquet(file)
+
+
+def read_text(path: Place) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    InputError
+        If its store does not answer.
+    """
+    with _answering(path):
+        return path.read_text(encoding="utf-8")
 
 
 def fingerprint(settings: Any) -> str:
@@ -109,12 +228,12 @@ def slug(*names: object) -> str:
     return safe if safe == plain else f"{safe}-{fingerprint(plain)}"
 
 
-def save_unit(path: Path, unit: Unit) -> None:
+def save_unit(path: Place, unit: Unit) -> None:
     """Write a unit atomically.
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
     unit : Unit
     """
     from safetensors.numpy import save_file
@@ -124,12 +243,12 @@ def save_unit(path: Path, unit: Unit) -> None:
     write_atomically(path, lambda p: save_file(arrays, p, metadata=metadata))
 
 
-def load_unit(path: Path) -> Unit:
+def load_unit(path: Place) -> Unit:
     """Read a unit.
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
 
     Returns
     -------
@@ -138,8 +257,18 @@ def load_unit(path: Path) -> Unit:
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged, or its store does not answer.
     """
+    if isinstance(path, Path):
+        return _loaded(path, str(path))
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch, "unit")
+        with _answering(path):
+            path.fs.get_file(path.path, str(here))
+        return _loaded(here, str(path))
+
+
+def _loaded(path: Path, name: str) -> Unit:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -147,17 +276,39 @@ def load_unit(path: Path) -> Unit:
             facts = json.loads(file.metadata()["facts"])
             return Unit(file.get_tensor("activations"), file.get_tensor("neutral"), facts)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it and run again") from None
+        raise InputError(f"{name}: damaged ({error}); delete it and run again") from None
 
 
-def load_facts(path: Path) -> dict[str, Any]:
-    """Read what is known about a unit, without its activations."""
+def load_facts(path: Place) -> dict[str, Any]:
+    """Read what is known about a unit, without its activations.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its store does not answer.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="np") as file:
-            facts = json.loads(file.metadata()["facts"])
+        if isinstance(path, Path):
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata()
+        else:
+            metadata = json.loads(_header(path))["__metadata__"]
+        facts = json.loads(metadata["facts"])
+    except InputError:
+        raise
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); delete it and run again") from None
     assert isinstance(facts, dict)
     return facts
+
+
+def _header(path: UPath) -> bytes:
+    """Fetch the header of a safetensors file, and no more: the library reads local files only."""
+    with _answering(path):
+        length = int.from_bytes(path.fs.cat_file(path.path, start=0, end=8), "little")
+        if length > HEADER:
+            raise InputError(f"{path}: damaged (too long a header); delete it and run again")
+        header: bytes = path.fs.cat_file(path.path, start=8, end=8 + length)
+    return header

@@ -5,27 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from representations.store import Place, read_table, read_text
+
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def print_summary(console: Console, folder: Path) -> None:
+def print_summary(console: Console, folder: Place) -> None:
     """Print a study's profiles from its tables.
 
     Parameters
     ----------
     console : Console
-    folder : Path
+    folder : Path or UPath
         The study's folder.
     """
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    scores = pd.read_parquet(folder / "scores.parquet")
+    run = json.loads(read_text(folder / "run.json"))
+    scores = read_table(folder / "scores.parquet")
     scores = scores[scores["labels"] == "true"]
     metrics = list(run["metrics"])
     title = f"Study {run['study']['name']}: separation, from embedding to top"

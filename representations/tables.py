@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,7 +13,16 @@ from representations.metrics import METRICS
 from representations.plan import Task
 from representations.provenance import provenance
 from representations.separation import separation_scores, shuffled_within_topics
-from representations.store import fingerprint, load_facts, load_unit, write_table, write_text
+from representations.store import (
+    Place,
+    fingerprint,
+    is_there,
+    load_facts,
+    load_unit,
+    read_table,
+    write_table,
+    write_text,
+)
 from study import Study
 
 PROFILE_COLUMNS = [
@@ -34,8 +42,8 @@ def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
     """
     settings = [asdict(study.scoring), study.seed, labels]
     path = task.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
-    if path.exists():
-        return pd.read_parquet(path)
+    if is_there(path):
+        return read_table(path)
     unit = load_unit(task.path)
     facts = unit.facts
     emotions = facts["emotions"]
@@ -65,14 +73,17 @@ def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
 def write_tables(
     study: Study,
     corpus: Corpus,
-    folder: Path,
+    folder: Place,
     tasks: list[Task],
     finished: list[Task],
     tables: list[pd.DataFrame],
     started: float,
 ) -> None:
-    """Write the study's tables, stories and `run.json`, each atomically."""
-    everything = pd.concat(tables, ignore_index=True)
+    """Write the study's tables, stories and `run.json`, each atomically.
+
+    Tables are sorted by model, so that one model's rows are found without reading all.
+    """
+    everything = pd.concat(tables).sort_values("model", kind="stable", ignore_index=True)
     estimates = everything[everything["replicate"] == 0]
     columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
     write_table(folder / "scores.parquet", estimates[columns])

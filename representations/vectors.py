@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representations.errors import InputError
-from representations.store import Unit, slug, write_atomically
+from representations.store import Place, Unit, slug, write_atomically
 
 Array = NDArray[np.float32]
 DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"
@@ -82,20 +82,20 @@ def sham(vector: Array, seed: int) -> Array:
 
 
 def export_vectors(
-    folder: Path, vectors: Mapping[str, Array], facts: Mapping[str, Any]
-) -> list[Path]:
+    folder: Place, vectors: Mapping[str, Array], facts: Mapping[str, Any]
+) -> list[Place]:
     """Write a model's vectors as one safetensors file and one GGUF control vector each.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or UPath
     vectors : mapping of str to ndarray, shape (layers + 1, width)
     facts : mapping
         model, model_type, n_layers, and what else a reader should know.
 
     Returns
     -------
-    list of Path
+    list of Path or UPath
 
     Notes
     -----
@@ -112,7 +112,7 @@ def export_vectors(
     plain = folder / f"{name}.safetensors"
     arrays = {emotion: np.ascontiguousarray(v) for emotion, v in vectors.items()}
     write_atomically(plain, lambda p: save_file(arrays, p, metadata=header))
-    paths = [plain]
+    paths: list[Place] = [plain]
     for emotion, vector in vectors.items():
 
         def write(path: Path, emotion: str = emotion, vector: Array = vector) -> None:
