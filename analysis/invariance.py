@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.mixed import RANDOM, draw, fall_back, likelihood_ratio, unbiased
+from analysis.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
 from analysis.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.optimise import Codes
 from analysis.permutation import n_partitions, permutation_p
@@ -150,22 +150,37 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     hindrance = _hindrance(data)
     if hindrance:
         return {**row, "reason": hindrance}
-    n_random, note, lr, null, full = fall_back(data)
-    row |= {"random_terms": RANDOM[n_random].formula, "n_random": n_random}
-    observed = bool(null.converged[0] and full.converged[0])
-    draws, null_draws, full_draws = likelihood_ratio(
-        draw(data, unbiased(data, null, n_random), n_boot, rng), 1e-3, n_random
-    )
-    usable = null_draws.converged & full_draws.converged
-    row["converged"] = observed and bool(usable.mean() > 0.99)
-    row["lr"] = lr[0]
-    row["p_chi2"] = stats.chi2.sf(lr[0], row["df"])
-    row["p_boot"] = (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum())
+    tested, note = bootstrap(data, n_boot, rng)
+    row |= {**tested, "p_chi2": stats.chi2.sf(tested["lr"], row["df"])}
     row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
     row["p"] = max(row["p_boot"], row["p_perm"])
     row["verdict"], row["reason"] = _verdict(row, data)
     row["reason"] += note
     return row
+
+
+def bootstrap(
+    data: CurveData, n_boot: int, rng: np.random.Generator, shown: float = SHOWN
+) -> tuple[dict[str, Any], str]:
+    """Likelihood ratio and its bootstrap p, under the random part that `fall_back` settles on.
+
+    Returns
+    -------
+    columns : dict
+        ``lr, p_boot, random_terms, n_random, converged``.
+    note : str
+        From `fall_back`.
+    """
+    n_random, note, lr, null, full = fall_back(data, shown)
+    draws, null_draws, full_draws = likelihood_ratio(
+        draw(data, unbiased(data, null, n_random), n_boot, rng), 1e-3, n_random
+    )
+    usable = null_draws.converged & full_draws.converged
+    return {
+        "lr": lr[0], "p_boot": (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum()),
+        "random_terms": RANDOM[n_random].formula, "n_random": n_random,
+        "converged": bool(null.converged[0] and full.converged[0] and usable.mean() > 0.99),
+    }, note  # fmt: skip
 
 
 def _hindrance(data: CurveData) -> str:

@@ -32,7 +32,7 @@ _SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 #: A random direction whose SD is below this part of the curves' spread is none.
 _SINGULAR = 1e-3
 #: The p at which a random term's spread is shown, so that it is not dropped.
-_SHOWN = 0.05
+SHOWN = 0.05
 
 
 class RandomPart(NamedTuple):
@@ -190,11 +190,17 @@ def likelihood_ratio(
     return np.maximum(null.deviance - full.deviance, 0.0), null, full
 
 
-def fall_back(data: CurveData) -> tuple[int, str, Array, CurveFit, CurveFit]:
+def fall_back(data: CurveData, shown: float = SHOWN) -> tuple[int, str, Array, CurveFit, CurveFit]:
     """Likelihood ratio with fewer random terms where the null fit is singular.
 
     d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part. A
     term whose spread between models is shown stays although the fit is singular.
+
+    Parameters
+    ----------
+    data : CurveData
+    shown : float
+        The p at which a spread is shown: 0 drops at every singular fit, 1 at none.
 
     Returns
     -------
@@ -223,7 +229,7 @@ def fall_back(data: CurveData) -> tuple[int, str, Array, CurveFit, CurveFit]:
         fewer = likelihood_ratio(data, n_random=n_random - 1)
         loss = max(float(fewer[1].deviance[0] - null.deviance[0]), 0.0)
         p = float(stats.chi2.sf(loss, [n_random - 1, n_random]).mean())
-        if p <= _SHOWN:
+        if p <= shown:
             note += (
                 f"; the covariance of {RANDOM[n_random].formula} is singular, but fewer terms fit "
                 f"worse (p = {p:.2g}), so that they stay"

@@ -4,9 +4,10 @@
 
 Prints a table and writes benchmarks/results/calibration_invariance.csv. The columns p_chi2, p_boot,
 p_perm, verdict and scale are shares of studies in which a difference is found where there is none;
-"false invariant" is the share of studies with a family exactly delta away from the mean that get
-the verdict invariant; "coverage" that of the 95% interval of the between-family standard deviation
-of the vertex, at three true values.
+"p_boot, never" and "p_boot, always" are p_boot with other rules on singular fits, whose share is
+"singular"; "false invariant" is the share of studies with a family exactly delta away from the mean
+that get the verdict invariant; "coverage" that of the 95% interval of the between-family standard
+deviation of the vertex, at three true values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.design import Truth, design_power, draw_study
-from analysis.invariance import between_sd, departures, judge
+from analysis.invariance import between_sd, bootstrap, departures, judge
 
 DELTA, ALPHA = 0.1, 0.05
 DESIGNS = {"9 models in 5": (2, 2, 2, 2, 1), "20 models in 5": (4, 4, 4, 4, 4)}
@@ -49,6 +50,24 @@ def tests(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
         "verdict": found["invariance"], "scale": found["scale"],
         "right invariant": table.loc["invariance", "same"],
     }  # fmt: skip
+
+
+def fallbacks(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
+    """Count singular fits, and the bootstrap's false differences with other rules on them.
+
+    "never" keeps all random terms whatever the fit, "always" drops one at every singular fit.
+    """
+    setting = Truth(families=DESIGNS[design], **REGIMES[regime])
+    hits = dict.fromkeys(("p_boot, never", "p_boot, always", "singular"), 0)
+    for number in range(n_sim):
+        data = draw_study(setting, np.random.default_rng([2026, number]))[0]
+        rules = {}
+        for rule, shown in (("never", 1.0), ("always", 0.0)):
+            rng = np.random.default_rng(number)
+            rules[rule], note = bootstrap(data, n_boot, rng, shown)
+            hits[f"p_boot, {rule}"] += rules[rule]["p_boot"] <= ALPHA
+        hits["singular"] += bool(note)
+    return {name: count / n_sim for name, count in hits.items()}
 
 
 def intervals(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
@@ -91,7 +110,7 @@ def main() -> None:
     jobs = [
         (part, design, regime, arguments.n_sim, arguments.n_boot)
         for i, regime in enumerate(REGIMES)
-        for part in (tests, intervals)
+        for part in (tests, fallbacks, intervals)
         for design in list(DESIGNS)[: 2 if i < 2 else 1]
     ]
     rows = []
