@@ -7,7 +7,6 @@ better separated; results go back to the metric's own units.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.checks import LARGEST, SMALLEST, in_range, out_of_order, read_run, read_table, tidied
 from analysis.runs import Runs, may_repeat, wide
 from inputs import InputError as InputError
-from inputs import read_bytes
 
 Array = NDArray[np.float64]
 
@@ -37,6 +36,10 @@ REPLICATE_COLUMNS = [
 #: The order in which metrics and methods are reported: the primary ones first.
 METRICS = ("auc", "crossnobis", "cosine", "anisotropy")
 METHODS = ("comprehension", "generation", "rereading")
+
+#: Columns of names, without a gap; the last is of `scores.parquet` alone.
+NAMES = ["study", *PROFILE, "family", "emotion"]
+NUMBERS = ["n_params", "n_layers", "layer", "depth", "score"]
 
 _DEFAULTS: dict[str, Any] = {
     "study": "data", "weights": "trained", "seed": 0, "precision": "unknown", "method": "all",
@@ -203,14 +206,14 @@ def load_scores(path: str | Path) -> Scores:
         If a file is missing or unreadable, or the tables break a rule of `as_scores`.
     """
     folder = Path(path)
-    run = _read_json(folder / "run.json")
+    run = read_run(folder / "run.json")
     directions = {}
     for metric, facts in run.get("metrics", {}).items():
         directions[metric] = 1 if facts.get("higher_is_better", True) else -1
     replicates = None
     if (folder / "replicates.parquet").exists():
-        replicates = _read_parquet(folder / "replicates.parquet", REPLICATE_COLUMNS)
-    table = _read_parquet(folder / "scores.parquet", COLUMNS)
+        replicates = read_table(folder / "replicates.parquet", REPLICATE_COLUMNS)
+    table = read_table(folder / "scores.parquet", COLUMNS)
     return _validated(table, replicates, directions, run, str(folder / "scores.parquet"))
 
 
@@ -245,7 +248,9 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
     """
     if isinstance(data, Scores):
         return data
-    table = data.copy()
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"scores must be a DataFrame, not {type(data).__name__}")
+    table = data.reset_index(drop=True)
     missing = [c for c in ("model", "family", "depth", "score") if c not in table]
     if missing:
         raise InputError(
@@ -256,6 +261,7 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
     for column, value in _DEFAULTS.items():
         if column not in table:
             table[column] = value
+    table = tidied(table, "the table", NAMES, ["depth", "score"])
     if "layer" not in table:
         ranks = table.groupby(PROFILE, sort=False)["depth"].rank(method="dense")
         table["layer"] = ranks.fillna(0).astype(np.int64) - 1
@@ -302,16 +308,24 @@ def _validated(
             f"{where}: rows of several studies ({', '.join(map(str, studies))}); "
             "analyse one study at a time"
         )
+    table = tidied(table, where, NAMES, NUMBERS)
     checked = [(table, [*PROFILE, "emotion", "layer"])]
     if replicates is not None:
+        replicates = tidied(replicates, where, NAMES[:-1], [*NUMBERS, "replicate"])
         checked.append((replicates, [*PROFILE, "replicate", "layer"]))
     for frame, unique in checked:
         for column in ("depth", "score", "layer"):
-            if not pd.api.types.is_numeric_dtype(frame[column]):
-                raise InputError(f"{where}: column {column!r} is not numeric")
             bad = ~np.isfinite(frame[column].to_numpy(dtype=np.float64))
             if bad.any():
                 raise InputError(f"{where}: {column} is not finite in {_row(frame, bad)}")
+        fraction = ((frame["layer"] % 1 != 0) | (frame["layer"].abs() > 10**6)).to_numpy()
+        if fraction.any():
+            raise InputError(f"{where}: layer is no whole number in {_row(frame, fraction)}")
+        if not in_range(frame["score"].to_numpy(dtype=np.float64)):
+            raise InputError(
+                f"{where}: scores beyond {LARGEST:g}, or all within {SMALLEST:g} of 0; multiply "
+                "them by a constant, which changes no test"
+            )
         outside = (frame["depth"] < 0) | (frame["depth"] > 1)
         if outside.any():
             raise InputError(
@@ -322,9 +336,21 @@ def _validated(
             twice = frame.duplicated(unique).to_numpy()
             if twice.any():
                 raise InputError(f"{where}: duplicate layer in {_row(frame, twice)}")
-    for model, families in table.groupby("model")["family"]:
-        if len(families.unique()) > 1:
-            raise InputError(f"{where}: model {model!r} has more than one family")
+    wrong = out_of_order(
+        Runs(table, PROFILE).numbers(), table["layer"].to_numpy(), table["depth"].to_numpy()
+    )
+    if wrong is not None:
+        here = np.arange(len(table)) == wrong
+        raise InputError(f"{where}: depth does not grow with the layer in {_row(table, here)}")
+    if not table["instruct"].isin([False, True]).all():
+        raise InputError(f"{where}: column 'instruct' must hold true or false")
+    if (table["n_params"] <= 0).any() or (table["n_layers"] < 0).any():
+        raise InputError(f"{where}: n_params must be above 0 or missing, n_layers not below 0")
+    for column, what in (("family", "family"), ("n_params", "number of parameters")):
+        kinds = table[["model", column]].drop_duplicates()["model"]
+        if kinds.duplicated().any():
+            model = kinds[kinds.duplicated()].iloc[0]
+            raise InputError(f"{where}: model {model!r} has more than one {what}")
     unknown = sorted(set(table["metric"]) - set(directions))
     if unknown:
         raise InputError(f"{where}: run.json does not declare the metric {unknown[0]!r}")
@@ -335,38 +361,3 @@ def _row(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
     """Name the first bad row by its profile and depth."""
     row = frame[bad].iloc[0]
     return " / ".join(str(row[c]) for c in PROFILE) + f" at layer {row['layer']}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
-    try:
-        content = json.loads(read_bytes(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; python extraction.py writes it") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
-
-
-def _neighbours(folder: Path) -> str:
-    """List the studies that do exist beside a missing one."""
-    if not folder.parent.is_dir():
-        return ""
-    names = sorted(p.parent.name for p in folder.parent.glob("*/run.json"))
-    return f"; there are {', '.join(names)}" if names else ""
-
-
-def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; python extraction.py writes it") from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
-        raise InputError(f"{path}: not readable as Parquet ({error})") from None
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise InputError(f"{path}: no column {missing[0]!r}; run extraction.py again")
-    return table[columns]

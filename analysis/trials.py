@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.scores import InputError, _read_json
+from analysis.checks import read_run, read_table, tidied
+from inputs import InputError
 
 #: What makes a trial; with `kind` ("steered" or "sham") it is one row.
 TRIAL = ["model", "layer", "emotion", "scenario", "seed", "strength"]
@@ -20,6 +22,15 @@ COLUMNS = [
     "n_tokens", "perplexity", "baseline_perplexity", "distinct_2", "baseline_distinct_2",
     "share_foreign_script",
 ]  # fmt: skip
+#: Columns of numbers, and those of them that a text too short to be measured has none of.
+NUMBERS = [
+    "layer", "strength", "n_params", "depth", "n_tokens", "perplexity", "baseline_perplexity",
+    "distinct_2", "baseline_distinct_2", "share_foreign_script",
+]  # fmt: skip
+MAY_BE_MISSING = {
+    "n_params", "perplexity", "baseline_perplexity", "distinct_2", "baseline_distinct_2",
+    "share_foreign_script",
+}  # fmt: skip
 REGIMES = ("surgical", "inert", "repetitive collapse", "explosive")
 #: Bounds where a table from elsewhere brings none.
 BOUNDS = {"distinct_2": 0.5, "perplexity_ratio": 4.0}
@@ -72,17 +83,12 @@ def load_trials(study: str | Path) -> Trials:
         If a file is missing or unreadable, or the table breaks a rule of `as_trials`.
     """
     folder = Path(study)
-    if not (folder / "trials.parquet").exists():
+    if not os.path.exists(folder / "trials.parquet"):
         raise InputError(
             f"{folder}: no steering trials; python steering.py --study {folder.name} makes them"
         )
-    try:
-        table = pd.read_parquet(folder / "trials.parquet")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder / 'trials.parquet'}: not readable as Parquet ({error})"
-        ) from None
-    return _validated(Trials(table, _read_json(folder / "run.json")), str(folder))
+    table = read_table(folder / "trials.parquet", writer="steering.py")
+    return _validated(Trials(table, read_run(folder / "run.json")), str(folder))
 
 
 def as_trials(data: Trials | pd.DataFrame) -> Trials:
@@ -104,7 +110,11 @@ def as_trials(data: Trials | pd.DataFrame) -> Trials:
         For a missing column, no rows, rows that occur twice, a kind that is neither steered nor
         sham, or a steered text without its sham.
     """
-    return data if isinstance(data, Trials) else _validated(Trials(data), "the table of trials")
+    if isinstance(data, Trials):
+        return data
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"trials must be a DataFrame, not {type(data).__name__}")
+    return _validated(Trials(data), "the table of trials")
 
 
 def _validated(trials: Trials, where: str) -> Trials:
@@ -121,6 +131,18 @@ def _validated(trials: Trials, where: str) -> Trials:
         )
     if table.empty:
         raise InputError(f"{where}: no trials")
+    scores = [f"{prefix}score_{j}" for j in trials.judges for prefix in ("", "baseline_")]
+    table = tidied(table, where, [*TRIAL, "study", "kind", "family", "place"], [*NUMBERS, *scores])
+    trials = replace(trials, table=table)
+    for column in [*NUMBERS, *scores]:
+        wrong = np.isinf(table[column].to_numpy(dtype=np.float64))
+        if column not in MAY_BE_MISSING and not column.startswith(("score_", "baseline_score_")):
+            wrong |= table[column].isna().to_numpy()
+        if wrong.any():
+            raise InputError(f"{where}: {column} is not finite in {_name(table[wrong])}")
+    for column in ("perplexity", "baseline_perplexity"):
+        if (table[column] <= 0).any():
+            raise InputError(f"{where}: {column} must be above 0")
     unknown = set(table["kind"]) - {"steered", "sham"}
     if unknown:
         raise InputError(f"{where}: kind {min(unknown)!r} is neither 'steered' nor 'sham'")

@@ -57,7 +57,7 @@ def toml(value: Any) -> str:
 
 def text(value: str) -> str:
     escaped = (
-        c if c.isalnum() and c.isascii() or c in " ./-_" else f"\\U{ord(c):08x}" for c in value
+        c if (c.isalnum() and c.isascii()) or c in " ./-_" else f"\\U{ord(c):08x}" for c in value
     )
     return '"' + "".join(escaped) + '"'
 
@@ -175,9 +175,7 @@ def test_names_become_files_that_stay_apart(
 
 @given(argument=texts)
 @settings(max_examples=max(settings.default.max_examples // 4, 5))
-def test_the_command_line(
-    guard: Any, place: Path, argument: str
-) -> None:
+def test_the_command_line(guard: Any, place: Path, argument: str) -> None:
     def call() -> int:
         return extraction.main(["--dry-run", "--study", argument.lstrip("-"), "--out", str(place)])
 
