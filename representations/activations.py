@@ -303,7 +303,7 @@ def finite(pooled: Tensor, loaded: LoadedModel) -> Tensor:
         text, layer = map(int, bad.nonzero()[0])
         raise InputError(
             f"model {loaded.spec.name!r} in {loaded.precision}: activations of text {text} at "
-            f"layer {layer} are not finite; try --dtype float32 (or bfloat16 on a GPU)"
+            f"layer {layer} are not finite; set precisions to float32 (or bfloat16 on a GPU)"
         )
     return pooled
 

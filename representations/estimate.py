@@ -11,6 +11,7 @@ from rich.table import Table
 
 from representations.corpus import Corpus
 from representations.errors import InputError
+from representations.generation import WRITTEN
 from representations.plan import Task
 from representations.registry import ModelSpec
 from representations.store import is_there
@@ -22,7 +23,7 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
 
     The time is the arithmetic of a forward pass, two operations a parameter and token, at half
     of the rate at which this machine multiplies matrices; a token that is written takes as long
-    as six that are read.
+    as `WRITTEN` that are read.
 
     Parameters
     ----------
@@ -116,6 +117,6 @@ def _operations_per_second() -> float:
 
 
 def expected_tokens(task: Task, study: Study, corpus: Corpus) -> int:
-    """Return about how many tokens a unit reads, one that is written counting as six."""
+    """Return about how many tokens a unit reads; one that is written counts as `WRITTEN`."""
     read, written = token_counts(task.method, study, corpus)
-    return read + 6 * written
+    return read + WRITTEN * written

@@ -6,6 +6,7 @@ the batch it is in nor on the order of the work.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from torch import Tensor
 from representations.activations import Hook, Window, finite, pad, residual_stream
 from representations.errors import InputError
 from representations.models import LoadedModel
+
+#: Writing a token takes about as long as reading this many.
+WRITTEN = 6
 
 
 @dataclass(frozen=True)
@@ -328,6 +332,12 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     mass = (best / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
     chosen = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1, keepdim=True)
     return index.gather(1, chosen.clamp(max=index.shape[1] - 1)).squeeze(1)
+
+
+def derived_seed(*parts: object) -> int:
+    """Return a seed that depends on all parts, and on nothing else."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _uniform(seeds: Sequence[int], steps: int) -> Tensor:

@@ -7,7 +7,6 @@ and so tells the text's part in a difference of methods from the state's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 from representations.activations import Window, read
 from representations.corpus import Corpus, Passage
 from representations.errors import InputError
-from representations.generation import Sampling, prompt_ids, write
+from representations.generation import WRITTEN, Sampling, derived_seed, prompt_ids, write
 from representations.models import LoadedModel
 from study import Study
 
@@ -60,20 +59,15 @@ def comprehension(
     Returns
     -------
     Pooled
+
+    Raises
+    ------
+    InputError
+        If no text is longer than what pooling skips, or an activation is not finite.
     """
     passages = [*corpus.passages, *corpus.neutral]
     ids = [list(i) for i in loaded.tokenizer([p.text for p in passages])["input_ids"]]
-    window = Window(study.pooling.skip, study.pooling.size or None)
-    long_enough = [len(i) > window.skip for i in ids]
-    activations = read(
-        loaded,
-        [i for i, keep in zip(ids, long_enough, strict=True) if keep],
-        window,
-        max_texts=study.pooling.batch_texts,
-        max_tokens=study.pooling.batch_tokens,
-        progress=progress,
-    )
-    return _labelled(loaded, activations, passages, long_enough, sum(map(len, ids)))
+    return _read(loaded, study, ids, passages, 0, progress)
 
 
 def generation(
@@ -87,12 +81,17 @@ def generation(
     study : Study
     corpus : Corpus
     progress : callable
-        Called with numbers of tokens, six for one that is written (it costs that much more).
+        Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
 
     Returns
     -------
     Pooled
         Its facts hold the stories, each with emotion, topic, seed, text and token_ids.
+
+    Raises
+    ------
+    InputError
+        If no text is longer than what pooling skips, or an activation is not finite.
     """
     settings = study.generation
     wanted = [
@@ -107,7 +106,7 @@ def generation(
     ]
     chat = loaded.spec.instruct
     prompts = [prompt_ids(loaded, corpus.prompt(e, t, chat)) for e, t, _ in wanted]
-    seeds = [_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
+    seeds = [derived_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
     written = write(
         loaded,
         prompts,
@@ -120,7 +119,7 @@ def generation(
         ),
         Window(study.pooling.skip, study.pooling.size or None),
         max_texts=settings.batch,
-        progress=lambda tokens: progress(6 * tokens),
+        progress=lambda tokens: progress(WRITTEN * tokens),
     )
     stories = [
         {"emotion": e, "topic": t, "number": k, "seed": s, "text": text, "token_ids": ids}
@@ -129,9 +128,10 @@ def generation(
         )
     ]
     kept = [count > 0 for count in written.pooled_tokens]
+    _check_some(kept, loaded, study)
     tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
     passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
-    pooled = _labelled(loaded, written.activations[kept], passages, kept, tokens)
+    pooled = _labelled(written.activations[kept], passages, kept, tokens)
     pooled.facts["stories"] = stories
     return pooled
 
@@ -159,17 +159,31 @@ def rereading(
     Returns
     -------
     Pooled
+
+    Raises
+    ------
+    InputError
+        If no text is longer than what pooling skips, or an activation is not finite.
     """
     start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
     fed = study.generation.max_new_tokens - 1
     ids = [[*start, *story["token_ids"][:fed]] for story in stories]
-    window = Window(study.pooling.skip + len(start), study.pooling.size or None)
+    passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
+    return _read(loaded, study, ids, passages, len(start), progress)
+
+
+def _read(
+    loaded: LoadedModel,
+    study: Study,
+    ids: Sequence[Sequence[int]],
+    passages: Sequence[Passage],
+    start: int,
+    progress: Progress,
+) -> Pooled:
+    """Read the texts that are long enough; the first `start` tokens are not the text's own."""
+    window = Window(study.pooling.skip + start, study.pooling.size or None)
     kept = [len(i) > window.skip for i in ids]
-    if not any(kept):
-        raise InputError(
-            f"model {loaded.spec.name!r}: no story is longer than the {study.pooling.skip} tokens "
-            "that pooling skips; lower pooling.skip or raise generation.min_new_tokens"
-        )
+    _check_some(kept, loaded, study)
     activations = read(
         loaded,
         [i for i, keep in zip(ids, kept, strict=True) if keep],
@@ -178,12 +192,19 @@ def rereading(
         max_tokens=study.pooling.batch_tokens,
         progress=progress,
     )
-    passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
-    return _labelled(loaded, activations, passages, kept, sum(map(len, ids)))
+    return _labelled(activations, passages, kept, sum(map(len, ids)))
+
+
+def _check_some(kept: Sequence[bool], loaded: LoadedModel, study: Study) -> None:
+    if not any(kept):
+        raise InputError(
+            f"model {loaded.spec.name!r}: no text is longer than the {study.pooling.skip} tokens "
+            "that pooling skips; lower pooling.skip, or raise generation.min_new_tokens for "
+            "stories"
+        )
 
 
 def _labelled(
-    loaded: LoadedModel,
     activations: Tensor,
     passages: Sequence[Passage],
     kept: Sequence[bool],
@@ -191,8 +212,6 @@ def _labelled(
 ) -> Pooled:
     """Part the kept texts into emotional and neutral ones, with their labels."""
     texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
-    if not texts:
-        raise InputError(f"model {loaded.spec.name!r}: every text is shorter than pooling.skip")
     felt = np.array([bool(passage.emotion) for passage in texts])
     values = activations.numpy()
     facts = {
@@ -204,9 +223,3 @@ def _labelled(
         "tokens": tokens,
     }
     return Pooled(values[felt], values[~felt], facts)
-
-
-def _seed(*parts: object) -> int:
-    """Return a seed that depends on all parts, and on nothing else."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

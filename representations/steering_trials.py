@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inputs import parse_toml, read_bytes
 from representations.activations import Steer, Window
 from representations.errors import InputError
-from representations.generation import Sampling, prompt_ids, write
+from representations.generation import Sampling, derived_seed, prompt_ids, write
 from representations.models import LoadedModel
 from representations.text_measures import (
     distinct_n,
@@ -276,9 +276,3 @@ def measures(text: str, tokens: Sequence[int]) -> dict[str, float]:
         "share_non_ascii": share_non_ascii(text),
         "share_foreign_script": share_foreign_script(text),
     }
-
-
-def derived_seed(*parts: object) -> int:
-    """Return a seed that depends on all parts, and on nothing else."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
