@@ -1,7 +1,9 @@
 """Power by simulation: reproducible, and right at the extremes."""
 
+import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ThreadingBackend
 
 from analysis.design import Truth, design_power, draw_study, models_needed, plot_power
 from analysis.scores import InputError
@@ -32,9 +34,28 @@ def test_small_designs_decide_nothing_about_families():
     assert table.loc["method, Mann-Whitney", "undecided"] == 1
 
 
-def test_same_seed_same_table():
-    first, again = (design_power(n_sim=3, n_boot=19, seed=4) for _ in range(2))
+def test_same_seed_same_table_for_any_number_of_jobs():
+    first, again = (design_power(n_sim=4, n_boot=19, seed=4, n_jobs=n) for n in (None, 2))
     assert first.equals(again)
+    assert not first.equals(design_power(n_sim=4, n_boot=19, seed=5))
+
+
+class Counting(ThreadingBackend):
+    """As a cluster's backend is: registered by name, taken from the surrounding configuration."""
+
+    taken = 0
+
+    def submit(self, func, callback=None):
+        Counting.taken += 1
+        return super().submit(func, callback)
+
+
+def test_a_backend_set_from_without_takes_the_studies():
+    joblib.register_parallel_backend("counting", Counting)
+    with joblib.parallel_config("counting", n_jobs=2):
+        table = design_power(n_sim=4, n_boot=19, seed=4)
+    assert Counting.taken > 0
+    assert table.equals(design_power(n_sim=4, n_boot=19, seed=4))
 
 
 def test_departure_is_from_the_mean_of_the_families():
