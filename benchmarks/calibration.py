@@ -121,26 +121,27 @@ def summarise(runs: list[Any], **keys: Any) -> pd.DataFrame:
 def main() -> None:
     """Simulate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--studies", type=int, default=100, help="studies for each truth")
+    parser.add_argument("--studies", type=int, default=1000, help="studies for each truth")
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     args = parser.parse_args()
     tables = []
     with Parallel(n_jobs=args.jobs) as parallel:
         for n_topics in TOPICS:
             about = {"topics": n_topics if n_topics else "none (AR(1))"}
-            # Without replicates each profile costs an AR(1) model.
-            n = args.studies if n_topics else args.studies // 3
             truths = [(truth, 0.1, 0.5) for truth in FALSE]
             truths += [("hump", height, 0.5) for height in HEIGHTS]
             for truth, height, vertex in truths:
                 runs = parallel(
-                    delayed(one_study)(truth, height, vertex, n_topics, seed) for seed in range(n)
+                    delayed(one_study)(truth, height, vertex, n_topics, seed)
+                    for seed in range(args.studies)
                 )
                 name = truth if truth != "hump" else f"hump at {vertex}, height {height}"
                 tables.append(summarise(runs, truth=name, **about))
                 print(f"{name}, topics {about['topics']}: {len(runs)} studies", flush=True)
             for vertex in (0.5, 0.6) if n_topics else ():
-                runs = parallel(delayed(one_pooling)(vertex, n_topics, s) for s in range(n))
+                runs = parallel(
+                    delayed(one_pooling)(vertex, n_topics, seed) for seed in range(args.studies)
+                )
                 tables.append(summarise(runs, truth=f"vertices about {vertex}", **about))
     table = pd.concat(tables)[
         ["truth", "topics", "level", "quantity", "ours", "ordinary", "n_studies"]
