@@ -32,7 +32,7 @@ _SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 #: A random direction whose SD is below this part of the curves' spread is none.
 _SINGULAR = 1e-3
 #: The p at which a random term's spread is shown, so that it is not dropped.
-SHOWN = 0.05
+SHOWN = 0.2
 
 
 class RandomPart(NamedTuple):
@@ -216,12 +216,17 @@ def fall_back(data: CurveData, shown: float = SHOWN) -> tuple[int, str, Array, C
     singular because two terms are perfectly correlated. Dropping d^2 then puts its spread into the
     difference between families. So a term goes only where dropping it is not refuted, by the
     likelihood ratio of the null fits and the even mixture of chi-squares with k - 1 and k degrees
-    of freedom, k the number of terms before [1]_.
+    of freedom, k the number of terms before [1]_; at a lenient level, since a term dropped wrongly
+    costs false differences and one kept wrongly only power [2]_. The benchmark
+    ``calibration_invariance.py`` counts both, and those of dropping at every singular fit or at
+    none.
 
     References
     ----------
     .. [1] Stram, D. O., Lee, J. W. (1994). Variance components testing in the longitudinal mixed
        effects model. Biometrics, 50, 1171-1177.
+    .. [2] Matuschek, H., Kliegl, R., Vasishth, S., Baayen, H., Bates, D. (2017). Balancing type I
+       error and power in linear mixed models. J. Mem. Lang., 94, 305-315.
     """
     n_random, note = max(RANDOM), ""
     lr, null, full = likelihood_ratio(data)
