@@ -121,7 +121,7 @@ def summarise(runs: list[Any], **keys: Any) -> pd.DataFrame:
 def main() -> None:
     """Simulate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--studies", type=int, default=1000, help="studies for each truth")
+    parser.add_argument("--studies", type=int, default=400, help="studies for each truth")
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     args = parser.parse_args()
     tables = []
