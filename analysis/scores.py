@@ -157,8 +157,10 @@ class Scores:
             )
         replicates = None
         if keep_replicates.any() and self.replicates is not None:
-            replicates = self.replicates.loc[keep_replicates]
-        return replace(self, table=self.table[keep], replicates=replicates)
+            whole = keep_replicates.all()
+            replicates = self.replicates if whole else self.replicates.loc[keep_replicates]
+        table = self.table if keep.all() else self.table[keep]
+        return replace(self, table=table, replicates=replicates)
 
     def profiles(self) -> Iterator[Profile]:
         """Yield the profiles, sorted by `PROFILE`.
@@ -212,7 +214,7 @@ def load_scores(path: str | Path) -> Scores:
         directions[metric] = 1 if facts.get("higher_is_better", True) else -1
     replicates = None
     if (folder / "replicates.parquet").exists():
-        replicates = read_table(folder / "replicates.parquet", REPLICATE_COLUMNS)
+        replicates = read_table(folder / "replicates.parquet", REPLICATE_COLUMNS, lean=True)
     table = read_table(folder / "scores.parquet", COLUMNS)
     return _validated(table, replicates, directions, run, str(folder / "scores.parquet"))
 
@@ -311,7 +313,7 @@ def _validated(
     table = tidied(table, where, NAMES, NUMBERS)
     checked = [(table, [*PROFILE, "emotion", "layer"])]
     if replicates is not None:
-        replicates = tidied(replicates, where, NAMES[:-1], [*NUMBERS, "replicate"])
+        replicates = tidied(replicates, where, NAMES[:-1], [*NUMBERS, "replicate"], lean=True)
         checked.append((replicates, [*PROFILE, "replicate", "layer"]))
     for frame, unique in checked:
         for column in ("depth", "score", "layer"):
@@ -351,7 +353,7 @@ def _validated(
         if kinds.duplicated().any():
             model = kinds[kinds.duplicated()].iloc[0]
             raise InputError(f"{where}: model {model!r} has more than one {what}")
-    unknown = sorted(set(table["metric"]) - set(directions))
+    unknown = sorted(set(table["metric"].unique()) - set(directions))
     if unknown:
         raise InputError(f"{where}: run.json does not declare the metric {unknown[0]!r}")
     return Scores(table.reset_index(drop=True), replicates, dict(directions), dict(run))

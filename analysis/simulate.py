@@ -287,7 +287,7 @@ def write_study(
         for number in range(n_models):
             rng = np.random.default_rng([seed, number])
             top = n_points - 6 + number % 11
-            keys = {
+            keys: dict[str, str | int | bool] = {
                 "study": "simulated", "model": f"m{number + 1}",
                 "family": f"F{number % n_families + 1}",
                 "n_params": int(10 ** rng.uniform(8, 10.5)), "n_layers": top, "instruct": False,

@@ -232,11 +232,11 @@ def _ar1_parts(steps: bytes, depth: bytes, rho: float) -> tuple[Array, Array, Ar
     decomposition keep the residual exact where rho is near 1.
     """
     at, x = np.frombuffer(steps), np.frombuffer(depth)
-    root = np.linalg.cholesky(rho ** np.abs(np.subtract.outer(at, at)))
-    whiten = solve_triangular(root, np.eye(len(at)), lower=True)
+    root = np.asarray(np.linalg.cholesky(rho ** np.abs(np.subtract.outer(at, at))), np.float64)
+    whiten = np.asarray(solve_triangular(root, np.eye(len(at)), lower=True), np.float64)
     Q, R = np.linalg.qr(whiten @ np.vander(x, 3, increasing=True))
     log_det = 2 * np.log(np.diag(root)).sum() + 2 * np.log(np.abs(np.diag(R))).sum()
-    return root, whiten, Q, float(log_det)
+    return root, whiten, np.asarray(Q, np.float64), float(log_det)
 
 
 def quadratic_weights(depth: Array) -> Array:
