@@ -129,18 +129,56 @@ def auc(layer: Layer, weights: Array) -> Array:
         direction -= (total - sums) / np.maximum(n - count, 1)
         direction *= scale
         test = np.flatnonzero(layer.fold[layer.topic] == fold)
-        projected = texts[test] @ direction.reshape(-1, width).T
-        projected = projected.reshape(len(test), n_rows, layer.n_emotions)
-        text_weight = weights[:, layer.topic[test]].T
+        projected = direction.transpose(1, 0, 2).reshape(-1, width) @ texts[test].T
+        projected = projected.reshape(layer.n_emotions, n_rows, len(test))
+        text_weight = weights[:, layer.topic[test]]
         trained = (count[:, :, 0] > 0) & ((n - count)[:, :, 0] > 0)
         for code in range(layer.n_emotions):
             own = layer.emotion[test] == code
-            high, low = projected[own, :, code][:, None], projected[~own, :, code][None]
-            pair = text_weight[own, None] * text_weight[None, ~own]
-            pair = pair * trained[:, code]
-            won[:, code] += (pair * ((high > low) + 0.5 * (high == low))).sum(axis=(0, 1))
-            pairs[:, code] += pair.sum(axis=(0, 1))
+            higher = _pairs_won(projected[code], own, text_weight)
+            won[:, code] += higher * trained[:, code]
+            mass = text_weight[:, own].sum(axis=1) * text_weight[:, ~own].sum(axis=1)
+            pairs[:, code] += mass * trained[:, code]
     return np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
+
+
+def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
+    """Sum the weights of the pairs of an own text and another that the own one ranks above.
+
+    By ranks, since the pairs grow with the square of the texts. A tie counts half.
+
+    Parameters
+    ----------
+    values : ndarray, shape (rows, texts)
+    own : ndarray of bool, shape (texts,)
+    weights : ndarray, shape (rows, texts)
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+
+    Examples
+    --------
+    >>> own = np.array([True, False, False])
+    >>> _pairs_won(np.array([[2.0, 1.0, 2.0]]), own, np.ones((1, 3)))
+    array([1.5])
+    """
+    order = values.argsort(axis=1)
+    values = np.take_along_axis(values, order, 1)
+    weights = np.take_along_axis(weights, order, 1)
+    mine = own[order]
+    below = np.cumsum(np.where(mine, 0, weights), axis=1, dtype=np.float64)
+    through = below
+    tie = values[:, 1:] == values[:, :-1]
+    if tie.any():
+        n = values.shape[1]
+        first = np.where(np.pad(tie, ((0, 0), (1, 0))), 0, np.arange(n))
+        last = np.where(np.pad(tie, ((0, 0), (0, 1))), n, np.arange(1, n + 1))
+        first = np.maximum.accumulate(first, axis=1)
+        last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+        upto = np.pad(below, ((0, 0), (1, 0)))
+        below, through = np.take_along_axis(upto, first, 1), np.take_along_axis(upto, last, 1)
+    return np.asarray((np.where(mine, weights, 0) * (below + through)).sum(axis=1) / 2)
 
 
 def crossnobis(layer: Layer, weights: Array) -> Array:
