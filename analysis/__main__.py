@@ -6,6 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from interruption import listen
+
+if __name__ == "__main__":  # before the libraries, which take a while to load
+    listen("analysis", "nothing is changed, give the same command again")
+
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         trials = load_trials(place) if place else None
         claims = claims_table(scores, trials, metric=options.metric)
         if options.json:
-            print(claims.to_json(orient="records", indent=2))
+            print(claims.to_json(orient="records", indent=2), flush=True)
             return 0
         metric = options.metric or primary_metric(scores)
         shapes = u_shape_test(scores, metric=metric)

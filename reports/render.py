@@ -13,13 +13,20 @@ from __future__ import annotations
 
 import argparse
 import ast
+import asyncio
 import base64
+import os
 import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from interruption import listen
+
+if __name__ == "__main__":  # before the libraries, which take a while to load
+    listen("render.py", "the reports are as they were")
 
 import nbformat
 import pypandoc
@@ -34,6 +41,14 @@ HERE = Path(__file__).resolve().parent
 
 #: Pandoc's markdown as Quarto reads it: raw HTML and TeX would vanish in the other format.
 MARKDOWN = "markdown-raw_html-raw_tex-latex_macros"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """Leaves signals to this script: nbclient would take them over, and say that a kernel died."""
+
+    def add_signal_handler(self, *arguments: Any) -> None:
+        """Refuse, as outside the main thread."""
+        raise RuntimeError
 
 
 def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
@@ -66,7 +81,8 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
                             extra_arguments=["--IPKernelApp.log_level=ERROR"],
                             resources={"metadata": {"path": str(report.path.parent)}})  # fmt: skip
     try:
-        client.execute()
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(client.async_execute())
     except CellExecutionError as error:
         line = lines[next(i for i, c in enumerate(cells) if any(
             o.output_type == "error" for o in c.outputs))]  # fmt: skip
@@ -190,7 +206,11 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
             raise RenderError(f"{report.path.name}: to {name}: {error}") from None
         written.append(source.with_suffix(".pdf") if name == "typst" else source)
     output.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(file, output)) for file in written]
+    # Copied beside their place first, so that a page that is there is whole.
+    with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished.") as scratch:
+        for file in written:
+            os.replace(shutil.copy(file, scratch), output / file.name)
+    return [output / file.name for file in written]
 
 
 def render(path: Path, params: dict[str, Any], output: Path) -> list[Path]:
