@@ -126,11 +126,12 @@ def test_over_models_each_breakpoint_comes_from_the_others() -> None:
     ]  # fmt: skip
 
 
-def test_models_are_compared_where_they_all_have_layers() -> None:
+@pytest.mark.parametrize("n", [3, 4])
+def test_models_are_compared_where_they_all_have_layers(n: int) -> None:
     """One model starts at 0.2, another ends at 0.9; arms are as long as models have on average."""
     rng = np.random.default_rng(0)
-    depths = [DEPTH, DEPTH[4:], DEPTH[:19], DEPTH]
-    tops = (0.45, 0.5, 0.6, 0.4)
+    depths = [DEPTH, DEPTH[4:], DEPTH[:19], DEPTH][:n]
+    tops = (0.45, 0.5, 0.6, 0.4)[:n]
     curves = [
         rng.normal(scale=0.003, size=len(d)) - (d - top) ** 2
         for d, top in zip(depths, tops, strict=True)
@@ -142,15 +143,15 @@ def test_models_are_compared_where_they_all_have_layers() -> None:
     smooth -= smooth.mean(axis=1, keepdims=True)
     inner = slice(20, 181)
     turns = []
-    for i in range(4):
+    for i in range(n):
         others = np.delete(smooth, i, axis=0)
         mean, se = others.mean(axis=0), stats.sem(others, axis=0)
         good = (mean + se)[inner] >= mean[inner].max()
         turns.append(np.median(at[inner][good]))
     slopes = np.array([four_slopes(d, y, t) for d, y, t in zip(depths, curves, turns, strict=True)])
     turn = np.mean(turns)
-    length = np.array([turn - 0.2 / 4, 1 - 0.1 / 4 - turn])
-    check(row, expected(slopes.mean(axis=0), stats.sem(slopes), 3, turn, length, alpha=0.2))
+    length = np.array([turn - 0.2 / n, 1 - 0.1 / n - turn])
+    check(row, expected(slopes.mean(axis=0), stats.sem(slopes), n - 1, turn, length, alpha=0.2))
 
 
 def test_a_model_run_twice_counts_once() -> None:
@@ -183,7 +184,9 @@ def test_what_cannot_be_tested_has_a_row_that_says_so() -> None:
     ]
     assert tests["n_models"].tolist() == [1, 0]
     assert tests["model"].tolist() == ["a", "all (0)"]
-    assert tests[["estimate", "low", "high", "p"]].isna().all(axis=None)
+    numbers = tests[["estimate", "low", "high", "p"]]
+    assert numbers.isna().all(axis=None)
+    assert set(numbers.dtypes.astype(str)) == {"float64"}
 
 
 def test_profiles_left_out_are_counted() -> None:
@@ -237,6 +240,14 @@ def test_lines_share_the_layer_at_the_breakpoint() -> None:
     assert np.flatnonzero(before).max() == np.flatnonzero(after).min() == 8
     y = np.where(DEPTH < 0.4, DEPTH, 0.8 - DEPTH)
     np.testing.assert_allclose(line_weights(DEPTH, 0.4) @ y, [1, -1])
+
+
+@pytest.mark.parametrize(("way", "edge"), [(1, 0.9), (-1, 0.1)])
+def test_a_breakpoint_over_models_keeps_clear_of_the_ends(way: int, edge: float) -> None:
+    bent = way * DEPTH - 0.1 * DEPTH**2 + WOBBLE
+    row = u_shape_test(study({"a": bent, "b": 1.1 * bent})).iloc[-1]
+    assert (row["direction"], row["verdict"]) == ("hump", "monotone")
+    assert row["breakpoint"] == pytest.approx(edge)
 
 
 @pytest.mark.parametrize("n", [5, 7, 21, 41])
@@ -299,9 +310,22 @@ def test_what_is_said_of_the_slopes(t: tuple[float, ...]) -> None:
     assert (judged["verdict"], judged["reason"]) == SAID[t]
 
 
+@pytest.mark.parametrize("way", [1, -1])
+def test_the_estimate_is_the_change_along_the_weaker_line(way: int) -> None:
+    for before, after, weaker in ((1.0, -3.0, 0.4), (3.0, -1.0, 0.6)):
+        value = way * np.array([5.0, -5.0, before, after])
+        arms = Arms(value, np.full(4, 0.1), 10.0, np.array([0.4, 0.6]), -way)
+        judged = judge(arms, 0.4, 1, 0.05)
+        reach = stats.t.isf(0.025, 10) * 0.1 * weaker
+        wanted = {"estimate": weaker, "low": weaker - reach, "high": weaker + reach}
+        assert {key: judged[key] for key in wanted} == pytest.approx(wanted)
+
+
 def test_a_verdict_holds_at_the_level_that_was_asked_for() -> None:
     """t = 2.5 with ten degrees of freedom: p two-sided is 0.0314."""
     for slopes in ([2.5, -2.5, 2.5, -2.5], [2.5, 0.0, 2.5, 2.5]):
         arms = Arms(np.array(slopes), np.ones(4), 10.0, np.ones(2), -1.0)
         found = [judge(arms, 0.4, 1, alpha)["verdict"] for alpha in (0.031, 0.032)]
         assert found == ["undecided", "hump" if slopes[1] else "monotone"]
+    weak = Arms(np.array([0.9, 0.0, 0.9, 0.9]), np.ones(4), 10.0, np.ones(2), -1.0)
+    assert judge(weak, 0.4, 1, 0.45)["verdict"] == "monotone"
