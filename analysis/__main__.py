@@ -14,7 +14,7 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
 from rich.console import Console
 from rich.table import Table
 
-from analysis.claims import claims_table, primary_metric
+from analysis.claims import claims_table, primary_method, primary_metric
 from analysis.curves import fit_curves
 from analysis.scores import PROFILE, InputError, Scores, load_scores
 from analysis.shape import u_shape_test
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--metric", help="default: the study's primary metric")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
-    parser.add_argument("--picture", metavar="FILE", help="draw the depth profiles instead")
+    parser.add_argument("--picture", metavar="FILE", help="draw the trained profiles and their twins instead")
     options = parser.parse_args(arguments)
     try:
         scores = load_scores(options.study)
@@ -88,11 +88,12 @@ def steering_folder(study: str) -> Path | None:
 
 
 def draw(scores: Scores, metric: str | None, path: str) -> int:
-    """Save the depth profiles of one metric as a picture; return 0."""
-    from analysis.figures import depth_profiles  # the only thing here that needs the report extra
+    """Save the study at one glance as a picture; return 0."""
+    from analysis.figures import cover  # the only thing here that needs the report extra
 
     chosen = metric or primary_metric(scores)
-    figure = depth_profiles(scores, chosen, fit_curves(scores, metric=chosen))
+    method = primary_method(scores)
+    figure = cover(scores, chosen, method, fit_curves(scores, metric=chosen, method=method))
     figure.save(path, dpi=200, verbose=False)
     return 0
 

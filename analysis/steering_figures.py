@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
-from analysis.figures import GREY, PALETTE, house_style
 from analysis.regimes import regime_table
 from analysis.scores import Scores
 from analysis.steering import beside_published, share, steering_summary, sweep
+from analysis.style import GREY, PALETTE, depth_scale, house_style
 from analysis.trials import REGIMES, Trials, outcomes
 
 LINES = {"steered": PALETTE[0], "sham": GREY, "broken text": PALETTE[1]}
@@ -141,14 +141,17 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
     return (
         p9.ggplot(shown, p9.aes("depth", "estimate", color="line"))
         + p9.geom_line(p9.aes(linetype="line"), size=0.7)
-        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), shown.dropna(subset=["low"]), size=0.6)
+        + p9.geom_linerange(
+            p9.aes(ymin="low", ymax="high"),
+            shown.dropna(subset=["low"]),
+            size=0.6,
+            show_legend=False,
+        )
         + p9.geom_point(data=points, size=1.8, show_legend=False)
         + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
         + p9.scale_color_manual(values=[colours[n] for n in order], limits=order, breaks=order)
         + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
-        + p9.scale_x_continuous(
-            breaks=[0, 0.25, 0.5, 0.75, 1], labels=["0", "¼", "½", "¾", "1"], limits=(0, 1)
-        )
+        + depth_scale()
         + _share_scale("Share of texts over the baseline")
         + p9.labs(x="Depth (layer / number of layers)")
         + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
