@@ -6,8 +6,9 @@ what they can bear, intervals beside estimates, and a true minus sign.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -42,19 +43,49 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def interval(estimate: float, low: float, high: float, digits: int = 2) -> str:
-    r"""Return an estimate with its interval in brackets.
+    r"""Return an estimate with its interval in brackets, and with words for an end that is open.
 
     Examples
     --------
     >>> interval(0.512, 0.43, 0.601)
     '0.51\xa0[0.43,\xa00.60]'
+    >>> inf = float("inf")
+    >>> interval(0.5, -inf, inf), interval(0.5, 0.4, inf)
+    ('0.50\xa0[no\xa0bounds]', '0.50\xa0[from\xa00.40]')
     """
     if pd.isna(estimate):
         return NONE
     if pd.isna(low) or pd.isna(high):
         return number(estimate, digits)
-    text = f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
-    return text.replace(" ", NBSP)
+    ends = [number(end, digits) if math.isfinite(end) else "" for end in (low, high)]
+    match ends:
+        case ["", ""]:
+            inside = "no bounds"
+        case [start, ""]:
+            inside = f"from {start}"
+        case ["", end]:
+            inside = f"to {end}"
+        case _:
+            inside = ", ".join(ends)
+    return f"{number(estimate, digits)} [{inside}]".replace(" ", NBSP)
+
+
+def intervals(
+    table: pd.DataFrame,
+    estimate: str = "estimate",
+    low: str = "low",
+    high: str = "high",
+    digits: int = 2,
+) -> list[str]:
+    """Return `interval` of every row.
+
+    Examples
+    --------
+    >>> intervals(pd.DataFrame({"estimate": [0.5], "low": [None], "high": [None]}))
+    ['0.50']
+    """
+    values = table.reindex(columns=[estimate, low, high]).to_numpy(dtype=float)
+    return [interval(*row, digits) for row in values]
 
 
 def p_value(p: float, sign: bool = False) -> str:
@@ -115,62 +146,47 @@ def size(n_params: float) -> str:
     return f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
 
 
-def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
-    """Return one claim's verdict, reason and numbers as a sentence.
+def inline_label(label: str) -> str:
+    """Return a label as it is written within a sentence.
 
     Examples
     --------
-    >>> row = verdict_sentence({"verdict": "undecided", "reason": "nothing is shown", "n": 9,
+    >>> inline_label("Held-out AUC"), inline_label("AUC of probes")
+    ('held-out AUC', 'AUC of probes')
+    """
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
+def verdict_mark(verdict: str) -> str:
+    """Return a verdict as Markdown that tells what is decided from what is not.
+
+    Examples
+    --------
+    >>> verdict_mark("supported"), verdict_mark("contradicted"), verdict_mark("undecided")
+    ('**supported**', '***contradicted***', 'undecided')
+    """
+    return verdict.join(
+        {"supported": ["**"] * 2, "contradicted": ["***"] * 2}.get(verdict, [""] * 2)
+    )
+
+
+def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
+    """Return one claim with its verdict, its numbers and the reason.
+
+    Examples
+    --------
+    >>> row = verdict_sentence({"claim": "It is so", "verdict": "undecided", "n": 9,
+    ...                         "reason": "nothing is shown", "quantity": "share",
     ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2})
     >>> print(row.replace(NBSP, " "))
-    The verdict is *undecided*: nothing is shown (0.50 [0.30, 0.70], p = 0.200 after Holm, n = 9).
+    *It is so:* **undecided**; nothing is shown (share 0.50 [0.30, 0.70], p = 0.200, n = 9).
     """
-    text = f"The verdict is *{row['verdict']}*: {row['reason']}"
+    text = f"*{row['claim']}:* **{row['verdict']}**; {row['reason']}"
     if pd.notna(row["p_holm"]):
         estimate = interval(row["estimate"], row["low"], row["high"])
         p = p_value(row["p_holm"], sign=True)
-        text += f" ({estimate}, p {p} after Holm, n = {row['n']:.0f})"
+        text += f" ({row['quantity']} {estimate}, p{NBSP}{p}, n{NBSP}={NBSP}{row['n']:.0f})"
     return Markdown(f"{text}.")
-
-
-def false_rates(folder: Path) -> pd.DataFrame:
-    """Return how often the tests reject a truth, from the calibration benchmarks' results.
-
-    Parameters
-    ----------
-    folder : Path
-        With calibration_shape.csv and calibration_invariance.csv, or neither.
-
-    Returns
-    -------
-    DataFrame
-        Columns test, kind ("naive" or "calibrated"), rate and n_studies; no rows where the
-        benchmarks have not been run.
-    """
-    parts = [pd.DataFrame(columns=["test", "kind", "rate", "n_studies"])]
-    shape, invariance = (folder / f"calibration_{name}.csv" for name in ("shape", "invariance"))
-    if shape.exists():
-        table = pd.read_csv(shape)
-        table = table[
-            (table["quantity"] == "declared a turn") & (table["topics"].astype(str) == "24")
-        ]
-        table = table[~table["truth"].str.startswith("hump")]
-        table["test"] = "U-shape, " + table["level"] + ", " + table["truth"] + " truth"
-        parts.append(_kinds(table, {"naive": "ordinary", "calibrated": "ours"}, "n_studies"))
-    if invariance.exists():
-        table = pd.read_csv(invariance)
-        table["test"] = "invariance, " + table["design"] + " families, " + table["dominates"]
-        parts.append(_kinds(table, {"naive": "p_chi2", "calibrated": "verdict"}, "n_sim"))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-
-
-def _kinds(table: pd.DataFrame, columns: Mapping[str, str], n: str) -> pd.DataFrame:
-    """Return a test's naive and calibrated rates as rows."""
-    rows = [
-        table[["test"]].assign(kind=kind, rate=table[name], n_studies=table[n])
-        for kind, name in columns.items()
-    ]
-    return pd.concat(rows, ignore_index=True)
 
 
 def typeset(
@@ -246,6 +262,7 @@ def _numeric(column: pd.Series, cells: list[str]) -> bool:
         return False
     if pd.api.types.is_numeric_dtype(column):
         return True
+    cells = [re.sub(r"\[(no|from|to)\xa0(bounds)?", "[", cell) for cell in cells]
     marks = {
         c for cell in cells for c in cell if not (c.isdigit() or c in f"−–.,%[]<=≥≤ MBk{NBSP}")
     }

@@ -10,12 +10,13 @@ import pandas as pd
 import plotnine as p9
 import pytest
 
-from analysis import figures, tables
-from analysis.claims import claims_table, specification_table
+from analysis import calibration_paper, figures, style, tables
+from analysis.claims import claims_table
 from analysis.curves import fit_curves
 from analysis.localization import localization_test
 from analysis.scores import InputError, Scores
 from analysis.simulate import combine, simulate_scores
+from analysis.specification import specification_table
 
 RULES = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
 
@@ -80,7 +81,7 @@ def test_every_figure_draws(small: Scores) -> None:
     ):
         drawn = built(figure)
         width, height = drawn.theme.getp("figure_size")
-        assert width == figures.WIDTH
+        assert width == style.WIDTH
         assert 1 < height < 10
 
 
@@ -106,7 +107,7 @@ def test_untrained_twins_are_dashed_grey(small: Scores) -> None:
     figure = figures.depth_profiles(small, "score")
     line = next(s for s in figure.scales if "linetype" in s.aesthetics)
     colour = next(s for s in figure.scales if "color" in s.aesthetics)
-    for scale, look in ((line, "dashed"), (colour, figures.GREY)):
+    for scale, look in ((line, "dashed"), (colour, style.GREY)):
         looks = scale.palette(len(scale.limits))
         assert looks["untrained"] == look
         assert list(looks.values()).count(look) == 1
@@ -120,7 +121,7 @@ def test_calibration_figure_needs_its_columns() -> None:
 
 
 def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
-    assert tables.false_rates(tmp_path).empty
+    assert calibration_paper.false_rates(tmp_path).empty
     (tmp_path / "calibration_shape.csv").write_text(
         "truth,topics,level,quantity,ours,ordinary,n_studies\n"
         "flat,24,profile,declared a turn,0.02,0.35,300\n"
@@ -130,7 +131,7 @@ def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
     (tmp_path / "calibration_invariance.csv").write_text(
         "design,dominates,n_sim,p_chi2,verdict\n9 models in 5,between models,1000,0.75,0.05\n"
     )
-    found = tables.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
+    found = calibration_paper.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
     assert found["U-shape, profile, flat truth", "naive"] == 0.35
     assert found["invariance, 9 models in 5 families, between models", "calibrated"] == 0.05
     assert len(found) == 4
