@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
 
-from analysis.figures import GREY, PALETTE, UNTRAINED, metric_label, model_order
+from analysis.profile_figures import profile_table
 from analysis.scores import Scores, method_order, metric_order
+from analysis.style import GREY, PALETTE, UNTRAINED, metric_label, model_order
 
 DIGITS = 5
 WIDTH = 610
@@ -51,7 +54,9 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         scale=alt.Scale(
             domain=models, range=[COLOURS[i % len(COLOURS)] for i in range(len(models))]
         ),
-        legend=alt.Legend(title=None, orient="bottom", columns=4, symbolType="stroke"),
+        legend=alt.Legend(
+            title=None, orient="bottom", columns=4, symbolType="stroke", symbolOpacity=1
+        ),
     )
     table = scores.table[scores.table["labels"] == "true"].assign(
         metric_label=lambda t: t["metric"].map(names)
@@ -66,7 +71,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
     depth = alt.X("depth:Q", title="Depth", scale=alt.Scale(domain=[0, 1]), axis=axis)
     profiles = (
-        alt.Chart(data, width=WIDTH * 0.58, height=300, title="Profiles")
+        alt.Chart(data, width=WIDTH * 0.58, height=300, title=alt.Title(_lookup(names, metric)))
         .transform_filter(chosen)
         .transform_filter(emotion)
         .transform_aggregate(score="mean(score)", groupby=["model", "weights", "layer", "depth"])
@@ -85,9 +90,11 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         )
     )
     lines = profiles.mark_line(strokeWidth=2)
+    bands = _bands(scores, chosen, depth, colour)
     points = profiles.mark_circle(size=45).add_params(curve)
     heat = (
-        alt.Chart(data, width=WIDTH, height=17 * table["emotion"].nunique(), title="Emotions")
+        alt.Chart(data, width=WIDTH, height=17 * table["emotion"].nunique())
+        .properties(title=alt.Title(alt.ExprRef("'Emotions in ' + model_chosen")))
         .transform_filter(chosen & (alt.datum.model == model) & (alt.datum.weights == "trained"))
         .mark_rect()
         .encode(
@@ -107,7 +114,9 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         )
         .add_params(emotion)
     )
-    top = (lines + points) | _vertices(scores, fits, metric, method, models, colour, lit, vertex)
+    top = (bands + lines + points) | _vertices(
+        scores, fits, metric, method, models, colour, lit, vertex
+    )
     page = (top & heat).resolve_scale(color="independent")
     page = page.properties(usermeta={"embedOptions": {"actions": False}})
     return (
@@ -151,6 +160,13 @@ def _vertices(
         ),
         base.mark_circle(size=110).encode(x=alt.X("vertex:Q", scale=scale)).add_params(vertex),
     ]
+    whole = scores.table[["metric", "method"]].drop_duplicates()
+    empty = whole.merge(peaks[["metric", "method"]].drop_duplicates(), how="left", indicator=True)
+    note = alt.Chart(_csv(empty[empty["_merge"] == "left_only"], ["metric", "method"]))
+    note = note.transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
+    layers.append(note.mark_text(color=GREY).encode(
+        x=alt.datum(0.5), y=alt.value(150), text=alt.value("no peak inside any network")
+    ))  # fmt: skip
     rules = scores.run.get("study", {}).get("preregistered", {})
     if "target" in rules and "delta" in rules:
         ends = pd.DataFrame(
@@ -159,6 +175,24 @@ def _vertices(
         band = alt.Chart(ends).mark_rect(color=PALETTE[4], opacity=0.15)
         layers.insert(0, band.encode(x=alt.X("a:Q", scale=scale), x2="b:Q"))
     return alt.layer(*layers)
+
+
+def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, colour: alt.Color) -> alt.Chart:
+    """Return the trained profiles' bands, which hold for the average over all emotions alone."""
+    table = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
+    data = _csv(table, ["model", "weights", "method", "metric", "depth", "low", "high"])
+    return (
+        alt.Chart(data)
+        .transform_filter(chosen)
+        .transform_filter("length(data('emotion_picked_store')) == 0")
+        .mark_area(opacity=0.15, tooltip=None)
+        .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour)
+    )
+
+
+def _lookup(names: dict[str, str], metric: alt.Parameter) -> alt.ExprRef:
+    """Return the expression for the label of the metric that is chosen."""
+    return alt.ExprRef(f"({json.dumps(names)})[{metric.name}] + ' by depth'")
 
 
 def _choice(name: str, options: list[str], labels: list[str] | None, title: str) -> alt.Parameter:
