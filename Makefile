@@ -67,8 +67,8 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	touch $@
 
 # The README's picture, from the committed tables.
-docs/profiles.png: $(VENV)/.report data/scores/demo/scores.parquet
-	$(BIN)/python -m analysis data/scores/demo --picture $@
+docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
+	$(BIN)/python -m analysis data/scores/packaged --picture $@
 
 clean:
 	rm -rf $(VENV) reports/_output build *.egg-info
