@@ -1,6 +1,6 @@
 """Calibration of the tests over models, at the designs of nine and of twenty models.
 
-    python benchmarks/calibration_invariance.py [--n-sim 1000] [--n-boot 99] [--jobs 2]
+    python benchmarks/calibration_invariance.py [--n-sim 1000] [--n-boot 99] [--jobs 2 | --ray auto]
 
 Prints a table and writes benchmarks/results/calibration_invariance.csv. The columns p_chi2, p_boot,
 p_perm, verdict and scale are shares of studies in which a difference is found where there is none;
@@ -13,13 +13,13 @@ deviation of the vertex, at three true values.
 from __future__ import annotations
 
 import argparse
-import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
+from workers import add_options, workers
 
 from analysis.design import Truth, design_power, draw_study
 from analysis.invariance import between_sd, bootstrap, departures, judge
@@ -58,16 +58,17 @@ def fallbacks(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, An
     "never" keeps all random terms whatever the fit, "always" drops one at every singular fit.
     """
     setting = Truth(families=DESIGNS[design], **REGIMES[regime])
-    hits = dict.fromkeys(("p_boot, never", "p_boot, always", "singular"), 0)
-    for number in range(n_sim):
-        data = draw_study(setting, np.random.default_rng([2026, number]))[0]
-        rules = {}
-        for rule, shown in (("never", 1.0), ("always", 0.0)):
-            rng = np.random.default_rng(number)
-            rules[rule], note = bootstrap(data, n_boot, rng, shown)
-            hits[f"p_boot, {rule}"] += rules[rule]["p_boot"] <= ALPHA
-        hits["singular"] += bool(note)
-    return {name: count / n_sim for name, count in hits.items()}
+    found = Parallel()(delayed(_fallback)(setting, number, n_boot) for number in range(n_sim))
+    return pd.DataFrame(found).mean().to_dict()
+
+
+def _fallback(setting: Truth, number: int, n_boot: int) -> dict[str, bool]:
+    data = draw_study(setting, np.random.default_rng([2026, number]))[0]
+    hits, note = {}, ""
+    for rule, shown in (("never", 1.0), ("always", 0.0)):
+        row, note = bootstrap(data, n_boot, np.random.default_rng(number), shown)
+        hits[f"p_boot, {rule}"] = row["p_boot"] <= ALPHA
+    return {**hits, "singular": bool(note)}
 
 
 def intervals(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
@@ -77,27 +78,21 @@ def intervals(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, An
         setting = Truth(
             families=DESIGNS[design], departure=departure, family_sd=family_sd, **REGIMES[regime]
         )
-        hits = 0
-        for number in range(n_sim):
-            rng = np.random.default_rng([2026, number])
-            data = draw_study(setting, rng)[0]
-            if departure:
-                # The bootstrap is needed only where equivalence is shown.
-                same = departures(data, DELTA, ALPHA)["p_equivalence"] <= ALPHA
-                hits += same and judge(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"
-            else:
-                found = between_sd(data, rng)
-                hits += found["between_sd_low"] <= family_sd <= found["between_sd_high"]
+        hits = Parallel()(delayed(_interval)(setting, number, n_boot) for number in range(n_sim))
         name = "false invariant" if departure else f"coverage at {family_sd:g}"
-        out[name] = hits / n_sim
+        out[name] = np.mean(hits)
     return out
 
 
-def run(job: tuple[Any, str, str, int, int]) -> dict[str, Any]:
-    """Run one part for one design."""
-    part, design, regime, n_sim, n_boot = job
-    found = part(design, regime, n_sim, n_boot)
-    return {"design": design, "dominates": regime, "n_sim": n_sim, "n_boot": n_boot, **found}
+def _interval(setting: Truth, number: int, n_boot: int) -> bool:
+    rng = np.random.default_rng([2026, number])
+    data = draw_study(setting, rng)[0]
+    if setting.departure:
+        # The bootstrap is needed only where equivalence is shown.
+        same = departures(data, DELTA, ALPHA)["p_equivalence"] <= ALPHA
+        return same and judge(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"
+    found = between_sd(data, rng)
+    return found["between_sd_low"] <= setting.family_sd <= found["between_sd_high"]
 
 
 def main() -> None:
@@ -105,19 +100,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-sim", type=int, default=1000)
     parser.add_argument("--n-boot", type=int, default=99)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    add_options(parser)
     arguments = parser.parse_args()
+    sizes = {"n_sim": arguments.n_sim, "n_boot": arguments.n_boot}
     jobs = [
-        (part, design, regime, arguments.n_sim, arguments.n_boot)
+        (part, design, regime)
         for i, regime in enumerate(REGIMES)
         for part in (tests, fallbacks, intervals)
         for design in list(DESIGNS)[: 2 if i < 2 else 1]
     ]
     rows = []
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        for row in pool.map(run, jobs):
-            rows.append(row)
-            print(row, flush=True)
+    with workers(arguments):
+        for part, design, regime in jobs:
+            found = part(design, regime, **sizes)
+            rows.append({"design": design, "dominates": regime, **sizes, **found})
+            print(rows[-1], flush=True)
     table = (
         pd.DataFrame(rows).groupby(["design", "dominates", "n_sim", "n_boot"], sort=False).first()
     )
