@@ -18,6 +18,7 @@ from torch import Tensor
 from representations.activations import Hook, Window, finite, pad, residual_stream
 from representations.errors import InputError
 from representations.models import LoadedModel
+from representations.templates import render
 
 #: Writing a token takes about as long as reading this many.
 WRITTEN = 6
@@ -74,23 +75,34 @@ class Stories:
 
 
 def prompt_ids(loaded: LoadedModel, prompt: str) -> list[int]:
-    """Turn a prompt into tokens, through the chat template of an instruct model.
+    """Turn a prompt into tokens, as `prompts_ids` does with many."""
+    return prompts_ids(loaded, [prompt])[0]
+
+
+def prompts_ids(loaded: LoadedModel, prompts: Sequence[str]) -> list[list[int]]:
+    """Turn prompts into tokens, through the chat template of an instruct model.
 
     Parameters
     ----------
     loaded : LoadedModel
-    prompt : str
+    prompts : sequence of str
 
     Returns
     -------
-    list of int
+    list of list of int
+
+    Raises
+    ------
+    InputError
+        If the chat template fails or does not end.
     """
     tokenizer = loaded.tokenizer
     if loaded.spec.instruct and tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-    return [int(i) for i in tokenizer(prompt)["input_ids"]]
+        texts = render(loaded.spec.name, tokenizer, prompts)
+        return [
+            [int(i) for i in tokenizer(t, add_special_tokens=False)["input_ids"]] for t in texts
+        ]
+    return [[int(i) for i in tokenizer(prompt)["input_ids"]] for prompt in prompts]
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from torch import Tensor
 from representations.activations import Window, read
 from representations.corpus import Corpus, Passage
 from representations.errors import InputError
-from representations.generation import WRITTEN, Sampling, derived_seed, prompt_ids, write
+from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
 from representations.models import LoadedModel
 from study import Study
 
@@ -105,7 +105,7 @@ def generation(
         for number in range(settings.neutral_per_topic)
     ]
     chat = loaded.spec.instruct
-    prompts = [prompt_ids(loaded, corpus.prompt(e, t, chat)) for e, t, _ in wanted]
+    prompts = prompts_ids(loaded, [corpus.prompt(e, t, chat) for e, t, _ in wanted])
     seeds = [derived_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
     written = write(
         loaded,

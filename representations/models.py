@@ -11,7 +11,7 @@ from torch import nn
 
 from representations.errors import InputError
 from representations.registry import ModelSpec, registry
-from representations.weights import hub_errors, local_folder, oneline
+from representations.weights import check_whole, checked_config, hub_errors, local_folder, oneline
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -114,7 +114,7 @@ def load(
     precision = " ".join(filter(None, [spec.precision, kind]))
     if model is None:
         assert untrained_seed is not None
-        model = _untrained(config, untrained_seed, DTYPES[kind])
+        model = _untrained(spec, config, untrained_seed, DTYPES[kind])
         fingerprint = f"untrained seed {untrained_seed} of {fingerprint}"
         precision = kind
     model = _placed(model, place).eval().requires_grad_(False)
@@ -144,12 +144,14 @@ def load(
     )
 
 
-def resolved(device: str, dtype: str) -> tuple[str, str]:
+def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str]:
     """Return the device and dtype that "auto" stands for on this machine.
 
     Parameters
     ----------
     device, dtype : str
+    elsewhere : bool
+        Whether the device is another machine's, and not looked for here.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def resolved(device: str, dtype: str) -> tuple[str, str]:
     place = device
     if device == "auto":
         place = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device != "balanced":
+    elif device != "balanced" and not elsewhere:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
@@ -225,7 +227,8 @@ def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
 def _config(spec: ModelSpec, folder: str) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)
+    return checked_config(spec, config)
 
 
 def config_from(spec: ModelSpec) -> Any:
@@ -242,15 +245,16 @@ def config_from(spec: ModelSpec) -> Any:
     Raises
     ------
     InputError
-        For an unknown model type.
+        For an unknown model type, or dimensions that are no model's.
     """
     from transformers import AutoConfig
 
     settings = dict(spec.config)
     try:
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
-    except (KeyError, ValueError) as error:
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    except Exception as error:  # each architecture checks its dimensions in its own way
         raise InputError(f"model {spec.name!r}: bad config ({oneline(error)})") from None
+    return checked_config(spec, config)
 
 
 def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
@@ -264,22 +268,28 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
         from transformers import FineGrainedFP8Config
 
         extra["quantization_config"] = FineGrainedFP8Config(dequantize=True)
-    return auto.from_pretrained(
+    model, told = auto.from_pretrained(
         folder,
         revision=spec.revision,
         dtype=DTYPES[kind],
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
         **extra,
     )
+    check_whole(spec, config, told)
+    return model
 
 
-def _untrained(config: Any, seed: int, dtype: torch.dtype) -> Any:
+def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config.get_text_config(), dtype=torch.float32)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config.get_text_config(), dtype=torch.float32)
+    except Exception as error:  # each architecture fails on impossible dimensions in its own way
+        raise InputError(f"model {spec.name!r}: cannot be built ({oneline(error)})") from error
     return model.to(dtype)
 
 

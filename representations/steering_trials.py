@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inputs import parse_toml, read_bytes
 from representations.activations import Steer, Window
 from representations.errors import InputError
-from representations.generation import Sampling, derived_seed, prompt_ids, write
+from representations.generation import Sampling, derived_seed, prompts_ids, write
 from representations.models import LoadedModel
 from representations.text_measures import (
     distinct_n,
@@ -238,7 +238,9 @@ def _write(
 ) -> list[float]:
     """Write the rows' texts, measure them in place, and return the layers' mean norms."""
     chat = loaded.spec.instruct
-    ids = {name: prompt_ids(loaded, scenarios.prompt(name, chat)) for name in scenarios.openings}
+    names = list(scenarios.openings)
+    asked = prompts_ids(loaded, [scenarios.prompt(name, chat) for name in names])
+    ids = dict(zip(names, asked, strict=True))
     prompts = [ids[row["scenario"]] for row in rows]
     stories = write(
         loaded,

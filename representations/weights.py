@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 
+from inputs import read_bytes
 from representations.errors import InputError
 from representations.registry import ModelSpec
 
 #: What begins the names of unfinished copies.
 SCRATCH = "unfinished."
+
+#: More than any model has.
+LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def cache_folder() -> Path:
@@ -39,7 +48,8 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
                 ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
         return str(ready), f"sha256 {spec.sha256}"
     folder = Path(spec.source)
-    if folder.is_dir():
+    if os.path.isdir(folder):
+        _check_folder(spec, folder)
         if spec.file:
             return _own_gguf(spec, folder / spec.file)
         if not any(folder.glob("*.safetensors")):
@@ -55,6 +65,35 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
             digest.update(_sha256(path).encode())
         return str(folder), f"sha256 {digest.hexdigest()}"
     return spec.source, f"revision {_hub_commit(spec)}"
+
+
+def _check_folder(spec: ModelSpec, folder: Path) -> None:
+    """Refuse what a folder of weights must not hold: pipes, adapters, ways to a pickle file."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: model {spec.name!r}: not a regular file; remove it")
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder}: model {spec.name!r} is an adapter; merge it with its base model"
+        )
+    if spec.file and not (folder / spec.file).is_file():
+        raise InputError(f"{folder}: model {spec.name!r} has no file {spec.file!r} there")
+    for index in folder.glob("*.index.json"):
+        _check_index(spec, index)
+
+
+def _check_index(spec: ModelSpec, index: Path) -> None:
+    """Refuse an index to other files than safetensors: the library reads whatever it names."""
+    try:
+        named = set(json.loads(read_bytes(index))["weight_map"].values())
+        unsafe = [name for name in named if not name.endswith(".safetensors") or "/" in name]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index}: model {spec.name!r}: damaged ({oneline(error)})") from None
+    if unsafe:
+        raise InputError(
+            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is no .safetensors file "
+            "beside it; weights in other forms are not read"
+        )
 
 
 def check_package(spec: ModelSpec) -> None:
@@ -92,6 +131,12 @@ def _hub_commit(spec: ModelSpec) -> str:
 
     with hub_errors(spec, spec.source):
         path = cached_file(spec.source, "config.json", revision=spec.revision)
+        index = cached_file(
+            spec.source, "model.safetensors.index.json", revision=spec.revision,
+            _raise_exceptions_for_missing_entries=False,
+        )  # fmt: skip
+        if index:
+            _check_index(spec, Path(index))
     return str(extract_commit_hash(path, None))
 
 
@@ -137,7 +182,8 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
 
     The copy is written beside its final place and renamed, so that it is whole or absent.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from gguf import GGUFReader
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     actual = _checked_sha256(spec, gguf)
     target = cache_folder() / actual[:16] / "model"
@@ -148,10 +194,24 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
             raise InputError(f"{gguf}: not a GGUF file")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        n_layers = checked_config(spec, config).num_hidden_layers
+        # The library would leave out the layers beyond those that the header speaks of.
+        found = {
+            int(n) for t in GGUFReader(gguf).tensors for n in re.findall(r"^blk\.(\d+)", t.name)
+        }
+        if found != set(range(n_layers)):
+            raise InputError(
+                f"{gguf}: its header has {n_layers} layers, its weights {len(found)}; "
+                "get the file again"
+            )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        model, told = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
         )
+        check_whole(spec, model.config, told)
+    except InputError:
+        raise
     except Exception as error:  # the reader raises whatever its parser stumbled on
         raise InputError(f"{gguf}: cannot be read as a GGUF model ({oneline(error)})") from error
     # What is saved is no longer quantised; save_pretrained refuses until nothing says it is.
@@ -178,6 +238,68 @@ def _own_gguf(spec: ModelSpec, path: Path) -> tuple[str, str]:
         with _held(actual):
             ready = _converted(spec, path)
     return str(ready), f"sha256 {actual}"
+
+
+def checked_config(spec: ModelSpec, config: Any) -> Any:
+    """Return a config whose model can be built here, with this machine's own code.
+
+    The library would fetch kernels by the name that a config gives, and build a model of a
+    million layers for as long as it takes.
+
+    Raises
+    ------
+    InputError
+        If it names code elsewhere, or a dimension is missing or out of all proportion.
+    """
+    text = config.get_text_config()
+    for part, name in product((config, text), ("_attn_implementation", "_experts_implementation")):
+        value = getattr(part, name, None)
+        if isinstance(value, str) and ("/" in value or ":" in value):
+            raise InputError(
+                f"model {spec.name!r}: its config asks for code from {value!r}, which is not run; "
+                f"remove {name} from it"
+            )
+    for name, most in LARGEST.items():
+        value = getattr(text, name, None)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise InputError(
+                f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and {most}"
+            )
+    return config
+
+
+def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
+    """Refuse weights that fill only a part of the model, or a model of only some of their layers.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    config : PretrainedConfig
+    told : mapping
+        What `from_pretrained` says of the loading. The library itself fills what is missing with
+        random numbers, and drops layers beyond those of the config.
+
+    Raises
+    ------
+    InputError
+    """
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise InputError(
+            f"model {spec.name!r}: its weights lack {len(missing)} tensors ({missing[0]}, ...); "
+            "get the files again, all of them"
+        )
+    n_layers = config.get_text_config().num_hidden_layers
+    beyond = [
+        key
+        for key in sorted(told["unexpected_keys"])
+        if key.endswith(".weight") and any(int(n) >= n_layers for n in _NUMBER.findall(key))
+    ]
+    if beyond:
+        raise InputError(
+            f"model {spec.name!r}: its config has {n_layers} layers, its weights more "
+            f"({beyond[0]}); get config.json again"
+        )
 
 
 @contextmanager

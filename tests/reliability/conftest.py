@@ -146,3 +146,78 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
         kept |= {target: dict(counts) for target, counts in one.counts.items()}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+
+
+# -- small models that a test may damage ------------------------------------------------------
+
+DIMENSIONS = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 400, "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small Llama with a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    inner.train_from_iterator(["the quick brown fox jumps over the lazy dog"], trainer)
+    folder = tmp_path_factory.mktemp("models") / "small"
+    config = AutoConfig.for_model("llama", **DIMENSIONS)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, **tokens).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_gguf() -> Callable[..., None]:
+    """What writes a small Llama as a GGUF file: `blocks` is what its header says."""
+    import gguf
+    import numpy as np
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    def write(path: Path, blocks: int = 2, without: str = "") -> None:
+        to = gguf.GGUFWriter(path, "llama")
+        to.add_block_count(blocks)
+        to.add_context_length(64)
+        to.add_embedding_length(16)
+        to.add_feed_forward_length(32)
+        to.add_head_count(4)
+        to.add_head_count_kv(2)
+        to.add_layer_norm_rms_eps(1e-5)
+        to.add_rope_dimension_count(4)
+        tokens = ["<pad>", "<s>", "</s>", *sorted(ByteLevel.alphabet()), "th"]
+        to.add_vocab_size(len(tokens))
+        to.add_tokenizer_model("gpt2")
+        to.add_token_list(tokens)
+        to.add_token_types([3, 3, 3] + [1] * 257)
+        to.add_token_merges(["t h"])
+        to.add_bos_token_id(1)
+        to.add_eos_token_id(2)
+        to.add_pad_token_id(0)
+        shapes = {"token_embd": (260, 16), "output_norm": (16,), "output": (260, 16)}
+        for i in range(2):
+            each = {"attn_norm": (16,), "ffn_norm": (16,), "attn_q": (16, 16), "attn_k": (8, 16),
+                    "attn_v": (8, 16), "attn_output": (16, 16), "ffn_gate": (32, 16),
+                    "ffn_up": (32, 16), "ffn_down": (16, 32)}  # fmt: skip
+            shapes |= {f"blk.{i}.{name}": shape for name, shape in each.items()}
+        rng = np.random.default_rng(0)
+        for name, shape in shapes.items():
+            if name != without:
+                to.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+        to.write_header_to_file()
+        to.write_kv_data_to_file()
+        to.write_tensors_to_file()
+        to.close()
+
+    return write

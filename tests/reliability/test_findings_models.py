@@ -1,0 +1,204 @@
+"""One plain test for each fault of a model's files that the fuzzing brought to light."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from inputs import InputError
+from representations.models import LoadedModel, load
+from representations.registry import ModelSpec
+from representations.templates import render
+
+PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
+
+
+@pytest.fixture
+def folder(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Path(shutil.copytree(small_model, tmp_path / "m"))
+
+
+def loaded(folder: Path, seed: int | None = None, **entry: Any) -> LoadedModel:
+    spec = ModelSpec(**{"name": "m", "family": "f", "source": str(folder), **entry})
+    return load(spec, device="cpu", untrained_seed=seed)
+
+
+def change(folder: Path, name: str, **values: Any) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+# -- weights ----------------------------------------------------------------------------------
+
+
+def test_weights_that_are_not_there_are_not_made_up(folder: Path) -> None:
+    """The library fills them with random numbers, and says so where nobody looks."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    save_file(
+        {k: v for k, v in tensors.items() if "layers.1." not in k}, path, metadata={"format": "pt"}
+    )
+    with pytest.raises(InputError, match=r"lack 9 tensors \(model\.layers\.1"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "message"), [(5, "lack 18 tensors"), (2, "has 2 layers, its weights more")]
+)
+def test_a_config_of_other_layers_than_the_weights_is_refused(
+    folder: Path, n_layers: int, message: str
+) -> None:
+    change(folder, "config.json", num_hidden_layers=n_layers)
+    with pytest.raises(InputError, match=message):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": 2_000_000},
+        {"hidden_size": 10**9},
+        {"vocab_size": 10**10},
+    ],
+)
+def test_dimensions_out_of_all_proportion_are_refused(
+    folder: Path, dimension: dict[str, int], seed: int | None
+) -> None:
+    change(folder, "config.json", **dimension)
+    with pytest.raises(InputError, match="must be within 1 and"):
+        loaded(folder, seed)
+
+
+def test_a_model_that_cannot_be_built_is_named(folder: Path) -> None:
+    config = {"model_type": "llama", "num_hidden_layers": 3, "num_attention_heads": 0}
+    with pytest.raises(InputError, match="bad config"):
+        loaded(folder, 0, config=config)
+    change(folder, "config.json", hidden_size=2**17, intermediate_size=2**50)
+    with pytest.raises(InputError, match="cannot be built"):
+        loaded(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("_attn_implementation", "x/y"), ("attn_implementation", "kernels-community/x:f"),
+     ("_experts_implementation", "x/y")],
+)  # fmt: skip
+def test_kernels_that_a_config_names_are_not_fetched(folder: Path, name: str, value: str) -> None:
+    change(folder, "config.json", **{name: value})
+    with pytest.raises(InputError, match="asks for code from"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "../other/model.safetensors"])
+def test_an_index_leads_to_no_pickle_and_out_of_no_folder(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(PICKLE)
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"no \.safetensors file beside it"):
+        loaded(folder)
+    assert not Path("ran").exists()
+
+
+def test_a_pickle_beside_safetensors_is_left_alone(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(PICKLE)
+    assert loaded(folder).n_layers == 3
+    assert not Path("ran").exists()
+
+
+def test_an_adapter_is_no_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "x/y"}')
+    with pytest.raises(InputError, match="is an adapter"):
+        loaded(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_a_model_s_files_is_not_waited_for(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with pytest.raises(InputError, match="not a regular file"):
+        loaded(folder)
+
+
+def test_a_file_that_the_folder_lacks_is_named(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"has no file 'q\.gguf'"):
+        loaded(folder, file="q.gguf")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"blocks": 5}, "header has 5 layers, its weights 2"),
+        ({"blocks": 1}, "header has 1 layers, its weights 2"),
+        ({"blocks": 100_000}, "num_hidden_layers = 100000"),
+        ({"without": "blk.1.ffn_up"}, "lack 1 tensors"),
+    ],
+)
+def test_a_gguf_file_of_other_layers_than_its_header_is_refused(
+    folder: Path, small_gguf: Callable[..., None], how: dict[str, Any], message: str
+) -> None:
+    (folder / "g").mkdir()
+    small_gguf(folder / "g" / "m.gguf", **how)
+    with pytest.raises(InputError, match=message):
+        loaded(folder / "g")
+    assert not list((folder.parent / "cache").rglob("config.json"))
+
+
+def test_a_whole_gguf_file_is_read(folder: Path, small_gguf: Callable[..., None]) -> None:
+    (folder / "g").mkdir()
+    small_gguf(folder / "g" / "m.gguf")
+    assert loaded(folder / "g").n_layers == 2
+
+
+# -- chat templates ---------------------------------------------------------------------------
+
+ENDLESS = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (ENDLESS, "takes too long"),
+        ("{{ 'x' * 200000 }}", "writes too much"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "fails .*unsafe"),
+        ("{{ cycler.__init__.__globals__.os.popen('touch ran').read() }}", "fails .*unsafe"),
+        ("{% include '/etc/passwd' %}", "fails"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "fails .*recursion"),
+        ("{{ raise_exception('no\nno') }}", "fails .no no"),
+        ("{% for", "fails"),
+    ],
+)
+def test_a_chat_template_is_run_bounded_and_out_of_reach(
+    folder: Path, template: str, message: str
+) -> None:
+    model = loaded(folder)
+    model.tokenizer.chat_template = template
+    with pytest.raises(InputError, match=f"its chat template {message}"):
+        render("m", model.tokenizer, ["hello"], seconds=2)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux")
+def test_a_chat_template_cannot_fill_the_memory(folder: Path) -> None:
+    model = loaded(folder)
+    model.tokenizer.chat_template = "{{ ('a' * 20000000000) | length }}"
+    with pytest.raises(InputError, match="too much memory"):
+        render("m", model.tokenizer, ["hello"])
+
+
+def test_prompts_are_what_the_library_makes_of_them(folder: Path) -> None:
+    model = loaded(folder)
+    model.tokenizer.chat_template = "{{ bos_token }}[{{ messages[0]['content'] | trim }}]"
+    prompts = ["hello", " a b ", "ü"]
+    assert render("m", model.tokenizer, prompts) == ["<s>[hello]", "<s>[a b]", "<s>[ü]"]
