@@ -1,0 +1,117 @@
+"""The pages beside the code: true to the code, to each other, and to what ships."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+import yaml
+
+import analysis
+from analysis.simulate import simulate_scores
+from representations.corpus import load_corpus
+from representations.registry import find_model
+from study import load_study
+
+HOME = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "data/**/*.md", "examples/**/*.md")
+    for path in HOME.glob(pattern)
+)
+EXAMPLES = sorted((HOME / "examples").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", HOME / "docs" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_api_page_is_what_the_docstrings_say(reference):
+    assert reference.API.read_text(encoding="utf-8") == reference.api_page(), "run make docs"
+
+
+def test_architecture_page_lists_the_modules_that_there_are(reference):
+    page = reference.ARCHITECTURE.read_text(encoding="utf-8")
+    assert page == reference.architecture_page(), "run make docs"
+
+
+def test_every_public_function_is_on_the_api_page(reference):
+    page = reference.API.read_text(encoding="utf-8")
+    assert [name for name in analysis.__all__ if f"`{name}`" not in page and
+            f".{name}`" not in page] == []  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(HOME).as_posix())
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(HOME).as_posix())
+def test_commands_name_files_and_targets_that_there_are(page):
+    targets = set(re.findall(r"^([\w-]+):", (HOME / "Makefile").read_text("utf-8"), re.M))
+    for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text("utf-8"), re.S | re.M):
+        for target in re.findall(r"^make ([\w-]+)", block, re.M):
+            assert target in targets
+        for study in re.findall(r"--study ([\w/.-]+)", block):
+            if study not in ("my.toml", "my/study.toml"):
+                load_study(study if "." not in study else HOME / study)
+
+
+def test_readme_example_works_as_written(tmp_path, monkeypatch, capsys):
+    code = re.search(r"```python\n(.*?)```", (HOME / "README.md").read_text("utf-8"), re.S)
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    made = simulate_scores(families=(1, 1, 1), seed=1).table
+    made[["model", "family", "depth", "score"]].to_csv("scores.csv", index=False)
+    with pd.option_context("display.max_columns", None, "display.width", 1000):
+        exec(code[1], {})
+    assert "hump" in capsys.readouterr().out
+
+
+def test_readme_names_functions_and_studies_that_there_are():
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+_(?:test|curves|table|summary|scores))", text))
+    assert named < set(analysis.__all__)
+    for row in re.findall(r"^\| `(\w+)` \|", text, re.M):
+        load_study(row)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_examples_are_sound(path):
+    study = load_study(path)
+    corpus = load_corpus(HOME / study.corpus)
+    corpus.restricted(study.emotions or None, study.topics or None)
+    for name in study.models:
+        assert find_model(name, study.model).source
+
+
+def test_politeness_is_crossed_and_of_one_length():
+    corpus = load_corpus(HOME / "examples" / "politeness")
+    cells = {(p.emotion, p.topic) for p in corpus.passages}
+    assert len(cells) == len(corpus.passages) == len(corpus.emotions) * len(corpus.topics) == 48
+    lengths = {len(p.text.split()) for p in (*corpus.passages, *corpus.neutral)}
+    assert lengths == {52}
+
+
+def test_citation_and_changelog_name_the_version():
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((HOME / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == project["version"]
+    assert citation["license"] == project["license"]
+    assert {"cff-version", "message", "title", "authors"} < set(citation)
+    changes = (HOME / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{project['version']}]" in changes
