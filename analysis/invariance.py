@@ -139,10 +139,11 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     """One row of `invariance_test`, from the sufficient statistics."""
     rng = np.random.default_rng(seed)
     n_models, n_groups = len(data.models), len(data.groups)
+    ways = n_partitions(data.group)
     row: dict[str, Any] = {
         "n_models": n_models, "n_groups": n_groups, "n_rows": data.n_rows,
         "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
-        "p_perm": np.nan, "n_perm": n_partitions(data.group), "p": np.nan, "delta": delta,
+        "p_perm": np.nan, "n_perm": ways if ways < 2**63 else np.inf, "p": np.nan, "delta": delta,
         **departures(data, delta, alpha), **between_sd(data, rng), **left_out(data),
         "random_terms": "", "n_random": 0, "converged": True, "alpha": alpha,
         "verdict": "undecided",
@@ -202,7 +203,7 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
     alpha, delta = row["alpha"], row["delta"]
     if not row["converged"]:
         return "undecided", "a fit of the mixed model did not converge"
-    if row["n_perm"] * alpha < 1:
+    if row["n_perm"] < 1 / alpha:
         return "undecided", (
             f"the models can be sorted into groups of these sizes in "
             f"{row['n_perm']} ways only, so that no permutation p can reach {alpha:g}"

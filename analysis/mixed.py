@@ -27,7 +27,8 @@ from analysis.sums import CurveData
 
 #: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
 _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
-#: And the six entries as a square.
+#: How often each occurs in the square, and where.
+_TWICE = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
 _SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 #: A random direction whose SD is below this part of the curves' spread is none.
 _SINGULAR = 1e-3
@@ -117,6 +118,7 @@ def fit_curve_model(
     unit = np.linalg.inv(scale)
     white = replace(data, coef=data.coef @ unit.T, spread=unit @ data.spread @ unit.T)
     ratio = max(start_ratio, 1 / data.n_cells) if data.n_emotions > 1 else 0.0
+    alike = _alike(white)
     level = 1 / scale[2, 2] ** 2
     terms = RANDOM[n_random].coordinates
     own = unit[:, terms] @ np.linalg.cholesky((scale @ scale.T)[np.ix_(terms, terms)])
@@ -125,19 +127,20 @@ def fit_curve_model(
     factors = own.T[row][:, :, None] * np.eye(n_random)[column][:, None, :]
 
     def objective(x: Array, rows: Codes) -> tuple[Array, Array]:
-        return _deviance(x, white, rows, shared_shape, factors, ratio, level)[:2]
+        return _deviance(x, white, alike, rows, shared_shape, factors, ratio, level)[:2]
 
     start = np.append(0.7 * (row == column), 1.0)[: len(row) + (ratio > 0)]
     x, converged = minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
     rows = np.arange(len(x))
-    deviance, _, mean, s2 = _deviance(x, white, rows, shared_shape, factors, ratio, level)
+    deviance, _, beta, s2 = _deviance(x, white, alike, rows, shared_shape, factors, ratio, level)
     factor = np.tensordot(x[:, : len(row)], factors, 1)
     rank = (np.linalg.svd(factor, compute_uv=False) > _SINGULAR).sum(axis=1)
     factor = scale @ factor
     emotion = s2 * ratio * x[:, -1] ** 2 if ratio else np.zeros(len(x))
     constant = float(np.linalg.slogdet(white.spread)[1].sum())
+    mean = beta[:, :, data.group].transpose(1, 2, 0) @ scale.T
     return CurveFit(
-        deviance - constant, mean @ scale.T, s2, emotion,
+        deviance - constant, mean, s2, emotion,
         s2[:, None, None] * factor @ factor.transpose(0, 2, 1), rank.astype(np.int64), converged,
     )  # fmt: skip
 
@@ -284,25 +287,73 @@ def _times(p: Array, x: Array) -> Array:
     ])  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """Models of one group with the same layers: the likelihood needs their sums alone.
+
+    Attributes
+    ----------
+    count, group : ndarray, shape (n_kinds,)
+    spread : ndarray, shape (6, n_kinds)
+    mean : ndarray, shape (3, n, n_kinds)
+        Of their coefficients.
+    scatter : ndarray, shape (6, n, n_kinds), or None
+        Sums of squares and products about the mean; None where no two models are alike.
+    """
+
+    count: Array
+    group: Codes
+    spread: Array
+    mean: Array
+    scatter: Array | None
+
+
+def _alike(data: CurveData) -> _Alike:
+    """Put models together that have one group and one spread."""
+    keys = np.column_stack([data.group, data.spread.reshape(len(data.models), 9)])
+    _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    count = np.bincount(kind).astype(np.float64)
+    coef = data.coef.transpose(2, 0, 1)
+    spread = data.spread[first][:, _COLUMN, _ROW].T
+    if count.max() == 1:
+        return _Alike(count, data.group[first], spread, coef[:, :, first], None)
+    onehot = np.eye(count.size)[kind]
+    mean = coef @ (onehot / count)
+    # One entry at a time: the products of all models at once are the largest array there is.
+    about = coef - mean[:, :, kind]
+    scatter = np.stack([(about[i] * about[j]) @ onehot for i, j in zip(_ROW, _COLUMN, strict=True)])
+    return _Alike(count, data.group[first], spread, mean, scatter)
+
+
+def _sandwich(p: Array, x: Array) -> Array:
+    """P X P of symmetric 3 x 3 matrices, entries along the first axis."""
+    px = np.stack([_times(p, x[column]) for column in _SQUARE])
+    both = np.stack([_times(p, row) for row in px.swapaxes(0, 1)])
+    return both[_ROW, _COLUMN]
+
+
 def _deviance(
     x: Array,
     data: CurveData,
+    alike: _Alike,
     rows: Codes,
     shared_shape: bool,
     factors: Array,
     ratio: float,
     level: float,
 ) -> tuple[Array, Array, Array, Array]:
-    """Deviance less its constant, gradient, fixed curves and s2, at parameters x (n, k or k + 1).
+    """Deviance less its constant, gradient, groups' curves (3, n, n_groups) and s2.
 
-    `factors`, shape (k, 3, n_random), turns x into the factor of G over s2; `level` turns the last
-    entry of the scaled V^-1 into that of the constant.
+    The parameters x have the shape (n, k or k + 1). `factors`, shape (k, 3, n_random), turns them
+    into the factor of G over s2; `level` turns the last entry of the scaled V^-1 into that of the
+    constant.
     """
     factor = np.tensordot(x[:, : len(factors)], factors, 1)
     random = (factor @ factor.transpose(0, 2, 1))[:, _ROW, _COLUMN].T
-    p, det = _inverse(data.spread[:, _COLUMN, _ROW].T[:, None, :] + random[:, :, None])
-    coef = data.coef[rows].transpose(2, 0, 1)
-    onehot = np.eye(len(data.groups))[data.group]
+    p, det = _inverse(alike.spread[:, None, :] + random[:, :, None])
+    count = alike.count
+    coef = alike.mean[:, rows]
+    onehot = count[:, None] * np.eye(len(data.groups))[alike.group]
     s, t = p @ onehot, _times(p, coef) @ onehot
     if shared_shape:
         # Eliminate each group's level, then solve the 2 x 2 system of the shared shape.
@@ -317,29 +368,32 @@ def _deviance(
         beta = np.concatenate([shape, levels[None]])
     else:
         beta = _times(_inverse(s)[0], t)
-    mean = beta[:, :, data.group]
-    residual = coef - mean
+    residual = coef - beta[:, :, alike.group]
     q = _times(p, residual)
-    total = data.rss[rows] + (q * residual).sum(axis=(0, 2))
-    deviance = np.log(det).sum(axis=1)
+    total = data.rss[rows] + (q * residual).sum(axis=0) @ count
+    deviance = np.log(det) @ count
     gradient = np.empty_like(x)
-    outer = p.sum(axis=2)
+    outer, squares = p @ count, (q[_ROW] * q[_COLUMN]) @ count
+    if alike.scatter is not None:
+        scatter = alike.scatter[:, rows]
+        total = total + (_TWICE[:, None, None] * p * scatter).sum(axis=(0, 2))
+        squares = squares + _sandwich(p, scatter).sum(axis=2)
     if ratio:
         w = ratio * x[:, -1] ** 2
-        of_mean, of_rest = level / data.n_emotions * p[5].sum(axis=1), 1 + data.n_cells * w
+        of_mean, of_rest = level / data.n_emotions * (p[5] @ count), 1 + data.n_cells * w
         between = data.emotion_ss[rows] / of_rest
         total = total + between
         deviance += np.log1p(w * of_mean) + (data.n_emotions - 1) * np.log(of_rest)
     s2 = total / data.n_rows
     deviance += data.n_rows * (np.log(2 * np.pi * s2) + 1)
-    outer = outer - (q[_ROW] * q[_COLUMN]).sum(axis=2) / s2
+    outer = outer - squares / s2
     if ratio:
         last = p[[2, 4, 5]]
         pull = w * level / data.n_emotions / (1 + w * of_mean)
-        outer = outer - pull * (last[_ROW] * last[_COLUMN]).sum(axis=2)
+        outer = outer - pull * ((last[_ROW] * last[_COLUMN]) @ count)
         slope = of_mean / (1 + w * of_mean)
         slope += data.n_cells / of_rest * (data.n_emotions - 1 - between / s2)
         gradient[:, -1] = slope * 2 * ratio * x[:, -1]
     pull_back = outer[_SQUARE].transpose(2, 0, 1) @ factor
     gradient[:, : len(factors)] = 2 * np.tensordot(pull_back, factors, ([1, 2], [1, 2]))
-    return deviance, gradient, mean.transpose(1, 2, 0), s2
+    return deviance, gradient, beta, s2

@@ -54,9 +54,11 @@ def test_one_emotion_equals_lme4(name, shared):
 
 
 @pytest.mark.filterwarnings("ignore:The MLE may be on the boundary")
+@pytest.mark.parametrize("n_layers", [(8, 16), (12, 12)])
 @pytest.mark.parametrize("shared", [True, False])
-def test_loglikelihood_equals_statsmodels(shared):
-    scores = study(families=(5, 5), n_layers=(8, 16), noise_sd=0.02, methods=("a", "b"), seed=5)
+def test_loglikelihood_equals_statsmodels(shared, n_layers):
+    # With one number of layers, the models of a family are taken together.
+    scores = study(families=(5, 5), n_layers=n_layers, noise_sd=0.02, methods=("a", "b"), seed=5)
     fit = fit_curve_model(curve_data(scores, "score"), shared)
     table = scores.table.copy()
     table[["x", "q", "one"]] = basis(table["depth"].to_numpy())
@@ -67,9 +69,10 @@ def test_loglikelihood_equals_statsmodels(shared):
     assert_allclose(-fit.deviance[0] / 2, model.fit(reml=False).llf, rtol=1e-6)
 
 
-def test_loglikelihood_is_the_normal_density_of_the_rows():
+@pytest.mark.parametrize("n_layers", [(5, 7), (6, 6)])
+def test_loglikelihood_is_the_normal_density_of_the_rows(n_layers):
     # All of the algebra at once: the rows' covariance, written out, at the fitted values.
-    scores = study(families=(2, 1), n_layers=(5, 7), n_emotions=3, methods=("a", "b"), seed=2)
+    scores = study(families=(2, 1), n_layers=n_layers, n_emotions=3, methods=("a", "b"), seed=2)
     data = curve_data(scores, "score")
     fit = fit_curve_model(data, shared_shape=True)
     table = scores.table
@@ -99,6 +102,19 @@ def test_no_other_covariance_is_more_likely():
     error = np.abs(likelihood_ratio(loose, tol=1e-3)[0] - tight)
     assert np.median(error) < 1e-4
     assert error.max() < 0.05
+
+
+def test_models_taken_together_are_as_likely_as_apart():
+    # A hair's breadth between the models' spreads keeps them apart.
+    data = curve_data(study(families=(4, 4), n_layers=(9, 9), noise_sd=0.02, seed=3), "score")
+    apart = replace(data, spread=data.spread * (1 + 1e-13 * np.arange(8))[:, None, None])
+    draws = draw(data, fit_curve_model(data, True), 20, np.random.default_rng(0))
+    for one in (data, draws):
+        other = replace(one, spread=apart.spread)
+        for shared in (True, False):
+            together, alone = fit_curve_model(one, shared), fit_curve_model(other, shared)
+            assert_allclose(together.deviance, alone.deviance, rtol=1e-9)
+            assert_allclose(together.mean, alone.mean, atol=1e-6)
 
 
 def test_drawn_sums_have_the_moments_of_drawn_rows():
