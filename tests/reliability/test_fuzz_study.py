@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import broken, text, texts, toml, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,70 +22,7 @@ from study import HOME, Study, load_study
 DEMO = (HOME / "data" / "studies" / "demo.toml").read_bytes()
 SCENARIOS = (HOME / "data" / "scenarios.toml").read_bytes()
 NAMES = sorted(set(re.findall(r"^\[?(\w+)", DEMO.decode(), re.M)) | set(Study.__annotations__))
-ODD = [
-    "", " ", ".", "..", "../..", "/etc/passwd", "../../../tmp/x", "a/b", "a\\b", "~", "$(id)",
-    "`id`", "; rm -rf /", "| cat", "-rf", "--help", "a\nb", "a\x00b", "\x1b[31mred", "x" * 300,
-    "é", "\u202egnp.exe", "con", "demo", "*", "%s%n", "{0}", "{topic.__class__}", "package:os",
-    "package:", "package:a.b", "http://127.0.0.1:9/x", "a/..", "./a", "NaN", "'", '"', "𝔘",
-]  # fmt: skip
-texts = st.sampled_from(ODD) | st.text(max_size=20)
-numbers = (
-    st.sampled_from([0, -1, 1, 2**31, 2**63 - 1, -(2**63), 10**30, 0.0, -0.0, 1e308, 5e-324])
-    | st.integers(-5, 5)
-    | st.floats()
-)
-values = st.recursive(
-    texts | numbers | st.booleans(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-    max_leaves=6,
-)
 settings_ = st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=6)
-
-
-def toml(value: Any) -> str:
-    """Any of `values` as TOML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{text(k)} = {toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value)
-
-
-def text(value: str) -> str:
-    escaped = (
-        c if (c.isalnum() and c.isascii()) or c in " ./-_" else f"\\U{ord(c):08x}" for c in value
-    )
-    return '"' + "".join(escaped) + '"'
-
-
-@st.composite
-def broken(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A good file with a few bytes or lines cut, doubled or overwritten."""
-    content = whole
-    for _ in range(draw(st.integers(1, 3))):
-        lines = content.split(b"\n")
-        at = draw(st.integers(0, max(len(content) - 1, 0)))
-        i, j = (draw(st.integers(0, len(lines) - 1)) for _ in "ij")
-        kind = draw(st.integers(0, 5))
-        if kind == 0:
-            content = content[:at]
-        elif kind == 1:
-            content = content[:at] + draw(st.binary(min_size=1, max_size=6)) + content[at + 1 :]
-        elif kind == 2:
-            content = b"\n".join([*lines[:i], *lines[i + 1 :]])
-        elif kind == 3:
-            content = b"\n".join([*lines[:i], lines[j], *lines[i:]])
-        elif kind == 4:
-            line = lines[i].split(b"=")[0] + b"= " + toml(draw(values)).encode(errors="replace")
-            content = b"\n".join([*lines[:i], line, *lines[i + 1 :]])
-        else:
-            codec = draw(st.sampled_from(["utf-16", "utf-8-sig", "latin-1", "utf-32", "cp037"]))
-            content = content.decode("utf-8", "replace").encode(codec, "replace")
-    return content
 
 
 @pytest.fixture(scope="module")
