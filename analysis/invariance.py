@@ -87,7 +87,8 @@ def invariance_test(
     variance within families pooled; all families have to pass (intersection-union [2]_). The
     interval of the between-family standard deviation is a generalised confidence interval [3]_.
     Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
-    leave the random part of both hypotheses (`analysis.mixed.fall_back`).
+    leave the random part of both hypotheses, unless their spread between models is shown
+    (`analysis.mixed.fall_back`).
 
     The likelihoods of the test and of its bootstrap are those of `analysis.mixed`, which takes the
     emotions as crossed. MixedLM, which has no crossed effects beside correlated random curves, is
