@@ -1,12 +1,15 @@
 """How files and words from strangers are taken: bounded, and refused in one line.
 
-Only Python's own modules are imported here; both sides stand on it.
+Only Python's own modules are imported here, until a URL is asked for; both sides stand on it.
 """
 
 from __future__ import annotations
 
+import os.path
 import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,83 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-295:]}"
 
 
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+def locate(name: Any) -> Any:
+    """Return the folder or file that a path or a URL names.
+
+    Parameters
+    ----------
+    name : str, Path or UPath
+        For instance ``data/scores/demo``, or ``s3://bucket/scores/demo``: any store that fsspec
+        knows.
+
+    Returns
+    -------
+    Path or UPath
+
+    Raises
+    ------
+    InputError
+        For a URL of an unknown kind, or whose package is not installed.
+
+    Examples
+    --------
+    >>> locate("memory://bucket/scores") / "run.json"
+    MemoryPath('/bucket/scores/run.json', protocol='memory')
+    """
+    protocol, mark, rest = str(name).partition("://")
+    if not mark or isinstance(name, Path):
+        return Path(name)
+    if protocol in ("file", "local"):
+        return Path(rest)
+    from upath import UPath
+
+    try:
+        found = UPath(name)
+        assert found.fs is not None
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"{name}: {error}; give a local folder, or a URL of another kind"
+        ) from None
+    return found
+
+
+@contextmanager
+def answering(path: Any) -> Iterator[None]:
+    """Make an OSError of what a store's own library raises, of which there is no common kind.
+
+    Raises
+    ------
+    OSError
+        For anything but an OSError or a ValueError, where the path is a URL.
+    """
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        if isinstance(path, Path):
+            raise
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def is_there(path: Any) -> bool:
+    """Say whether a file or folder is there; a name that none can have is of none.
+
+    Raises
+    ------
+    InputError
+        If the path is a URL and its store does not answer.
+    """
+    if isinstance(path, Path):
+        return os.path.exists(path)
+    try:
+        with answering(path):
+            return bool(path.exists())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error or type(error).__name__}") from None
+
+
+def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
     """Read a regular file that is not larger than expected.
 
     Raises
@@ -45,10 +124,11 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         or a device is refused before it is opened, since that could wait for ever.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("not a regular file")
-        with path.open("rb") as file:
-            content = file.read(largest + 1)
+        with answering(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise OSError("not a regular file")
+            with path.open("rb") as file:
+                content: bytes = file.read(largest + 1)
     except ValueError as error:
         raise OSError(str(error)) from None
     if len(content) > largest:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inputs import InputError, read_bytes
+from inputs import InputError, answering, is_there, read_bytes
 
 #: A file that unpacks to more than the first, and to more than the second times its own size, is
 #: made to fill the memory: real scores hardly compress.
@@ -29,13 +29,17 @@ _FLAT = (
 
 
 def read_table(
-    path: Path, columns: Iterable[str] = (), writer: str = "extraction.py", lean: bool = False
+    path: Any,
+    columns: Iterable[str] = (),
+    writer: str = "extraction.py",
+    lean: bool = False,
+    levels: Mapping[str, list[Any]] | None = None,
 ) -> Any:
     """Read a Parquet file that someone else may have written.
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
     columns : iterable of str
         Those that must be there; only they are read. All columns if empty.
     writer : str
@@ -43,6 +47,9 @@ def read_table(
     lean : bool
         Keep texts as categories and whole numbers in 32 bits where they fit, for tens of millions
         of rows: a fifth of the memory.
+    levels : mapping of str to list
+        Read only rows whose columns have one of the values; groups of rows whose bounds show that
+        they have none are not read.
 
     Returns
     -------
@@ -54,19 +61,33 @@ def read_table(
         If it is missing, damaged, nested or made to fill the memory, or lacks a column.
     """
     try:
-        if not os.path.exists(path):
+        if not is_there(path):
             raise InputError(f"{path}: not found; python {writer} writes it")
         if not path.is_file():  # a pipe would be waited for
             raise InputError(f"{path}: not a regular file")
-        with path.open("rb") as file:
-            return _read(path, file, list(columns), writer, lean)
+        with answering(path), _opened(path) as file:
+            return _read(path, file, list(columns), writer, lean, levels or {})
     except InputError:
         raise
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path}: not readable as Parquet ({error})") from None
 
 
-def _read(path: Path, file: Any, columns: list[str], writer: str, lean: bool) -> pd.DataFrame:
+def _opened(path: Any) -> Any:
+    """Open a file; of one at a URL only the parts that are read are fetched."""
+    if isinstance(path, Path):
+        return path.open("rb")
+    return path.fs.open(path.path, "rb", cache_type="none")
+
+
+def _read(
+    path: Any,
+    file: Any,
+    columns: list[str],
+    writer: str,
+    lean: bool,
+    levels: Mapping[str, list[Any]],
+) -> pd.DataFrame:
     schema = pq.read_schema(file)
     missing = [c for c in columns if c not in schema.names]
     if missing:
@@ -85,18 +106,45 @@ def _read(path: Path, file: Any, columns: list[str], writer: str, lean: bool) ->
     # Texts stay as codes until their size is known.
     parquet = pq.ParquetFile(file, read_dictionary=texts)
     size = file.seek(0, 2)
-    rows = parquet.metadata.num_rows
+    groups = _groups(parquet.metadata, levels)
+    rows = sum(parquet.metadata.row_group(g).num_rows for g in groups)
     _bearable(path, 8 * rows * len(wanted), size)
+    keep = np.ones(rows, dtype=bool)
+    for name, values in levels.items():
+        keep &= _plain(parquet.read_row_groups(groups, [name])[name]).isin(values).to_numpy()
     longest, series = 0, {}
     for name in wanted:
         # One at a time: what is read is larger than what is kept.
-        column = parquet.read(columns=[name])[name]
+        column = parquet.read_row_groups(groups, [name])[name]
         if name in texts:
             for chunk in column.chunks:
                 longest += len(chunk) * (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0)
             _bearable(path, longest, size)
+        if not keep.all():
+            column = column.filter(pa.array(keep))
         series[name] = _lean(column) if lean else _plain(column)
     return pd.DataFrame(series, copy=False)
+
+
+def _groups(metadata: Any, levels: Mapping[str, list[Any]]) -> list[int]:
+    """Return the groups of rows that may have a row with one of the values in every column."""
+    names = [metadata.schema.column(j).path for j in range(metadata.num_columns)]
+    groups = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        bounds = {name: group.column(names.index(name)).statistics for name in levels}
+        if all(_may_hold(bounds[name], values) for name, values in levels.items()):
+            groups.append(number)
+    return groups
+
+
+def _may_hold(bounds: Any, values: list[Any]) -> bool:
+    if bounds is None or not bounds.has_min_max:
+        return True
+    try:
+        return any(bounds.min <= value <= bounds.max for value in values)
+    except TypeError:  # a text among numbers, which is not there
+        return True
 
 
 def _plain(column: pa.ChunkedArray) -> pd.Series:
@@ -113,14 +161,34 @@ def _lean(column: pa.ChunkedArray) -> pd.Series:
     return column.to_pandas()
 
 
-def _bearable(path: Path, dense: int, size: int) -> None:
+def _bearable(path: Any, dense: int, size: int) -> None:
     if dense > max(DENSE, RATIO * size):
         raise InputError(
             f"{path}: {size / 1e6:.1f} MB that unpack to {dense / 1e9:.0f} GB; get the file again"
         )
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_rows(path: Any, columns: list[str], wanted: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """Read the rows that have the wanted values; name a value that does not occur."""
+    for column in wanted:
+        if column not in columns:
+            raise InputError(f"{path}: no column {column!r}; choose from {', '.join(columns)}")
+    table: pd.DataFrame = read_table(path, columns, levels=wanted)
+    for column, values in wanted.items():
+        if absent := [v for v in values if not (table[column] == v).any()]:
+            here = set(read_table(path, [column])[column])
+            if absent[0] not in here:
+                raise InputError(
+                    f"{path}: {column} {absent[0]!r} is not in the table; "
+                    f"it has {', '.join(map(repr, sorted(here)))}"
+                )
+    if wanted and table.empty:
+        asked = ", ".join(f"{c} = {values}" for c, values in wanted.items())
+        raise InputError(f"{path}: no row has {asked}")
+    return table
+
+
+def read_run(path: Any) -> dict[str, Any]:
     """Read a study's `run.json`, and check the parts of it that are computed with.
 
     Raises
@@ -128,7 +196,7 @@ def read_run(path: Path) -> dict[str, Any]:
     InputError
         If it is missing, no JSON, or of another form.
     """
-    if not os.path.isdir(path.parent):
+    if isinstance(path, Path) and not os.path.isdir(path.parent):
         raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
     try:
         run = json.loads(read_bytes(path))

@@ -10,15 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.checks import LARGEST, SMALLEST, in_range, out_of_order, read_run, read_table, tidied
+from analysis.checks import (
+    LARGEST,
+    SMALLEST,
+    in_range,
+    out_of_order,
+    read_rows,
+    read_run,
+    read_table,
+    tidied,
+)
 from analysis.runs import Runs, may_repeat, wide
 from inputs import InputError as InputError
+from inputs import is_there, locate
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 Array = NDArray[np.float64]
 
@@ -139,7 +152,7 @@ class Scores:
         for column, value in levels.items():
             if value is None:
                 continue
-            wanted = list(value) if isinstance(value, list | tuple | set) else [value]
+            wanted = _listed(value)
             here = self.table[column]
             absent = [v for v in wanted if not (here == v).any()]
             if absent:
@@ -190,13 +203,17 @@ class Scores:
             )
 
 
-def load_scores(path: str | Path) -> Scores:
+def load_scores(path: str | Path | UPath, **levels: Any) -> Scores:
     """Read and validate the score tables of one study.
 
     Parameters
     ----------
-    path : str or Path
-        The study's folder, with `scores.parquet`, `run.json` and (if any) `replicates.parquet`.
+    path : str, Path or UPath
+        The study's folder, with `scores.parquet`, `run.json` and (if any) `replicates.parquet`;
+        a URL as well (``s3://bucket/scores/demo``).
+    **levels : value, list of values, or None
+        As for `Scores.select`: read these rows only. Tables are sorted by model, so that one
+        model's rows do not cost reading all.
 
     Returns
     -------
@@ -205,18 +222,29 @@ def load_scores(path: str | Path) -> Scores:
     Raises
     ------
     InputError
-        If a file is missing or unreadable, or the tables break a rule of `as_scores`.
+        If a file is missing or unreadable, the tables break a rule of `as_scores`, or a value
+        does not occur.
     """
-    folder = Path(path)
+    folder = locate(path)
     run = read_run(folder / "run.json")
     directions = {}
     for metric, facts in run.get("metrics", {}).items():
         directions[metric] = 1 if facts.get("higher_is_better", True) else -1
+    wanted = {c: _listed(value) for c, value in levels.items() if value is not None}
+    table = read_rows(folder / "scores.parquet", COLUMNS, wanted)
     replicates = None
-    if (folder / "replicates.parquet").exists():
-        replicates = read_table(folder / "replicates.parquet", REPLICATE_COLUMNS, lean=True)
-    table = read_table(folder / "scores.parquet", COLUMNS)
+    if is_there(folder / "replicates.parquet"):
+        shared = {c: values for c, values in wanted.items() if c in REPLICATE_COLUMNS}
+        replicates = read_table(
+            folder / "replicates.parquet", REPLICATE_COLUMNS, lean=True, levels=shared
+        )
+        if replicates.empty:
+            replicates = None
     return _validated(table, replicates, directions, run, str(folder / "scores.parquet"))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
 def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Scores:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.checks import read_run, read_table, tidied
-from inputs import InputError
+from inputs import InputError, is_there, locate
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 #: What makes a trial; with `kind` ("steered" or "sham") it is one row.
 TRIAL = ["model", "layer", "emotion", "scenario", "seed", "strength"]
@@ -65,13 +67,13 @@ class Trials:
         return {key: float(rules.get(key, default)) for key, default in BOUNDS.items()}
 
 
-def load_trials(study: str | Path) -> Trials:
+def load_trials(study: str | Path | UPath) -> Trials:
     """Read and validate the steering trials of one study.
 
     Parameters
     ----------
-    study : str or Path
-        The study's folder, with `trials.parquet` and `run.json`.
+    study : str, Path or UPath
+        The study's folder or its URL, with `trials.parquet` and `run.json`.
 
     Returns
     -------
@@ -82,8 +84,8 @@ def load_trials(study: str | Path) -> Trials:
     InputError
         If a file is missing or unreadable, or the table breaks a rule of `as_trials`.
     """
-    folder = Path(study)
-    if not os.path.exists(folder / "trials.parquet"):
+    folder = locate(study)
+    if not is_there(folder / "trials.parquet"):
         raise InputError(
             f"{folder}: no steering trials; python steering.py --study {folder.name} makes them"
         )
