@@ -15,6 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from interruption import listen
+
+if __name__ == "__main__":  # before the libraries, which take a while to load
+    listen("extraction.py", "finished units are kept, the same command goes on")
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,12 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"extraction.py: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "extraction.py: interrupted; finished units are kept, the same command goes on",
-            file=sys.stderr,
-        )
-        return 130
 
 
 def run(

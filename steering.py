@@ -19,6 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from interruption import listen
+
+if __name__ == "__main__":  # before the libraries, which take a while to load
+    listen("steering.py", "finished units are kept, the same command goes on")
+
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -95,12 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, ScoresError) as error:
         print(f"steering.py: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "steering.py: interrupted; finished units are kept, the same command goes on",
-            file=sys.stderr,
-        )
-        return 130
 
 
 def read_tasks(study: Study, corpus: Corpus, scores: Place, device: str) -> list[Task]:
