@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from representations.errors import InputError
-from representations.store import Place
+from representations.store import SCRATCH, Place
 
 #: Seconds between renewals, and after which a lock that was not renewed has lapsed.
 RENEWED, LAPSED = 60, 300
@@ -58,6 +58,8 @@ def only_run(folder: Place) -> Iterator[None]:
             "choose another folder with --out"
         ) from None
     try:
+        for left in folder.rglob(f".*{SCRATCH}"):  # of a run that was killed
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

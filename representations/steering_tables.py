@@ -12,7 +12,7 @@ import pandas as pd
 from representations.judges import Judge, target_scores
 from representations.provenance import provenance
 from representations.steering_trials import Scenarios
-from representations.store import Place, read_text, write_table, write_text
+from representations.store import Place, read_text, remove, write_table, write_text
 from study import Study
 
 COLUMNS = [
@@ -70,6 +70,7 @@ def write_trials(
             column = f"{name}_{judge.name}"
             table[column] = target_scores(judge, list(table[texts]), list(table["emotion"]))
             columns.append(column)
+    remove(folder / "run.json")  # without it no trials are read: they and it are of one run
     write_table(folder / "trials.parquet", table[columns])
     extraction = json.loads(read_text(scores / "run.json"))
     content = {

@@ -32,6 +32,9 @@ Array = NDArray[np.float32]
 #: A file or folder, local or at a URL.
 Place = Path | UPath
 
+#: What ends the names of files that are being written.
+SCRATCH = ".unfinished"
+
 #: Rows of a group in a Parquet file: what is read at least, to find one model's.
 ROWS = 16_384
 #: The longest header that safetensors allows.
@@ -143,7 +146,7 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
     scratch = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, scratch = tempfile.mkstemp(SCRATCH, f".{path.name}.", path.parent)
         os.close(handle)
         write(Path(scratch))
         with open(scratch, "rb") as file:
@@ -172,6 +175,24 @@ def _put(path: UPath, write: Callable[[Path], object]) -> None:
             ) from error
 
 
+def remove(path: Place) -> None:
+    """Delete a file, if it is there.
+
+    Raises
+    ------
+    InputError
+        If its folder cannot be written to.
+    """
+    try:
+        with _answering(path):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written anew ({error.strerror or error}); choose another folder "
+            "with --out"
+        ) from error
+
+
 def write_text(path: Place, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
@@ -189,10 +210,15 @@ def read_table(path: Place) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If its store does not answer.
+        If the file is damaged, or its store does not answer.
     """
-    with _answering(path), path.open("rb") as file:
-        return pd.read_parquet(file)
+    try:
+        with _answering(path), path.open("rb") as file:
+            return pd.read_parquet(file)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
+        raise InputError(f"{path}: damaged ({_reason(error)}); delete it and run again") from None
 
 
 def read_text(path: Place) -> str:
@@ -236,11 +262,19 @@ def save_unit(path: Place, unit: Unit) -> None:
     path : Path or UPath
     unit : Unit
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays = {"activations": unit.activations, "neutral": unit.neutral}
     metadata = {"facts": json.dumps(unit.facts)}
-    write_atomically(path, lambda p: save_file(arrays, p, metadata=metadata))
+
+    def write(place: Path) -> None:
+        try:
+            save_file(arrays, place, metadata=metadata)
+        except SafetensorError as error:  # as which a full disk comes, too
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write)
 
 
 def load_unit(path: Place) -> Unit:

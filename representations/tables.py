@@ -20,6 +20,7 @@ from representations.store import (
     load_facts,
     load_unit,
     read_table,
+    remove,
     write_table,
     write_text,
 )
@@ -81,11 +82,14 @@ def write_tables(
 ) -> None:
     """Write the study's tables, stories and `run.json`, each atomically.
 
-    Tables are sorted by model, so that one model's rows are found without reading all.
+    Tables are sorted by model, so that one model's rows are found without reading all. The old
+    `run.json` goes first and the new one comes last: without it no table is read, so that the
+    tables of two runs never pass for those of one.
     """
     everything = pd.concat(tables).sort_values("model", kind="stable", ignore_index=True)
     estimates = everything[everything["replicate"] == 0]
     columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
+    remove(folder / "run.json")
     write_table(folder / "scores.parquet", estimates[columns])
     replicates = everything[everything["replicate"] > 0].astype({"score": "float32"})
     columns = [*PROFILE_COLUMNS, "layer", "depth", "metric", "replicate", "score"]
