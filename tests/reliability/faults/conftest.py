@@ -1,0 +1,418 @@
+"""A small study whose whole run takes seconds, and the means to break its runs off."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis import load_scores, load_trials
+from analysis.scores import InputError
+from representations.corpus import load_corpus
+from representations.store import load_unit
+
+HOME = Path(__file__).resolve().parents[3]
+RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
+STUDY = """
+name = "faults"
+corpus = "{corpus}"
+models = ["tiny"]
+[[model]]
+name = "tiny"
+family = "Llama"
+source = "{model}"
+[generation]
+max_new_tokens = 14
+min_new_tokens = 12
+neutral_per_topic = 1
+batch = 8
+[pooling]
+skip = 4
+[scoring]
+folds = 2
+replicates = 6
+[steering]
+emotions = ["happy", "afraid"]
+n_scenarios = 3
+strengths = [0.5, 1.0]
+sweep_depths = [0.2, 1.0]
+sweep_strength = 0.5
+max_new_tokens = 8
+judges = ["nrclex"]
+"""
+
+
+@dataclass
+class Run:
+    """A command that was started in a forked child."""
+
+    forks: Forks
+    pid: int
+    out: Path
+    err: Path
+    began: float = field(default_factory=time.monotonic)
+
+    def send(self, number: int) -> None:
+        """Send a signal; a child that has ended is not reaped yet, so the id is still its own."""
+        os.kill(self.pid, number)
+
+    def listens(self) -> bool:
+        """Wait until the script has said what signals do; say whether it still runs."""
+        while True:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+            facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+            if facts["State"].startswith("Z"):
+                return False
+            if int(facts["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1:
+                return True
+            time.sleep(0.01)
+
+    def wait(self) -> int:
+        """Return the exit code, negative for the signal that ended it."""
+        return int(self.forks.ask({"wait": self.pid}))
+
+    @property
+    def errors(self) -> str:
+        """What went to standard error."""
+        return self.err.read_text(encoding="utf-8")
+
+    @property
+    def last_line(self) -> str:
+        """The last line on standard error."""
+        return (self.errors.strip().splitlines() or [""])[-1]
+
+
+class Forks:
+    """The server of forked children."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home, self.number = home, 0
+        single = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": "."}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forks.py"))],
+            cwd=HOME, stdin=-1, stdout=-1, text=True, env={**os.environ, **single, **environment},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def ask(self, request: dict[str, Any]) -> str:
+        """Return the answer to one request."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def start(
+        self, script: str, *arguments: object, faults: Sequence[Sequence[Any]] = (),
+        environment: dict[str, str] | None = None, out: str = "",
+    ) -> Run:  # fmt: skip
+        """Start a script of the project, or a module."""
+        self.number += 1
+        files = [str(self.home / f"{self.number}.{name}") for name in ("out", "err")]
+        request = {
+            "script": script, "arguments": [str(a) for a in arguments], "out": out or files[0],
+            "err": files[1], "faults": [list(f) for f in faults], "environment": environment or {},
+        }  # fmt: skip
+        return Run(self, int(self.ask(request)), Path(files[0]), Path(files[1]))
+
+
+class Bench:
+    """Runs the small study, breaks it off, and looks at what is left."""
+
+    #: Changes that leave one unit to a study.
+    brief = (('name = "faults"', 'name = "faults"\nmethods = ["comprehension"]\n'
+              'weights = ["trained"]\nlabels = ["true"]'),)  # fmt: skip
+
+    def __init__(self, forks: Forks, study: Path, home: Path, long: bool) -> None:
+        self.forks, self.study, self.home, self.long = forks, study, home, long
+        self.chance = random.Random(0)
+        self.counts: Counter[str] = Counter()
+        self.scores, self.trials = home / "scores", home / "trials"
+        self.seconds: dict[str, float] = {}
+        for name, start in (("extraction", self.extract), ("steering", self.steer)):
+            began = time.monotonic()
+            run = start(self.scores if name == "extraction" else self.trials)
+            assert run.wait() == 0, run.errors
+            self.seconds[name] = time.monotonic() - began
+
+    def extract(self, folder: Path, *options: object, study: Path | None = None, **how: Any) -> Run:
+        """Start the extraction."""
+        command = ("extraction.py", "--study", study or self.study, "--out", folder, *options)
+        return self.forks.start(*command, **how)
+
+    def steer(self, folder: Path, *options: object, study: Path | None = None, **how: Any) -> Run:
+        """Start the steering, of the vectors of the unbroken extraction."""
+        study = study or self.study
+        command = ("steering.py", "--study", study, "--scores", self.scores, "--out", folder)
+        return self.forks.start(*command, *options, **how)
+
+    def changed(self, *changes: tuple[str, str]) -> Path:
+        """Return a study file in which something is another."""
+        text = self.study.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = self.home / f"changed-{abs(hash(text))}" / self.study.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def done(self, run: Run) -> tuple[int, Run]:
+        """Wait for a run; return its exit code with it."""
+        return run.wait(), run
+
+    def break_off(self, run: Run, seconds: float, kind: str, with_signal: int = 0) -> int:
+        """Send a signal at a random moment of a run; return how it ended."""
+        number = with_signal or self.chance.choice([signal.SIGKILL, signal.SIGTERM])
+        if number != signal.SIGKILL:
+            run.listens()
+        time.sleep(self.chance.uniform(0, seconds))
+        run.send(number)
+        code = run.wait()
+        self.judge(run, code, number, kind)
+        return code
+
+    def judge(self, run: Run, code: int, number: int, kind: str) -> None:
+        """Check the exit code and last line of a run that got a signal, and count it."""
+        self.counts[f"{kind}: {signal.Signals(number).name}"] += 1
+        if code == 0:
+            self.counts[f"{kind}: ended before the signal"] += 1
+        elif number == signal.SIGKILL:
+            assert code == -number, run.errors
+        else:
+            word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+            assert code == 128 + number, run.errors
+            assert f": {word}; " in run.last_line, run.errors
+            assert "Traceback" not in run.errors, run.errors
+
+    def finish(self, start: Callable[[Path], Run], folder: Path, like: Path) -> None:
+        """Go on with a broken run: no finished unit is done again, and the result is the same."""
+        before = {p: p.stat().st_mtime_ns for p in visible(folder) if p.parent.name == "units"}
+        run = start(folder)
+        assert run.wait() == 0, run.errors
+        assert {p: p.stat().st_mtime_ns for p in before if p.exists()} == before
+        assert values(folder) == values(like)
+        assert [p.name for p in folder.rglob(".*") if p.name != ".lock"] == []
+
+    def check(self, folder: Path, *whole: Path) -> None:
+        """Look at a folder that a run was broken off in: what can be read is whole."""
+        for path in visible(folder):
+            if path.suffix == ".safetensors" and path.parent.name == "units":
+                load_unit(path)
+            elif path.suffix == ".parquet":
+                pd.read_parquet(path)
+            elif path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+        try:
+            load_trials(folder) if (folder / "trials.parquet").exists() else load_scores(folder)
+        except InputError:
+            return
+        assert values(folder) in [values(one) for one in whole]
+
+    def close(self, folder: Path, whole: Path) -> None:
+        """Check that the same texts have the same scores, but for the last digits."""
+        mine, others = values(folder), values(whole)
+        assert mine.keys() == others.keys()
+        for name in mine:
+            if isinstance(mine[name], pd.DataFrame):
+                pd.testing.assert_frame_equal(mine[name], others[name], rtol=1e-3, atol=1e-3)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return the files that are not hidden."""
+    return [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+
+
+class Values(dict[str, Any]):
+    """The contents of a study's files, without what differs between any two runs."""
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, Values)
+        return self.keys() == other.keys() and all(
+            mine.equals(other[name]) if isinstance(mine, pd.DataFrame) else mine == other[name]
+            for name, mine in self.items()
+        )
+
+
+def values(folder: Path) -> Values:
+    """Read a study's tables, stories and facts."""
+    found = Values()
+    for path in folder.iterdir():
+        if path.suffix == ".parquet":
+            found[path.name] = pd.read_parquet(path)
+        elif path.suffix == ".jsonl":
+            found[path.name] = path.read_text(encoding="utf-8")
+        elif path.suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for facts in (content, *content["units"]):
+                for name in ("seconds", "written", "command", "machine", "git_commit"):
+                    facts.pop(name, None)
+            found[path.name] = content
+    return found
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model, saved as a user's own would be."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    inner.train([str(HOME / "data" / "corpus" / "passages.jsonl")], trainer)
+    folder = tmp_path_factory.mktemp("model")
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(
+        "llama", hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, vocab_size=600, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """A study of the small model with every method and control."""
+    home = tmp_path_factory.mktemp("study")
+    text = STUDY.format(model=model_folder, corpus=small_corpus(home / "corpus"))
+    (home / "faults.toml").write_text(text, encoding="utf-8")
+    return home / "faults.toml"
+
+
+def small_corpus(folder: Path) -> Path:
+    """Take three emotions and four topics out of the corpus, whose checks take longer."""
+    whole = HOME / "data" / "corpus"
+    part = load_corpus(whole).restricted(("happy", "afraid", "calm"), 4)
+    folder.mkdir()
+    shutil.copy(whole / "prompts.toml", folder)
+    heads = {
+        "emotions.toml": [f'[[emotion]]\nname = "{e.name}"\n' for e in part.emotions],
+        "topics.toml": [f'[[topic]]\nname = "{t.name}"\ntext = "{t.text}"\n' for t in part.topics],
+        "passages.jsonl": [json.dumps(asdict(p)) + "\n" for p in part.passages],
+        "neutral.jsonl": [
+            json.dumps({"topic": p.topic, "text": p.text}) + "\n" for p in part.neutral
+        ],
+    }
+    for name, lines in heads.items():
+        (folder / name).write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hub(model_folder: Path) -> Iterator[str]:
+    """The address of a hub that serves the small model."""
+    command = [sys.executable, str(Path(__file__).with_name("hub.py")), str(model_folder)]
+    with subprocess.Popen(command, stdout=-1, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Forks]:
+    """The server of forked children."""
+    home = tmp_path_factory.mktemp("runs")
+    server = Forks(home, {"HF_ENDPOINT": hub, "HF_HOME": str(home / "hub"), "no_proxy": "*"})
+    yield server
+    server.process.stdin.close()
+    server.process.wait()
+
+
+@pytest.fixture(scope="session")
+def bench(
+    forks: Forks, study: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
+) -> Iterator[Bench]:
+    """The small study, run once unbroken; after a long run its counts are kept."""
+    one = Bench(forks, study, tmp_path_factory.mktemp("bench"), request.config.getoption("--long"))
+    yield one
+    if one.long:
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(dict(sorted((kept | one.counts).items())), indent=1) + "\n")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a small disk, and mounts it again with other options; needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options: str) -> Path:
+        more = ",remount" if os.path.ismount(place) else ""
+        command = ["mount", "-t", "tmpfs", "-o", options + more, "tmpfs", str(place)]
+        if os.geteuid() or not shutil.which("mount") or subprocess.run(command).returncode:
+            pytest.skip("a disk can be mounted by root alone")
+        return place
+
+    yield mount
+    if os.path.ismount(place):
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of a small model whose only file is a GGUF, which must be converted."""
+    import numpy as np
+    from gguf import GGUFWriter
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    folder = tmp_path_factory.mktemp("gguf")
+    rng = np.random.default_rng(0)
+    letters = sorted(ByteLevel.alphabet())
+    writer = GGUFWriter(folder / "model.gguf", "qwen2")
+    width, inner, layers = 32, 64, 4
+    writer.add_block_count(layers)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([*letters, "<|endoftext|>"])
+    writer.add_token_merges([f"{letters[0]} {letters[1]}"])
+    writer.add_eos_token_id(len(letters))
+    writer.add_pad_token_id(len(letters))
+    shapes = {"attn_q": (width, width), "attn_k": (width // 2, width),
+              "attn_v": (width // 2, width), "attn_output": (width, width),
+              "ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner),
+              "attn_norm": (width,), "ffn_norm": (width,)}  # fmt: skip
+    tensors = {f"blk.{b}.{n}.weight": s for b in range(layers) for n, s in shapes.items()}
+    tensors |= {f"blk.{b}.{n}.bias": shapes[n][:1] for b in range(layers)
+                for n in ("attn_q", "attn_k", "attn_v")}  # fmt: skip
+    tensors |= {"token_embd.weight": (len(letters) + 1, width), "output_norm.weight": (width,)}
+    for name, shape in tensors.items():
+        writer.add_tensor(name, rng.normal(0, 0.3, shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    source = next(s for s in bench.study.read_text().splitlines() if s.startswith("source"))
+    return bench.changed((source, f'source = "{folder}"'), *bench.brief)

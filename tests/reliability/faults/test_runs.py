@@ -1,0 +1,164 @@
+"""Runs that are broken off: nothing half-written is whole, nothing finished is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMANDS = ("extraction", "steering")
+INTERRUPTED = {
+    "extraction": "extraction.py: interrupted; finished units are kept, the same command goes on",
+    "steering": "steering.py: interrupted; finished units are kept, the same command goes on",
+    "analysis": "analysis: interrupted; nothing is changed, give the same command again",
+}
+
+
+def start(bench: Any, command: str, folder: Path, **how: Any) -> Any:
+    return {"extraction": bench.extract, "steering": bench.steer}[command](folder, **how)
+
+
+def whole(bench: Any, command: str) -> Path:
+    return {"extraction": bench.scores, "steering": bench.trials}[command]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_killed_at_any_moment_goes_on_where_it_was(
+    bench: Any, tmp_path: Path, command: str
+) -> None:
+    for series in range(4 if bench.long else 1):
+        folder = tmp_path / str(series)
+        for _ in range(4 if bench.long else 2):
+            run = start(bench, command, folder)
+            code = bench.break_off(run, bench.seconds[command], command)
+            bench.check(folder, whole(bench, command))
+            if code == 0:
+                break
+        bench.finish(lambda f: start(bench, command, f), folder, whole(bench, command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
+    bench: Any, tmp_path: Path, command: str
+) -> None:
+    """Killed at any change of a file, never the scores of one run beside the facts of another."""
+    old = whole(bench, command)
+    changes = {"extraction": ("replicates = 6", "replicates = 7"),
+               "steering": ("sweep_strength = 0.5", "sweep_strength = 1.0")}  # fmt: skip
+    study = bench.changed(changes[command])
+    new = tmp_path / "new"
+    shutil.copytree(old, new)
+    counted = start(bench, command, new, study=study, faults=[("die_at_event", str(new), 0, 0)])
+    assert counted.wait() == 0, counted.errors
+    events = int(Path(f"{new}.events").read_text())
+    assert events > 8
+    # The last dozen changes are those of the tables.
+    tried = (
+        range(1, events + 1) if bench.long else bench.chance.sample(range(events - 12, events), 2)
+    )
+    for number in tried:
+        folder = tmp_path / f"broken-{number}"
+        shutil.copytree(old, folder)
+        kind = signal.SIGKILL if number % 2 else signal.SIGTERM
+        run = start(bench, command, folder, study=study,
+                    faults=[("die_at_event", str(folder), number, int(kind))])  # fmt: skip
+        bench.judge(run, run.wait(), kind, f"{command}: tables")
+        bench.check(folder, old, new)
+        bench.finish(lambda f: start(bench, command, f, study=study), folder, new)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "analysis"])
+def test_ctrl_c_leaves_a_clear_last_line(bench: Any, tmp_path: Path, command: str) -> None:
+    for number in range(3 if bench.long else 1):
+        folder = tmp_path / str(number)
+        if command == "analysis":
+            run = bench.forks.start("analysis", bench.scores)
+            seconds = 0.5
+        else:
+            run = start(bench, command, folder)
+            seconds = bench.seconds[command] / 2
+        code = bench.break_off(run, seconds, f"{command}: Ctrl-C", signal.SIGINT)
+        assert code in (0, 130)
+        if code == 130:
+            assert run.last_line == INTERRUPTED[command]
+
+
+@pytest.mark.parametrize("script", ["extraction.py", "steering.py", "reports/render.py"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
+    bench: Any, script: str, number: signal.Signals
+) -> None:
+    """In interpreters of their own, from the first line of the script on."""
+    if not bench.long and (script, number) != ("extraction.py", signal.SIGINT):
+        pytest.skip("in the long version")
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", script, "--help"], stderr=-1, stdout=-3, text=True,
+        cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.rstrip().endswith(" interruption"):
+            break
+    time.sleep(0.2)
+    process.send_signal(number)
+    rest = [*seen, *process.stderr]
+    bench.counts[f"{script}: {number.name} while loading"] += 1
+    assert process.wait() == 128 + number, rest[-5:]
+    assert "Traceback" not in "".join(rest)
+    assert ("interrupted; " if number == signal.SIGINT else "terminated; ") in rest[-1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_of_two_runs_at_once_the_second_refuses(bench: Any, tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "shared"
+    first, second = (start(bench, command, folder) for _ in range(2))
+    codes = first.wait(), second.wait()
+    bench.counts[f"{command}: two at once"] += 1
+    assert sorted(codes) == [0, 2], first.errors + second.errors
+    refused = second if codes[1] else first
+    assert refused.last_line == (
+        f"{command}.py: {folder}: another run is at work there; wait for it to end"
+    )
+    assert "Traceback" not in refused.errors
+    bench.finish(lambda f: start(bench, command, f), folder, whole(bench, command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_clock_that_goes_backwards_changes_nothing(
+    bench: Any, tmp_path: Path, command: str
+) -> None:
+    folder = tmp_path / "backwards"
+    run = start(bench, command, folder, faults=[("clock_backwards", 3600)])
+    assert run.wait() == 0, run.errors
+    bench.counts[f"{command}: clock backwards"] += 1
+    bench.check(folder, whole(bench, command))
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert all(f["seconds"] >= 0 for f in (facts, *facts["units"]))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", ["cuda", "cpu", "python"])
+def test_a_batch_that_does_not_fit_into_memory_is_halved(
+    bench: Any, tmp_path: Path, command: str, kind: str
+) -> None:
+    if not bench.long and (command, kind) != ("steering", "cpu"):
+        pytest.skip("in the long version")
+    folder = tmp_path / "little"
+    run = start(bench, command, folder, faults=[("out_of_memory", 3, kind)])
+    assert run.wait() == 0, run.errors
+    bench.counts[f"{command}: out of memory ({kind})"] += 1
+    bench.close(folder, whole(bench, command))
+    run = start(bench, command, tmp_path / "none", faults=[("out_of_memory", 0, kind)])
+    assert run.wait() == 2, run.errors
+    assert "out of memory" in run.last_line
+    assert "Traceback" not in run.errors
