@@ -142,24 +142,27 @@ def judge_scale(
 
 def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Array:
     """Delta-method variance of each model's vertex over its replicates; 0 without replicates."""
-    draws = main_rows(scores.select(metric=metric)).replicates
-    if draws is None:
-        return np.zeros(len(data.models))
+    draws: dict[str, list[Array]] = {}
+    for profile in main_rows(scores.select(metric=metric)).profiles():
+        if profile.replicates is not None:
+            draws.setdefault(str(profile.keys["model"]), []).append(profile.replicates)
     out = np.zeros(len(data.models))
     for m, (model, depth) in enumerate(zip(data.models, data.depths, strict=True)):
-        mine = draws[draws["model"] == model]
-        wide = mine.pivot_table(index="replicate", columns="depth", values="score", aggfunc="mean")
-        if len(wide) > 1:
-            cov = np.cov(wide.to_numpy(dtype=np.float64), rowvar=False)
+        mine = draws.get(model, [])
+        n = min(map(len, mine), default=0)
+        if n > 1:
+            cov = np.cov(np.mean([copies[:n] for copies in mine], axis=0), rowvar=False)
             out[m] = vertex_variance(data.coef[0, m], depth, cov)
     return out
 
 
 def vertex_variance(coef: Array, depth: Array, cov: Array) -> float:
     """Delta-method variance of the vertex, given the covariance of a profile's points."""
+    if coef[1] == 0:
+        return np.inf  # a straight profile turns nowhere
     onto = np.linalg.pinv(basis(depth))
     slope = np.array([-1 / (6 * coef[1]), coef[0] / (6 * coef[1] ** 2), 0.0]) @ onto
-    return float(slope @ cov @ slope)
+    return max(float(slope @ cov @ slope), 0.0)
 
 
 def meta_regression(
