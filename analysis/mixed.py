@@ -328,8 +328,8 @@ def _alike(data: CurveData) -> _Alike:
 def _sandwich(p: Array, x: Array) -> Array:
     """P X P of symmetric 3 x 3 matrices, entries along the first axis."""
     px = np.stack([_times(p, x[column]) for column in _SQUARE])
-    both = np.stack([_times(p, row) for row in px.swapaxes(0, 1)])
-    return both[_ROW, _COLUMN]
+    both: Array = np.stack([_times(p, row) for row in px.swapaxes(0, 1)])
+    return np.asarray(both[_ROW, _COLUMN])
 
 
 def _deviance(
