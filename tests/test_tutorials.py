@@ -1,0 +1,179 @@
+"""The tutorials, followed as they are written: every command, and the output that they show.
+
+In a tutorial a block of ``sh`` is a shell's input and a block of ``python`` goes on where the last
+one stopped. A block of ``text`` right after one of them is its output: words must agree, numbers
+to one unit of the last decimal shown, bars in length; ``...`` stands for anything. A block of
+``toml`` must stand in one of the shipped examples. ``<!-- not run: reason -->`` before a block
+leaves it out.
+
+    python tests/test_tutorials.py own-scores     writes what a tutorial's blocks print into it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+TUTORIALS = HOME / "docs" / "tutorials"
+#: Where each must run; a tutorial of another name fails, so that none goes untested.
+NAMES = ("own-scores", "own-concepts", "own-model", "nine-models", "planning")
+_BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<why>[^>]+?) -->\s*)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.S | re.M
+)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_BARS = re.compile("[▁-█]")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    kind: str
+    body: str
+    why_not: str
+    span: tuple[int, int]
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the fenced blocks of a page, in order."""
+    return [Block(m["kind"], m["body"], m["why"] or "", m.span("body"))
+            for m in _BLOCK.finditer(page)]  # fmt: skip
+
+
+def follow(page: str) -> Iterator[tuple[Block, str, Block | None]]:
+    """Run a page's blocks in the current folder; yield each, its output, and what is shown."""
+    names: dict[str, object] = {"__name__": "tutorial"}
+    found = blocks(page)
+    after: list[Block | None] = [*found[1:], None]
+    for block, following in zip(found, after, strict=True):
+        if block.why_not or block.kind not in ("sh", "python"):
+            continue
+        shown = following if following is not None and following.kind == "text" else None
+        if shown and page[block.span[1] : shown.span[0]].count("\n") > 4:
+            shown = None  # prose stands between them
+        if block.kind == "python":
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block.body, "<tutorial>", "exec"), names)
+            yield block, printed.getvalue(), shown
+        else:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.body],
+                env={**os.environ, "PATH": path, "COLUMNS": "100", "TERM": "dumb"},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{block.body}\n{done.stdout}\n{done.stderr}"
+            # A run reports its progress and plans on stderr, and its results on stdout.
+            yield block, done.stdout or done.stderr, shown
+
+
+def agrees(shown: str, printed: str) -> bool:
+    """Compare by words and rounded numbers; line breaks and rules of tables do not count."""
+    pattern = [_pattern(word) for word in _words(shown)]
+    words = _words(printed)
+
+    def fits(i: int, j: int) -> bool:
+        while i < len(pattern):
+            if pattern[i] is None:
+                return any(fits(i + 1, k) for k in range(j, len(words) + 1))
+            if j == len(words) or not _same(pattern[i] or "", words[j]):
+                return False
+            i, j = i + 1, j + 1
+        return j == len(words)
+
+    return fits(0, 0)
+
+
+def _words(text: str) -> list[str]:
+    return re.sub("[-─━╌]{3,}", " ", text).split()
+
+
+def _pattern(word: str) -> str | None:
+    return None if word == "..." else word
+
+
+def _same(shown: str, printed: str) -> bool:
+    shown, printed = (_BARS.sub("▁", text) for text in (shown, printed))
+    if _NUMBER.sub("#", shown) != _NUMBER.sub("#", printed):
+        return False
+    for a, b in zip(_NUMBER.findall(shown), _NUMBER.findall(printed), strict=True):
+        unit = 10.0 ** -len(a.partition(".")[2]) if "." in a else 0.0
+        if abs(float(a) - float(b)) > 1.01 * unit:
+            return False
+    return True
+
+
+def scratch_copy(folder: Path) -> Path:
+    """Copy the project without what a fresh clone does not have."""
+    leave = shutil.ignore_patterns(
+        ".*", "build", "units", "__pycache__", "*.egg-info", "_output", "_freeze"
+    )
+    return Path(shutil.copytree(HOME, folder / "clone", ignore=leave))
+
+
+def test_every_tutorial_is_followed():
+    assert {path.stem for path in TUTORIALS.glob("*.md")} - {"README"} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tutorial_works_as_written(name, tmp_path, monkeypatch):
+    page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(scratch_copy(tmp_path))
+    ran = 0
+    for block, printed, shown in follow(page):
+        ran += 1
+        if shown is not None:
+            assert agrees(shown.body, printed), (
+                f"{name}: the output of\n{block.body}\nis\n{printed}\nshown is\n{shown.body}"
+            )
+    assert ran >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shown_files_are_those_that_ship(name):
+    examples = [path.read_text(encoding="utf-8") for path in (HOME / "examples").glob("*.toml")]
+    examples += [p.read_text(encoding="utf-8") for p in (HOME / "examples").glob("*/*.toml")]
+    for block in blocks((TUTORIALS / f"{name}.md").read_text(encoding="utf-8")):
+        if block.kind == "toml":
+            assert any(block.body in text for text in examples), block.body
+
+
+def test_comparison_sees_what_differs():
+    assert agrees("vertex 0.51 hump", "vertex  0.52\nhump")
+    assert not agrees("vertex 0.51 hump", "vertex 0.53 hump")
+    assert not agrees("vertex 0.51 hump", "vertex 0.51 trough")
+    assert not agrees("9 models", "8 models")
+    assert not agrees("vertex 0.51", "vertex 0.51 hump")
+    assert agrees("a ... d", "a b c d")
+    assert not agrees("a ... e", "a b c d")
+
+
+def write(name: str) -> None:
+    """Put what a tutorial's blocks print where it shows their output."""
+    path = TUTORIALS / f"{name}.md"
+    page = path.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(scratch_copy(Path(folder))):
+        results = [(shown.span, printed) for _, printed, shown in follow(page) if shown is not None]
+    for (start, end), printed in reversed(results):
+        if "..." not in page[start:end].split():
+            lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+            page = page[:start] + "\n".join(lines) + "\n" + page[end:]
+    path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        write(argument)
