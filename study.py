@@ -22,6 +22,43 @@ STUDIES = HOME / "data" / "studies"
 METHODS = ("comprehension", "generation", "rereading")
 WEIGHTS = ("trained", "untrained")
 LABELS = ("true", "shuffled")
+#: Lists that hold something, and nothing twice.
+LISTED = (
+    "methods", "weights", "labels", "precisions", "models", "untrained_seeds", "scoring.metrics",
+    "steering.strengths", "steering.seeds", "steering.judges",
+)  # fmt: skip
+#: The least and the greatest that a number, or each of a list, may be.
+RANGES = {
+    "seed": (0, 2**31),
+    "untrained_seeds": (0, 2**31),
+    "generation.stories_per_cell": (1, 1000),
+    "generation.neutral_per_topic": (0, 1000),
+    "generation.max_new_tokens": (2, 100_000),
+    "generation.min_new_tokens": (0, 100_000),
+    "generation.batch": (1, 100_000),
+    "generation.top_k": (1, 1_000_000),
+    "generation.temperature": (0, 100),
+    "pooling.skip": (1, 100_000),
+    "pooling.size": (0, 100_000),
+    "pooling.batch_texts": (1, 100_000),
+    "pooling.batch_tokens": (1, 10**9),
+    "scoring.folds": (2, 1000),
+    "scoring.replicates": (2, 100_000),
+    "scoring.denoise": (0, 0.999),
+    "steering.n_scenarios": (0, 100_000),
+    "steering.seeds": (0, 2**31),
+    "steering.sweep_depths": (0, 1),
+    "steering.max_new_tokens": (2, 100_000),
+    "steering.min_new_tokens": (0, 100_000),
+    "steering.temperature": (0, 100),
+    "steering.top_k": (1, 1_000_000),
+    "steering.batch": (1, 100_000),
+    "preregistered.target": (0, 1),
+    "preregistered.delta": (1e-6, 1),
+    "preregistered.alpha": (1e-6, 0.5),
+    "preregistered.distinct_2": (0, 1),
+    "preregistered.perplexity_ratio": (1e-6, 1e6),
+}
 
 
 @dataclass(frozen=True)
@@ -319,30 +356,16 @@ def _check(study: Study, where: str) -> None:
             raise InputError(
                 f"{where}: {name} has unknown {unknown[0]!r}; choose from {', '.join(allowed)}"
             )
-    for name in (
-        "methods",
-        "weights",
-        "labels",
-        "precisions",
-        "models",
-        "untrained_seeds",
-        "scoring.metrics",
-    ):
+    for name in LISTED:
         values = attrgetter(name)(study)
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
     steering = study.steering
-    for name in ("strengths", "seeds", "judges"):
-        values = getattr(steering, name)
-        if len(set(values)) < len(values) or not values:
-            raise InputError(f"{where}: steering.{name} must list at least one value, each once")
     if min(steering.strengths) <= 0 or max(steering.strengths) > 100:
         raise InputError(
             f"{where}: steering.strengths must be above 0 and at most 100; the baseline, "
             "strength 0, is always there"
         )
-    if any(not 0 <= depth <= 1 for depth in steering.sweep_depths):
-        raise InputError(f"{where}: steering.sweep_depths must be within 0 and 1")
     if steering.sweep_depths and steering.sweep_strength not in steering.strengths:
         raise InputError(
             f"{where}: steering.sweep_strength = {steering.sweep_strength:g} is not among "
@@ -353,39 +376,13 @@ def _check(study: Study, where: str) -> None:
             raise InputError(
                 f"{where}: {name} has rereading without generation, which writes its stories"
             )
-    limits = {
-        "generation.stories_per_cell": (study.generation.stories_per_cell, 1, 1000),
-        "generation.neutral_per_topic": (study.generation.neutral_per_topic, 0, 1000),
-        "generation.max_new_tokens": (study.generation.max_new_tokens, 2, 100_000),
-        "generation.min_new_tokens": (study.generation.min_new_tokens, 0, 100_000),
-        "generation.batch": (study.generation.batch, 1, 100_000),
-        "generation.top_k": (study.generation.top_k, 1, 1_000_000),
-        "generation.temperature": (study.generation.temperature, 0, 100),
-        "pooling.skip": (study.pooling.skip, 1, 100_000),
-        "pooling.size": (study.pooling.size, 0, 100_000),
-        "pooling.batch_texts": (study.pooling.batch_texts, 1, 100_000),
-        "pooling.batch_tokens": (study.pooling.batch_tokens, 1, 10**9),
-        "scoring.folds": (study.scoring.folds, 2, 1000),
-        "scoring.replicates": (study.scoring.replicates, 2, 100_000),
-        "scoring.denoise": (study.scoring.denoise, 0, 0.999),
-        "steering.n_scenarios": (study.steering.n_scenarios, 0, 100_000),
-        "steering.max_new_tokens": (study.steering.max_new_tokens, 2, 100_000),
-        "steering.min_new_tokens": (study.steering.min_new_tokens, 0, 100_000),
-        "steering.temperature": (study.steering.temperature, 0, 100),
-        "steering.top_k": (study.steering.top_k, 1, 1_000_000),
-        "steering.batch": (study.steering.batch, 1, 100_000),
-        "preregistered.target": (study.preregistered.target, 0, 1),
-        "preregistered.delta": (study.preregistered.delta, 1e-6, 1),
-        "preregistered.alpha": (study.preregistered.alpha, 1e-6, 0.5),
-        "preregistered.distinct_2": (study.preregistered.distinct_2, 0, 1),
-        "preregistered.perplexity_ratio": (study.preregistered.perplexity_ratio, 1e-6, 1e6),
-        **{f"untrained_seeds[{i}]": (s, 0, 2**31) for i, s in enumerate(study.untrained_seeds)},
-        **{f"steering.seeds[{i}]": (s, 0, 2**31) for i, s in enumerate(steering.seeds)},
-        "seed": (study.seed, 0, 2**31),
-    }
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            raise InputError(f"{where}: {name} = {value} must be within {low} and {high}")
+    for name, (low, high) in RANGES.items():
+        value = attrgetter(name)(study)
+        several = isinstance(value, tuple)
+        for i, number in enumerate(value if several else (value,)):
+            if not low <= number <= high:
+                label = f"{name}[{i}]" if several else name
+                raise InputError(f"{where}: {label} = {number} must be within {low} and {high}")
     if study.preregistered.metric not in study.scoring.metrics:
         raise InputError(
             f"{where}: preregistered.metric = {study.preregistered.metric!r} is not among "
