@@ -185,6 +185,8 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     tuning with an effect for every family, so that only families with both kinds say anything.
     """
     fits = fit_curves(main, method=method, alpha=alpha)
+    if "extremum" not in fits:
+        return untestable(f"no profile can be analysed: {fits['reason'].iloc[0]}")
     one = fits.groupby("model").agg(
         best=("extremum", "mean"), family=("family", "first"), tuned=("instruct", "first"),
         size=("n_params", "first"),

@@ -115,6 +115,7 @@ def fault(profile: Profile) -> str:
         return f"layer {layer[np.isnan(draws).any(axis=0)][0]} is missing from the replicates"
     if len(draws) < MIN_REPLICATES:
         return f"only {len(draws)} replicates; at least {MIN_REPLICATES} are needed"
+    size = max(size, np.abs(draws).max())
     shape = draws - draws.mean(axis=1, keepdims=True)
     if np.ptp(shape, axis=0).max() <= 1e-12 * size:
         return "the replicates do not vary"

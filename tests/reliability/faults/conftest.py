@@ -327,7 +327,7 @@ def small_corpus(folder: Path) -> Path:
 def hub(model_folder: Path) -> Iterator[str]:
     """The address of a hub that serves the small model."""
     command = [sys.executable, str(Path(__file__).with_name("hub.py")), str(model_folder)]
-    with subprocess.Popen(command, stdout=-1, text=True) as server:
+    with subprocess.Popen(command, stdout=-1, stderr=-3, text=True) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
         server.terminate()
@@ -384,6 +384,7 @@ def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gguf")
     rng = np.random.default_rng(0)
     letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, letters[0] + letters[1], "<|endoftext|>"]
     writer = GGUFWriter(folder / "model.gguf", "qwen2")
     width, inner, layers = 32, 64, 4
     writer.add_block_count(layers)
@@ -396,10 +397,10 @@ def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([*letters, "<|endoftext|>"])
+    writer.add_token_list(tokens)
     writer.add_token_merges([f"{letters[0]} {letters[1]}"])
-    writer.add_eos_token_id(len(letters))
-    writer.add_pad_token_id(len(letters))
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_pad_token_id(len(tokens) - 1)
     shapes = {"attn_q": (width, width), "attn_k": (width // 2, width),
               "attn_v": (width // 2, width), "attn_output": (width, width),
               "ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner),
@@ -407,7 +408,7 @@ def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensors = {f"blk.{b}.{n}.weight": s for b in range(layers) for n, s in shapes.items()}
     tensors |= {f"blk.{b}.{n}.bias": shapes[n][:1] for b in range(layers)
                 for n in ("attn_q", "attn_k", "attn_v")}  # fmt: skip
-    tensors |= {"token_embd.weight": (len(letters) + 1, width), "output_norm.weight": (width,)}
+    tensors |= {"token_embd.weight": (len(tokens), width), "output_norm.weight": (width,)}
     for name, shape in tensors.items():
         writer.add_tensor(name, rng.normal(0, 0.3, shape).astype(np.float32))
     writer.write_header_to_file()

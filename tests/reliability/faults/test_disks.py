@@ -94,8 +94,9 @@ def test_standard_output_that_is_full_is_named(bench: Any, tmp_path: Path, scrip
         bench.check(tmp_path / "scores", bench.scores)
 
 
-def test_a_picture_on_a_disk_that_is_full(bench: Any) -> None:
-    refused(bench.forks.start("analysis", bench.scores, "--picture", "/dev/full.png"), "/dev/full")
+def test_a_picture_on_a_disk_that_is_read_only(bench: Any, disk: Mount) -> None:
+    picture = disk("ro") / "picture.png"
+    refused(bench.forks.start("analysis", bench.scores, "--picture", picture), "Read-only file")
 
 
 def test_weights_are_not_converted_onto_a_full_disk(
