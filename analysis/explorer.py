@@ -7,7 +7,7 @@ import json
 import altair as alt
 import pandas as pd
 
-from analysis.profile_figures import profile_table
+from analysis.profile_figures import located_peaks, profile_table
 from analysis.scores import Scores, method_order, metric_order
 from analysis.style import GREY, PALETTE, UNTRAINED, metric_label, model_order
 
@@ -138,8 +138,7 @@ def _vertices(
     vertex: alt.Parameter,
 ) -> alt.LayerChart:
     """Return the vertices with their intervals, over the preregistered band."""
-    peaks = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")]
-    peaks = peaks[peaks["shape"] == "hump"]
+    peaks = located_peaks(fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")])
     for end in ("vertex_low", "vertex_high"):
         peaks = peaks.assign(**{end: peaks[end].clip(0, 1)})
     data = _csv(peaks, ["model", "method", "metric", "vertex", "vertex_low", "vertex_high"])

@@ -339,6 +339,7 @@ def invariance_table(found: Findings) -> Markdown:
     """Typeset the test of invariance over families by measure."""
     rows = _by_metric(found, invariance_test)
     shown = {name: [p_value(p) for p in rows[name]] for name in ("p_chi2", "p_boot", "p_perm")}
+    rows["estimate"] = rows["estimate"].where(rows["p"].notna())
     rows = rows.assign(measure=rows["metric"].map(found.titles), value=intervals(rows), **shown)
     columns = {"measure": "Measure", "value": "Departure", "p_chi2": "χ²", "p_boot": "Bootstrap",
                "p_perm": "Permuted", "verdict": "Verdict", "reason": "Reason"}  # fmt: skip

@@ -162,10 +162,16 @@ def _line_scales(lines: pd.Series[str]) -> list[Any]:
     ]
 
 
+def located_peaks(fits: pd.DataFrame) -> pd.DataFrame:
+    """Keep the quadratics that peak inside the network, with an interval that says where."""
+    bounded = np.isfinite(fits["vertex_low"]) & np.isfinite(fits["vertex_high"])
+    return fits[bounded & (fits["shape"] == "hump") & fits["vertex"].between(0, 1)]
+
+
 def _vertices(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
     """Return the layers that mark the trained profiles' vertices below the curves."""
-    marks = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")].copy()
-    marks = marks[(marks["shape"] == "hump") & marks["vertex"].between(0, 1)]
+    marks = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")]
+    marks = located_peaks(marks).copy()
     low, high = table[["score", "low"]].min().min(), table[["score", "high"]].max().max()
     step = 0.05 * (high - low)
     rank = {method: i for i, method in enumerate(sorted(marks["method"].unique()))}
@@ -249,12 +255,15 @@ def cover(scores: Scores, metric: str, method: str, fits: pd.DataFrame) -> p9.gg
     table["panel"] = pd.Categorical(table["model"].map(names), list(names.values()))
     table["line"] = np.where(table["weights"] == UNTRAINED, "untrained twin", "trained")
     table["group"] = table["line"] + table["seed"].astype(str) + table["precision"]
+    rules = scores.run.get("study", {}).get("preregistered", {})
+    chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
     low, high = table[["score", "low"]].min().min(), table[["score", "high"]].max().max()
+    low = low if chance is None else min(low, chance)
     step = 0.05 * (high - low)
     peaks = fits[(fits["metric"] == metric) & (fits["method"] == method)]
     peaks = peaks[(peaks["weights"] != UNTRAINED) & (peaks["labels"] == "true")]
-    peaks = peaks[(peaks["shape"] == "hump") & peaks["vertex"].between(0, 1)].assign(
-        score=low - step, below=low - 1.9 * step, left=lambda t: t["vertex_low"].clip(0, 1),
+    peaks = located_peaks(peaks).assign(
+        score=low - 1.3 * step, below=low - 2.3 * step, left=lambda t: t["vertex_low"].clip(0, 1),
         right=lambda t: t["vertex_high"].clip(0, 1),
         text=lambda t: [f"turn at {v:.2f}" for v in t["vertex"]],
         panel=lambda t: pd.Categorical(t["model"].map(names), list(names.values())),
@@ -263,18 +272,16 @@ def cover(scores: Scores, metric: str, method: str, fits: pd.DataFrame) -> p9.gg
     near = (table["depth"] - 0.78).abs()
     said = table.loc[near.groupby([table["panel"], table["line"]], observed=True).idxmin()]
     said = said.assign(y=said["high"].fillna(said["score"]) + 0.6 * step)
-    rules = scores.run.get("study", {}).get("preregistered", {})
-    chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
     width = min(len(names), 3)
     colours = {"trained": PALETTE[0], "untrained twin": GREY}
     figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
     if {"target", "delta"} <= set(rules):
-        figure += band(rules["target"], rules["delta"], vertical=True)
+        figure += band(rules["target"], rules["delta"], vertical=True)[:1]
         figure += p9.annotate("text", x=rules["target"], y=high + 0.9 * step, size=9,
                               label="claimed", color="#8A5A00")  # fmt: skip
     if chance is not None:
         figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.5, linetype="dotted")
-        figure += p9.annotate("text", x=0, y=chance - 0.55 * step, label="chance", size=9,
+        figure += p9.annotate("text", x=0, y=chance + 0.75 * step, label="chance", size=9,
                               color=SOFT, ha="left")  # fmt: skip
     if table["low"].notna().any():
         ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
@@ -332,7 +339,7 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
         p9.ggplot(table, p9.aes("depth", "emotion", fill="score", width="breadth"))
         + p9.geom_tile()
         + p9.facet_wrap("model", ncol=width)
-        + p9.scale_fill_cmap("cividis", breaks=breaks_extended(3))
+        + p9.scale_fill_cmap("cividis", breaks=breaks_extended(5))
         + p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], expand=(0, 0))
         + p9.labs(x="Depth (layer / number of layers)", y="", fill=metric_label(scores, metric))
         + house_style(0.9 + rows * (0.5 + 0.125 * len(order)))

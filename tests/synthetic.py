@@ -59,6 +59,10 @@ def make_study(
             | ({} if chance is None else {"chance": chance})
             for name, (higher, chance, label, _) in METRICS.items()
         },
+        "emotions": [
+            {"name": f"e{i + 1}", "valence": (i - n_emotions / 2) / n_emotions}
+            for i in range(n_emotions)
+        ],
         "models": [], "versions": {"python": "3.11"}, "git_commit": "0" * 40, "units": [],
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")

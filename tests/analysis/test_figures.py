@@ -76,12 +76,13 @@ def test_every_figure_draws(small: Scores) -> None:
         figures.metric_profiles(small),
         figures.vertex_forest(trained, pooled),
         figures.emotion_heatmap(small, "score"),
+        figures.cover(small, "score", "comprehension", fits),
         figures.method_comparison(small, "score"),
         figures.specification_curve(specification_table(small), 0.5, 0.1),
     ):
         drawn = built(figure)
         width, height = drawn.theme.getp("figure_size")
-        assert width == style.WIDTH
+        assert width in (style.WIDTH, 9)
         assert 1 < height < 10
 
 
@@ -100,7 +101,7 @@ def test_forest_shows_an_unbounded_interval_and_a_missing_peak(small: Scores) ->
     fits.loc[0, "shape"] = "monotone"
     drawn = built(figures.vertex_forest(fits))
     assert drawn.data["high"].max() == 1
-    assert (drawn.data["shape"] == "no peak").sum() == 1
+    assert (drawn.data["kind"] == "no peak inside").sum() == 1
 
 
 def test_untrained_twins_are_dashed_grey(small: Scores) -> None:

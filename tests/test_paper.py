@@ -1,0 +1,188 @@
+"""The paper and the explorer: computed from the tables, readable with few models or many."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from analysis import calibration_paper, paper, steering_paper
+from analysis.scores import InputError
+
+TESTS = Path(__file__).parent
+REPORTS = TESTS.parent / "reports"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+qmd = load(REPORTS / "qmd.py")
+render = load(REPORTS / "render.py")
+make_study = load(TESTS / "synthetic.py").make_study
+browser = load(TESTS / "browser.py").browser
+
+#: What the prose may say in digits: facts of the published study and of others, and names.
+CONSTANTS = (
+    r"50%", r"92%", r"124M", r"3B", r"0\.007", r"−107\.5", r"layer zero", r"SmolLM2", r"Gemma 3",
+    r"arXiv:2609\.22208", r"https://arxiv\.org/abs/2609\.22208", r"95%", r"90%", r"distinct-2",
+    r"et al\. 2026", r"SHA-256",
+)  # fmt: skip
+CLAIMS = (
+    "every model", "over models", "50% of the depth", "every architecture", "every scale",
+    "Generation separates", "Steering succeeds", "three regimes", "Regimes follow", "is learned",
+    "in the", "Valence is early", "Instruction tuning", "Numerical precision",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_study(tmp_path_factory.mktemp("scores") / "nine", n_emotions=4)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html.split("<body>")[1]))
+
+
+def rendered(study: Path, folder: Path) -> tuple[str, Path]:
+    """Render the paper for a study; return the text of the HTML and the path of the PDF."""
+    html, pdf = render.render(REPORTS / "paper.qmd", {"study": str(study)}, folder)
+    return text_of(html.read_text(encoding="utf-8")), pdf
+
+
+def test_no_result_is_typed_into_the_paper() -> None:
+    report = qmd.parse(REPORTS / "paper.qmd")
+    texts = []
+    for chunk in report.chunks:
+        if chunk.is_cell:
+            texts.append(" ".join(str(chunk.options.get(k, "")) for k in ("fig-cap", "tbl-cap")))
+            texts += sentences(chunk.text)
+        else:
+            texts.append(re.sub(r"`[^`]*`|\{[^}]*\}|\[?@[\w-]+", "", qmd._prose(chunk.text)))
+    for module in (paper, steering_paper, calibration_paper):
+        assert module.__file__ is not None
+        texts += sentences(Path(module.__file__).read_text(encoding="utf-8"))
+    for text in texts:
+        for constant in CONSTANTS:
+            text = re.sub(constant, "", text)
+        assert not re.search(r"\d", text), text
+
+
+def sentences(code: str) -> list[str]:
+    """Return the strings of some code that are prose: docstrings left out, three words at least."""
+    tree = ast.parse(code)
+    described = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in described]
+    return [n.value for n in strings if isinstance(n.value, str) and n.value.count(" ") > 1]
+
+
+def test_typed_numbers_would_be_found() -> None:
+    code = 'def f():\n    "Doc of 3 words."\n    return f"of {x} models, 12 are so"'
+    assert sentences(code) == [" models, 12 are so"]
+
+
+def test_paper_of_nine_models(nine: Path, tmp_path: Path) -> None:
+    text, pdf = rendered(nine, tmp_path)
+    assert "nine models of five families" in text
+    assert not re.search(r"\b(nan|NaN|inf|None)\b", text)
+    assert all(word in text for word in ("supported", "undecided", "not testable"))
+    assert "families with both kinds" in text
+    assert pdf.stat().st_size > 50_000
+    if shutil.which("pdftotext"):
+        command = ["pdftotext", "-l", "1", "-layout", str(pdf), "-"]
+        first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert [claim for claim in CLAIMS if claim not in first] == []
+
+
+def test_paper_of_one_model_says_what_is_missing(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "one", families=(1,), methods=("comprehension",), n_emotions=3)
+    text, _ = rendered(study, tmp_path / "out")
+    assert "one model of one family" in text
+    assert "no steering trials" in text
+
+
+def test_numbers_follow_the_tables(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", families=(1, 1), n_emotions=2)
+    before = words(study)
+    table = pd.read_parquet(study / "scores.parquet")
+    row = table[(table["metric"] == "auc") & (table["weights"] == "trained")].index[0]
+    table.loc[row, "score"] += 1.0
+    table.to_parquet(study / "scores.parquet", index=False)
+    after = words(study)
+    numbers = [re.findall(r"\d\.\d\d", text) for text in (before, after)]
+    assert numbers[0] != numbers[1]
+
+
+def words(study: Path) -> str:
+    """Execute the paper up to its introduction, which holds the abstract and the claims."""
+    report = qmd.parse(REPORTS / "paper.qmd")
+    end = next(i for i, c in enumerate(report.chunks) if "# Introduction" in c.text)
+    first = qmd.Chunk(report.chunks[end].line, report.chunks[end].text.split("# Introduction")[0])
+    some = [*report.chunks[:end], first]
+    for chunk in some:
+        if chunk.is_cell and "tbl-cap" in chunk.options:
+            chunk.options["tbl-cap"] = "Claims."
+    cut = qmd.Report(report.path, report.meta, some)
+    return str(render.execute(cut, {"study": str(study)}, study))
+
+
+def test_unknown_study_lists_those_that_exist(nine: Path) -> None:
+    folder = nine.parent.parent / "data"
+    (folder / "scores").mkdir(parents=True)
+    shutil.copytree(nine, folder / "scores" / "nine")
+    with pytest.raises(InputError, match=r"no such study folder; there are nine$"):
+        paper.findings(folder, "ten")
+
+
+def test_explorer_works_from_a_file(nine: Path, tmp_path: Path) -> None:
+    (file,) = render.render(REPORTS / "explore.qmd", {"study": str(nine)}, tmp_path)
+    html = file.read_text(encoding="utf-8")
+    markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", html, flags=re.DOTALL)
+    assert not re.search(r'<(script|link|img)[^>]*(src|href)="(?!data:|#)', markup)
+    if shutil.which("chromedriver") is None:
+        pytest.skip("no chromedriver: the explorer was built but not opened")
+    cells = "document.querySelectorAll('.mark-rect path[aria-label*=emotion]')"
+    lines = "[...document.querySelectorAll('.mark-line path')].map(p => p.getAttribute('d'))"
+    bands = "document.querySelectorAll('.mark-area path').length"
+    tip = "document.querySelector('#vg-tooltip-element')"
+    titles = "[...document.querySelectorAll('.role-title-text')].map(t => t.textContent).join()"
+    with browser() as page:
+        page.open(file)
+        page.wait(f"return {cells}.length >= 4 * 13")
+        assert page.run("return document.querySelectorAll('select').length") == 3
+        assert page.run(f"return {bands}") == 9
+        assert "held-out AUC by depth" in page.run(f"return {titles}")
+        assert page.run(f"return {lines}.length") == 18
+        before = page.run(f"return JSON.stringify({lines})")
+        page.choose(1, "generation")
+        page.wait(f"return JSON.stringify({lines}) !== {json.dumps(before)}")
+        page.choose(0, "crossnobis")
+        page.wait(f"return ({titles}).includes('crossnobis distance by depth')")
+        page.choose(2, "gpt-2-1")
+        page.wait(f"return ({titles}).includes('Emotions in gpt-2-1')")
+        page.point(f"return {cells}[5]")
+        assert "emotion" in page.wait(f"return {tip} && {tip}.textContent")
+        all_emotions = page.run(f"return JSON.stringify({lines})")
+        page.point(f"return {cells}[5]", press=True)
+        page.wait(f"return JSON.stringify({lines}) !== {json.dumps(all_emotions)}")
+        page.wait(f"return {bands} === 0")
