@@ -11,7 +11,9 @@ from interruption import listen
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("analysis", "nothing is changed, give the same command again")
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis.claims import claims_table, primary_method, primary_metric
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--metric", help="default: the study's primary metric")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
-    parser.add_argument("--picture", metavar="FILE", help="draw the trained profiles and their twins instead")
+    parser.add_argument("--picture", metavar="FILE", help="draw the study at one glance instead")
     options = parser.parse_args(arguments)
     try:
         scores = load_scores(options.study)
@@ -54,25 +56,43 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
     console = Console()
-    table = Table("Claim", "Estimate", "p (Holm)", "n", "Verdict", "Reason", title=scores.name)
+    # Where there is no room for a column of reasons, they follow the table.
+    wide = console.width >= 120
+    table = Table(title=f"Claims, by the study {scores.name}", box=SIMPLE_HEAD)
+    table.add_column("Claim", min_width=24)
+    for heading in ("Estimate", "p (Holm)", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    if wide:
+        table.add_column("Reason", ratio=1)
     for row in claims.to_dict("records"):
-        table.add_row(
+        style = STYLES.get(row["verdict"], "dim")
+        cells = [
             row["claim"],
-            interval(row["estimate"], row["low"], row["high"]),
+            escape(interval(row["estimate"], row["low"], row["high"])),
             p_value(row["p_holm"]),
             number(row["n"], 0),
-            f"[{STYLES.get(row['verdict'], 'dim')}]{row['verdict']}",
-            row["reason"],
-        )
+            f"[{style}]{row['verdict']}[/]",
+        ]
+        table.add_row(*cells, *([escape(row["reason"])] if wide else []))
     console.print(table)
+    if not wide:
+        for row in claims.to_dict("records"):
+            console.print(f"[bold]{escape(row['claim'])}:[/] {escape(row['reason'])}")
     profiles = shapes[shapes["level"] == "profile"].merge(fits, on=PROFILE, suffixes=("", "_fit"))
-    table = Table("Model", "Method", "Metric", "Vertex", "U test p", "Verdict")
+    table = Table(title="Models", box=SIMPLE_HEAD)
+    for heading, right in zip(
+        ("Model", "Method", "Metric", "Vertex", "U test p", "Verdict"),
+        (False, False, False, True, True, False),
+        strict=True,
+    ):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for row in profiles.to_dict("records"):
         table.add_row(
             row["model"],
             row["method"],
             row["metric"],
-            interval(row["vertex"], row["vertex_low"], row["vertex_high"]),
+            escape(interval(row["vertex"], row["vertex_low"], row["vertex_high"])),
             p_value(row["p"]),
             row["verdict"],
         )
