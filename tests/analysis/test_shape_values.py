@@ -250,14 +250,15 @@ def test_a_breakpoint_over_models_keeps_clear_of_the_ends(way: int, edge: float)
     assert row["breakpoint"] == pytest.approx(edge)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.2])
 @pytest.mark.parametrize("n", [5, 7, 21, 41])
-def test_a_breakpoint_keeps_clear_of_the_ends(n: int) -> None:
+def test_a_breakpoint_keeps_clear_of_the_ends(n: int, start: float) -> None:
     """A tenth of the range and three layers on either side, wherever the range begins."""
-    depth = np.linspace(0.2, 1, n)
+    depth = np.linspace(start, 1, n)
     least = {5: 2, 7: 2, 21: 2, 41: 4}[n]
     exact = 1e-18 * np.eye(n)
     assert robin_hood(depth, -((depth - 1) ** 2), exact) == pytest.approx(depth[-1 - least])
-    assert robin_hood(depth, -((depth - 0.2) ** 2), exact) == pytest.approx(depth[least])
+    assert robin_hood(depth, -((depth - start) ** 2), exact) == pytest.approx(depth[least])
 
 
 def test_the_breakpoint_gives_the_weaker_line_more_layers() -> None:
