@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -216,27 +216,72 @@ def read(
     if not token_ids:
         raise InputError("no texts to read")
     pooled = torch.empty(len(token_ids), loaded.n_layers + 1, loaded.width)
-    pending = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
-    while pending:
-        batch = pending.pop(0)
+
+    def do(batch: list[int]) -> tuple[Tensor, Tensor]:
         ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
         pool = PooledMean(window.weights(mask), loaded.n_layers, loaded.width, loaded.device)
-        try:
-            with residual_stream(loaded.blocks, pool):
-                loaded.body(input_ids=ids.to(loaded.device), use_cache=False)
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(batch) == 1:
-                raise InputError(
-                    f"model {loaded.spec.name!r}: out of memory on one text of {ids.shape[1]} "
-                    "tokens; shorten it or use a larger device"
-                ) from None
-            half = len(batch) // 2
-            pending[:0] = [batch[:half], batch[half:]]
-            torch.cuda.empty_cache()
-            continue
-        pooled[batch] = pool.means.cpu()
+        with residual_stream(loaded.blocks, pool):
+            loaded.body(input_ids=ids.to(loaded.device), use_cache=False)
+        return pool.means.cpu(), mask
+
+    batches = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
+    for batch, (means, mask) in halving(batches, do, loaded):
+        pooled[batch] = means
         progress(int(mask.sum()))
     return finite(pooled, loaded)
+
+
+Result = TypeVar("Result")
+
+
+def halving(
+    batches: Iterable[list[int]], do: Callable[[list[int]], Result], loaded: LoadedModel
+) -> Iterator[tuple[list[int], Result]]:
+    """Do one batch after the other, those that do not fit into memory in halves.
+
+    Parameters
+    ----------
+    batches : iterable of list of int
+        The indices of each batch's texts.
+    do : callable
+        Given a batch, returns its result.
+    loaded : LoadedModel
+        For the message.
+
+    Yields
+    ------
+    batch : list of int
+    result
+
+    Raises
+    ------
+    InputError
+        If a single text does not fit.
+    """
+    pending = list(batches)
+    while pending:
+        batch = pending.pop(0)
+        try:
+            result = do(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise InputError(
+                    f"model {loaded.spec.name!r}: out of memory on one text; shorten it, or the "
+                    "texts that are written, or use a larger device"
+                ) from None
+            pending[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+        else:
+            yield batch, result
+            continue
+        torch.cuda.empty_cache()  # only now, when nothing holds the failed batch any more
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Say whether memory ran out, for which torch has no class of its own on a CPU."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)
 
 
 class PooledMean:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from representations.activations import Hook, Window, finite, pad, residual_stream
+from representations.activations import Hook, Window, finite, halving, pad, residual_stream
 from representations.errors import InputError
 from representations.models import LoadedModel
 from representations.templates import render
@@ -153,31 +153,23 @@ def write(
         )
     # The longest first: batches hold prompts of like length, and memory runs out at once or never.
     order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
-    pending = [order[i : i + max_texts] for i in range(0, n, max_texts)]
+    batches = [order[i : i + max_texts] for i in range(0, n, max_texts)]
     tokens: list[list[int]] = [[] for _ in range(n)]
     pooled: Tensor | None = None
     counts = [0] * n
-    while pending:
-        batch = pending.pop(0)
-        try:
-            new, means, used = _write_batch(
-                loaded,
-                [prompts[i] for i in batch],
-                [seeds[i] for i in batch],
-                sampling,
-                window,
-                hook(batch) if hook else None,
-                hook_layers,
-            )
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(batch) == 1:
-                raise InputError(
-                    f"model {loaded.spec.name!r}: out of memory on one prompt; "
-                    "lower max_new_tokens or use a larger device"
-                ) from None
-            pending[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-            torch.cuda.empty_cache()
-            continue
+
+    def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
+        return _write_batch(
+            loaded,
+            [prompts[i] for i in batch],
+            [seeds[i] for i in batch],
+            sampling,
+            window,
+            hook(batch) if hook else None,
+            hook_layers,
+        )
+
+    for batch, (new, means, used) in halving(batches, do, loaded):
         if pooled is None:
             pooled = torch.empty(n, *means.shape[1:])
         pooled[batch] = means

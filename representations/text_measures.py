@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-from representations.activations import pad, residual_stream
+from representations.activations import halving, pad, residual_stream
 from representations.generation import read_prompts
 from representations.models import LoadedModel
 
@@ -77,7 +77,8 @@ def perplexity(
     prompts, continuations : sequence of sequences of int
         Tokens; a continuation may be empty.
     max_texts : int
-        Texts in a batch, or fewer for a large vocabulary.
+        Texts in a batch, or fewer for a large vocabulary. A batch that does not fit into memory
+        is halved.
     progress : callable
         Called with the number of tokens read, after each batch.
 
@@ -103,17 +104,15 @@ def perplexity(
     vocabulary = loaded.model.config.get_text_config().vocab_size
     longest = max(map(len, continuations), default=0)
     size = max(1, min(max_texts, LOGITS // (vocabulary * max(longest, 1))))
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
+
+    def do(batch: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         texts = [continuations[i] for i in batch]
         first, cache, before = read_prompts(loaded, [prompts[i] for i in batch])
         ids, own = pad(texts, loaded.tokenizer.pad_token_id, "right")
         inside = own.bool()
         norms: dict[int, Tensor] = {}
 
-        def measure(
-            layer: int, hidden: Tensor, inside: Tensor = inside, norms: dict[int, Tensor] = norms
-        ) -> None:
+        def measure(layer: int, hidden: Tensor) -> None:
             norms[layer] = hidden.float().norm(dim=-1).cpu()[inside].double().sum()
 
         mask = torch.cat([before, own.to(before.device)], dim=1)
@@ -133,9 +132,13 @@ def perplexity(
             ],
             dim=1,
         )
+        return likelihood, inside, torch.stack([norms[n] for n in range(loaded.n_layers + 1)])
+
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    for batch, (likelihood, inside, lengths) in halving(batches, do, loaded):
         for row, index in enumerate(batch):
             found[index] = float((-likelihood[row][inside[row]].mean()).exp())
-        sums += torch.stack([norms[layer] for layer in range(loaded.n_layers + 1)])
+        sums += lengths
         count += int(inside.sum())
         progress(int(inside.sum()))
     return found, (sums / count if count else sums * float("nan")).tolist()
