@@ -82,7 +82,11 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
                             resources={"metadata": {"path": str(report.path.parent)}})  # fmt: skip
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
-            runner.run(client.async_execute())
+            try:
+                runner.run(client.async_execute())
+            except KeyboardInterrupt:  # the kernel is shut down, which is no error worth telling
+                runner.get_loop().set_exception_handler(lambda loop, context: None)
+                raise
     except CellExecutionError as error:
         line = lines[next(i for i, c in enumerate(cells) if any(
             o.output_type == "error" for o in c.outputs))]  # fmt: skip
