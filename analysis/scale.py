@@ -51,12 +51,14 @@ def scale_test(
     Random-effects meta-regression with a random intercept for families and one for models within
     them, since models of a family are alike and a family may keep to one range of sizes. Their
     variances are by restricted maximum likelihood, the standard errors Knapp and Hartung's [1]_
-    with the covariance that the two variances give, and the degrees of freedom those of the level
-    that sizes vary at: n - 2 for n models, or families less 2 where every family has one size. A
-    model's sampling variance comes from its
-    replicates by the delta method, and is 0 where there are none. With one family, or one model a
-    family throughout, families cannot be told from models and have no intercept of their own. The
-    verdict is *invariant* only where two one-sided tests put the change within delta.
+    with the covariance that the two variances give. With few families the variance between them is
+    uncertain, and the fit is taken with or without their intercept, whichever has the larger
+    standard error of the slope. The degrees of freedom are those of the level that sizes vary at:
+    n - 2 for n models, or families less 2 where every family has one size. A model's sampling
+    variance comes from its replicates by the delta method, and is 0 where there are none. With one
+    family, or one model a family throughout, families cannot be told from models and have no
+    intercept of their own. The verdict is *invariant* only where two one-sided tests put the change
+    within delta.
 
     References
     ----------
@@ -109,10 +111,14 @@ def judge_scale(
         row["df"] = n_groups - 2
         if n_groups < 3:
             return row | {"reason": f"{n_groups} families, each of one size: no trend over them"}
-    coef, se, tau2 = meta_regression(turn, variance, np.column_stack([np.ones_like(x), x]), group)
+    design = np.column_stack([np.ones_like(x), x])
+    clustered = meta_regression(turn, variance, design, group)
+    # With few families their variance is uncertain: the wider of the two intervals counts.
+    fits = (meta_regression(turn, variance, design), clustered)
+    coef, se, tau2 = max(fits, key=lambda fit: float(fit[1][1]))
     change, error = coef[1] * span, se[1] * span
     row |= {"slope": coef[1], "se": se[1], "tau": np.sqrt(tau2[0]),
-            "tau_family": np.sqrt(tau2[1]), "estimate": change}  # fmt: skip
+            "tau_family": np.sqrt(clustered[2][1]), "estimate": change}  # fmt: skip
     if error == 0:
         return row | {"reason": "the vertices lie exactly on a line: no error to test against"}
     reach = stats.t.ppf(1 - alpha / 2, row["df"]) * error
