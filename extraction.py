@@ -70,7 +70,7 @@ def run(
     console: Console,
 ) -> int:
     """Do the chosen units that are not finished, then write the tables of all that are."""
-    started = time.time()
+    started = time.monotonic()
     failures: list[str] = []
     with only_run(folder):
         with _progress(console) as bar:
@@ -133,7 +133,7 @@ def extract(
     -------
     Unit
     """
-    began = time.time()
+    began = time.monotonic()
     if task.method == "comprehension":
         result = methods.comprehension(loaded, study, corpus, progress)
     elif task.method == "generation":
@@ -160,7 +160,7 @@ def extract(
         "precision": loaded.precision,
         "method": task.method,
         "device": str(loaded.device),
-        "seconds": round(time.time() - began, 2),
+        "seconds": round(time.monotonic() - began, 2),
     }
     return Unit(result.activations, result.neutral, facts)
 

@@ -179,7 +179,7 @@ def run(
     args: argparse.Namespace,
 ) -> int:
     """Do the units that are not finished, then judge all texts and write the tables."""
-    started = time.time()
+    started = time.monotonic()
     with only_run(folder), _progress() as bar:
         overall = bar.add_task("judges", total=sum(u.n_texts for u in units))
         judges = [
@@ -217,7 +217,7 @@ def steer(
     progress: Callable[[int], object] = lambda tokens: None,
 ) -> None:
     """Write one unit's texts, and keep them with their measures as one file."""
-    began = time.time()
+    began = time.monotonic()
     content: dict[str, Any] = {
         "model": loaded.spec.name, "family": loaded.spec.family, "n_params": loaded.n_params,
         "n_layers": loaded.n_layers, "instruct": loaded.spec.instruct,
@@ -235,7 +235,7 @@ def steer(
             unit.strengths, progress,
         )  # fmt: skip
         content["norm"] = norm
-    seconds = round(time.time() - began, 1)
+    seconds = round(time.monotonic() - began, 1)
     content |= {"tokens": sum(row["n_tokens"] for row in rows), "seconds": seconds, "rows": rows}
     write_text(unit.path, json.dumps(content, ensure_ascii=False))
 

@@ -48,7 +48,7 @@ def write_trials(
         The folder of the scores that the peak was read from.
     folder : Path or UPath
     started : float
-        Seconds since the epoch.
+        On the monotonic clock, which nobody sets back.
     """
     parts: list[pd.DataFrame] = []
     baselines: dict[str, pd.DataFrame] = {}
@@ -81,7 +81,7 @@ def write_trials(
         "judges": {judge.name: {**judge.facts, "emotions": judge.emotions} for judge in judges},
         "units": [{k: v for k, v in c.items() if k != "rows"} for _, c in finished],
         "trials": len(table),
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
         **provenance(),
     }
     write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -120,7 +120,7 @@ def write_tables(
         },
         "units": units,
         "missing": [t.title for t in tasks if t not in finished],
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
         **provenance(),
     }
     write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
