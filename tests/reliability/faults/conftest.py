@@ -12,47 +12,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from faults.small import STUDY, save_corpus, save_gguf, save_model
 
 from analysis import load_scores, load_trials
 from analysis.scores import InputError
-from representations.corpus import load_corpus
 from representations.store import load_unit
 
 HOME = Path(__file__).resolve().parents[3]
 RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
-STUDY = """
-name = "faults"
-corpus = "{corpus}"
-models = ["tiny"]
-[[model]]
-name = "tiny"
-family = "Llama"
-source = "{model}"
-[generation]
-max_new_tokens = 14
-min_new_tokens = 12
-neutral_per_topic = 1
-batch = 8
-[pooling]
-skip = 4
-[scoring]
-folds = 2
-replicates = 6
-[steering]
-emotions = ["happy", "afraid"]
-n_scenarios = 3
-strengths = [0.5, 1.0]
-sweep_depths = [0.2, 1.0]
-sweep_strength = 0.5
-max_new_tokens = 8
-judges = ["nrclex"]
-"""
 
 
 @dataclass
@@ -63,7 +36,6 @@ class Run:
     pid: int
     out: Path
     err: Path
-    began: float = field(default_factory=time.monotonic)
 
     def send(self, number: int) -> None:
         """Send a signal; a child that has ended is not reaped yet, so the id is still its own."""
@@ -140,7 +112,7 @@ class Bench:
     def __init__(self, forks: Forks, study: Path, home: Path, long: bool) -> None:
         self.forks, self.study, self.home, self.long = forks, study, home, long
         self.chance = random.Random(0)
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self.scores, self.trials = home / "scores", home / "trials"
         self.seconds: dict[str, float] = {}
         for name, start in (("extraction", self.extract), ("steering", self.steer)):
@@ -186,11 +158,18 @@ class Bench:
         self.judge(run, code, number, kind)
         return code
 
+    def count(self, kind: str) -> None:
+        """Count a fault; the counts of a long run are kept."""
+        self._counts[kind] += 1
+        if self.long:
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(dict(sorted(self._counts.items())), indent=1) + "\n")
+
     def judge(self, run: Run, code: int, number: int, kind: str) -> None:
         """Check the exit code and last line of a run that got a signal, and count it."""
-        self.counts[f"{kind}: {signal.Signals(number).name}"] += 1
+        self.count(f"{kind}: {signal.Signals(number).name}")
         if code == 0:
-            self.counts[f"{kind}: ended before the signal"] += 1
+            self.count(f"{kind}: ended before the signal")
         elif number == signal.SIGKILL:
             assert code == -number, run.errors
         else:
@@ -268,59 +247,16 @@ def values(folder: Path) -> Values:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model, saved as a user's own would be."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
-
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<s>", "</s>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    inner.train([str(HOME / "data" / "corpus" / "passages.jsonl")], trainer)
-    folder = tmp_path_factory.mktemp("model")
-    PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
-    torch.manual_seed(1)
-    config = AutoConfig.for_model(
-        "llama", hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, vocab_size=600, pad_token_id=0, bos_token_id=1,
-        eos_token_id=2,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return folder
+    return save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     """A study of the small model with every method and control."""
     home = tmp_path_factory.mktemp("study")
-    text = STUDY.format(model=model_folder, corpus=small_corpus(home / "corpus"))
+    text = STUDY.format(model=model_folder, corpus=save_corpus(home / "corpus"))
     (home / "faults.toml").write_text(text, encoding="utf-8")
     return home / "faults.toml"
-
-
-def small_corpus(folder: Path) -> Path:
-    """Take three emotions and four topics out of the corpus, whose checks take longer."""
-    whole = HOME / "data" / "corpus"
-    part = load_corpus(whole).restricted(("happy", "afraid", "calm"), 4)
-    folder.mkdir()
-    shutil.copy(whole / "prompts.toml", folder)
-    heads = {
-        "emotions.toml": [f'[[emotion]]\nname = "{e.name}"\n' for e in part.emotions],
-        "topics.toml": [f'[[topic]]\nname = "{t.name}"\ntext = "{t.text}"\n' for t in part.topics],
-        "passages.jsonl": [json.dumps(asdict(p)) + "\n" for p in part.passages],
-        "neutral.jsonl": [
-            json.dumps({"topic": p.topic, "text": p.text}) + "\n" for p in part.neutral
-        ],
-    }
-    for name, lines in heads.items():
-        (folder / name).write_text("".join(lines), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -346,14 +282,9 @@ def forks(tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Forks]
 @pytest.fixture(scope="session")
 def bench(
     forks: Forks, study: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
-) -> Iterator[Bench]:
-    """The small study, run once unbroken; after a long run its counts are kept."""
-    one = Bench(forks, study, tmp_path_factory.mktemp("bench"), request.config.getoption("--long"))
-    yield one
-    if one.long:
-        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(dict(sorted((kept | one.counts).items())), indent=1) + "\n")
+) -> Bench:
+    """The small study, run once unbroken."""
+    return Bench(forks, study, tmp_path_factory.mktemp("bench"), request.config.getoption("--long"))
 
 
 @pytest.fixture
@@ -377,43 +308,6 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture(scope="session")
 def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of a small model whose only file is a GGUF, which must be converted."""
-    import numpy as np
-    from gguf import GGUFWriter
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    folder = tmp_path_factory.mktemp("gguf")
-    rng = np.random.default_rng(0)
-    letters = sorted(ByteLevel.alphabet())
-    tokens = [*letters, letters[0] + letters[1], "<|endoftext|>"]
-    writer = GGUFWriter(folder / "model.gguf", "qwen2")
-    width, inner, layers = 32, 64, 4
-    writer.add_block_count(layers)
-    writer.add_context_length(2048)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_merges([f"{letters[0]} {letters[1]}"])
-    writer.add_eos_token_id(len(tokens) - 1)
-    writer.add_pad_token_id(len(tokens) - 1)
-    shapes = {"attn_q": (width, width), "attn_k": (width // 2, width),
-              "attn_v": (width // 2, width), "attn_output": (width, width),
-              "ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner),
-              "attn_norm": (width,), "ffn_norm": (width,)}  # fmt: skip
-    tensors = {f"blk.{b}.{n}.weight": s for b in range(layers) for n, s in shapes.items()}
-    tensors |= {f"blk.{b}.{n}.bias": shapes[n][:1] for b in range(layers)
-                for n in ("attn_q", "attn_k", "attn_v")}  # fmt: skip
-    tensors |= {"token_embd.weight": (len(tokens), width), "output_norm.weight": (width,)}
-    for name, shape in tensors.items():
-        writer.add_tensor(name, rng.normal(0, 0.3, shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    folder = save_gguf(tmp_path_factory.mktemp("gguf"))
     source = next(s for s in bench.study.read_text().splitlines() if s.startswith("source"))
     return bench.changed((source, f'source = "{folder}"'), *bench.brief)

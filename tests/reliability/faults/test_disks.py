@@ -41,7 +41,7 @@ def test_a_full_disk_is_named_and_a_larger_one_goes_on(
         folder = place / f"of-{tenths}"
         run = start(bench, command, folder)
         code = run.wait()
-        bench.counts[f"{command}: disk full"] += 1
+        bench.count(f"{command}: disk full")
         if code:
             assert code == 2, run.errors
             assert "No space left on device" in run.last_line, run.errors
@@ -59,7 +59,7 @@ def test_a_file_that_may_not_grow_is_as_a_full_disk(
 ) -> None:
     folder = tmp_path / "limited"
     refused(start(bench, command, folder, faults=[("file_limit", 4096)]), "File too large")
-    bench.counts[f"{command}: file size limit"] += 1
+    bench.count(f"{command}: file size limit")
     assert [p for p in folder.rglob(".*") if p.name != ".lock"] == []
     bench.check(folder, whole(bench, command))
     bench.finish(lambda f: start(bench, command, f), folder, whole(bench, command))
@@ -73,7 +73,7 @@ def test_a_disk_that_is_read_only_is_named(bench: Any, disk: Mount, command: str
         shutil.copytree(whole(bench, command), folder)
     disk("ro")
     refused(start(bench, command, folder), "Read-only file system")
-    bench.counts[f"{command}: read-only"] += 1
+    bench.count(f"{command}: read-only")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -89,7 +89,7 @@ def test_standard_output_that_is_full_is_named(bench: Any, tmp_path: Path, scrip
     else:
         run = bench.forks.start(*script.split(), bench.scores, out="/dev/full")
     refused(run, "No space left on device")
-    bench.counts[f"{script.split()[0]}: standard output full"] += 1
+    bench.count(f"{script.split()[0]}: standard output full")
     if script == "extraction.py":
         bench.check(tmp_path / "scores", bench.scores)
 
@@ -107,7 +107,7 @@ def test_weights_are_not_converted_onto_a_full_disk(
         cache = {"XDG_CACHE_HOME": str(place)}
         run = bench.extract(tmp_path / "scores", study=gguf_study, environment=cache)
         refused(run, "XDG_CACHE_HOME")
-        bench.counts["conversion: disk full"] += 1
+        bench.count("conversion: disk full")
         assert [p for p in place.rglob("*") if p.is_file() and p.name != ".lock"] == []
     disk("size=64m")
     code, run = bench.done(bench.extract(tmp_path / "scores", study=gguf_study, environment=cache))

@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_or_read_only_is_named(bench: Any, report: Path, dis
     for reason in ("No space left", "Read-only"):
         run = bench.forks.start("reports/render.py", report, "--output", place)
         assert run.wait() == 2, run.errors
-        bench.counts[f"render: {reason}"] += 1
+        bench.count(f"render: {reason}")
         assert reason in run.last_line, run.errors
         assert "Traceback" not in run.errors
         assert [p.name for p in place.iterdir()] == ["filler"]

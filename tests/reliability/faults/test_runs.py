@@ -112,7 +112,7 @@ def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
     time.sleep(0.2)
     process.send_signal(number)
     rest = [*seen, *process.stderr]
-    bench.counts[f"{script}: {number.name} while loading"] += 1
+    bench.count(f"{script}: {number.name} while loading")
     assert process.wait() == 128 + number, rest[-5:]
     assert "Traceback" not in "".join(rest)
     assert ("interrupted; " if number == signal.SIGINT else "terminated; ") in rest[-1]
@@ -123,7 +123,7 @@ def test_of_two_runs_at_once_the_second_refuses(bench: Any, tmp_path: Path, comm
     folder = tmp_path / "shared"
     first, second = (start(bench, command, folder) for _ in range(2))
     codes = first.wait(), second.wait()
-    bench.counts[f"{command}: two at once"] += 1
+    bench.count(f"{command}: two at once")
     assert sorted(codes) == [0, 2], first.errors + second.errors
     refused = second if codes[1] else first
     assert refused.last_line == (
@@ -140,7 +140,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     folder = tmp_path / "backwards"
     run = start(bench, command, folder, faults=[("clock_backwards", 3600)])
     assert run.wait() == 0, run.errors
-    bench.counts[f"{command}: clock backwards"] += 1
+    bench.count(f"{command}: clock backwards")
     bench.check(folder, whole(bench, command))
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert all(f["seconds"] >= 0 for f in (facts, *facts["units"]))
@@ -156,7 +156,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     folder = tmp_path / "little"
     run = start(bench, command, folder, faults=[("out_of_memory", 3, kind)])
     assert run.wait() == 0, run.errors
-    bench.counts[f"{command}: out of memory ({kind})"] += 1
+    bench.count(f"{command}: out of memory ({kind})")
     bench.close(folder, whole(bench, command))
     run = start(bench, command, tmp_path / "none", faults=[("out_of_memory", 0, kind)])
     assert run.wait() == 2, run.errors

@@ -46,7 +46,7 @@ def test_a_download_that_breaks_off_is_one_line_and_goes_on(
         study = hub_study(bench, owner)
         run = bench.extract(tmp_path / owner, study=study)
         code = run.wait()
-        bench.counts["download: connection broken"] += 1
+        bench.count("download: connection broken")
         assert code == (2 if owner == "short" else 0), run.errors
         assert "Traceback" not in run.errors
         if owner == "short":
@@ -93,5 +93,5 @@ def test_two_runs_that_need_the_same_conversion_share_it(
         bench.extract(tmp_path / name, study=gguf_study, environment=home) for name in ("a", "b")
     ]
     assert [run.wait() for run in runs] == [0, 0], runs[0].errors + runs[1].errors
-    bench.counts["conversion: two at once"] += 1
+    bench.count("conversion: two at once")
     assert len(list((tmp_path / "home").rglob("*.safetensors"))) == 1
