@@ -8,7 +8,7 @@ set is then a handful of numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -127,7 +127,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
         If a model has several seeds or precisions, fewer than four layers, or lacks a method or
         an emotion that others have.
     """
-    table = main_rows(scores.select(metric=metric)).table
+    table = main_rows(replace(scores, replicates=None).select(metric=metric)).table
     if by not in table:
         raise InputError(f"no column {by!r} to group the models by; there is 'family'")
     for column in ("seed", "precision", by):
