@@ -70,7 +70,7 @@ def claims_table(
     main = scores.select(metric=name, labels="true", weights="trained")
     main_and_twins = scores.select(metric=_with_anisotropy(scores, name), labels="true")
     reading = primary_method(scores)
-    shape = u_shape_test(main, method=reading, alpha=rules["alpha"], seed=seed)
+    shape = u_shape_test(main, method=reading, alpha=rules["alpha"])
     judged: list[tuple[str, str, str, str, Callable[[], Row]]] = [
         ("every", "Separation is U-shaped in every model", JEONG,
          "every profile rises and falls; contradicted where one is shown not to",
@@ -101,7 +101,7 @@ def claims_table(
          lambda: steered.regime_cause(steered.needed(trials), rules["alpha"], seed)),
         ("learned", "The U is learned: an untrained network has none", "control",
          "bulge of the curve, trained minus untrained, the model as the unit",
-         lambda: depth_claims.learned(main_and_twins, reading, name, rules["alpha"], seed)),
+         lambda: depth_claims.learned(main_and_twins, reading, name, rules["alpha"])),
         ("embeddings", "Much of the separation is in the embeddings", STATIC,
          "layer zero has more than half of the best layer's separation above chance",
          lambda: contested.embeddings(main, reading, name, rules["alpha"])),

@@ -60,7 +60,6 @@ def control_test(
     metric: str | None = None,
     method: str | None = None,
     alpha: float = 0.05,
-    seed: int = 0,
     higher_is_better: bool = True,
 ) -> pd.DataFrame:
     r"""Test whether the hump of trained models is learned.
@@ -74,8 +73,6 @@ def control_test(
         which is a control itself.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
-    seed : int
-        For the AR(1) model's draws, used where a profile has no replicates.
     higher_is_better : bool
         Whether a larger score means better separated, for a bare DataFrame.
 
@@ -142,7 +139,7 @@ def control_test(
     base = [p for p in base if p.keys["metric"] != ANISOTROPY]
     if not base:
         raise InputError("the only metric is anisotropy, a control; choose one of separation")
-    tests = u_shape_test(study, metric, method, None, None, alpha, seed)
+    tests = u_shape_test(study, metric, method, None, None, alpha)
     shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
     of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
     of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}
@@ -152,7 +149,7 @@ def control_test(
     for profile in base:
         for name in CONTRASTS:
             others = _controls(name, profile, everything)
-            outcome = _compare(name, profile, others, seed)
+            outcome = _compare(name, profile, others)
             models = compared.setdefault((_group(profile.keys), name), {})
             if isinstance(outcome, Contrast):
                 models.setdefault(profile.keys["model"], []).append(outcome)
@@ -186,12 +183,12 @@ def _controls(name: str, profile: Profile, everything: list[Profile]) -> list[Pr
     return [p for p in everything if all(p.keys[k] == v for k, v in wanted.items())]
 
 
-def _compare(name: str, profile: Profile, others: list[Profile], seed: int) -> Contrast | str:
+def _compare(name: str, profile: Profile, others: list[Profile]) -> Contrast | str:
     """Compare a profile with its controls, or say why it cannot be."""
     why = fault(profile)
     if why:
         return why
-    errors = profile_errors(profile, seed)
+    errors = profile_errors(profile)
     y, depth = profile.separation, profile.depth
     if name == "middle - layer 0":
         return _over_layer_0(profile, errors.cov, errors.df)
@@ -214,7 +211,7 @@ def _compare(name: str, profile: Profile, others: list[Profile], seed: int) -> C
     own, var = float(bulge @ y), float(bulge @ errors.cov @ bulge)
     values, variances, df = [], [], errors.df
     for other in others:
-        error = profile_errors(other, seed)
+        error = profile_errors(other)
         w = bulge_weights(other.depth)
         values.append(w @ other.separation)
         variances.append(w @ error.cov @ w)

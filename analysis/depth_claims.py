@@ -119,9 +119,9 @@ def methods(main: Scores, alpha: float) -> Row:
     }  # fmt: skip
 
 
-def learned(scores: Scores, method: str, metric: str, alpha: float, seed: int) -> Row:
+def learned(scores: Scores, method: str, metric: str, alpha: float) -> Row:
     """Judge whether the bulge of trained models exceeds that of untrained ones."""
-    found = control_test(scores, metric=metric, method=method, alpha=alpha, seed=seed)
+    found = control_test(scores, metric=metric, method=method, alpha=alpha)
     over = found[(found["level"] == "models") & (found["contrast"] == "trained - untrained")].iloc[
         0
     ]

@@ -58,7 +58,6 @@ def u_shape_test(
     weights: str | None = "trained",
     labels: str | None = "true",
     alpha: float = 0.05,
-    seed: int = 0,
     higher_is_better: bool = True,
 ) -> pd.DataFrame:
     r"""Test whether separation rises and then falls with depth (a hump), or the reverse (a trough).
@@ -76,8 +75,6 @@ def u_shape_test(
         Which profiles; None takes all.
     alpha : float
         Level of the test; intervals have level 1 - alpha.
-    seed : int
-        For the AR(1) model's draws, used where a profile has no replicates.
     higher_is_better : bool
         Whether a larger score means better separated, for a bare DataFrame.
 
@@ -136,7 +133,7 @@ def u_shape_test(
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    rows = [shape_row(profile, assess(profile, seed), alpha) for profile in profiles]
+    rows = [shape_row(profile, assess(profile), alpha) for profile in profiles]
     return pd.DataFrame([*rows, *models_rows(profiles, rows, alpha)])
 
 
@@ -253,7 +250,7 @@ def _common_turns(at: Array, curves: Array) -> Array:
     turns = np.empty(n)
     for i, own in enumerate(deviation):
         mean = centre - own / (n - 1)
-        rest = np.maximum(squares - own**2 * n / (n - 1), 0.0) if n > 2 else 0.0 * own
+        rest = np.maximum(squares - own**2 * n / (n - 1), 0.0)  # of one other: nothing
         se = np.sqrt(rest / max(n - 2, 1) / (n - 1))
         turns[i] = np.median(at[inner & (mean + se >= mean[inner].max())])
     return turns
