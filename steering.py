@@ -46,7 +46,7 @@ from representations.store import (
     load_facts,
     load_unit,
     locate,
-    read_text,
+    read_json,
     slug,
     write_text,
 )
@@ -202,7 +202,7 @@ def run(
             bar.advance(overall, unit.n_texts)
         del loaded
         bar.update(overall, description="judging")
-        finished = [(unit, json.loads(read_text(unit.path))) for unit in units]
+        finished = [(unit, read_json(unit.path)) for unit in units]
         write_trials(study, scenarios, judges, finished, scores, folder, started)
     print_summary(Console(), folder)
     return 0
@@ -228,7 +228,7 @@ def steer(
         rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
     else:
         first = next(u for u in units if u.task is unit.task and u.layer is None)
-        norm = json.loads(read_text(first.path))["norms"][unit.layer]
+        norm = read_json(first.path)["norms"][unit.layer]
         vectors = emotion_vectors(load_unit(unit.task.path), study.steering.emotions)
         rows = trials(
             loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,

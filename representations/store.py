@@ -233,6 +233,22 @@ def read_text(path: Place) -> str:
         return path.read_text(encoding="utf-8")
 
 
+def read_json(path: Place) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its store does not answer.
+    """
+    try:
+        return json.loads(read_text(path))
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({_reason(error)}); delete it and run again") from None
+
+
 def fingerprint(settings: Any) -> str:
     """Return 12 hexadecimal digits that change with any of the settings."""
     text = json.dumps(settings, sort_keys=True, default=str)
