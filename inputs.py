@@ -136,6 +136,35 @@ def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
     return content
 
 
+def read_toml(path: Any, missing: str) -> tuple[bytes, dict[str, Any]]:
+    """Read a TOML file.
+
+    Parameters
+    ----------
+    path : Path or UPath
+    missing : str
+        What to say where there is none.
+
+    Returns
+    -------
+    raw : bytes
+        As it stands in the file, to be hashed.
+    content : dict
+
+    Raises
+    ------
+    InputError
+        If it is missing, cannot be read, or is no TOML.
+    """
+    try:
+        raw = read_bytes(path)
+        return raw, parse_toml(raw)
+    except FileNotFoundError:
+        raise InputError(f"{path}: {missing}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as TOML ({error})") from None
+
+
 def parse_toml(raw: bytes) -> dict[str, Any]:
     """Parse TOML.
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from inputs import InputError, parse_toml, read_bytes
+from inputs import InputError, read_toml
 
 HOME = Path(__file__).resolve().parent
 STUDIES = HOME / "data" / "studies"
@@ -275,13 +275,7 @@ def load_study(name: str | Path) -> Study:
             raise InputError(
                 f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
             )
-    try:
-        raw = read_bytes(path)
-        settings = parse_toml(raw)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such study file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as TOML ({error})") from None
+    raw, settings = read_toml(path, "no such study file")
     settings.setdefault("name", path.stem)
     study: Study = _filled(Study, settings, str(path), "")
     _check(study, str(path))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inputs import parse_toml, read_bytes
+from inputs import read_toml
 from representations.activations import Steer, Window
 from representations.errors import InputError
 from representations.generation import Sampling, derived_seed, prompts_ids, write
@@ -81,13 +81,7 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     ['workshop', 'bridge']
     """
     path = Path(path)
-    try:
-        raw = read_bytes(path)
-        content = parse_toml(raw)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of scenarios; set steering.scenarios") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as TOML ({error})") from None
+    raw, content = read_toml(path, "no such file of scenarios; set steering.scenarios")
     entries = content.get("scenario", [])
     if not entries or not isinstance(entries, list):
         raise InputError(f"{path}: no scenarios; add [[scenario]] tables with name and opening")
