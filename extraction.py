@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from interruption import listen
 
@@ -21,14 +22,22 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("extraction.py", "finished units are kept, the same command goes on")
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from representations import methods
 from representations.corpus import Corpus, load_corpus
 from representations.errors import InputError
 from representations.estimate import expected_tokens, print_estimate
+from representations.jobs import (
+    Engine,
+    Job,
+    Model,
+    Report,
+    add_engine_options,
+    engine,
+    progress_bar,
+)
 from representations.lock import only_run
-from representations.models import LoadedModel, load
+from representations.models import LoadedModel
 from representations.plan import Task, plan
 from representations.registry import find_model
 from representations.store import Place, Unit, is_there, load_facts, locate, save_unit
@@ -49,12 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             study.emotions or None, study.topics or None
         )
         folder = locate(args.out or SCORES / study.name)
-        tasks = plan(study, corpus, folder, args.device)
-        chosen = [t for t in tasks if _asked_for(t, args, study)]
-        if args.dry_run:
-            print_estimate(console, chosen, study, corpus)
-            return 0
-        return run(study, corpus, folder, tasks, chosen, args, console)
+        with engine(args, folder, f"python extraction.py --study {args.study}") as worker:
+            tasks = plan(study, corpus, folder, worker.device, worker.elsewhere)
+            chosen = [t for t in tasks if _asked_for(t, args, study)]
+            if args.dry_run:
+                print_estimate(console, chosen, study, corpus)
+                return 0
+            return run(study, corpus, folder, tasks, chosen, args, console, worker)
     except InputError as error:
         print(f"extraction.py: {error}", file=sys.stderr)
         return 2
@@ -68,50 +78,20 @@ def run(
     chosen: list[Task],
     args: argparse.Namespace,
     console: Console,
+    worker: Engine,
 ) -> int:
     """Do the chosen units that are not finished, then write the tables of all that are."""
     started = time.monotonic()
-    failures: list[str] = []
     with only_run(folder):
-        with _progress(console) as bar:
+        with progress_bar(console) as bar:
             todo = [t for t in chosen if args.force or not is_there(t.path)]
-            work = {t: expected_tokens(t, study, corpus) for t in todo}
-            total = max(sum(work.values()), 1)
-            overall = bar.add_task("extraction", total=total, visible=bool(todo))
-            loaded, loaded_key = None, None
-            for task in todo:
-                try:
-                    if task.model_key != loaded_key:
-                        bar.update(overall, description=f"loading {task.spec.name}")
-                        loaded, loaded_key = None, None  # free the last model before the next
-                        untrained = task.seed if task.weights == "untrained" else None
-                        loaded = load(
-                            task.spec, untrained_seed=untrained, device=args.device,
-                            dtype=task.dtype,
-                        )  # fmt: skip
-                        loaded_key = task.model_key
-                    bar.update(overall, description=task.title)
-                    before = bar.tasks[0].completed
-                    unit = extract(
-                        task, loaded, study, corpus, tasks, lambda n: bar.advance(overall, n)
-                    )
-                    save_unit(task.path, unit)
-                    bar.update(overall, completed=before + work[task])
-                except InputError as error:
-                    if not args.keep_going:
-                        raise
-                    failures.append(f"{task.title}: {error}")
-                    loaded, loaded_key = None, None
-            del loaded
+            failures = worker.run(
+                unit_jobs(todo, tasks, study, corpus, worker.device), bar, args.keep_going
+            )
             finished = [t for t in tasks if is_there(t.path)]
-            scoring = bar.add_task("scores", total=len(finished) * len(study.labels))
-            tables = []
-            for task in finished:
-                for labels in study.labels:
-                    bar.update(scoring, description=f"scores: {task.title}, {labels} labels")
-                    tables.append(score(task, study, labels))
-                    bar.advance(scoring)
-            bar.update(scoring, description="scores")
+            pairs = [(t, labels) for t in finished for labels in study.labels]
+            worker.run([score_job(t, study, labels) for t, labels in pairs], bar)
+            tables = [score(t, study, labels) for t, labels in pairs]
         write_tables(study, corpus, folder, tasks, finished, tables, started)
     print_summary(Console(), folder)
     for failure in failures:
@@ -119,13 +99,44 @@ def run(
     return 1 if failures else 0
 
 
+def unit_jobs(
+    todo: list[Task], tasks: list[Task], study: Study, corpus: Corpus, device: str
+) -> list[Job]:
+    """Make each unit a job; what is read again is written before."""
+    jobs: dict[Task | None, Job] = {}
+    for task in todo:
+        wrote = (t for t in tasks if (t.model_key, t.method) == (task.model_key, "generation"))
+        writer = next(wrote) if task.method == "rereading" else None
+        seed = task.seed if task.weights == "untrained" else None
+        jobs[task] = Job(
+            task.title, expected_tokens(task, study, corpus),
+            partial(keep, task, writer, study, corpus),
+            Model(task.spec, seed, device, task.dtype), jobs.get(writer),
+        )  # fmt: skip
+    return list(jobs.values())
+
+
+def keep(
+    task: Task, writer: Task | None, study: Study, corpus: Corpus,
+    loaded: LoadedModel, report: Report,
+) -> None:  # fmt: skip
+    """Run one unit and keep it."""
+    save_unit(task.path, extract(task, writer, loaded, study, corpus, report))
+
+
+def score_job(task: Task, study: Study, labels: str) -> Job:
+    """Make the scoring of a finished unit a job."""
+    title = f"scores: {task.title}, {labels} labels"
+    return Job(title, 1, lambda *unused: score(task, study, labels))
+
+
 def extract(
     task: Task,
+    writer: Task | None,
     loaded: LoadedModel,
     study: Study,
     corpus: Corpus,
-    tasks: list[Task],
-    progress: Callable[[int], object] = lambda tokens: None,
+    progress: Report = lambda tokens: None,
 ) -> Unit:
     """Run one unit: read the passages, write the stories, or read them again.
 
@@ -139,10 +150,7 @@ def extract(
     elif task.method == "generation":
         result = methods.generation(loaded, study, corpus, progress)
     else:
-        writer = next(
-            t for t in tasks if t.model_key == task.model_key and t.method == "generation"
-        )
-        if not is_there(writer.path):
+        if writer is None or not is_there(writer.path):
             raise InputError(f"{task.title}: its stories are not written; run generation first")
         result = methods.rereading(loaded, study, load_facts(writer.path)["stories"], progress)
     facts = {
@@ -181,18 +189,6 @@ def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:
     return in_models and (not args.methods or task.method in args.methods)
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     summary, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -209,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="do finished units again")
     parser.add_argument("--keep-going", action="store_true", help="go on after a model fails")
     parser.add_argument("--dry-run", action="store_true", help="list the units and their cost")
+    add_engine_options(parser)
     return parser
 
 

@@ -15,8 +15,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from interruption import listen
@@ -26,16 +27,24 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
 from analysis.scores import InputError as ScoresError
 from representations.corpus import Corpus, load_corpus
 from representations.errors import InputError
+from representations.jobs import (
+    Engine,
+    Job,
+    Model,
+    Report,
+    add_engine_options,
+    engine,
+    progress_bar,
+)
 from representations.judges import load_judge
 from representations.lock import only_run
-from representations.models import LoadedModel, load
+from representations.models import LoadedModel
 from representations.plan import Task, plan
 from representations.steering_tables import write_trials
 from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
@@ -88,24 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
         scores = locate(args.scores or SCORES / study.name)
         folder = locate(args.out or STEERING / study.name)
-        tasks = read_tasks(study, used, scores, args.device)
-        if args.export:
-            return export(study, tasks, folder)
-        units = plan_units(study, scenarios, tasks, scores, folder)
-        if args.dry_run:
-            for unit in units:
-                print(f"{unit.title}: {'done' if is_there(unit.path) else f'{unit.n_texts} texts'}")
-            return 0
-        return run(study, corpus, scenarios, units, scores, folder, args)
+        with engine(args, folder, f"python steering.py --study {args.study}") as worker:
+            tasks = read_tasks(study, used, scores, worker)
+            if args.export:
+                return export(study, tasks, folder)
+            units = plan_units(study, scenarios, tasks, scores, folder)
+            if args.dry_run:
+                for unit in units:
+                    left = "done" if is_there(unit.path) else f"{unit.n_texts} texts"
+                    print(f"{unit.title}: {left}")
+                return 0
+            return run(study, corpus, scenarios, units, scores, folder, args, worker)
     except (InputError, ScoresError) as error:
         print(f"steering.py: {error}", file=sys.stderr)
         return 2
 
 
-def read_tasks(study: Study, corpus: Corpus, scores: Place, device: str) -> list[Task]:
+def read_tasks(study: Study, corpus: Corpus, scores: Place, worker: Engine) -> list[Task]:
     """Return the extraction's units that vectors are made of, one for each model."""
     tasks: dict[str, Task] = {}
-    for task in plan(study, corpus, scores, device):
+    for task in plan(study, corpus, scores, worker.device, worker.elsewhere):
         if (task.weights, task.method) == ("trained", "comprehension"):
             tasks.setdefault(task.spec.name, task)
     for task in tasks.values():
@@ -177,46 +188,55 @@ def run(
     scores: Place,
     folder: Place,
     args: argparse.Namespace,
+    worker: Engine,
 ) -> int:
     """Do the units that are not finished, then judge all texts and write the tables."""
     started = time.monotonic()
-    with only_run(folder), _progress() as bar:
-        overall = bar.add_task("judges", total=sum(u.n_texts for u in units))
+    with only_run(folder), progress_bar(Console(stderr=True)) as bar:
         judges = [
             load_judge(name, corpus, study.steering.labels.get(name))
             for name in study.steering.judges
         ]
-        loaded: LoadedModel | None = None
-        for unit in units:
-            bar.update(overall, description=unit.title)
-            if args.force or not is_there(unit.path):
-                if loaded is None or loaded.spec.name != unit.task.spec.name:
-                    loaded = None  # free the last model before the next
-                    loaded = load(unit.task.spec, device=args.device, dtype=unit.task.dtype)
-                before = bar.tasks[0].completed
-                # Tokens are written once and read once; a text is its share of both.
-                share = 0.5 / study.steering.max_new_tokens
-                steer(unit, units, loaded, study, scenarios,
-                      lambda n, share=share: bar.advance(overall, n * share))  # type: ignore[misc]  # fmt: skip
-                bar.update(overall, completed=before)
-            bar.advance(overall, unit.n_texts)
-        del loaded
-        bar.update(overall, description="judging")
+        todo = [u for u in units if args.force or not is_there(u.path)]
+        worker.run(unit_jobs(todo, units, study, scenarios, worker.device), bar)
+        bar.add_task("judging", total=None)
         finished = [(unit, read_json(unit.path)) for unit in units]
         write_trials(study, scenarios, judges, finished, scores, folder, started)
     print_summary(Console(), folder)
     return 0
 
 
+def unit_jobs(
+    todo: list[Unit], units: list[Unit], study: Study, scenarios: Scenarios, device: str
+) -> list[Job]:
+    """Make each unit a job; a model's baselines come before its trials."""
+    jobs: dict[Unit, Job] = {}
+    for unit in todo:
+        first = next(u for u in units if u.task is unit.task and u.layer is None)
+        jobs[unit] = Job(
+            unit.title, unit.n_texts, partial(steer, unit, first, study, scenarios),
+            Model(unit.task.spec, None, device, unit.task.dtype), jobs.get(first),
+        )  # fmt: skip
+    return list(jobs.values())
+
+
 def steer(
     unit: Unit,
-    units: list[Unit],
-    loaded: LoadedModel,
+    first: Unit,
     study: Study,
     scenarios: Scenarios,
-    progress: Callable[[int], object] = lambda tokens: None,
+    loaded: LoadedModel,
+    report: Report = lambda texts: None,
 ) -> None:
-    """Write one unit's texts, and keep them with their measures as one file."""
+    """Write one unit's texts, and keep them with their measures as one file.
+
+    Its strengths are shares of the norms that `first`, the model's baselines, found.
+    """
+
+    def progress(tokens: int) -> None:
+        # Tokens are written once and read once; a text is its share of both.
+        report(0.5 * tokens / study.steering.max_new_tokens)
+
     began = time.monotonic()
     content: dict[str, Any] = {
         "model": loaded.spec.name, "family": loaded.spec.family, "n_params": loaded.n_params,
@@ -227,7 +247,6 @@ def steer(
     if unit.layer is None:
         rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
     else:
-        first = next(u for u in units if u.task is unit.task and u.layer is None)
         norm = read_json(first.path)["norms"][unit.layer]
         vectors = emotion_vectors(load_unit(unit.task.path), study.steering.emotions)
         rows = trials(
@@ -271,12 +290,6 @@ def export(study: Study, tasks: list[Task], folder: Place) -> int:
     return 0
 
 
-def _progress() -> Progress:
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
-
-
 def _parser() -> argparse.ArgumentParser:
     summary, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -292,6 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="do finished units again")
     parser.add_argument("--dry-run", action="store_true", help="list the units")
     parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
+    add_engine_options(parser)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -95,8 +96,8 @@ def parameter_count(spec: ModelSpec) -> int:
     try:
         if spec.config:
             config = config_from(spec)
-        elif folder is not None:
-            config = AutoConfig.from_pretrained(folder)
+        elif folder is not None or Path(spec.source).is_dir():
+            config = AutoConfig.from_pretrained(folder or spec.source)
         else:
             return 0
         with torch.device("meta"):

@@ -36,7 +36,9 @@ class Task:
         return self.spec.name, self.weights, self.seed, self.dtype
 
 
-def plan(study: Study, corpus: Corpus, folder: Place, device: str = "auto") -> list[Task]:
+def plan(
+    study: Study, corpus: Corpus, folder: Place, device: str = "auto", elsewhere: bool = False
+) -> list[Task]:
     """List the units of a study, in the order of the work.
 
     Parameters
@@ -48,6 +50,8 @@ def plan(study: Study, corpus: Corpus, folder: Place, device: str = "auto") -> l
         The study's folder of score tables.
     device : str
         As for `representations.models.load`; it decides the dtype that "auto" stands for.
+    elsewhere : bool
+        Whether the device is another machine's, and not looked for here.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def plan(study: Study, corpus: Corpus, folder: Place, device: str = "auto") -> l
             methods = study.methods if weights == "trained" else study.untrained_methods
             for seed in seeds:
                 for precision in study.precisions:
-                    dtype = resolved(device, precision)[1]
+                    dtype = resolved(device, precision, elsewhere)[1]
                     for method in sorted(methods, key=METHODS.index):
                         made_by = [
                             asdict(spec), weights, seed, dtype, method, corpus.sha256,

@@ -26,6 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from upath import UPath
 
+from inputs import is_there as is_there
+from inputs import locate as locate
 from representations.errors import InputError
 
 Array = NDArray[np.float32]
@@ -57,53 +59,6 @@ class Unit:
     activations: Array
     neutral: Array
     facts: Mapping[str, Any]
-
-
-def locate(name: str | Path) -> Place:
-    """Return the folder or file that a path or a URL names.
-
-    Parameters
-    ----------
-    name : str or Path
-        For instance ``data/scores/demo`` or ``s3://bucket/scores/demo``.
-
-    Returns
-    -------
-    Path or UPath
-
-    Raises
-    ------
-    InputError
-        For a URL of an unknown kind, or whose package is not installed.
-
-    Examples
-    --------
-    >>> locate("memory://bucket/scores") / "run.json"
-    MemoryPath('/bucket/scores/run.json', protocol='memory')
-    """
-    protocol, mark, rest = str(name).partition("://")
-    if not mark:
-        return Path(name)
-    if protocol in ("file", "local"):
-        return Path(rest)
-    try:
-        found = UPath(str(name))
-        assert found.fs is not None
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{name}: {error}; choose another folder with --out") from None
-    return found
-
-
-def is_there(path: Place) -> bool:
-    """Say whether a file is there, and so is whole.
-
-    Raises
-    ------
-    InputError
-        If its store does not answer.
-    """
-    with _answering(path):
-        return path.exists()
 
 
 @contextmanager

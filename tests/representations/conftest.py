@@ -1,10 +1,11 @@
-"""Small random models of the five families, and a tokenizer made on the spot."""
+"""Small random models of the five families, a tokenizer made on the spot, and a study of them."""
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+import extraction
 from representations.models import LoadedModel, find_blocks
 from representations.registry import ModelSpec
 
@@ -98,3 +99,38 @@ def llama(tokenizer) -> LoadedModel:
 def small_llama_settings() -> dict:
     """Dimensions of a small Llama, for tests that save one."""
     return dict(LLAMA_LIKE)
+
+
+@pytest.fixture(scope="session")
+def five(tmp_path_factory, tokenizer):
+    """A study of five small random models, one of each family, with every method and control."""
+    home = tmp_path_factory.mktemp("study")
+    entries = []
+    for family, settings in FAMILIES.items():
+        settings = dict(settings)
+        torch.manual_seed(1)
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        AutoModelForCausalLM.from_config(config).save_pretrained(home / family)
+        tokenizer.save_pretrained(home / family)
+        entries.append(
+            f'[[model]]\nname = "tiny-{family}"\nfamily = "{family}"\nsource = "{home / family}"\n'
+        )
+    names = ", ".join(f'"tiny-{family}"' for family in FAMILIES)
+    path = home / "five.toml"
+    path.write_text(
+        f'name = "five"\nmodels = [{names}]\nemotions = ["happy", "afraid", "calm"]\ntopics = 4\n'
+        + "".join(entries)
+        + "[generation]\nmax_new_tokens = 14\nmin_new_tokens = 12\nneutral_per_topic = 1\n"
+        "[pooling]\nskip = 4\n[scoring]\nfolds = 2\nreplicates = 6\n"
+        '[steering]\nemotions = ["happy", "calm"]\nn_scenarios = 2\nstrengths = [0.5]\n'
+        'max_new_tokens = 6\njudges = ["nrclex"]\n'
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def five_here(five, tmp_path_factory):
+    """The study's tables as the local engine makes them."""
+    out = tmp_path_factory.mktemp("here")
+    assert extraction.main(["--study", str(five), "--out", str(out)]) == 0
+    return out

@@ -132,7 +132,7 @@ def test_a_second_run_reuses_units_and_a_new_metric_needs_no_forward_pass(
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(extraction, "load", refuse)
+    monkeypatch.setattr("representations.jobs.load", refuse)
     assert run(study_file, out) == 0
     text = study_file.read_text().replace("replicates = 8", 'replicates = 9\nmetrics = ["auc"]')
     study_file.write_text(text)

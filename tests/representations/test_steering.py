@@ -326,7 +326,7 @@ def test_the_same_again_reuses_units_and_gives_the_same_trials(study_file, tmp_p
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(steering, "load", refuse)
+    monkeypatch.setattr("representations.jobs.load", refuse)
     gone = next((tmp_path / "a" / "units").glob("tiny.baseline*"))
     assert run(study_file, tmp_path / "a") == 0
     gone.unlink()

@@ -1,0 +1,192 @@
+"""The work of a run as a list of jobs, and the engine that does them on this machine.
+
+An engine does jobs and returns what failed. The one here does them one after another; the one in
+`representations.cluster` lets Ray do them side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from representations.errors import InputError
+from representations.models import LoadedModel, load
+from representations.registry import ModelSpec
+from representations.store import Place
+
+Report = Callable[[float], object]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a job needs loaded; the arguments of `representations.models.load`."""
+
+    spec: ModelSpec
+    untrained_seed: int | None
+    device: str
+    dtype: str
+
+    def load(self) -> LoadedModel:
+        """Load it."""
+        return load(
+            self.spec, untrained_seed=self.untrained_seed, device=self.device, dtype=self.dtype
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One piece of work, that keeps its result itself, as a whole.
+
+    Attributes
+    ----------
+    title : str
+        How progress and messages call it.
+    size : float
+        Its expected share of the work.
+    do : callable
+        Called with the loaded model (None if it needs none), and a function to report how much
+        of the size is done.
+    model : Model, optional
+    after : Job, optional
+        Whose result it needs; if it is among the jobs, it comes before.
+    """
+
+    title: str
+    size: float
+    do: Callable[[Any, Report], object]
+    model: Model | None = None
+    after: Job | None = None
+
+
+class Engine(Protocol):
+    """Does jobs."""
+
+    #: What "--device" stands for where the jobs are done.
+    device: str
+    #: Whether that is another machine.
+    elsewhere: bool
+
+    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, with a line in the bar; return what failed."""
+
+
+class Here:
+    """The engine that does jobs one after another, and keeps the last model loaded.
+
+    Parameters
+    ----------
+    device : str
+    """
+
+    elsewhere = False
+
+    def __init__(self, device: str = "auto") -> None:
+        self.device = device
+        self._model: Model | None = None
+        self._loaded: LoadedModel | None = None
+
+    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, with a line in the bar; return what failed.
+
+        Parameters
+        ----------
+        jobs : sequence of Job
+        bar : Progress
+        keep_going : bool
+            Go on after a job fails.
+
+        Returns
+        -------
+        list of str
+
+        Raises
+        ------
+        InputError
+            If a job fails, and `keep_going` is not set.
+        """
+        failures = []
+        line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
+        finished = 0.0
+        for job in jobs:
+            try:
+                bar.update(line, description=job.title)
+                self.do(job, lambda done: bar.advance(line, done))
+            except InputError as error:
+                if not keep_going:
+                    raise
+                failures.append(f"{job.title}: {error}")
+                self.free()
+            finished += job.size
+            bar.update(line, completed=finished)
+        self.free()
+        return failures
+
+    def do(self, job: Job, report: Report) -> None:
+        """Do one job, with its model loaded."""
+        if job.model is not None and job.model != self._model:
+            self.free()  # the last model goes before the next comes
+            self._loaded, self._model = job.model.load(), job.model
+        job.do(self._loaded, report)
+
+    def free(self) -> None:
+        """Forget the loaded model."""
+        self._model = self._loaded = None
+
+
+@contextmanager
+def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[Engine]:
+    """Start the engine that the command line asks for, and end it.
+
+    Parameters
+    ----------
+    args : Namespace
+        With what `add_engine_options` adds, and device.
+    folder : Path or UPath
+        Where the results go.
+    command : str
+        What does the same on this machine, for messages.
+
+    Yields
+    ------
+    Engine
+    """
+    if args.engine == "local":
+        yield Here(args.device)
+        return
+    try:
+        from representations.cluster import cluster
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--engine ray needs the package {error.name!r}: pip install 'emotion-depth[cluster]', "
+            f"or on this machine: {command}"
+        ) from None
+    with cluster(args.address, args.device, args.cpus, folder, command) as ray:
+        yield ray
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose an engine."""
+    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="who does it")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="Ray's, or auto; by default one is started here"
+    )
+    parser.add_argument("--cpus", type=int, default=1, help="of each unit on Ray (default 1)")
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return the bar of a run."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
