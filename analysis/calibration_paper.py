@@ -55,11 +55,12 @@ def rates_sentence(rates: pd.DataFrame) -> str:
     if rates.empty:
         return "The benchmarks have not been run for this copy of the project."
     worst = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
+    naive, calibrated = worst.loc["naive"], worst.loc["calibrated"]
     return (
         f"Each setting has at least {rates['n_studies'].min():.0f} simulated studies. "
-        f"At worst the naive tests reject {worst.loc['naive', 'rate']:.0%} "
-        f"({worst.loc['naive', 'test']}), the calibrated ones "
-        f"{worst.loc['calibrated', 'rate']:.1%} ({worst.loc['calibrated', 'test']})."
+        f"At worst the naive tests reject {naive['rate']:.0%} "
+        f"({naive['test']}), the calibrated ones "
+        f"{calibrated['rate']:.1%} ({calibrated['test']})."
     )
 
 

@@ -150,7 +150,7 @@ def _may_hold(bounds: Any, values: list[Any]) -> bool:
 def _plain(column: pa.ChunkedArray) -> pd.Series:
     if pa.types.is_dictionary(column.type) and not pa.types.is_integer(column.type.value_type):
         column = pc.cast(column, pa.large_string())
-    return column.to_pandas()
+    return pd.Series(column.to_pandas())
 
 
 def _lean(column: pa.ChunkedArray) -> pd.Series:
@@ -158,7 +158,7 @@ def _lean(column: pa.ChunkedArray) -> pd.Series:
         bounds = pc.min_max(column).as_py()
         if bounds["min"] is not None and -(2**31) <= bounds["min"] <= bounds["max"] < 2**31:
             column = pc.cast(column, pa.int32())
-    return column.to_pandas()
+    return pd.Series(column.to_pandas())
 
 
 def _bearable(path: Any, dense: int, size: int) -> None:

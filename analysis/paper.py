@@ -130,7 +130,8 @@ def findings(data: Path, study: str) -> Findings:
     same: dict[str, Any] = {"alpha": rules["alpha"]}
     order, metrics = model_order(scores), metric_order(scores.table["metric"])
     separation = [m for m in metrics if m != ANISOTROPY]
-    shapes = u_shape_test(scores, metric=separation, weights=None, **same)
+    separating = scores.select(metric=separation)
+    shapes = u_shape_test(separating, weights=None, **same)
     models = scores.table.drop_duplicates("model").set_index("model").loc[order].reset_index()
     return Findings(
         scores=scores, trials=trials, rules=rules, primary=primary_metric(scores),
@@ -140,7 +141,7 @@ def findings(data: Path, study: str) -> Findings:
         claims=claims_table(scores, trials), fits=fit_curves(scores, weights=None, **same),
         shapes=shapes[shapes["level"] == "profile"],
         peaks=localization_test(
-            scores, metric=separation, target=rules["target"], delta=rules["delta"], **same
+            separating, target=rules["target"], delta=rules["delta"], **same
         ),
         specifications=specification_table(scores),
     )  # fmt: skip

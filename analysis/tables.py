@@ -85,7 +85,7 @@ def intervals(
     ['0.50']
     """
     values = table.reindex(columns=[estimate, low, high]).to_numpy(dtype=float)
-    return [interval(*row, digits) for row in values]
+    return [interval(a, b, c, digits) for a, b, c in values]
 
 
 def p_value(p: float, sign: bool = False) -> str:
@@ -170,7 +170,7 @@ def verdict_mark(verdict: str) -> str:
     )
 
 
-def verdict_sentence(row: Mapping[str, Any]) -> Markdown:
+def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
     """Return one claim with its verdict, its numbers and the reason.
 
     Examples
