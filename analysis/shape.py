@@ -177,7 +177,7 @@ def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dic
     keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
     keys |= {k: group[0].keys[k] for k in GROUP}
     if len(models) < 2:
-        why = f"{len(models)} model; the test over models needs at least 2"
+        why = f"models to test over: {len(models)}; at least 2 are needed"
         return {**keys, **_blank(why), "n_models": len(models)}
     ends, curvature = _by_model(sound, models, _quadratic_slopes)
     sign = -1 if curvature.mean() > 0 else 1
@@ -206,7 +206,7 @@ def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dic
     judged = judge(arms, turn, group[0].sign, alpha)
     left_out = len(group) - len(sound)
     if left_out:
-        judged["reason"] += f"; {left_out} profiles left out"
+        judged["reason"] += f"; profiles left out: {left_out}"
     return {**keys, **judged, "error": "models", "df": arms.df, "n_models": len(models)}
 
 

@@ -156,7 +156,7 @@ def test_one_model_cannot_be_tested_over_models() -> None:
     tests = u_shape_test(simulate_scores(families=(1,), seed=1))
     row = tests[tests["level"] == "models"].iloc[0]
     assert row["verdict"] == "undecided"
-    assert "at least 2" in row["reason"]
+    assert row["reason"] == "models to test over: 1; at least 2 are needed"
 
 
 def test_three_lines_on_a_table_of_ones_own() -> None:
@@ -184,7 +184,7 @@ def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
     assert "constant" in tests.loc[tests["model"] == "m2", "reason"].iloc[0]
     over = tests[tests["level"] == "models"].iloc[0]
     assert over["n_models"] == 2
-    assert "1 profiles left out" in over["reason"]
+    assert "profiles left out: 1" in over["reason"]
 
 
 def test_untrained_twins_of_the_shipped_study_are_no_u() -> None:

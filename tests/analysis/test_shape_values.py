@@ -180,7 +180,7 @@ def test_what_cannot_be_tested_has_a_row_that_says_so() -> None:
     assert tests["verdict"].tolist() == ["undecided"] * 2
     assert tests["reason"].tolist() == [
         "the scores are constant over layers",
-        "0 model; the test over models needs at least 2",
+        "models to test over: 0; at least 2 are needed",
     ]
     assert tests["n_models"].tolist() == [1, 0]
     assert tests["model"].tolist() == ["a", "all (0)"]
@@ -193,7 +193,7 @@ def test_profiles_left_out_are_counted() -> None:
     whole = {"a": HUMP, "b": LATER, "c": 0.8 * LATER}
     row = u_shape_test(study({**whole, "d": np.ones(21), "e": np.ones(21)})).iloc[-1]
     alone = u_shape_test(study(whole)).iloc[-1]
-    assert row["reason"] == alone["reason"] + "; 2 profiles left out"
+    assert row["reason"] == alone["reason"] + "; profiles left out: 2"
     assert (row["n_models"], row["p"]) == (3, alone["p"])
 
 
