@@ -113,7 +113,7 @@ def draw(scores: Scores, metric: str | None, path: str) -> int:
 
     chosen = metric or primary_metric(scores)
     method = primary_method(scores)
-    figure = cover(scores, chosen, method, fit_curves(scores, metric=chosen, method=method))
+    figure = cover(scores, chosen, fit_curves(scores, metric=chosen, method=method), method)
     figure.save(path, dpi=200, verbose=False)
     return 0
 

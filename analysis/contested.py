@@ -11,7 +11,7 @@ from scipy import stats
 from analysis.curves import fit_curves
 from analysis.depth_claims import Row, untestable
 from analysis.scores import Array, InputError, Scores
-from analysis.tables import count
+from analysis.tables import count, listing, number
 
 #: The measure whose emotion-level scores are mean squared distances, which split by valence.
 DISTANCE = "crossnobis"
@@ -110,10 +110,10 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     """Judge whether valence is early and collapses in one model, and comes late in another.
 
     The share of `valence_table` in the first third of the depth is compared with that in the last;
-    p is by permuting valence over emotions, and the models at the extremes are corrected for being
-    chosen (Bonferroni).
+    p is by permuting valence over emotions, corrected (Bonferroni) for choosing the two models at
+    the extremes. It is contradicted where all models are shown to rise, or all to fall.
     """
-    shares, early_p, fall_p, rise_p = {}, [], [], []
+    shares, fall_p, rise_p = {}, [], []
     for model, (depth, y, x) in _distances(scores, method).items():
         early, late = y[:, depth <= EARLY].sum(axis=1), y[:, depth >= LATE].sum(axis=1)
         if min(early.mean(), late.mean()) <= 0:
@@ -123,7 +123,6 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
         above = (1 + (shuffled >= observed).sum(axis=0)) / (N_PERMUTATIONS + 1)
         below = (1 + (shuffled <= observed).sum(axis=0)) / (N_PERMUTATIONS + 1)
         shares[model] = observed
-        early_p.append(above[0])
         fall_p.append(max(above))
         rise_p.append(below[1])
     n = len(shares)
@@ -134,18 +133,23 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     row: Row = {
         "quantity": "valence, early less late", "n": n, **student(drop, alpha),
         "estimate": float(drop.mean()),
-        "reason": f"of the squared distances, valence makes {shares[names[most]][0]:.0%} early and "
-        f"{shares[names[most]][0] - drop[most]:.0%} late in {names[most]}, "
-        f"{shares[names[least]][0]:.0%} and {shares[names[least]][0] - drop[least]:.0%} in "
-        f"{names[least]}",
+        "reason": "of the squared distances, valence makes "
+        + listing(
+            f"{_percent(shares[names[i]][0])} early and {_percent(shares[names[i]][0] - drop[i])} "
+            f"late in {names[i]}" for i in dict.fromkeys([most, least])
+        ),
     }  # fmt: skip
     both = min(1.0, n * max(fall_p[most], rise_p[least]))
-    same = min(max(rise_p), max(fall_p))
+    same = min(1.0, 2 * min(max(rise_p), max(fall_p)))
     if both < alpha:
         return row | {"p": both, "verdict": "supported"}
     if same < alpha:
         return row | {"p": same, "verdict": "contradicted"}
     return row | {"p": both, "verdict": "undecided"}
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 0)}%"
 
 
 def _distances(scores: Scores, method: str) -> dict[str, tuple[Array, Array, Array]]:

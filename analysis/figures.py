@@ -3,8 +3,8 @@
 Each is in the house style of `analysis.style`; `figure.save("name.pdf")` writes one.
 """
 
+from analysis.cover import cover
 from analysis.profile_figures import (
-    cover,
     depth_profiles,
     emotion_heatmap,
     method_comparison,

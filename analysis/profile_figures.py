@@ -15,10 +15,8 @@ from analysis.style import (
     COLOURS,
     GREY,
     PALETTE,
-    SOFT,
     UNTRAINED,
     absent,
-    band,
     depth_scale,
     house_style,
     metric_label,
@@ -95,7 +93,7 @@ def depth_profiles(
     >>> figure = depth_profiles(simulate_scores(families=(1, 1)), metric="score")
     """
     table = profile_table(scores.select(metric=metric, labels="true"))
-    names = _named(table, model_order(scores))
+    names = named_panels(table, model_order(scores))
     table["panel"] = pd.Categorical(table["model"].map(names), list(names.values()))
     table["line"] = table["method"].where(table["weights"] != UNTRAINED, UNTRAINED)
     table["group"] = table["method"] + table["weights"] + table["seed"].astype(str)
@@ -122,7 +120,7 @@ def depth_profiles(
     )
 
 
-def _named(table: pd.DataFrame, order: list[str]) -> dict[str, str]:
+def named_panels(table: pd.DataFrame, order: list[str]) -> dict[str, str]:
     """Return what a model's panel is called: its family, and itself."""
     family = table.drop_duplicates("model").set_index("model")["family"]
     return {model: f"{family[model]} · {model}" for model in order if model in family}
@@ -165,7 +163,8 @@ def _line_scales(lines: pd.Series[str]) -> list[Any]:
 def located_peaks(fits: pd.DataFrame) -> pd.DataFrame:
     """Keep the quadratics that peak inside the network, with an interval that says where."""
     bounded = np.isfinite(fits["vertex_low"]) & np.isfinite(fits["vertex_high"])
-    return fits[bounded & (fits["shape"] == "hump") & fits["vertex"].between(0, 1)]
+    inside = bounded & (fits["shape"] == "hump") & fits["vertex"].between(0, 1)
+    return pd.DataFrame(fits[inside])
 
 
 def _vertices(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
@@ -224,90 +223,6 @@ def metric_profiles(scores: Scores, method: str = "comprehension") -> p9.ggplot:
         + house_style(0.9 + 1.15 * len(names))
         + p9.theme(strip_text_y=p9.element_text(size=7.5, rotation=270, ha="center"))
     )
-
-
-def cover(scores: Scores, metric: str, method: str, fits: pd.DataFrame) -> p9.ggplot:
-    """Draw what the study shows at one glance, for a page that people see first.
-
-    Trained profiles over their untrained twins, a panel a model, with the preregistered band
-    behind them and the vertex, where there is a peak inside the network, at the foot.
-
-    Parameters
-    ----------
-    scores : Scores
-    metric, method : str
-    fits : DataFrame
-        Rows of `fit_curves` of the same study.
-
-    Returns
-    -------
-    ggplot
-
-    Examples
-    --------
-    >>> from analysis.curves import fit_curves
-    >>> from analysis.simulate import simulate_scores
-    >>> study = simulate_scores(families=(1, 1))
-    >>> figure = cover(study, "score", "comprehension", fit_curves(study))
-    """
-    table = profile_table(scores.select(metric=metric, method=method, labels="true"))
-    names = _named(table, model_order(scores))
-    table["panel"] = pd.Categorical(table["model"].map(names), list(names.values()))
-    table["line"] = np.where(table["weights"] == UNTRAINED, "untrained twin", "trained")
-    table["group"] = table["line"] + table["seed"].astype(str) + table["precision"]
-    rules = scores.run.get("study", {}).get("preregistered", {})
-    chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
-    low, high = table[["score", "low"]].min().min(), table[["score", "high"]].max().max()
-    low = low if chance is None else min(low, chance)
-    step = 0.05 * (high - low)
-    peaks = fits[(fits["metric"] == metric) & (fits["method"] == method)]
-    peaks = peaks[(peaks["weights"] != UNTRAINED) & (peaks["labels"] == "true")]
-    peaks = located_peaks(peaks).assign(
-        score=low - 1.3 * step, below=low - 2.3 * step, left=lambda t: t["vertex_low"].clip(0, 1),
-        right=lambda t: t["vertex_high"].clip(0, 1),
-        text=lambda t: [f"turn at {v:.2f}" for v in t["vertex"]],
-        panel=lambda t: pd.Categorical(t["model"].map(names), list(names.values())),
-    )  # fmt: skip
-    # Each line is named where it has room: near three quarters of the depth, above its band.
-    near = (table["depth"] - 0.78).abs()
-    said = table.loc[near.groupby([table["panel"], table["line"]], observed=True).idxmin()]
-    said = said.assign(y=said["high"].fillna(said["score"]) + 0.6 * step)
-    width = min(len(names), 3)
-    colours = {"trained": PALETTE[0], "untrained twin": GREY}
-    figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
-    if {"target", "delta"} <= set(rules):
-        figure += band(rules["target"], rules["delta"], vertical=True)[:1]
-        figure += p9.annotate("text", x=rules["target"], y=high + 0.9 * step, size=9,
-                              label="claimed", color="#8A5A00")  # fmt: skip
-    if chance is not None:
-        figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.5, linetype="dotted")
-        figure += p9.annotate("text", x=0, y=chance + 0.75 * step, label="chance", size=9,
-                              color=SOFT, ha="left")  # fmt: skip
-    if table["low"].notna().any():
-        ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
-        figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.2, color="none")
-    ends = p9.aes(x="left", xend="right", y="score", yend="score")
-    return (
-        figure
-        + p9.geom_line(p9.aes(linetype="line", group="group"), size=1.1)
-        + p9.geom_segment(ends, peaks, color=PALETTE[0], size=1.2)
-        + p9.geom_point(p9.aes(x="vertex"), peaks, color=PALETTE[0], size=3)
-        + p9.geom_text(p9.aes(x="vertex", y="below", label="text"), peaks, size=9,
-                       color=PALETTE[0])
-        + p9.geom_text(p9.aes(y="y", label="line"), said, size=10, va="bottom")
-        + p9.facet_wrap("panel", ncol=width)
-        + p9.scale_color_manual(values=colours)
-        + p9.scale_fill_manual(values=colours)
-        + p9.scale_linetype_manual(values={"trained": "solid", "untrained twin": "dashed"})
-        + depth_scale()
-        + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
-        + house_style(0.9 + 2.7 * -(-len(names) // width))
-        + p9.theme(figure_size=(9, 0.9 + 2.9 * -(-len(names) // width)), legend_position="none",
-                   strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
-                   axis_title=p9.element_text(size=10.5, color=SOFT),
-                   axis_text=p9.element_text(size=9.5, color=SOFT), panel_spacing=0.04,
-                   plot_margin=0.02)
-    )  # fmt: skip
 
 
 def _wrapped(text: str) -> str:

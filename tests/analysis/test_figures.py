@@ -76,7 +76,7 @@ def test_every_figure_draws(small: Scores) -> None:
         figures.metric_profiles(small),
         figures.vertex_forest(trained, pooled),
         figures.emotion_heatmap(small, "score"),
-        figures.cover(small, "score", "comprehension", fits),
+        figures.cover(small, "score", fits),
         figures.method_comparison(small, "score"),
         figures.specification_curve(specification_table(small), 0.5, 0.1),
     ):
