@@ -265,8 +265,7 @@ def cosine(layer: Layer, weights: Array) -> Array:
     """
     cells = layer.cells(layer.texts).reshape(layer.n_topics, -1)
     means = (weights @ cells).reshape(len(weights), layer.n_emotions, -1)
-    length = np.linalg.norm(means, axis=2, keepdims=True)
-    unit = means / np.where(length > 0, length, 1)
+    unit = _unit(means)
     others = np.einsum("red,rd->re", unit, unit.sum(axis=1)) - np.einsum("red,red->re", unit, unit)
     return np.asarray(others / (layer.n_emotions - 1))
 
@@ -284,8 +283,7 @@ def anisotropy(layer: Layer, weights: Array) -> Array:
     ndarray, shape (rows, 1)
         NaN for a bootstrap row that holds a single topic.
     """
-    length = np.linalg.norm(layer.neutral, axis=1, keepdims=True)
-    unit = layer.neutral / np.where(length > 0, length, 1)
+    unit = _unit(layer.neutral)
     sums = np.zeros((layer.n_topics, unit.shape[1]))
     np.add.at(sums, layer.neutral_topic, unit)
     size = np.bincount(layer.neutral_topic, minlength=layer.n_topics)
@@ -294,6 +292,12 @@ def anisotropy(layer: Layer, weights: Array) -> Array:
     pairs = (heavy @ size) ** 2 - heavy**2 @ size**2
     mean = np.divide(product, pairs, out=np.full_like(product, np.nan), where=pairs > 0)
     return np.asarray(mean[:, None])
+
+
+def _unit(vectors: Array) -> Array:
+    """Scale vectors, shape (..., width), to length 1; zeros stay as they are."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1))
 
 
 @dataclass(frozen=True)
