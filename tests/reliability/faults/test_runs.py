@@ -162,3 +162,22 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     assert run.wait() == 2, run.errors
     assert "out of memory" in run.last_line
     assert "Traceback" not in run.errors
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_finished_file_that_was_damaged_is_named(
+    bench: Any, tmp_path: Path, command: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(whole(bench, command), folder)
+    suffixes = {"extraction": (".safetensors", ".parquet"), "steering": (".json",)}[command]
+    for suffix in suffixes:
+        path = next((folder / "units").glob(f"*{suffix}"))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        run = start(bench, command, folder)
+        assert run.wait() == 2, run.errors
+        bench.count(f"{command}: damaged {suffix}")
+        assert f"{path}: damaged (" in run.last_line
+        assert "delete it and run again" in run.last_line
+        path.unlink()
+    bench.finish(lambda f: start(bench, command, f), folder, whole(bench, command))
