@@ -46,7 +46,7 @@ MARKDOWN = "markdown-raw_html-raw_tex-latex_macros"
 class Loop(asyncio.SelectorEventLoop):
     """Leaves signals to this script: nbclient would take them over, and say that a kernel died."""
 
-    def add_signal_handler(self, *arguments: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
         """Refuse, as outside the main thread."""
         raise RuntimeError
 
