@@ -1,11 +1,6 @@
 """The whole of the torch side: a study file in, score tables out."""
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -13,7 +8,7 @@ import pytest
 
 import extraction
 from analysis import fit_curves, load_scores
-from representations.store import load_facts, load_unit
+from representations.store import load_unit
 from study import HOME, load_study
 
 CONCEPTS = {
@@ -158,24 +153,6 @@ def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, t
     assert not np.allclose(written.activations[:, 5], reread.activations[:, 5], atol=1e-3)
 
 
-def test_a_run_killed_at_any_moment_resumes_to_the_same_tables(study_file, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert run(study_file, whole) == 0
-    command = [sys.executable, "extraction.py", "--study", str(study_file), "--out", str(broken)]
-    chance = random.Random(0)
-    for _ in range(6):
-        process = subprocess.Popen(command, cwd=HOME, stdout=-3, stderr=-3)
-        time.sleep(chance.uniform(1.0, 9.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for unit in (broken / "units").glob("[!.]*.safetensors"):
-            assert load_facts(unit)["texts"] > 0  # what is there is whole
-    assert run(study_file, broken) == 0
-    for name in ("scores.parquet", "replicates.parquet"):
-        a, b = (pd.read_parquet(side / name) for side in (whole, broken))
-        pd.testing.assert_frame_equal(a, b)
-
-
 def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, capsys):
     assert run(study_file, tmp_path / "scores", "--dry-run") == 0
     listed = capsys.readouterr().err
@@ -230,30 +207,6 @@ def test_unknown_names_on_the_command_line(study_file, tmp_path, capsys):
     assert "study manners has no model 'big'; it has tiny" in capsys.readouterr().err
     assert run(study_file, tmp_path / "scores", "--device", "tpu9") == 2
     assert "tpu9" in capsys.readouterr().err
-
-
-def test_two_runs_at_once_do_not_interleave(study_file, tmp_path, capsys):
-    from filelock import FileLock
-
-    out = tmp_path / "scores"
-    out.mkdir()
-    with FileLock(out / ".lock"):
-        assert run(study_file, out) == 2
-    assert "another run is at work" in capsys.readouterr().err
-    assert list(out.glob("*.parquet")) == []
-
-
-def test_a_full_disk_is_named_and_leaves_no_half_file(study_file, tmp_path, capsys, monkeypatch):
-    import safetensors.numpy
-
-    def full(*args, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    out = tmp_path / "scores"
-    assert run(study_file, out) == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert list((out / "units").iterdir()) == []
 
 
 def test_the_shipped_studies_are_valid():
