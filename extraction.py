@@ -25,17 +25,10 @@ from rich.console import Console
 
 from representations import methods
 from representations.corpus import Corpus, load_corpus
+from representations.engines import add_engine_options, engine
 from representations.errors import InputError
 from representations.estimate import expected_tokens, print_estimate
-from representations.jobs import (
-    Engine,
-    Job,
-    Model,
-    Report,
-    add_engine_options,
-    engine,
-    progress_bar,
-)
+from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.lock import only_run
 from representations.models import LoadedModel
 from representations.plan import Task, plan

@@ -32,16 +32,9 @@ from rich.table import Table
 from analysis import fit_curves, load_scores, load_trials, steering_summary
 from analysis.scores import InputError as ScoresError
 from representations.corpus import Corpus, load_corpus
+from representations.engines import add_engine_options, engine
 from representations.errors import InputError
-from representations.jobs import (
-    Engine,
-    Job,
-    Model,
-    Report,
-    add_engine_options,
-    engine,
-    progress_bar,
-)
+from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.judges import load_judge
 from representations.lock import only_run
 from representations.models import LoadedModel

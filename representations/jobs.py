@@ -6,9 +6,7 @@ An engine does jobs and returns what failed. The one here does them one after an
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from representations.errors import InputError
 from representations.models import LoadedModel, load
 from representations.registry import ModelSpec
-from representations.store import Place
 
 Report = Callable[[float], object]
 
@@ -137,46 +134,6 @@ class Here:
     def free(self) -> None:
         """Forget the loaded model."""
         self._model = self._loaded = None
-
-
-@contextmanager
-def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[Engine]:
-    """Start the engine that the command line asks for, and end it.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_engine_options` adds, and device.
-    folder : Path or UPath
-        Where the results go.
-    command : str
-        What does the same on this machine, for messages.
-
-    Yields
-    ------
-    Engine
-    """
-    if args.engine == "local":
-        yield Here(args.device)
-        return
-    try:
-        from representations.cluster import cluster
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--engine ray needs the package {error.name!r}: pip install 'emotion-depth[cluster]', "
-            f"or on this machine: {command}"
-        ) from None
-    with cluster(args.address, args.device, args.cpus, folder, command) as ray:
-        yield ray
-
-
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose an engine."""
-    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="who does it")
-    parser.add_argument(
-        "--address", metavar="HOST:PORT", help="Ray's, or auto; by default one is started here"
-    )
-    parser.add_argument("--cpus", type=int, default=1, help="of each unit on Ray (default 1)")
 
 
 def progress_bar(console: Console) -> Progress:

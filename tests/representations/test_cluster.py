@@ -165,6 +165,15 @@ def test_an_address_that_does_not_answer(listens, five, tmp_path, capsys, monkey
 def test_addresses_that_are_none(five, tmp_path, capsys):
     assert run(five, tmp_path, "--engine", "ray", "--address", "nowhere") == 2
     assert "is not HOST:PORT, nor auto" in capsys.readouterr().err
+    assert run(five, tmp_path, "--address", "auto") == 2
+    assert "--address auto goes with --engine ray" in capsys.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(five, tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "representations.cluster")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run(five, tmp_path, "--engine", "ray") == 2
+    assert "pip install 'emotion-depth[cluster]'" in capsys.readouterr().err
 
 
 def test_a_model_too_large_for_every_node(five, address, tmp_path, capsys, monkeypatch):

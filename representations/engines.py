@@ -1,0 +1,58 @@
+"""Who does the jobs of a run: this machine, or Ray."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from representations.errors import InputError
+from representations.jobs import Engine, Here
+from representations.store import Place
+
+
+@contextmanager
+def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[Engine]:
+    """Start the engine that the command line asks for, and end it.
+
+    Parameters
+    ----------
+    args : Namespace
+        With what `add_engine_options` adds, and device.
+    folder : Path or UPath
+        Where the results go.
+    command : str
+        What does the same on this machine, for messages.
+
+    Yields
+    ------
+    Engine
+
+    Raises
+    ------
+    InputError
+        If Ray is not installed, does not answer, or does not have what is asked for.
+    """
+    if args.engine == "local":
+        if args.address:
+            raise InputError(f"--address {args.address} goes with --engine ray")
+        yield Here(args.device)
+        return
+    try:
+        from representations.cluster import cluster
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--engine ray needs the package {error.name!r}: pip install 'emotion-depth[cluster]', "
+            f"or on this machine: {command}"
+        ) from None
+    with cluster(args.address, args.device, args.cpus, folder, command) as ray:
+        yield ray
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose an engine."""
+    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="who does it")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="Ray's, or auto; by default one is started here"
+    )
+    parser.add_argument("--cpus", type=int, default=1, help="of each unit on Ray (default 1)")
