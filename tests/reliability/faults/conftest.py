@@ -43,14 +43,19 @@ class Run:
 
     def listens(self) -> bool:
         """Wait until the script has said what signals do; say whether it still runs."""
-        while True:
-            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
-            facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-            if facts["State"].startswith("Z"):
-                return False
-            if int(facts["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1:
+        while self.runs():
+            if int(self._facts()["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1:
                 return True
             time.sleep(0.01)
+        return False
+
+    def runs(self) -> bool:
+        """Say whether it has not ended."""
+        return not self._facts()["State"].startswith("Z")
+
+    def _facts(self) -> dict[str, str]:
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        return dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
 
     def wait(self) -> int:
         """Return the exit code, negative for the signal that ended it."""
@@ -152,7 +157,9 @@ class Bench:
         number = with_signal or self.chance.choice([signal.SIGKILL, signal.SIGTERM])
         if number != signal.SIGKILL:
             run.listens()
-        time.sleep(self.chance.uniform(0, seconds))
+        until = time.monotonic() + self.chance.uniform(0, seconds)
+        while time.monotonic() < until and run.runs():
+            time.sleep(0.01)
         run.send(number)
         code = run.wait()
         self.judge(run, code, number, kind)
