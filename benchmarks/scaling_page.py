@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -186,20 +187,35 @@ def of_assumptions(given: Assumptions) -> str:
 
 
 def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
-    """Return the page's computed parts by name."""
-    score = {"score": "scoring"}
-    return {
-        "model": of_models(table),
-        "texts": growth(table, "texts", "texts", READING),
-        "memory": of_memory(table),
-        "layers": growth(table, "layers", "layers", READING),
-        "width": growth(table, "width", "width", score),
-        "models": growth(table, "models analysed", "models", TESTS),
-        "model-layers": growth(table, "layers analysed", "layers", TESTS),
-        "replicates": growth(table, "replicates analysed", "replicates", TESTS),
-        "assumptions": of_assumptions(Assumptions()),
-        "plan": plan(table, speeds, Assumptions()),
-    }
+    """Return the page's computed parts by name; a part without figures says how to get them."""
+    made: dict[str, tuple[tuple[str, ...], Callable[[], str]]] = {
+        "model": (("model",), lambda: of_models(table)),
+        "texts": (("texts",), lambda: growth(table, "texts", "texts", READING)),
+        "memory": (("texts",), lambda: of_memory(table)),
+        "layers": (("layers",), lambda: growth(table, "layers", "layers", READING)),
+        "width": (("width",), lambda: growth(table, "width", "width", {"score": "scoring"})),
+        "models": (
+            ("models analysed",), lambda: growth(table, "models analysed", "models", TESTS)
+        ),
+        "model-layers": (
+            ("layers analysed",), lambda: growth(table, "layers analysed", "layers", TESTS)
+        ),
+        "replicates": (
+            ("replicates analysed",),
+            lambda: growth(table, "replicates analysed", "replicates", TESTS),
+        ),
+        "assumptions": ((), lambda: of_assumptions(Assumptions())),
+        "plan": (
+            ("model", "width", "study", "models analysed"),
+            lambda: plan(table, speeds, Assumptions()),
+        ),
+    }  # fmt: skip
+    out = {}
+    for name, (parts, make) in made.items():
+        missing = [part for part in parts if part not in set(table["part"])]
+        command = f'`python benchmarks/scaling.py --only "{missing[0]}"`' if missing else ""
+        out[name] = f"*Not measured yet: {command}.*" if missing else make()
+    return out
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
