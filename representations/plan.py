@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from representations.corpus import Corpus
 from representations.errors import InputError
@@ -34,6 +35,23 @@ class Task:
     def model_key(self) -> tuple[str, str, int, str]:
         """Tasks with the same key share a loaded model."""
         return self.spec.name, self.weights, self.seed, self.dtype
+
+
+def check_links(folder: Place) -> None:
+    """Refuse a study's folder whose own folders lead out of it: files would be written there.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(folder, Path):
+        return
+    for inner in (folder / "units", folder / "vectors"):
+        if inner.is_symlink() and not inner.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{inner}: links to {inner.resolve()}, outside the study's folder; "
+                "name another folder with --out"
+            )
 
 
 def plan(
@@ -68,6 +86,7 @@ def plan(
             f"study {study.name}: scoring.metrics has unknown {unknown[0]!r}; "
             f"choose from {', '.join(METRICS)}"
         )
+    check_links(folder)
     tasks = []
     specs: dict[str, str] = {}
     for name in study.models:

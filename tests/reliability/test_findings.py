@@ -191,3 +191,12 @@ def test_a_template_of_scenarios_is_filled_and_not_interpreted(tmp_path: Path) -
     )
     prompt = load_scenarios(path).prompt("a", chat=False)
     assert prompt == "{a!r:>9} He said {0} and {x.y}."
+
+
+def test_a_folder_of_units_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "units").symlink_to(tmp_path / "elsewhere")
+    one = load_study(study(tmp_path, 'models = ["gpt2"]\nweights = ["untrained"]'))
+    with pytest.raises(InputError, match="outside the study's folder"):
+        plan(one, load_corpus(CORPUS), tmp_path / "out", "cpu")
