@@ -38,7 +38,7 @@ from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.judges import load_judge
 from representations.lock import only_run
 from representations.models import LoadedModel
-from representations.plan import Task, plan
+from representations.plan import Task, check_links, plan
 from representations.steering_tables import write_trials
 from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
 from representations.store import (
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
         scores = locate(args.scores or SCORES / study.name)
         folder = locate(args.out or STEERING / study.name)
+        check_links(folder)
         with engine(args, folder, f"python steering.py --study {args.study}") as worker:
             tasks = read_tasks(study, used, scores, worker)
             if args.export:
