@@ -329,4 +329,22 @@ def test_a_verdict_holds_at_the_level_that_was_asked_for() -> None:
         found = [judge(arms, 0.4, 1, alpha)["verdict"] for alpha in (0.031, 0.032)]
         assert found == ["undecided", "hump" if slopes[1] else "monotone"]
     weak = Arms(np.array([0.9, 0.0, 0.9, 0.9]), np.ones(4), 10.0, np.ones(2), -1.0)
-    assert judge(weak, 0.4, 1, 0.45)["verdict"] == "monotone"
+    judged = judge(weak, 0.4, 1, 0.45)
+    assert judged["reason"] == "separation rises before 0.40 and after it"
+
+
+@pytest.mark.parametrize(
+    ("t", "reason"),
+    [
+        ((9, -9, 2.5, -2.5), "neither arm of a hump is shown"),
+        ((9, -9, 9, -2.5), "separation rises up to 0.40; that it falls after it is not shown"),
+        ((9, -9, 2.5, -9), "separation falls after 0.40; that it rises before it is not shown"),
+        ((9, 0, 2.5, 2.5), "neither arm of a hump is shown"),
+    ],
+)
+def test_a_p_equal_to_alpha_shows_nothing(t: tuple[float, ...], reason: str) -> None:
+    arms = Arms(np.array(t, dtype=float), np.ones(4), 10.0, np.ones(2), -1.0)
+    found = judge(arms, 0.4, 1, 0.05)
+    weaker = max(found["p_before"], found["p_after"])
+    assert judge(arms, 0.4, 1, weaker)["verdict"] == "undecided"
+    assert judge(arms, 0.4, 1, weaker)["reason"] == reason
