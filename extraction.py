@@ -3,6 +3,8 @@
     python extraction.py                       the study `demo`
     python extraction.py --study jeong2026     another one, or a .toml file of your own
     python extraction.py --dry-run             what would be done, and about how long it takes
+    python extraction.py --engine ray          models side by side; --address for a cluster
+    python extraction.py --out s3://bucket/x   any store that fsspec knows
 
 Every unit (one model x weights x precision x method) is finished as a whole and kept, so a run
 that was stopped goes on where it was: give the same command again.
