@@ -306,13 +306,13 @@ class ShrunkCovariance:
 
     In units of each dimension's SD it is ``shrinkage * I + (1 - shrinkage) / freedom * R'R`` with
     the standardised residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
-    its cost grows with the square of the texts, and only in proportion to the width.
+    its cost grows in proportion to the larger of texts and width, and to the smaller's square.
 
     Attributes
     ----------
     spread : ndarray, shape (width,)
-    residual : ndarray, shape (texts, width)
-        Residuals divided by `spread`.
+    residual : ndarray, shape (texts or width, whichever is less, width)
+        Residuals divided by `spread`, or a root of their sums of squares and products.
     shrinkage : float in (0, 1]
     freedom : int
 
@@ -350,13 +350,15 @@ class ShrunkCovariance:
         residual = residual / spread
         # Sums over all pairs of dimensions, from sums over pairs of texts.
         squares = residual**2
-        power = ((residual @ residual.T) ** 2).sum() - (squares.sum(axis=0) ** 2).sum()
+        # Of more texts than dimensions a root of R'R says as much, in fewer rows.
+        root = np.linalg.qr(residual, mode="r") if n > residual.shape[1] else residual
+        power = ((root @ root.T) ** 2).sum() - (squares.sum(axis=0) ** 2).sum()
         fourth = (squares.sum(axis=1) ** 2).sum() - (squares**2).sum()
         noise = n / freedom**2 * (fourth / (n - 1) - power / (n - 1) ** 2)
         power = power / (n - 1) ** 2
         # Never 0: with more dimensions than texts the sample covariance is singular.
         shrinkage = float(np.clip(noise / power, 1e-3, 1)) if power > 0 else 1.0
-        return cls(spread, residual, shrinkage, freedom)
+        return cls(spread, root, shrinkage, freedom)
 
     def product(self, a: Array, b: Array) -> Array:
         """Return ``a @ inverse @ b.T`` for a of shape (m, width) and b of shape (n, width)."""
