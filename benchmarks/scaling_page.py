@@ -90,7 +90,7 @@ def growth(table: pd.DataFrame, part: str, what: str, steps: dict[str, str]) -> 
     seconds = seconds_by(table, part, steps)
     seconds["together"] = seconds.sum(axis=1)
     peak = table[table["part"] == part].groupby("x")["peak_mb"].max()
-    rows = [[f"{x:,}", *map(number, seconds.loc[x]), f"{peak[x]:,.0f}"] for x in seconds.index]
+    rows = [[f"{x:,.0f}", *map(number, seconds.loc[x]), f"{peak[x]:,.0f}"] for x in seconds.index]
     slopes = [f"{exponent(seconds.index.to_series(), seconds[c]):.2f}" for c in seconds]
     memory = f"{exponent(peak.index.to_series(), peak):.2f}"
     header = [what, *(f"{c}, s" for c in seconds), "peak, MB"]
@@ -122,10 +122,10 @@ def of_memory(table: pd.DataFrame) -> str:
     first, last = read.index.min(), read.index.max()
     more, kept = (read.loc[last, c] - read.loc[first, c] for c in ("peak_mb", "mb"))
     return (
-        f"From {first:,} texts to {last:,}, the peak of reading grows from "
+        f"From {first:,.0f} texts to {last:,.0f}, the peak of reading grows from "
         f"{read.loc[first, 'peak_mb']:,.0f} to {read.loc[last, 'peak_mb']:,.0f} MB, an exponent of "
-        f"{exponent(read.index.to_series(), read['peak_mb']):.3f}. Of these {more:.0f} MB, "
-        f"{kept:.0f} are the means that are kept and most of the rest the texts' tokens."
+        f"{exponent(read.index.to_series(), read['peak_mb']):.3f}; {kept:.0f} of these "
+        f"{more:.0f} MB are the means that are kept."
     )
 
 
