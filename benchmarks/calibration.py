@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
+from workers import add_options, workers
 
 from analysis import fit_curves, localization_test, u_shape_test
 from analysis.curves import fieller
@@ -122,10 +123,10 @@ def main() -> None:
     """Simulate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--studies", type=int, default=400, help="studies for each truth")
-    parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
+    add_options(parser)
     args = parser.parse_args()
     tables = []
-    with Parallel(n_jobs=args.jobs) as parallel:
+    with workers(args), Parallel() as parallel:
         for n_topics in TOPICS:
             about = {"topics": n_topics if n_topics else "none (AR(1))"}
             truths = [(truth, 0.1, 0.5) for truth in FALSE]
