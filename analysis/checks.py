@@ -118,6 +118,7 @@ def _read(
         column = parquet.read_row_groups(groups, [name])[name]
         if name in texts:
             for chunk in column.chunks:
+                chunk.dictionary.validate(full=True)  # bytes that are no UTF-8
                 longest += len(chunk) * (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0)
             _bearable(path, longest, size)
         if not keep.all():

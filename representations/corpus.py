@@ -167,6 +167,8 @@ class Corpus:
         if emotion:
             _chosen([emotion], [e.name for e in self.emotions], self.concept)
         key = ("chat" if chat else "plain") + ("" if emotion else "_neutral")
+        if key not in self.prompts:
+            raise InputError(f"the corpus has no prompt {key!r}; add it to prompts.toml")
         return self.prompts[key].format(emotion=emotion, topic=texts[topic])
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from analysis import InputError, as_scores, as_trials, load_scores, load_trials, steering_summary
 from analysis.checks import read_table
+from analysis.simulate import simulate_scores
 from study import HOME
 
 
@@ -169,3 +170,17 @@ def test_columns_of_trials_are_checked(column: str, value: Any, message: str) ->
     table = load_trials(HOME / "data" / "steering" / "demo").table.assign(**{column: value})
     with pytest.raises(InputError, match=message):
         steering_summary(table)
+
+
+def test_texts_that_are_no_utf8_are_one_line(tmp_path: Path) -> None:
+    study = simulate_scores(families=(1, 1), n_layers=(6, 6), n_replicates=3)
+    table = pa.Table.from_pandas(study.table, preserve_index=False)
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"m\xff"))
+    place = table.schema.get_field_index("model")
+    table = table.set_column(
+        place, "model", pa.chunked_array([pa.concat_arrays([bad] * len(table))])
+    )
+    pq.write_table(table, tmp_path / "scores.parquet")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"not readable as Parquet.*UTF8"):
+        load_scores(tmp_path)

@@ -19,8 +19,9 @@ from analysis.simulate import simulate_scores
 from analysis.trials import outcomes
 from study import HOME
 
+# Not float16, which pandas cannot print without a warning of its own.
 DTYPES = [
-    "object", "str", "category", "float32", "float16", "Int64", "Float64", "boolean",
+    "object", "str", "category", "float32", "Int64", "Float64", "boolean",
     "complex128", "datetime64[ns]", "timedelta64[ns]", "uint8", "string[pyarrow]",
 ]  # fmt: skip
 cells = values | st.none() | st.binary(max_size=3) | st.complex_numbers() | st.datetimes()

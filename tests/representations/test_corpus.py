@@ -1,6 +1,7 @@
 """The shipped corpus keeps its promises, and a faulty one is told all its faults."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -390,3 +391,9 @@ def test_sentences_split_at_closing_quotes():
     assert sentences("“No.” He left… Why? ‘So!’ she said.") == [
         "“No.", "He left…", "Why?", "‘So!", "she said."
     ]  # fmt: skip
+
+
+def test_a_prompt_that_is_not_there_is_named(shipped):
+    silent = replace(shipped, prompts={})
+    with pytest.raises(InputError, match="no prompt 'chat_neutral'; add it"):
+        silent.prompt("", shipped.topics[0].name, chat=True)
