@@ -351,7 +351,7 @@ class ShrunkCovariance:
         # Sums over all pairs of dimensions, from sums over pairs of texts.
         squares = residual**2
         # Of more texts than dimensions a root of R'R says as much, in fewer rows.
-        root = np.linalg.qr(residual, mode="r") if n > residual.shape[1] else residual
+        root = np.asarray(np.linalg.qr(residual, "r") if n > residual.shape[1] else residual)
         power = ((root @ root.T) ** 2).sum() - (squares.sum(axis=0) ** 2).sum()
         fourth = (squares.sum(axis=1) ** 2).sum() - (squares**2).sum()
         noise = n / freedom**2 * (fourth / (n - 1) - power / (n - 1) ** 2)
