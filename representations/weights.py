@@ -221,7 +221,10 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
         copy = Path(scratch) / target.name
         model.save_pretrained(copy)
-        tokenizer.save_pretrained(copy)
+        try:
+            tokenizer.save_pretrained(copy)
+        except Exception as error:  # as which a full disk comes from the tokenizers library
+            raise OSError(oneline(error)) from error
         for path in copy.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
