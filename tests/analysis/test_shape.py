@@ -187,8 +187,9 @@ def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
     assert "profiles left out: 1" in over["reason"]
 
 
-def test_untrained_twins_of_the_shipped_study_are_no_u() -> None:
-    scores = load_scores(ROOT / "data" / "scores" / "demo")
+@pytest.mark.parametrize("study", ["demo", "packaged", "untrained"])
+def test_untrained_networks_of_the_shipped_studies_are_no_u(study: str) -> None:
+    scores = load_scores(ROOT / "data" / "scores" / study)
     tests = u_shape_test(scores, weights="untrained")
     assert len(tests)
     assert not tests["verdict"].isin(["hump", "trough"]).any()
