@@ -189,9 +189,12 @@ def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
 
 @pytest.mark.parametrize("study", ["demo", "packaged", "untrained"])
 def test_untrained_networks_of_the_shipped_studies_are_no_u(study: str) -> None:
+    # Anisotropy is a baseline and no separation: a random GPT-2's rises steeply and then gives a
+    # little back (0.851 to 0.836), which is a turn, and is not claimed to be none.
     scores = load_scores(ROOT / "data" / "scores" / study)
     tests = u_shape_test(scores, weights="untrained")
-    assert len(tests)
+    tests = tests[tests["metric"] != "anisotropy"]
+    assert set(tests["metric"]) == {"auc", "crossnobis", "cosine"}
     assert not tests["verdict"].isin(["hump", "trough"]).any()
 
 
