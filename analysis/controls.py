@@ -143,7 +143,9 @@ def control_test(
     shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
     of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
     of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}
-    everything = list(study.profiles())
+    everything: dict[tuple[Any, ...], list[Profile]] = {}
+    for profile in study.profiles():
+        everything.setdefault(_of_model(profile.keys), []).append(profile)
     rows: list[dict[str, Any]] = []
     compared: dict[tuple[Any, ...], dict[str, list[Contrast]]] = {}
     for profile in base:
@@ -175,12 +177,17 @@ def _group(keys: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(keys[k] for k in GROUP)
 
 
-def _controls(name: str, profile: Profile, everything: list[Profile]) -> list[Profile]:
+def _of_model(keys: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (keys["model"], *_group(keys))
+
+
+def _controls(
+    name: str, profile: Profile, everything: Mapping[tuple[Any, ...], list[Profile]]
+) -> list[Profile]:
     """Return the profiles that a profile is compared with; seed and precision may differ."""
     if name not in OTHER:
         return []
-    wanted = {k: profile.keys[k] for k in ("model", *GROUP)} | OTHER[name]
-    return [p for p in everything if all(p.keys[k] == v for k, v in wanted.items())]
+    return everything.get(_of_model({**profile.keys, **OTHER[name]}), [])
 
 
 def _compare(name: str, profile: Profile, others: list[Profile]) -> Contrast | str:
