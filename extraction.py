@@ -27,7 +27,7 @@ from rich.console import Console
 
 from representations import methods
 from representations.corpus import Corpus, load_corpus
-from representations.engines import add_engine_options, engine
+from representations.engines import engine, run_parser
 from representations.errors import InputError
 from representations.estimate import expected_tokens, print_estimate
 from representations.jobs import Engine, Job, Model, Report, progress_bar
@@ -86,8 +86,7 @@ def run(
             finished = [t for t in tasks if is_there(t.path)]
             pairs = [(t, labels) for t in finished for labels in study.labels]
             worker.run([score_job(t, study, labels) for t, labels in pairs], bar)
-            tables = [score(t, study, labels) for t, labels in pairs]
-        write_tables(study, corpus, folder, tasks, finished, tables, started)
+        write_tables(study, corpus, folder, tasks, finished, started)
     print_summary(Console(), folder)
     for failure in failures:
         print(f"extraction.py: failed: {failure}", file=sys.stderr)
@@ -185,22 +184,11 @@ def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="extraction.py",
-        description=summary,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")
+    parser = run_parser("extraction.py", __doc__)
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
     parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
-    parser.add_argument("--force", action="store_true", help="do finished units again")
     parser.add_argument("--keep-going", action="store_true", help="go on after a model fails")
-    parser.add_argument("--dry-run", action="store_true", help="list the units and their cost")
-    add_engine_options(parser)
     return parser
 
 

@@ -15,9 +15,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,29 @@ def write_text(path: Place, text: str) -> None:
 
 def write_table(path: Place, table: pd.DataFrame) -> None:
     """Write a Parquet file atomically, in groups of rows that can be read alone."""
-    options: dict[str, Any] = {"index": False, "compression": "zstd", "row_group_size": ROWS}
-    write_atomically(path, lambda p: table.to_parquet(p, **options))
+    write_tables_as_one(path, [table])
+
+
+def write_tables_as_one(path: Place, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables one after the other to one Parquet file, atomically.
+
+    Parameters
+    ----------
+    path : Path or UPath
+    tables : iterable of DataFrame
+        At least one, with the same columns. No group of rows spans two of them.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(place: Path) -> None:
+        parts = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
+        first = next(parts)
+        with pq.ParquetWriter(place, first.schema, compression="zstd") as writer:
+            for part in chain([first], parts):
+                writer.write_table(part.cast(first.schema), row_group_size=ROWS)
+
+    write_atomically(path, write)
 
 
 def read_table(path: Place) -> pd.DataFrame:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 
 import pandas as pd
 
@@ -22,6 +24,7 @@ from representations.store import (
     read_table,
     remove,
     write_table,
+    write_tables_as_one,
     write_text,
 )
 from study import Study
@@ -77,23 +80,17 @@ def write_tables(
     folder: Place,
     tasks: list[Task],
     finished: list[Task],
-    tables: list[pd.DataFrame],
     started: float,
 ) -> None:
     """Write the study's tables, stories and `run.json`, each atomically.
 
-    Tables are sorted by model, so that one model's rows are found without reading all. The old
-    `run.json` goes first and the new one comes last: without it no table is read, so that the
-    tables of two runs never pass for those of one.
+    Tables are sorted by model, so that one model's rows are found without reading all; one
+    model's are in memory at a time. The old `run.json` goes first and the new one comes last:
+    without it no table is read, so that the tables of two runs never pass for those of one.
     """
-    everything = pd.concat(tables).sort_values("model", kind="stable", ignore_index=True)
-    estimates = everything[everything["replicate"] == 0]
-    columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
     remove(folder / "run.json")
-    write_table(folder / "scores.parquet", estimates[columns])
-    replicates = everything[everything["replicate"] > 0].astype({"score": "float32"})
-    columns = [*PROFILE_COLUMNS, "layer", "depth", "metric", "replicate", "score"]
-    write_table(folder / "replicates.parquet", replicates[columns])
+    write_tables_as_one(folder / "scores.parquet", _estimates(finished, study))
+    write_tables_as_one(folder / "replicates.parquet", _replicates(finished, study))
     units, lines = [], []
     for task in finished:
         facts = load_facts(task.path)
@@ -124,3 +121,22 @@ def write_tables(
         **provenance(),
     }
     write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _by_model(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
+    """Yield the scores of one model after the other."""
+    ordered = sorted(finished, key=lambda task: task.spec.name)
+    for _, tasks in groupby(ordered, key=lambda task: task.spec.name):
+        yield pd.concat([score(t, study, labels) for t in tasks for labels in study.labels])
+
+
+def _estimates(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
+    columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
+    for table in _by_model(finished, study):
+        yield table.loc[table["replicate"] == 0, columns]
+
+
+def _replicates(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
+    columns = [*PROFILE_COLUMNS, "layer", "depth", "metric", "replicate", "score"]
+    for table in _by_model(finished, study):
+        yield table.loc[table["replicate"] > 0, columns].astype({"score": "float32"})
