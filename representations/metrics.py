@@ -129,13 +129,12 @@ def auc(layer: Layer, weights: Array) -> Array:
         direction -= (total - sums) / np.maximum(n - count, 1)
         direction *= scale
         test = np.flatnonzero(layer.fold[layer.topic] == fold)
-        projected = direction.transpose(1, 0, 2).reshape(-1, width) @ texts[test].T
-        projected = projected.reshape(layer.n_emotions, n_rows, len(test))
         text_weight = weights[:, layer.topic[test]]
         trained = (count[:, :, 0] > 0) & ((n - count)[:, :, 0] > 0)
         for code in range(layer.n_emotions):
             own = layer.emotion[test] == code
-            higher = _pairs_won(projected[code], own, text_weight)
+            projected = direction[:, code] @ texts[test].T
+            higher = _pairs_won(projected, own, text_weight)
             won[:, code] += higher * trained[:, code]
             mass = text_weight[:, own].sum(axis=1) * text_weight[:, ~own].sum(axis=1)
             pairs[:, code] += mass * trained[:, code]
