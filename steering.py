@@ -32,7 +32,7 @@ from rich.table import Table
 from analysis import fit_curves, load_scores, load_trials, steering_summary
 from analysis.scores import InputError as ScoresError
 from representations.corpus import Corpus, load_corpus
-from representations.engines import add_engine_options, engine
+from representations.engines import engine, run_parser
 from representations.errors import InputError
 from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.judges import load_judge
@@ -285,21 +285,10 @@ def export(study: Study, tasks: list[Task], folder: Place) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="steering.py",
-        description=summary,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")
+    parser = run_parser("steering.py", __doc__)
     parser.add_argument("--scores", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
     parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/steering/STUDY")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
-    parser.add_argument("--force", action="store_true", help="do finished units again")
-    parser.add_argument("--dry-run", action="store_true", help="list the units")
     parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
-    add_engine_options(parser)
     return parser
 
 

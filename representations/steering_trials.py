@@ -122,8 +122,10 @@ def baseline(
     ----------
     loaded : LoadedModel
     settings : Steering
+        The study's: how long, how hot, with which seeds, how many at once.
     scenarios : Scenarios
     study_seed : int
+        With a trial's own names and seed it gives the trial's random numbers.
     progress : callable
         Called with numbers of tokens.
 
@@ -167,18 +169,15 @@ def trials(
 
     Parameters
     ----------
-    loaded : LoadedModel
-    settings : Steering
-    scenarios : Scenarios
-    study_seed : int
+    loaded, settings, scenarios, study_seed, progress
+        As for `baseline`.
     vectors : mapping of str to ndarray, shape (layers + 1, width)
-        By emotion.
+        By emotion; their lengths do not matter.
     layer : int
+        From 0, the embedding.
     norm : float
         The layer's mean residual norm; strengths are fractions of it.
     strengths : sequence of float
-    progress : callable
-        Called with numbers of tokens.
 
     Returns
     -------
