@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
+import qmd
+import render
+from browser import browser
+from synthetic import make_study
 
 from analysis import calibration_paper, paper, steering_paper
 from analysis.scores import InputError
@@ -21,21 +22,6 @@ from analysis.scores import InputError
 TESTS = Path(__file__).parent
 REPORTS = TESTS.parent / "reports"
 
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-qmd = load(REPORTS / "qmd.py")
-render = load(REPORTS / "render.py")
-make_study = load(TESTS / "synthetic.py").make_study
-browser = load(TESTS / "browser.py").browser
 
 #: What the prose may say in digits: facts of the published study and of others, and names.
 CONSTANTS = (

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import qmd
+import render
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-qmd = load(REPORTS / "qmd.py")
-render = load(REPORTS / "render.py")
 
 FRONT = """---
 title: "A test"
