@@ -193,7 +193,7 @@ def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dic
     )
     slopes = np.hstack([ends, lines])
     se = slopes.std(axis=0, ddof=1) / np.sqrt(len(models))
-    if (se <= 1e-12 * np.abs(slopes).max(initial=0.0)).any():
+    if (se <= 1e-12 * np.abs(slopes).max()).any():
         return {**keys, **_blank("the models do not differ"), "n_models": len(models)}
     turn = float(turns.mean())
     arms = Arms(

@@ -14,6 +14,7 @@ from scipy import stats
 from analysis import invariance
 from analysis.invariance import _hindrance, _verdict, between_sd, departures, invariance_test, judge
 from analysis.invariance import left_out as left_out_r2
+from analysis.permutation import permutation_p
 from analysis.scores import Array, InputError, as_scores
 from analysis.simulate import simulate_scores
 from analysis.sums import CurveData, curve_data, vertex
@@ -237,12 +238,81 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
     assert row["p"] == max(row["p_boot"], row["p_perm"])
     assert (row["lr"], row["df"], row["converged"]) == (3.0, 4, False)
     assert row["reason"] == "a fit of the mixed model did not converge; said"
+    draws = np.ones(100)
+    usable[:] = [Fit([True] * 100), Fit([True] * 99 + [False])]
+    assert not judge(data, 0.1, 100, 0, 0.05)["converged"]  # more than 99% have to
+    draws = np.array([5.0, 3.0, 1.0, 9.0])
     usable[:] = [Fit([True] * 4), Fit([True] * 4)]
     row = judge(data, 0.1, 4, 0, 0.05)
     assert (row["p_boot"], row["converged"]) == ((1 + 3) / (1 + 4), True)
     assert (row["random_terms"], row["n_random"]) == ("(1 + d + d^2 | model)", 3)
     facts = {"n_models": 7, "n_groups": 3, "n_rows": 91, "n_perm": 105, "delta": 0.1, "alpha": 0.05}
     assert {key: row[key] for key in facts} == facts
+
+
+def test_a_row_that_cannot_be_tested_has_all_columns() -> None:
+    whole = judge(with_vertices(UNEVEN), 0.1, 19, 0, 0.05)
+    row = judge(with_vertices({"A": [0.4, 0.5]}), 0.1, 19, 0, 0.05)
+    assert set(row) == set(whole) - {"loglik_null", "loglik_full"}
+    missing = ("lr", "p_chi2", "p_boot", "p_perm", "p", "estimate", "low", "high", "lofo_r2")
+    assert np.isnan([row[k] for k in missing]).all()
+    facts = {"random_terms": "", "n_random": 0, "converged": True, "verdict": "undecided",
+             "departure_of": "", "n_perm": 1}  # fmt: skip
+    assert {k: row[k] for k in facts} == facts
+
+
+def test_permutations_are_of_slopes_and_curvatures_and_repeatable() -> None:
+    data = with_vertices(UNEVEN)
+    both = data.coef[0, :, :2]
+    rng = np.random.default_rng(0)
+    assert judge(data, 0.1, 200, 0, 0.05)["p_perm"] == permutation_p(both, data.group, 200, rng)
+    many = with_vertices({f: [0.45 + 0.02 * i for i in range(5)] for f in "ABC"})  # 126,126 ways
+    drawn = [[judge(many, 0.1, 60, seed, 0.05)["p_perm"] for seed in range(4)] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) > 1
+
+
+@pytest.mark.parametrize(("sizes", "n_perm"), [((2, 2, 2, 2, 1), 945), ((16, 16, 16, 16), np.inf)])
+def test_ways_to_sort_the_models_are_counted_while_they_can_be(
+    sizes: tuple[int, ...], n_perm: float
+) -> None:
+    turns = {"ABCDE"[i]: [0.4 + 0.01 * j for j in range(n)] for i, n in enumerate(sizes)}
+    assert judge(with_vertices(turns), 0.1, 19, 0, 0.05)["n_perm"] == n_perm
+
+
+def test_two_families_predict_each_other() -> None:
+    found = left_out_r2(with_vertices({"A": [0.4, 0.45], "B": [0.5, 0.55]}))
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_what_mixedlm_notes_stands_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = study(UNEVEN)
+    plain = invariance_test(table, n_boot=19).iloc[0]
+    judged = judge(curve_data(as_scores(table), "score"), 0.1, 19, 0, 0.05)
+    assert (plain["verdict"], plain["reason"]) == (judged["verdict"], judged["reason"])
+    asked = []
+
+    def fits(data: CurveData, n_random: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        asked.append(n_random)
+        return {"mixedlm_note": "said"}, []
+
+    monkeypatch.setattr(invariance, "mixedlm_fits", fits)
+    noted = invariance_test(table, n_boot=19).iloc[0]
+    assert noted["reason"] == plain["reason"] + "; said"
+    assert asked == [plain["n_random"]]
+
+
+def test_groups_are_those_that_are_asked_for() -> None:
+    table = study(UNEVEN)
+    table["instruct"] = table["model"].str.endswith("0")
+    row = invariance_test(table, by="instruct", n_boot=19).iloc[0]
+    assert (row["by"], row["n_groups"]) == ("instruct", 2)
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    table = study(UNEVEN)
+    told = invariance_test(table, by="family", delta=0.1, n_boot=2000, seed=0, alpha=0.05)
+    pd.testing.assert_frame_equal(invariance_test(table), told)
 
 
 def test_a_row_for_each_metric_in_order() -> None:

@@ -348,3 +348,19 @@ def test_a_p_equal_to_alpha_shows_nothing(t: tuple[float, ...], reason: str) -> 
     weaker = max(found["p_before"], found["p_after"])
     assert judge(arms, 0.4, 1, weaker)["verdict"] == "undecided"
     assert judge(arms, 0.4, 1, weaker)["reason"] == reason
+
+
+def test_arms_are_measured_from_where_the_profile_begins() -> None:
+    depth = np.linspace(0.2, 1, 21)
+    row = u_shape_test(study({"m": -((depth - 0.55) ** 2) + WOBBLE}, depth)).iloc[0]
+    up = row["slope_before"] * (row["breakpoint"] - 0.2)
+    down = -row["slope_after"] * (1 - row["breakpoint"])
+    assert row["estimate"] == pytest.approx(min(up, down))
+    assert down > up > 0
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_models_that_differ_by_rounding_only_do_not_differ(unit: float) -> None:
+    table = study({"a": unit * HUMP, "b": unit * HUMP * (1 + 4e-16)})
+    row = u_shape_test(table).iloc[-1]
+    assert (row["verdict"], row["reason"]) == ("undecided", "the models do not differ")
