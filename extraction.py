@@ -86,8 +86,10 @@ def run(
             finished = [t for t in tasks if is_there(t.path)]
             pairs = [(t, labels) for t in finished for labels in study.labels]
             worker.run([score_job(t, study, labels) for t, labels in pairs], bar)
-        write_tables(study, corpus, folder, tasks, finished, started)
-    print_summary(Console(), folder)
+        if finished:
+            write_tables(study, corpus, folder, tasks, finished, started)
+    if finished:
+        print_summary(Console(), folder)
     for failure in failures:
         print(f"extraction.py: failed: {failure}", file=sys.stderr)
     return 1 if failures else 0

@@ -174,6 +174,17 @@ def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
     assert len(json.loads((out / "run.json").read_text())["missing"]) == 4
 
 
+def test_a_study_whose_every_model_fails_ends_with_the_reasons(study_file, tmp_path, capsys):
+    text = study_file.read_text().replace('["tiny"]', '["absent"]')
+    study_file.write_text(
+        text + '[[model]]\nname = "absent"\nfamily = "X"\nsource = "nobody/nothing"\n'
+    )
+    out = tmp_path / "scores"
+    assert run(study_file, out, "--keep-going") == 1
+    assert capsys.readouterr().err.count("extraction.py: failed: absent") == 4
+    assert not (out / "run.json").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
