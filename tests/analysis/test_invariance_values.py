@@ -160,7 +160,9 @@ def test_a_family_is_predicted_from_the_means_of_the_others() -> None:
 
 def test_prediction_of_constant_profiles_is_not_a_number() -> None:
     data = curve_data(as_scores(study(UNEVEN).assign(score=0.5)), "score")
-    assert np.isnan(list(left_out_r2(data).values())).all()
+    found = left_out_r2(data)
+    assert list(found) == ["lofo_r2", "own_r2"]
+    assert np.isnan(list(found.values())).all()
 
 
 CLEAR = {
@@ -230,7 +232,13 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
     monkeypatch.setattr(invariance, "unbiased", lambda data, null, n: null)
     monkeypatch.setattr(invariance, "draw", lambda data, null, n, rng: data)
     usable = [Fit([True] * 4), Fit([True, True, True, False])]
-    monkeypatch.setattr(invariance, "likelihood_ratio", lambda data, tol, n: (draws, *usable))
+    tolerances = []
+
+    def ratio(data: CurveData, tol: float, n: int) -> tuple[Any, ...]:
+        tolerances.append(tol)
+        return (draws, *usable)
+
+    monkeypatch.setattr(invariance, "likelihood_ratio", ratio)
     data = with_vertices(UNEVEN)
     row = judge(data, 0.1, 4, 0, 0.05)
     assert row["p_boot"] == (1 + 2) / (1 + 3)
@@ -246,6 +254,7 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
     row = judge(data, 0.1, 4, 0, 0.05)
     assert (row["p_boot"], row["converged"]) == ((1 + 3) / (1 + 4), True)
     assert (row["random_terms"], row["n_random"]) == ("(1 + d + d^2 | model)", 3)
+    assert max(tolerances) <= 1e-3
     facts = {"n_models": 7, "n_groups": 3, "n_rows": 91, "n_perm": 105, "delta": 0.1, "alpha": 0.05}
     assert {key: row[key] for key in facts} == facts
 
@@ -263,6 +272,7 @@ def test_a_row_that_cannot_be_tested_has_all_columns() -> None:
 
 def test_permutations_are_of_slopes_and_curvatures_and_repeatable() -> None:
     data = with_vertices(UNEVEN)
+    data.coef[0, :, 2] = np.arange(7) % 3  # the levels of the curves, which do not count
     both = data.coef[0, :, :2]
     rng = np.random.default_rng(0)
     assert judge(data, 0.1, 200, 0, 0.05)["p_perm"] == permutation_p(both, data.group, 200, rng)
@@ -272,12 +282,27 @@ def test_permutations_are_of_slopes_and_curvatures_and_repeatable() -> None:
     assert len(set(drawn[0])) > 1
 
 
-@pytest.mark.parametrize(("sizes", "n_perm"), [((2, 2, 2, 2, 1), 945), ((16, 16, 16, 16), np.inf)])
+@pytest.mark.parametrize(("sizes", "n_perm"), [((2, 2, 2, 2, 1), 945), ((10, 10, 10, 10), np.inf)])
 def test_ways_to_sort_the_models_are_counted_while_they_can_be(
     sizes: tuple[int, ...], n_perm: float
 ) -> None:
     turns = {"ABCDE"[i]: [0.4 + 0.01 * j for j in range(n)] for i, n in enumerate(sizes)}
     assert judge(with_vertices(turns), 0.1, 19, 0, 0.05)["n_perm"] == n_perm
+
+
+def test_one_degree_of_freedom_within_families_is_enough() -> None:
+    data = with_vertices({"A": [0.40, 0.44], "B": [0.50]})
+    found = departures(data, delta=0.5, alpha=0.05)
+    # The families' means are 0.42 and 0.50; half their difference is each one's departure.
+    error = np.sqrt(0.02**2 * 2 * (1 / 2 + 1) / 4)
+    assert found["p_equivalence"] == pytest.approx(stats.t.sf((0.5 - 0.04) / error, 1))
+    assert np.isfinite(list(between_sd(data, np.random.default_rng(0)).values())).all()
+
+
+def test_a_table_that_cannot_be_tested_has_a_row() -> None:
+    row = invariance_test(study({"A": [0.4, 0.5]}), n_boot=19).iloc[0]
+    assert (row["verdict"], row["reason"][:14]) == ("undecided", "one group only")
+    assert row["mixedlm_note"] == ""
 
 
 def test_two_families_predict_each_other() -> None:

@@ -126,6 +126,15 @@ def test_over_models_each_breakpoint_comes_from_the_others() -> None:
     ]  # fmt: skip
 
 
+def test_over_models_a_trough_is_a_hump_upside_down() -> None:
+    curves = {"a": HUMP, "b": LATER, "c": 0.2 * HUMP + 0.7 * LATER}
+    up, down = (
+        u_shape_test(study({m: sign * y for m, y in curves.items()})).iloc[-1] for sign in (1, -1)
+    )
+    assert (up["direction"], down["direction"]) == ("hump", "trough")
+    check(down, {c: up[c] for c in ("estimate", "low", "high", "p", "breakpoint")})
+
+
 @pytest.mark.parametrize("n", [3, 4])
 def test_models_are_compared_where_they_all_have_layers(n: int) -> None:
     """One model starts at 0.2, another ends at 0.9; arms are as long as models have on average."""
