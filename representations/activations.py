@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from representations.errors import InputError
-from representations.models import LoadedModel
+from representations.models import LoadedModel, is_of_memory
 
 #: Called with a layer and its residual stream, shape (batch, positions, width). It returns None
 #: to look only, or a tensor of the same shape to go on with instead.
@@ -205,7 +205,8 @@ def read(
     Raises
     ------
     InputError
-        For a text that the window leaves nothing of, or activations that are not finite.
+        For a text that the window leaves nothing of, a token that the model does not know, or
+        activations that are not finite.
     """
     short = [i for i, ids in enumerate(token_ids) if len(ids) <= window.skip]
     if short:
@@ -215,13 +216,14 @@ def read(
         )
     if not token_ids:
         raise InputError("no texts to read")
+    loaded.check_known(token_ids)
     pooled = torch.empty(len(token_ids), loaded.n_layers + 1, loaded.width)
 
     def do(batch: list[int]) -> tuple[Tensor, Tensor]:
         ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
         pool = PooledMean(window.weights(mask), loaded.n_layers, loaded.width, loaded.device)
         with residual_stream(loaded.blocks, pool):
-            loaded.body(input_ids=ids.to(loaded.device), use_cache=False)
+            loaded.run(loaded.body, input_ids=ids.to(loaded.device), use_cache=False)
         return pool.means.cpu(), mask
 
     batches = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
@@ -264,7 +266,7 @@ def halving(
         try:
             result = do(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_of_memory(error):
+            if not is_of_memory(error):
                 raise
             if len(batch) == 1:
                 raise InputError(
@@ -276,12 +278,6 @@ def halving(
             yield batch, result
             continue
         torch.cuda.empty_cache()  # only now, when nothing holds the failed batch any more
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Say whether memory ran out, for which torch has no class of its own on a CPU."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "can't allocate memory" in str(error)
 
 
 class PooledMean:

@@ -151,6 +151,7 @@ def write(
         raise InputError(
             f"{n} prompts and {len(seeds)} seeds; there must be one for each, and some"
         )
+    loaded.check_known(prompts)
     # The longest first: batches hold prompts of like length, and memory runs out at once or never.
     order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
     batches = [order[i : i + max_texts] for i in range(0, n, max_texts)]
@@ -193,7 +194,7 @@ def _write_batch(
     device = loaded.device
     logits, cache, mask = read_prompts(loaded, prompts)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
-    ends = _end_tokens(loaded).to(device)
+    ends = _end_tokens(loaded, logits.shape[1]).to(device)
     last = mask.sum(dim=1, keepdim=True) - 1
     open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
     new: list[Tensor] = []
@@ -219,7 +220,8 @@ def _write_batch(
             pool.weights = (open_ & inside).to(torch.float32)
             mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
             last = last + 1
-            output = loaded.model(
+            output = loaded.run(
+                loaded.model,
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=last,
@@ -255,18 +257,29 @@ def read_prompts(
         The keys and values of the prompts, padded on the left.
     mask : Tensor, shape (prompts, longest), int64
         1 for tokens, 0 for padding.
+
+    Raises
+    ------
+    InputError
+        If the model keeps nothing to go on from.
     """
     rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
     ids, mask = pad(list(rows), loaded.tokenizer.pad_token_id, "left")
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
-    output = loaded.model(
+    output = loaded.run(
+        loaded.model,
         input_ids=ids,
         attention_mask=mask,
         position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
         use_cache=True,
         logits_to_keep=1,
     )
-    logits, cache = output.logits[:, -1].float(), output.past_key_values
+    logits, cache = output.logits[:, -1].float(), getattr(output, "past_key_values", None)
+    if cache is None:
+        raise InputError(
+            f"model {loaded.spec.name!r}: {type(loaded.model).__name__} keeps no keys and values, "
+            'which writing needs; let it read only, with methods = ["comprehension"]'
+        )
     if len(rows) < len(prompts):
         where = torch.tensor([rows[tuple(prompt)] for prompt in prompts], device=loaded.device)
         logits, mask = logits[where], mask[where]
@@ -350,9 +363,15 @@ def _uniform(seeds: Sequence[int], steps: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _end_tokens(loaded: LoadedModel) -> Tensor:
-    """Return the tokens that end a text, by tokenizer and generation config."""
-    found = {loaded.tokenizer.eos_token_id}
+def _end_tokens(loaded: LoadedModel, n_tokens: int) -> Tensor:
+    """Return the tokens that end a text, by tokenizer and generation config.
+
+    Only those that can be drawn: -1 stands for none in some configs, and would be the last.
+    """
     declared = getattr(loaded.model.generation_config, "eos_token_id", None)
-    found.update(declared if isinstance(declared, list) else [declared])
-    return torch.tensor(sorted(token for token in found if token is not None), dtype=torch.int64)
+    found = [
+        loaded.tokenizer.eos_token_id,
+        *(declared if isinstance(declared, list) else [declared]),
+    ]
+    drawn = {token for token in found if isinstance(token, int) and 0 <= token < n_tokens}
+    return torch.tensor(sorted(drawn), dtype=torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import transformers
 from torch import nn
 
 from representations.errors import InputError
+from representations.headers import check_counts
 from representations.registry import ModelSpec, registry
 from representations.weights import check_whole, checked_config, hub_errors, local_folder, oneline
 
@@ -62,6 +64,55 @@ class LoadedModel:
         device = self.model.get_input_embeddings().weight.device
         assert isinstance(device, torch.device)
         return device
+
+    def run(self, part: nn.Module, **inputs: Any) -> Any:
+        """Return what the model or its body makes of texts.
+
+        Raises
+        ------
+        InputError
+            If it fails, but for lack of memory or in a hook. Dimensions that do not go together
+            are seen only now, some of them only in long texts.
+        """
+        try:
+            return part(**inputs)
+        except Exception as error:  # each architecture fails in its own way
+            if is_of_memory(error) or not _is_of_library(error):
+                raise
+            raise InputError(
+                f"model {self.spec.name!r}: fails on a text ({oneline(error)}); it is no causal "
+                "language model, or its config.json is not the weights'"
+            ) from error
+
+    def check_known(self, token_ids: Iterable[Sequence[int]]) -> None:
+        """Refuse tokens that have no embedding: a GPU could not be used any more after one.
+
+        Raises
+        ------
+        InputError
+        """
+        largest = max((max(ids) for ids in token_ids if len(ids)), default=0)
+        known = len(self.model.get_input_embeddings().weight)
+        if largest >= known:
+            raise InputError(
+                f"model {self.spec.name!r}: its tokenizer gives token {largest}, and it knows the "
+                f"tokens below {known}; get tokenizer and weights of the same model"
+            )
+
+
+def _is_of_library(error: Exception) -> bool:
+    """Say whether an error comes from a model's own code, and not from a hook of this project."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return module.partition(".")[0] in ("torch", "transformers")
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Say whether memory ran out, for which torch has no class of its own on a CPU."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)
 
 
 def load(
@@ -117,9 +168,11 @@ def load(
         model = _untrained(spec, config, untrained_seed, DTYPES[kind])
         fingerprint = f"untrained seed {untrained_seed} of {fingerprint}"
         precision = kind
+    model.config.return_dict = True  # some configs ask for tuples
     model = _placed(model, place).eval().requires_grad_(False)
     body, blocks = find_blocks(model, spec.blocks)
-    if tokenizer.pad_token_id is None:
+    known = len(model.get_input_embeddings().weight)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
         if tokenizer.eos_token_id is None:
             raise InputError(
                 f"model {spec.name!r}: its tokenizer has neither a pad nor an end token; "
@@ -250,6 +303,7 @@ def config_from(spec: ModelSpec) -> Any:
     from transformers import AutoConfig
 
     settings = dict(spec.config)
+    check_counts(spec, settings)
     try:
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     except Exception as error:  # each architecture checks its dimensions in its own way
@@ -318,4 +372,8 @@ def _tokenizer_source(spec: ModelSpec) -> str:
 def _tokenizer(spec: ModelSpec, folder: str) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, revision=spec.revision, trust_remote_code=False
+    )
+    tokenizer("Odd settings fail at the first text only.")
+    return tokenizer

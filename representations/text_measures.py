@@ -117,7 +117,8 @@ def perplexity(
 
         mask = torch.cat([before, own.to(before.device)], dim=1)
         with residual_stream(loaded.blocks, measure):
-            logits = loaded.model(
+            logits = loaded.run(
+                loaded.model,
                 input_ids=ids.to(loaded.device),
                 attention_mask=mask,
                 position_ids=(mask.cumsum(dim=1) - 1)[:, before.shape[1] :],

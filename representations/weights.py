@@ -23,13 +23,12 @@ from filelock import FileLock
 
 from inputs import read_bytes
 from representations.errors import InputError
+from representations.headers import LARGEST, check_counts, check_gguf
 from representations.registry import ModelSpec
 
 #: What begins the names of unfinished copies.
 SCRATCH = "unfinished."
 
-#: More than any model has.
-LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -80,6 +79,15 @@ def _check_folder(spec: ModelSpec, folder: Path) -> None:
         raise InputError(f"{folder}: model {spec.name!r} has no file {spec.file!r} there")
     for index in folder.glob("*.index.json"):
         _check_index(spec, index)
+    _check_config_file(spec, folder / "config.json")
+
+
+def _check_config_file(spec: ModelSpec, path: Path) -> None:
+    try:
+        settings = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):  # the library says what is wrong with it
+        return
+    check_counts(spec, settings)
 
 
 def _check_index(spec: ModelSpec, index: Path) -> None:
@@ -131,6 +139,7 @@ def _hub_commit(spec: ModelSpec) -> str:
 
     with hub_errors(spec, spec.source):
         path = cached_file(spec.source, "config.json", revision=spec.revision)
+        _check_config_file(spec, Path(str(path)))
         index = cached_file(
             spec.source, "model.safetensors.index.json", revision=spec.revision,
             _raise_exceptions_for_missing_entries=False,
@@ -192,14 +201,20 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
     with gguf.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError(f"{gguf}: not a GGUF file")
+    try:
+        check_gguf(gguf)
+    except ValueError as error:
+        raise InputError(f"{gguf}: damaged, {error}; get the file again") from None
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        reader = GGUFReader(gguf)
+        for name, field in reader.fields.items():
+            if name.endswith(".block_count"):
+                check_counts(spec, {"num_hidden_layers": int(field.contents())})
         config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
         n_layers = checked_config(spec, config).num_hidden_layers
         # The library would leave out the layers beyond those that the header speaks of.
-        found = {
-            int(n) for t in GGUFReader(gguf).tensors for n in re.findall(r"^blk\.(\d+)", t.name)
-        }
+        found = {int(n) for t in reader.tensors for n in re.findall(r"^blk\.(\d+)", t.name)}
         if found != set(range(n_layers)):
             raise InputError(
                 f"{gguf}: its header has {n_layers} layers, its weights {len(found)}; "

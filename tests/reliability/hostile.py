@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -70,3 +71,66 @@ def broken(draw: st.DrawFn, whole: bytes) -> bytes:
             codec = draw(st.sampled_from(["utf-16", "utf-8-sig", "latin-1", "utf-32", "cp037"]))
             content = content.decode("utf-8", "replace").encode(codec, "replace")
     return content
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes, spots: tuple[int, ...] = ()) -> bytes:
+    """A good binary file that is cut, or has bytes and whole numbers of its header overwritten.
+
+    Numbers are overwritten at `spots`, where the format keeps lengths, counts, kinds and offsets,
+    or else within the first 4,096 bytes.
+    """
+    content = bytearray(whole)
+    places = st.sampled_from(spots) if spots else st.integers(0, min(len(whole) - 8, 4096))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            del content[at:]
+        elif kind == 1:
+            content[at : at + 1] = draw(st.binary(min_size=1, max_size=8))
+        elif kind == 2:
+            del content[at : at + draw(st.integers(1, 64))]
+        else:
+            size = draw(st.sampled_from([4, 8]))
+            odd = st.sampled_from([0, 1, 2, 7, 9, 255, 2**15, 2**24, 2**31 - 1, 2**31, 2**32 - 1,
+                                   2**40, 2**62, 2**63, 2**64 - 1])  # fmt: skip
+            number = draw(odd | st.integers(0, 2**64 - 1)) % 2 ** (8 * size)
+            place = draw(places)
+            content[place : place + size] = number.to_bytes(size, "little")
+    return bytes(content)
+
+
+@st.composite
+def rewritten(
+    draw: st.DrawFn, whole: Any, keys: tuple[str, ...] = (), odd: st.SearchStrategy[Any] = values
+) -> Any:
+    """A good structure of JSON with values in it replaced, removed, doubled or nested."""
+    value = json.loads(json.dumps(whole))
+    for _ in range(draw(st.integers(1, 3))):
+        node = value
+        while True:
+            known = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not known:
+                break
+            key = draw(st.sampled_from(known))
+            if not isinstance(node[key], dict | list) or draw(st.booleans()):
+                break
+            node = node[key]
+        kind = draw(st.integers(0, 5))
+        if isinstance(node, dict) and (kind == 0 or not known):
+            node[draw(st.sampled_from(keys) if keys else texts)] = copy.deepcopy(draw(odd))
+        elif not known or kind <= 2:
+            other = node[key] if known else 0
+            new = copy.deepcopy(draw(odd))  # what is sampled is always the same object
+            if known and isinstance(other, int | float) and draw(st.booleans()):
+                new = draw(numbers)
+            if known:
+                node[key] = new
+        elif kind == 3:
+            del node[key]
+        elif kind == 4:
+            node[key] = copy.deepcopy(node[draw(st.sampled_from(known))])
+        else:
+            node[key] = draw(st.sampled_from([[node[key]], {"a": node[key]}, [node[key]] * 3]))
+    return value

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from inputs import InputError
+from representations.activations import Window, read
+from representations.generation import Sampling, write
 from representations.models import LoadedModel, load
 from representations.registry import ModelSpec
 from representations.templates import render
@@ -30,6 +34,11 @@ def folder(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def loaded(folder: Path, seed: int | None = None, **entry: Any) -> LoadedModel:
     spec = ModelSpec(**{"name": "m", "family": "f", "source": str(folder), **entry})
     return load(spec, device="cpu", untrained_seed=seed)
+
+
+def read_and_write(model: LoadedModel) -> None:
+    read(model, [[5, 6, 7]], Window(1))
+    write(model, [[5, 6], [5]], [0, 1], Sampling(max_new_tokens=3), Window(1))
 
 
 def change(folder: Path, name: str, **values: Any) -> None:
@@ -78,6 +87,75 @@ def test_dimensions_out_of_all_proportion_are_refused(
     change(folder, "config.json", **dimension)
     with pytest.raises(InputError, match="must be within 1 and"):
         loaded(folder, seed)
+
+
+def test_a_config_of_a_billion_labels_is_refused_before_they_are_made(folder: Path) -> None:
+    change(folder, "config.json", num_labels=2**31)
+    with pytest.raises(InputError, match="num_labels = 2147483648 in its config must be within"):
+        loaded(folder)
+    config = {"model_type": "qwen2", "num_hidden_layers": 2**31}
+    with pytest.raises(InputError, match="num_hidden_layers = 2147483648 in its config must be"):
+        loaded(folder, 0, config=config)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"head_dim": 3}, {"model_type": "bert"}, {"sliding_window": -5}, {"sliding_window": {}}]
+)
+def test_a_model_that_fails_on_its_first_text_is_named(folder: Path, odd: dict[str, Any]) -> None:
+    """Dimensions that do not go together are not seen when the model is built."""
+    change(folder, "config.json", **odd)
+    model = loaded(folder, 0)
+    with pytest.raises(InputError, match=r"model 'm': fails on a text \(.*its config\.json is not"):
+        read_and_write(model)
+
+
+def test_a_config_that_asks_for_tuples_is_not_followed(folder: Path) -> None:
+    change(folder, "config.json", return_dict=False)
+    read_and_write(loaded(folder))
+
+
+def test_a_tokenizer_that_fails_on_its_first_text_is_named(folder: Path) -> None:
+    change(folder, "tokenizer_config.json", model_max_length="long")
+    with pytest.raises(InputError, match="the folder's files are incomplete or damaged"):
+        loaded(folder)
+
+
+def test_tokens_that_a_model_does_not_know_are_named(folder: Path) -> None:
+    model = loaded(folder)
+    with pytest.raises(InputError, match="gives token 400, and it knows the tokens below 400"):
+        read(model, [[5, 400, 5]], Window(1))
+    with pytest.raises(InputError, match="gives token 400"):
+        write(model, [[5, 400]], [0], Sampling(max_new_tokens=2), Window(1))
+
+
+@pytest.mark.parametrize("end", [-1, 2**31, [2, 400], "x"])
+def test_end_tokens_that_cannot_be_drawn_are_left_aside(folder: Path, end: Any) -> None:
+    model = loaded(folder)
+    model.model.generation_config.eos_token_id = end
+    stories = write(model, [[5, 6]], [0], Sampling(4, min_new_tokens=4), Window(1))
+    assert len(stories.token_ids[0]) == 4
+
+
+def test_a_token_for_padding_that_a_model_does_not_know_is_not_used(folder: Path) -> None:
+    """As when one was added to a tokenizer and the embedding left as it was."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert tokenizer.pad_token_id >= 259
+    tokenizer.add_tokens([f"[{n}]" for n in range(400 - len(tokenizer))])
+    tokenizer.add_special_tokens({"pad_token": "[MORE]"})
+    assert tokenizer.pad_token_id == 400
+    tokenizer.save_pretrained(folder)
+    model = loaded(folder)
+    assert model.tokenizer.pad_token_id == 2
+    assert read(model, [[5, 6, 7], [5, 6]], Window(1)).isfinite().all()
+
+
+def test_a_model_without_keys_and_values_reads_only(folder: Path) -> None:
+    config = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 400}
+    model = loaded(folder, 0, config=config)
+    assert read(model, [[5, 6, 7]], Window(1)).isfinite().all()
+    with pytest.raises(InputError, match=r"Mamba.* keeps no keys and values.*comprehension"):
+        write(model, [[5, 6]], [0], Sampling(max_new_tokens=2), Window(1))
 
 
 def test_a_model_that_cannot_be_built_is_named(folder: Path) -> None:
@@ -153,6 +231,25 @@ def test_a_gguf_file_of_other_layers_than_its_header_is_refused(
     with pytest.raises(InputError, match=message):
         loaded(folder / "g")
     assert not list((folder.parent / "cache").rglob("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [(5, 2**62, "more than 2097152 entries"), (5, 2**20, "beyond its end"),
+     (8, 2**20, "beyond its end"), (9, 1, "unknown kind, 9")],
+)  # fmt: skip
+def test_a_gguf_file_whose_header_leads_out_of_it_is_refused(
+    folder: Path, small_gguf: Callable[..., None], kind: int, count: int, message: str
+) -> None:
+    """Its reader would take empty values, one by one, to the number that the header names."""
+    (folder / "g").mkdir()
+    path = folder / "g" / "m.gguf"
+    small_gguf(path)
+    whole = path.read_bytes()
+    at = whole.index(b"tokenizer.ggml.token_type") + len(b"tokenizer.ggml.token_type") + 4
+    path.write_bytes(whole[:at] + struct.pack("<IQ", kind, count) + whole[at + 12 :])
+    with pytest.raises(InputError, match=f"damaged, its .*{message}"):
+        loaded(folder / "g")
 
 
 def test_a_whole_gguf_file_is_read(folder: Path, small_gguf: Callable[..., None]) -> None:
