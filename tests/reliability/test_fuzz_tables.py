@@ -66,7 +66,7 @@ def changed(draw: st.DrawFn, table: pd.DataFrame) -> pd.DataFrame:
         elif kind == 6:
             try:
                 table = table.astype({column: draw(st.sampled_from(DTYPES))})
-            except (ValueError, TypeError, RuntimeWarning):  # no such table can be made
+            except (ValueError, TypeError, OverflowError, RuntimeWarning):  # no such table
                 continue
         elif kind == 7 and rows:
             odd = st.sampled_from([np.nan, np.inf, -np.inf, 1e308, 1e-308, -1.0, 0.0, 2.0**63])
