@@ -167,17 +167,18 @@ def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
     weights = np.take_along_axis(weights, order, 1)
     mine = own[order]
     below = np.cumsum(np.where(mine, 0, weights), axis=1, dtype=np.float64)
-    through = below
     tie = values[:, 1:] == values[:, :-1]
-    if tie.any():
-        n = values.shape[1]
+    tied = np.flatnonzero(tie.any(axis=1))  # few rows, but where activations are constant
+    if len(tied):
+        tie, n = tie[tied], values.shape[1]
         first = np.where(np.pad(tie, ((0, 0), (1, 0))), 0, np.arange(n))
         last = np.where(np.pad(tie, ((0, 0), (0, 1))), n, np.arange(1, n + 1))
         first = np.maximum.accumulate(first, axis=1)
         last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-        upto = np.pad(below, ((0, 0), (1, 0)))
-        below, through = np.take_along_axis(upto, first, 1), np.take_along_axis(upto, last, 1)
-    return np.asarray((np.where(mine, weights, 0) * (below + through)).sum(axis=1) / 2)
+        upto = np.pad(below[tied], ((0, 0), (1, 0)))
+        through = np.take_along_axis(upto, last, 1)
+        below[tied] = (np.take_along_axis(upto, first, 1) + through) / 2
+    return np.asarray((np.where(mine, weights, 0) * below).sum(axis=1))
 
 
 def crossnobis(layer: Layer, weights: Array) -> Array:
