@@ -11,6 +11,7 @@ processor with instructions for it (avx512_bf16, amx) gains much, another one lo
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import subprocess
@@ -34,22 +35,25 @@ WINDOW = Window(8)
 SAMPLING = Sampling(max_new_tokens=32, min_new_tokens=32, temperature=0.8)
 
 
-def passages(loaded: LoadedModel, n: int) -> list[list[int]]:
-    """Tokens of the corpus's first passages."""
-    texts = [p.text for p in load_corpus("data/corpus").passages[:n]]
-    return [list(ids) for ids in loaded.tokenizer(texts)["input_ids"]]
+def texts(task: str, n: int) -> list[str]:
+    """Return the corpus's first passages, or twice as many of their first sentences."""
+    passages = [p.text for p in load_corpus("data/corpus").passages]
+    if task == "read sentences":
+        sentences = [re.split(r"(?<=[.!?])\s", text)[0] for text in passages]
+        return [s for s in sentences if len(s.split()) > WINDOW.skip][: 2 * n]
+    return passages[:n]
 
 
-def ours(loaded: LoadedModel, n: int) -> int:
-    ids = passages(loaded, n)
+def ours(loaded: LoadedModel, texts: list[str]) -> int:
+    ids = loaded.tokenizer(texts)["input_ids"]
     read(loaded, ids, WINDOW)
     return sum(map(len, ids))
 
 
 @torch.inference_mode()
-def bare(loaded: LoadedModel, n: int) -> int:
+def bare(loaded: LoadedModel, texts: list[str]) -> int:
     """Run the forward pass of the same batches and keep nothing: the floor."""
-    ids = passages(loaded, n)
+    ids = loaded.tokenizer(texts)["input_ids"]
     for batch in token_batches([len(i) for i in ids], 16, 4096):
         tokens, _ = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
         loaded.body(input_ids=tokens, use_cache=False)
@@ -57,9 +61,9 @@ def bare(loaded: LoadedModel, n: int) -> int:
 
 
 @torch.inference_mode()
-def one_at_a_time(loaded: LoadedModel, n: int) -> int:
+def one_at_a_time(loaded: LoadedModel, texts: list[str]) -> int:
     """Read text by text, with the head and all hidden states, as is commonly done."""
-    ids = passages(loaded, n)
+    ids = loaded.tokenizer(texts)["input_ids"]
     for one in ids:
         output = loaded.model(input_ids=torch.tensor([one]), output_hidden_states=True)
         torch.stack([hidden[0, 8:].mean(dim=0) for hidden in output.hidden_states])
@@ -67,11 +71,31 @@ def one_at_a_time(loaded: LoadedModel, n: int) -> int:
 
 
 @torch.inference_mode()
-def with_nnsight(loaded: LoadedModel, n: int) -> int:
-    """Save each layer's mean in an nnsight trace, in the same batches."""
+def with_nnsight(loaded: LoadedModel, texts: list[str]) -> int:
+    """Save each layer's mean in an nnsight trace, texts padded and batched as they come."""
+    from nnsight import LanguageModel
+
+    wrapped = LanguageModel(loaded.model, tokenizer=loaded.tokenizer)
+    tokens = 0
+    for start in range(0, len(texts), 16):
+        inputs = loaded.tokenizer(texts[start : start + 16], return_tensors="pt", padding=True)
+        weights = WINDOW.weights(inputs["attention_mask"]).unsqueeze(1)
+        tokens += int(inputs["attention_mask"].sum())
+        means = []
+        with wrapped.trace(dict(inputs)):
+            for layer in wrapped.model.layers:
+                hidden = layer.output
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+                means.append(torch.bmm(weights, hidden).save())
+    return tokens
+
+
+@torch.inference_mode()
+def with_our_batches(loaded: LoadedModel, texts: list[str]) -> int:
+    """Save each layer's mean in an nnsight trace of the body, in this project's batches."""
     from nnsight import NNsight
 
-    ids = passages(loaded, n)
+    ids = loaded.tokenizer(texts)["input_ids"]
     wrapped = NNsight(loaded.body)
     for batch in token_batches([len(i) for i in ids], 16, 4096):
         tokens, mask = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
@@ -86,8 +110,8 @@ def with_nnsight(loaded: LoadedModel, n: int) -> int:
 
 
 @torch.inference_mode()
-def with_transformer_lens(loaded: LoadedModel, n: int) -> int:
-    """Cache the residual stream after each block with TransformerLens, in the same batches."""
+def with_transformer_lens(loaded: LoadedModel, texts: list[str]) -> int:
+    """Cache the residual stream after each block with TransformerLens, in our batches."""
     from transformer_lens.model_bridge import TransformerBridge
 
     global _bridge
@@ -96,7 +120,7 @@ def with_transformer_lens(loaded: LoadedModel, n: int) -> int:
             str(loaded.model.name_or_path), hf_model=loaded.model, tokenizer=loaded.tokenizer,
             device="cpu", dtype=torch.float32,
         )  # fmt: skip
-    ids = passages(loaded, n)
+    ids = loaded.tokenizer(texts)["input_ids"]
     wanted = lambda name: name.endswith("hook_resid_post") or name == "blocks.0.hook_resid_pre"  # noqa: E731
     for batch in token_batches([len(i) for i in ids], 16, 4096):
         tokens, mask = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
@@ -110,23 +134,24 @@ def with_transformer_lens(loaded: LoadedModel, n: int) -> int:
 _bridge = None
 
 
-def prompts(loaded: LoadedModel, n: int) -> list[list[int]]:
+def prompts(loaded: LoadedModel, texts: list[str]) -> list[list[int]]:
+    """Return the prompts for half as many stories as there are texts."""
     corpus = load_corpus("data/corpus")
-    cells = [(p.emotion, p.topic) for p in corpus.passages[: n // 2]]
+    cells = [(p.emotion, p.topic) for p in corpus.passages[: len(texts) // 2]]
     return [prompt_ids(loaded, corpus.prompt(e, t, chat=True)) for e, t in cells]
 
 
-def ours_writing(loaded: LoadedModel, n: int) -> int:
-    asked = prompts(loaded, n)
+def ours_writing(loaded: LoadedModel, texts: list[str]) -> int:
+    asked = prompts(loaded, texts)
     stories = write(loaded, asked, list(range(len(asked))), SAMPLING, WINDOW, max_texts=48)
     return sum(map(len, stories.token_ids))
 
 
 @torch.inference_mode()
-def one_at_a_time_writing(loaded: LoadedModel, n: int) -> int:
+def one_at_a_time_writing(loaded: LoadedModel, texts: list[str]) -> int:
     """Write story by story with generate, then read prompt and story in a second pass."""
     written = 0
-    for prompt in prompts(loaded, n)[:6]:  # slow enough for six to tell
+    for prompt in prompts(loaded, texts)[:6]:  # slow enough for six to tell
         whole = loaded.model.generate(
             torch.tensor([prompt]), max_new_tokens=32, min_new_tokens=32, do_sample=True,
             temperature=0.8, top_k=50, pad_token_id=loaded.tokenizer.pad_token_id,
@@ -144,14 +169,26 @@ CONTESTANTS = {
         "bare forward pass": bare,
         "one at a time": one_at_a_time,
         "nnsight": with_nnsight,
+        "nnsight, our batches": with_our_batches,
         "TransformerLens": with_transformer_lens,
         "emotion-depth, bfloat16": ours,
         "bare forward pass, bfloat16": bare,
         "one at a time, bfloat16": one_at_a_time,
     },
+    "read sentences": {
+        "emotion-depth": ours,
+        "bare forward pass": bare,
+        "one at a time": one_at_a_time,
+        "nnsight": with_nnsight,
+        "TransformerLens": with_transformer_lens,
+    },
     "write": {"emotion-depth": ours_writing, "one at a time": one_at_a_time_writing},
 }
-NEEDS = {"nnsight": "nnsight", "TransformerLens": "transformer_lens"}
+NEEDS = {
+    "nnsight": "nnsight",
+    "nnsight, our batches": "nnsight",
+    "TransformerLens": "transformer_lens",
+}
 
 
 def serve(task: str, name: str, n: int) -> None:
@@ -159,11 +196,12 @@ def serve(task: str, name: str, n: int) -> None:
     dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
     loaded = load(find_model(MODEL), device="cpu", dtype=dtype)
     work = CONTESTANTS[task][name]
-    work(loaded, 16)  # warm up
+    asked = texts(task, n)
+    work(loaded, asked[:16])  # warm up
     print("ready", flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        tokens = work(loaded, n)
+        tokens = work(loaded, asked)
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"rate": tokens / seconds, "peak": peak}), flush=True)
@@ -198,7 +236,10 @@ def main() -> None:
             for name, process in running.items():
                 process.stdin.write("\n")
                 process.stdin.flush()
-                figures[name].append(json.loads(process.stdout.readline()))
+                line = process.stdout.readline()
+                if not line:
+                    raise SystemExit(f"{task}, {name}: ended; see what --serve prints")
+                figures[name].append(json.loads(line))
         for process in running.values():
             process.communicate()
         for name, results in figures.items():

@@ -119,7 +119,7 @@ def test_citation_and_changelog_name_the_version():
 
 def test_readme_shows_the_benchmark_as_it_was_measured():
     measured = pd.read_csv(HOME / "benchmarks" / "results" / "extraction.csv")
-    shown = re.findall(r"^\| (read|write) \| (.+?) \| (\d+) \| ([\d.]+) \| (\d+) \|$",
+    shown = re.findall(r"^\| (read.*?|write) \| (.+?) \| (\d+) \| ([\d.]+) \| (\d+) \|$",
                        (HOME / "README.md").read_text(encoding="utf-8"), re.M)  # fmt: skip
     assert shown == [
         (r.task, r.way, str(r.tokens_per_second), f"{r.ratio:.2f}", str(r.peak_mb))
