@@ -133,10 +133,8 @@ def measure_model(case: Case) -> Iterator[Row]:
            "tokens": sum(map(len, ids)), **facts}  # fmt: skip
 
 
-def measure_reading(
-    case: Case, n: int, n_layers: int, width: int, length: int | None = None
-) -> Iterator[Row]:
-    """Read, keep and score texts, cut to a length, with a small random model."""
+def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[Row]:
+    """Read, keep and score texts with a small random model."""
     import numpy as np
 
     from representations.activations import Window, read
@@ -148,7 +146,7 @@ def measure_reading(
     before = peak()
     facts = {"x": case["x"], "texts": n, "n_layers": n_layers, "width": width,
              "n_params": loaded.n_params}  # fmt: skip
-    ids = [i[:length] for i in passages(loaded, n)]
+    ids = passages(loaded, n)
     rounds = 2 if n < 3000 else 1
     activations, spent = timed(lambda: read(loaded, ids, Window(8)), rounds)
     yield {"step": "start", "peak_mb": before, **facts}
@@ -167,9 +165,11 @@ def measure_reading(
     # All emotions in all of as many topics as there are texts for, at most 24.
     topics = min(24, n // 20)
     emotion, topic = [str(i % 20) for i in range(n)], [str(i // 20 % topics) for i in range(n)]
+    del activations, arrays
     # A passage read again is the same; different texts would not be.
     rng = np.random.default_rng(0)
-    unit.activations[...] += 1e-3 * rng.standard_normal(unit.activations.shape, np.float32)
+    for text in unit.activations:
+        text += 1e-3 * rng.standard_normal(text.shape, np.float32)
     _, spent = timed(lambda: separation_scores(unit.activations, emotion, topic), rounds=1)
     yield {"step": "score", **spent, **facts}
 
@@ -241,7 +241,7 @@ def serve(case: Case) -> None:
         case "model":
             rows = measure_model(case)
         case "texts":
-            rows = measure_reading(case, case["x"], n_layers=2, width=64, length=32)
+            rows = measure_reading(case, case["x"], n_layers=4, width=128)
         case "layers":
             rows = measure_reading(case, 480, n_layers=case["x"], width=128)
         case "width":

@@ -347,13 +347,13 @@ class ShrunkCovariance:
         n = len(residual)
         spread = np.sqrt((residual**2).sum(axis=0) / freedom)
         spread = np.where(spread > 1e-6, spread, 1.0)
-        residual = residual / spread
+        residual /= spread
         # Sums over all pairs of dimensions, from sums over pairs of texts.
         squares = residual**2
         # Of more texts than dimensions a root of R'R says as much, in fewer rows.
         root = np.asarray(np.linalg.qr(residual, "r") if n > residual.shape[1] else residual)
         power = ((root @ root.T) ** 2).sum() - (squares.sum(axis=0) ** 2).sum()
-        fourth = (squares.sum(axis=1) ** 2).sum() - (squares**2).sum()
+        fourth = (squares.sum(axis=1) ** 2).sum() - np.vdot(squares, squares)
         noise = n / freedom**2 * (fourth / (n - 1) - power / (n - 1) ** 2)
         power = power / (n - 1) ** 2
         # Never 0: with more dimensions than texts the sample covariance is singular.
