@@ -165,7 +165,7 @@ def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[R
     # All emotions in all of as many topics as there are texts for, at most 24.
     topics = min(24, n // 20)
     emotion, topic = [str(i % 20) for i in range(n)], [str(i // 20 % topics) for i in range(n)]
-    del activations, arrays
+    activations = arrays = None  # what was read is in the unit now
     # A passage read again is the same; different texts would not be.
     rng = np.random.default_rng(0)
     for text in unit.activations:
