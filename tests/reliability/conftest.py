@@ -24,6 +24,9 @@ from inputs import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `hostile`
 
+#: Needs atheris, and is run by `test_atheris.py`.
+collect_ignore = ["atheris_targets.py"]
+
 RESULTS = Path(__file__).parent / "results" / "inputs.json"
 LIMIT = 10.0
 #: Each test's inputs are multiples of this.

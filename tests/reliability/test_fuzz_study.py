@@ -30,6 +30,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begun(place: Path) -> None:
+    """Plan a study unwatched: libraries make folders for scratch, and weights are converted."""
+    assert extraction.main(["--dry-run", "--study", "demo", "--out", str(place)]) == 0
+
+
 @pytest.fixture(scope="module")
 def corpus() -> Any:
     return load_corpus(HOME / "data" / "corpus")
@@ -110,15 +116,9 @@ def test_names_become_files_that_stay_apart(
         assert names[0].lower() != names[1].lower() or one != other
 
 
-@pytest.fixture(scope="module")
-def imported(place: Path) -> None:
-    """Have torch and transformers imported, which open libraries and make folders for scratch."""
-    assert extraction.main(["--dry-run", "--study", "demo", "--out", str(place)]) == 0
-
-
 @given(argument=texts)
 @settings(max_examples=max(settings.default.max_examples // 4, 5))
-def test_the_command_line(guard: Any, place: Path, imported: None, argument: str) -> None:
+def test_the_command_line(guard: Any, place: Path, argument: str) -> None:
     def call() -> int:
         return extraction.main(["--dry-run", "--study", argument.lstrip("-"), "--out", str(place)])
 
