@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from representations.plan import plan
 from representations.registry import find_model
 from representations.steering_trials import load_scenarios
 from representations.store import slug
+from representations.weights import local_folder
 from study import HOME, Study, load_study
 
 DEMO = (HOME / "data" / "studies" / "demo.toml").read_bytes()
@@ -32,7 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def begun(place: Path) -> None:
-    """Plan a study unwatched: libraries make folders for scratch, and weights are converted."""
+    """Do unwatched what is done once: convert weights, and let libraries make their folders."""
+    for name in tomllib.loads(DEMO.decode())["models"]:
+        local_folder(find_model(name))
     assert extraction.main(["--dry-run", "--study", "demo", "--out", str(place)]) == 0
 
 
