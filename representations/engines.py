@@ -72,7 +72,7 @@ def run_parser(program: str, story: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or balanced")
     parser.add_argument("--force", action="store_true", help="do finished units again")
-    parser.add_argument("--dry-run", action="store_true", help="list the units and their cost")
+    parser.add_argument("--dry-run", action="store_true", help="list the units, do none")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="who does it")
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="Ray's, or auto; by default one is started here"

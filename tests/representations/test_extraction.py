@@ -160,11 +160,16 @@ def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, caps
     assert not (tmp_path / "scores").exists()
 
 
-def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
-    text = study_file.read_text().replace('["tiny"]', '["absent", "tiny"]')
+def name_models(study_file, names):
+    """Change the study's models, among them one that no hub has."""
+    text = study_file.read_text().replace('["tiny"]', names)
     study_file.write_text(
         text + '[[model]]\nname = "absent"\nfamily = "X"\nsource = "nobody/nothing"\n'
     )
+
+
+def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
+    name_models(study_file, '["absent", "tiny"]')
     out = tmp_path / "scores"
     assert run(study_file, out, "--keep-going") == 1
     error = capsys.readouterr().err
@@ -175,10 +180,7 @@ def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
 
 
 def test_a_study_whose_every_model_fails_ends_with_the_reasons(study_file, tmp_path, capsys):
-    text = study_file.read_text().replace('["tiny"]', '["absent"]')
-    study_file.write_text(
-        text + '[[model]]\nname = "absent"\nfamily = "X"\nsource = "nobody/nothing"\n'
-    )
+    name_models(study_file, '["absent"]')
     out = tmp_path / "scores"
     assert run(study_file, out, "--keep-going") == 1
     assert capsys.readouterr().err.count("extraction.py: failed: absent") == 4
