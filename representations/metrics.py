@@ -11,10 +11,14 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from numpy.typing import DTypeLike, NDArray
 
-Array = NDArray[np.floating]
+from representations.covariance import Array, ShrunkCovariance, blocks
+
+#: Replicates, and values, that are worked through at once: enough for speed, and little memory.
+ROWS = 32
+VALUES = 2**17
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -73,22 +77,45 @@ class Layer:
         np.add.at(counts, (self.topic, self.emotion), 1)
         return counts
 
-    def cells(self, texts: Array) -> Array:
+    def cells(self, texts: Array, dtype: DTypeLike = np.float32) -> Array:
         """Sum texts (texts, width) within cells, shape (topics, emotions, width)."""
-        sums = np.zeros((self.n_topics, self.n_emotions, texts.shape[1]), dtype=texts.dtype)
+        sums = np.zeros((self.n_topics, self.n_emotions, texts.shape[1]), dtype=dtype)
         np.add.at(sums, (self.topic, self.emotion), texts)
         return sums
 
     @cached_property
-    def standardised(self) -> Array:
-        """The texts, each dimension scaled to mean 0 and SD 1 over all of them.
+    def scale(self) -> tuple[Array, Array]:
+        """The mean and the SD of each dimension over all texts, both of shape (width,)."""
+        mean = self.texts.mean(axis=0, dtype=np.float64)
+        squares = np.zeros_like(mean)
+        for some in blocks(self.texts):
+            squares += ((self.texts[some] - mean) ** 2).sum(axis=0)
+        spread = np.sqrt(squares / len(self.texts))
+        return mean, np.where(spread > 0, spread, 1)
+
+    def standardised(
+        self, dtype: DTypeLike = np.float32, of: NDArray[np.integer] | slice = ALL
+    ) -> Array:
+        """Return texts, each dimension scaled to mean 0 and SD 1 over all of them.
 
         For conditioning only: metrics that use it are invariant to it, and standardise again
         within their training folds.
+
+        Parameters
+        ----------
+        dtype : dtype
+        of : ndarray of int, optional
+            Which texts; all by default.
+
+        Returns
+        -------
+        ndarray, shape (texts, width)
         """
-        texts = self.texts.astype(np.float64)
-        spread = texts.std(axis=0)
-        scaled: Array = (texts - texts.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        texts = self.texts[of]
+        mean, spread = self.scale
+        scaled = np.empty(texts.shape, dtype=dtype)
+        for some in blocks(texts):
+            scaled[some] = (texts[some] - mean) / spread
         return scaled
 
 
@@ -109,11 +136,12 @@ def auc(layer: Layer, weights: Array) -> Array:
     ndarray, shape (rows, emotions)
         NaN where a bootstrap row holds no pair to rank.
     """
-    texts = layer.standardised.astype(np.float32)
+    texts = layer.standardised()
     width, n_rows = texts.shape[1], len(weights)
     cells = layer.cells(texts).reshape(layer.n_topics, -1)
     squares = np.zeros((layer.n_topics, width), dtype=np.float32)
-    np.add.at(squares, layer.topic, texts**2)
+    for some in blocks(texts):
+        np.add.at(squares, layer.topic[some], texts[some] ** 2)
     won = np.zeros((n_rows, layer.n_emotions))
     pairs = np.zeros_like(won)
     for fold in np.unique(layer.fold):
@@ -129,15 +157,17 @@ def auc(layer: Layer, weights: Array) -> Array:
         direction -= (total - sums) / np.maximum(n - count, 1)
         direction *= scale
         test = np.flatnonzero(layer.fold[layer.topic] == fold)
-        text_weight = weights[:, layer.topic[test]]
+        held_out = texts[test]
         trained = (count[:, :, 0] > 0) & ((n - count)[:, :, 0] > 0)
-        for code in range(layer.n_emotions):
-            own = layer.emotion[test] == code
-            projected = direction[:, code] @ texts[test].T
-            higher = _pairs_won(projected, own, text_weight)
-            won[:, code] += higher * trained[:, code]
-            mass = text_weight[:, own].sum(axis=1) * text_weight[:, ~own].sum(axis=1)
-            pairs[:, code] += mass * trained[:, code]
+        step = max(1, VALUES // len(test))
+        for some in (slice(start, start + step) for start in range(0, n_rows, step)):
+            text_weight = weights[some][:, layer.topic[test]]
+            for code in range(layer.n_emotions):
+                own = layer.emotion[test] == code
+                higher = _pairs_won(direction[some, code] @ held_out.T, own, text_weight)
+                won[some, code] += higher * trained[some, code]
+                mass = text_weight[:, own].sum(axis=1) * text_weight[:, ~own].sum(axis=1)
+                pairs[some, code] += mass * trained[some, code]
     return np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
 
 
@@ -203,23 +233,40 @@ def crossnobis(layer: Layer, weights: Array) -> Array:
     ----------
     Walther et al. (2016), NeuroImage 137, 188-200.
     """
-    n_topics, n_emotions = layer.n_topics, layer.n_emotions
     apart = (layer.fold[:, None] != layer.fold[None, :]).astype(np.float64)
-    together = np.einsum("te,tu,uf->teuf", layer.counts, apart, layer.counts, optimize=True)
+    pairs = np.einsum("te,tu,uf->teuf", layer.counts, apart, layer.counts, optimize=True)
+    products = _whitened_products(layer)
+    parts = [weights[start : start + ROWS] for start in range(0, len(weights), ROWS)]
+    distance = np.vstack([_distances(products, pairs, part.astype(np.float64)) for part in parts])
+    return np.asarray(distance / layer.texts.shape[1])
+
+
+def _distances(products: Array, pairs: Array, weights: Array) -> Array:
+    """Mean distance of each emotion from the others.
+
+    Parameters
+    ----------
+    products, pairs : ndarray, shape (topics, emotions, topics, emotions)
+        Inner products of cells, and how many pairs of texts enter each.
+    weights : ndarray, shape (rows, topics)
+
+    Returns
+    -------
+    ndarray, shape (rows, emotions)
+    """
+    n_topics, n_emotions = products.shape[:2]
     shape = (len(weights), n_emotions, n_emotions)
-    inner, pairs = np.zeros(shape), np.zeros(shape)
-    heavy = weights.astype(np.float64)
-    for table, total in ((_whitened_products(layer), inner), (together, pairs)):
-        by_topic = heavy @ table.reshape(n_topics, -1)
+    inner, count = np.zeros(shape), np.zeros(shape)
+    for table, total in ((products, inner), (pairs, count)):
+        by_topic = weights @ table.reshape(n_topics, -1)
         by_topic = by_topic.reshape(len(weights), n_emotions, n_topics, n_emotions)
-        total += np.einsum("reuf,ru->ref", by_topic, heavy, optimize=True)
-    inner = np.divide(inner, pairs, out=np.full(shape, np.nan), where=pairs > 0)
+        total += np.einsum("reuf,ru->ref", by_topic, weights, optimize=True)
+    inner = np.divide(inner, count, out=np.full(shape, np.nan), where=count > 0)
     own = np.einsum("ree->re", inner)
     distance = own[:, :, None] + own[:, None, :] - inner - inner.transpose(0, 2, 1)
     distance[:, np.arange(n_emotions), np.arange(n_emotions)] = 0
     some = np.isfinite(distance).sum(axis=2) - 1
-    mean = np.nansum(distance, axis=2) / np.where(some > 0, some, np.nan)
-    return np.asarray(mean / layer.texts.shape[1])
+    return np.asarray(np.nansum(distance, axis=2) / np.where(some > 0, some, np.nan))
 
 
 def _whitened_products(layer: Layer) -> Array:
@@ -230,14 +277,17 @@ def _whitened_products(layer: Layer) -> Array:
     ndarray, shape (topics, emotions, topics, emotions)
         Sums over the texts of two cells; 0 for topics of the same fold.
     """
+    spread = layer.scale[1]
+    cells = layer.cells(layer.texts, np.float64)
     # A topic's own offset is common to its emotions, and would only add noise.
-    centred = layer.standardised - _means(layer.standardised, layer.topic)[layer.topic]
-    cells = layer.cells(centred)
+    offset = cells.sum(axis=1) / np.maximum(layer.counts.sum(axis=1), 1)[:, None]
+    cells = (cells - layer.counts[:, :, None] * offset[:, None, :]) / spread
     products = np.zeros((layer.n_topics, layer.n_emotions) * 2)
     folds = np.unique(layer.fold)
     for first, second in combinations(folds, 2):
         rest = np.flatnonzero(~np.isin(layer.fold, (first, second))[layer.topic])
-        noise = ShrunkCovariance.of_cells(centred[rest], layer.emotion[rest], layer.topic[rest])
+        texts = layer.standardised(np.float64, rest)
+        noise = ShrunkCovariance.of_cells(texts, layer.emotion[rest], layer.topic[rest])
         here, there = layer.fold == first, layer.fold == second
         block = noise.product(
             cells[here].reshape(-1, cells.shape[2]), cells[there].reshape(-1, cells.shape[2])
@@ -298,86 +348,6 @@ def _unit(vectors: Array) -> Array:
     """Scale vectors, shape (..., width), to length 1; zeros stay as they are."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1))
-
-
-@dataclass(frozen=True)
-class ShrunkCovariance:
-    """A noise covariance, shrunk to its diagonal, that is never written out.
-
-    In units of each dimension's SD it is ``shrinkage * I + (1 - shrinkage) / freedom * R'R`` with
-    the standardised residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
-    its cost grows in proportion to the larger of texts and width, and to the smaller's square.
-
-    Attributes
-    ----------
-    spread : ndarray, shape (width,)
-    residual : ndarray, shape (texts or width, whichever is less, width)
-        Residuals divided by `spread`, or a root of their sums of squares and products.
-    shrinkage : float in (0, 1]
-    freedom : int
-
-    Notes
-    -----
-    The shrinkage is that of Schaefer and Strimmer (2005, Stat. Appl. Genet. Mol. Biol. 4, 32):
-    sum over i != j of the sampling variance of the correlation r_ij, over the sum of r_ij**2.
-    """
-
-    spread: Array
-    residual: Array
-    shrinkage: float
-    freedom: int
-
-    @classmethod
-    def of_cells(
-        cls, texts: Array, emotion: NDArray[np.int64], topic: NDArray[np.int64]
-    ) -> ShrunkCovariance:
-        """Estimate it from what emotion and topic leave unexplained.
-
-        Parameters
-        ----------
-        texts : ndarray, shape (texts, width)
-            Centred within topics.
-        emotion, topic : ndarray of int, shape (texts,)
-        """
-        freedom = len(texts) - len(np.unique(emotion)) - len(np.unique(topic)) + 1
-        # Two folds leave no text, three topics leave one: take the dimensions as they are.
-        if freedom < 1 or len(texts) == 0:
-            return cls(np.ones(texts.shape[1]), texts[:0], 1.0, 1)
-        residual = texts - _means(texts, emotion)[emotion]
-        n = len(residual)
-        spread = np.sqrt((residual**2).sum(axis=0) / freedom)
-        spread = np.where(spread > 1e-6, spread, 1.0)
-        residual /= spread
-        # Sums over all pairs of dimensions, from sums over pairs of texts.
-        squares = residual**2
-        # Of more texts than dimensions a root of R'R says as much, in fewer rows.
-        root = np.asarray(np.linalg.qr(residual, "r") if n > residual.shape[1] else residual)
-        power = ((root @ root.T) ** 2).sum() - (squares.sum(axis=0) ** 2).sum()
-        fourth = (squares.sum(axis=1) ** 2).sum() - np.vdot(squares, squares)
-        noise = n / freedom**2 * (fourth / (n - 1) - power / (n - 1) ** 2)
-        power = power / (n - 1) ** 2
-        # Never 0: with more dimensions than texts the sample covariance is singular.
-        shrinkage = float(np.clip(noise / power, 1e-3, 1)) if power > 0 else 1.0
-        return cls(spread, root, shrinkage, freedom)
-
-    def product(self, a: Array, b: Array) -> Array:
-        """Return ``a @ inverse @ b.T`` for a of shape (m, width) and b of shape (n, width)."""
-        a, b = a / self.spread, b / self.spread
-        plain = a @ b.T
-        if self.shrinkage == 1:
-            return np.asarray(plain)
-        ridge = self.shrinkage * self.freedom / (1 - self.shrinkage)
-        gram = self.residual @ self.residual.T
-        gram[np.diag_indices_from(gram)] += ridge
-        explained = (a @ self.residual.T) @ cho_solve(cho_factor(gram), self.residual @ b.T)
-        return np.asarray((plain - explained) / self.shrinkage)
-
-
-def _means(texts: Array, group: NDArray[np.int64]) -> Array:
-    """Mean of texts (texts, width) within each group, shape (groups, width)."""
-    sums = np.zeros((int(group.max()) + 1, texts.shape[1]))
-    np.add.at(sums, group, texts)
-    return np.asarray(sums / np.maximum(np.bincount(group), 1)[:, None])
 
 
 #: Every metric, by the name that studies and tables use.

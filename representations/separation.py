@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from representations.covariance import Array
 from representations.errors import InputError
-from representations.metrics import METRICS, Array, Layer
+from representations.metrics import METRICS, Layer
 
 
 def separation_scores(

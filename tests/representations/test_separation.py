@@ -76,7 +76,7 @@ def test_crossnobis_equals_rsatoolbox():
     texts += rng.normal(size=(e, width))[emotion] + rng.normal(size=(t, width))[topic]
     layer = Layer(texts, emotion, topic, e, t, fold, texts[:0], topic[:0])
     ours = crossnobis(layer, np.ones((1, t)))[0]
-    centred = layer.standardised.copy()
+    centred = layer.standardised(np.float64)
     for code in range(t):
         centred[topic == code] -= centred[topic == code].mean(axis=0)
     distances = []
