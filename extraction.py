@@ -16,6 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from interruption import listen
@@ -35,9 +36,10 @@ from representations.lock import only_run
 from representations.models import LoadedModel
 from representations.plan import Task, plan
 from representations.registry import find_model
-from representations.store import Place, Unit, is_there, load_facts, locate, save_unit
+from representations.store import Place, is_there, locate
 from representations.summary import print_summary
 from representations.tables import score, write_tables
+from representations.units import Unit, load_facts, save_unit
 from study import HOME, Study, load_study
 
 SCORES = HOME / "data" / "scores"
@@ -142,15 +144,16 @@ def extract(
     """
     began = time.monotonic()
     if task.method == "comprehension":
-        result = methods.comprehension(loaded, study, corpus, progress)
+        unit = methods.comprehension(loaded, study, corpus, progress, task.path)
     elif task.method == "generation":
-        result = methods.generation(loaded, study, corpus, progress)
+        unit = methods.generation(loaded, study, corpus, progress, task.path)
     else:
         if writer is None or not is_there(writer.path):
             raise InputError(f"{task.title}: its stories are not written; run generation first")
-        result = methods.rereading(loaded, study, load_facts(writer.path)["stories"], progress)
+        stories = load_facts(writer.path)["stories"]
+        unit = methods.rereading(loaded, study, stories, progress, task.path)
     facts = {
-        **result.facts,
+        **unit.facts,
         "model": task.spec.name,
         "family": loaded.spec.family,
         "source": task.spec.source,
@@ -166,7 +169,7 @@ def extract(
         "device": str(loaded.device),
         "seconds": round(time.monotonic() - began, 2),
     }
-    return Unit(result.activations, result.neutral, facts)
+    return replace(unit, facts=facts)
 
 
 def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:

@@ -45,13 +45,12 @@ from representations.store import (
     Place,
     fingerprint,
     is_there,
-    load_facts,
-    load_unit,
     locate,
     read_json,
     slug,
     write_text,
 )
+from representations.units import load_facts, open_unit
 from representations.vectors import emotion_vectors, export_vectors
 from representations.weights import local_folder
 from study import HOME, Study, load_study
@@ -242,7 +241,8 @@ def steer(
         rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
     else:
         norm = read_json(first.path)["norms"][unit.layer]
-        vectors = emotion_vectors(load_unit(unit.task.path), study.steering.emotions)
+        with open_unit(unit.task.path) as kept:
+            vectors = emotion_vectors(kept, study.steering.emotions)
         rows = trials(
             loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,
             unit.strengths, progress,
@@ -274,11 +274,13 @@ def export(study: Study, tasks: list[Task], folder: Place) -> int:
     from transformers import AutoConfig
 
     for task in tasks:
-        unit = load_unit(task.path)
         config = AutoConfig.from_pretrained(local_folder(task.spec)[0], trust_remote_code=False)
-        facts = {k: unit.facts[k] for k in ("model", "n_layers", "fingerprint", "precision")}
-        facts |= {"study": study.name, "model_type": config.get_text_config().model_type}
-        vectors = emotion_vectors(unit, study.steering.emotions)
+        facts: dict[str, Any] = {"study": study.name}
+        facts["model_type"] = config.get_text_config().model_type
+        with open_unit(task.path) as unit:
+            names = ("model", "n_layers", "fingerprint", "precision")
+            facts |= {name: unit.facts[name] for name in names}
+            vectors = emotion_vectors(unit, study.steering.emotions)
         for path in export_vectors(folder / "vectors", vectors, facts):
             print(path)
     return 0

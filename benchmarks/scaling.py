@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,45 +134,47 @@ def measure_model(case: Case) -> Iterator[Row]:
            "tokens": sum(map(len, ids)), **facts}  # fmt: skip
 
 
+def corpus_of(n: int) -> Any:
+    """Return a corpus of n texts: the shipped passages, their words rotated the second time.
+
+    Twenty emotions in as many topics as there are texts for, at most 24. No text is another's
+    twin, whose activations would be the same.
+    """
+    from representations.corpus import Passage, load_corpus
+
+    shipped = load_corpus(HERE.parent / "data" / "corpus")
+    topics, passages = min(24, n // 20), []
+    for i in range(n):
+        round_, number = divmod(i, len(shipped.passages))
+        words = shipped.passages[number].text.split()
+        text = " ".join(words[round_:] + words[:round_])
+        passages.append(Passage(str(i % 20), str(i // 20 % topics), text))
+    return replace(shipped, passages=tuple(passages), neutral=())
+
+
 def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[Row]:
-    """Read, keep and score texts with a small random model."""
-    import numpy as np
-
-    from representations.activations import Window, read
+    """Read, keep and score texts with a small random model, as a study does."""
+    from representations.methods import comprehension
     from representations.separation import separation_scores
-    from representations.store import Unit, load_unit, save_unit
+    from representations.units import open_unit, save_unit
+    from study import load_study
 
-    loaded = small(n_layers, width)
-    read(loaded, passages(loaded, 32), Window(8))
-    before = peak()
+    loaded, study, corpus = small(n_layers, width), load_study("demo"), corpus_of(n)
+    comprehension(loaded, study, corpus_of(32))
     facts = {"x": case["x"], "texts": n, "n_layers": n_layers, "width": width,
              "n_params": loaded.n_params}  # fmt: skip
-    ids = passages(loaded, n)
-    rounds = 2 if n < 3000 else 1
-    activations, spent = timed(lambda: read(loaded, ids, Window(8)), rounds)
-    yield {"step": "start", "peak_mb": before, **facts}
-    yield {"step": "read", **spent, "tokens": sum(map(len, ids)),
-           "mb": activations.nbytes / 2**20, **facts}  # fmt: skip
+    yield {"step": "start", "peak_mb": peak(), **facts}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "unit.safetensors"
-        arrays = np.asarray(activations), np.zeros((0, *activations.shape[1:]), np.float32)
-
-        def keep() -> Unit:
-            save_unit(path, Unit(*arrays, {}))
-            return load_unit(path)
-
-        unit, spent = timed(keep)
-        yield {"step": "keep", **spent, **facts}
-    # All emotions in all of as many topics as there are texts for, at most 24.
-    topics = min(24, n // 20)
-    emotion, topic = [str(i % 20) for i in range(n)], [str(i // 20 % topics) for i in range(n)]
-    activations = arrays = None  # what was read is in the unit now
-    # A passage read again is the same; different texts would not be.
-    rng = np.random.default_rng(0)
-    for text in unit.activations:
-        text += 1e-3 * rng.standard_normal(text.shape, np.float32)
-    _, spent = timed(lambda: separation_scores(unit.activations, emotion, topic), rounds=1)
-    yield {"step": "score", **spent, **facts}
+        rounds = 2 if n < 3000 else 1
+        unit, spent = timed(lambda: comprehension(loaded, study, corpus, near=path), rounds)
+        yield {"step": "read", **spent, "tokens": unit.facts["tokens"], **facts}
+        _, spent = timed(lambda: save_unit(path, unit))
+        yield {"step": "keep", **spent, "mb": path.stat().st_size / 2**20, **facts}
+        with open_unit(path) as unit:
+            labels = unit.facts["emotions"], unit.facts["topics"]
+            _, spent = timed(lambda: separation_scores(unit.activations, *labels), rounds=1)
+        yield {"step": "score", **spent, **facts}
 
 
 def measure_width(case: Case) -> Iterator[Row]:

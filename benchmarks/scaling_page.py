@@ -117,15 +117,21 @@ def of_models(table: pd.DataFrame) -> str:
 
 
 def of_memory(table: pd.DataFrame) -> str:
-    """Say how the peak memory of reading grows with the texts."""
-    read = table[(table["part"] == "texts") & (table["step"] == "read")].set_index("x")
-    first, last = read.index.min(), read.index.max()
-    more, kept = (read.loc[last, c] - read.loc[first, c] for c in ("peak_mb", "mb"))
+    """Say how the peak memory grows with the texts."""
+    rows = table[table["part"] == "texts"]
+    first, last = rows["x"].min(), rows["x"].max()
+    peaks = {
+        name: rows[rows["step"].isin(steps)].groupby("x")["peak_mb"].max()
+        for name, steps in (("whole", list(READING)), ("reading", ["read"]), ("start", ["start"]))
+    }
+    slope = {name: exponent(peak.index.to_series(), peak) for name, peak in peaks.items()}
+    kept = rows[rows["step"] == "keep"].set_index("x")["mb"]
+    whole, start = peaks["whole"], peaks["start"]
     return (
-        f"From {first:,.0f} texts to {last:,.0f}, the peak of reading grows from "
-        f"{read.loc[first, 'peak_mb']:,.0f} to {read.loc[last, 'peak_mb']:,.0f} MB, an exponent of "
-        f"{exponent(read.index.to_series(), read['peak_mb']):.3f}; {kept:.0f} of these "
-        f"{more:.0f} MB are the means that are kept."
+        f"From {first:,.0f} texts to {last:,.0f}, the peak grows from {whole[first]:,.0f} to "
+        f"{whole[last]:,.0f} MB, an exponent of {slope['whole']:.3f} (of reading alone, "
+        f"{slope['reading']:.3f}). The texts themselves are {start[last] - start[first]:.0f} MB of "
+        f"it; the means, {kept[first]:.2g} to {kept[last]:.0f} MB, are on disk."
     )
 
 

@@ -181,7 +181,8 @@ def read(
     max_texts: int = 16,
     max_tokens: int = 4096,
     progress: Callable[[int], object] = lambda tokens: None,
-) -> Tensor:
+    out: Any = None,
+) -> Any:
     """Mean residual-stream activations of texts that the model reads, at every layer.
 
     The body runs without the language-model head, on right-padded batches without an attention
@@ -197,10 +198,14 @@ def read(
         Limits of a batch. A batch that does not fit into memory is halved.
     progress : callable
         Called with the number of tokens read, after each batch.
+    out : optional
+        Where the means go, ``out[texts] = means`` with a list of texts; a
+        `representations.units.Spool` keeps them out of memory.
 
     Returns
     -------
     Tensor, shape (texts, layers + 1, width), float32, on the CPU
+        Or `out`, if there is one.
 
     Raises
     ------
@@ -217,7 +222,8 @@ def read(
     if not token_ids:
         raise InputError("no texts to read")
     loaded.check_known(token_ids)
-    pooled = torch.empty(len(token_ids), loaded.n_layers + 1, loaded.width)
+    shape = len(token_ids), loaded.n_layers + 1, loaded.width
+    pooled = torch.empty(shape) if out is None else out
 
     def do(batch: list[int]) -> tuple[Tensor, Tensor]:
         ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
@@ -228,9 +234,9 @@ def read(
 
     batches = token_batches([len(ids) for ids in token_ids], max_texts, max_tokens)
     for batch, (means, mask) in halving(batches, do, loaded):
-        pooled[batch] = means
+        pooled[batch] = finite(means, batch, loaded)
         progress(int(mask.sum()))
-    return finite(pooled, loaded)
+    return pooled
 
 
 Result = TypeVar("Result")
@@ -332,21 +338,21 @@ def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Ten
     mask = torch.zeros(len(token_ids), length, dtype=torch.int64)
     for row, tokens in enumerate(token_ids):
         place = slice(length - len(tokens), length) if side == "left" else slice(len(tokens))
-        ids[row, place] = torch.tensor(list(tokens))
+        ids[row, place] = torch.as_tensor(tokens)
         mask[row, place] = 1
     return ids, mask
 
 
-def finite(pooled: Tensor, loaded: LoadedModel) -> Tensor:
-    """Return pooled activations (texts, layers + 1, width), or raise where one is not finite."""
-    bad = ~torch.isfinite(pooled).all(dim=2)
+def finite(means: Tensor, texts: Sequence[int], loaded: LoadedModel) -> Tensor:
+    """Return the means of some texts (texts, layers + 1, width), or raise if one is not finite."""
+    bad = ~torch.isfinite(means).all(dim=2)
     if bad.any():
-        text, layer = map(int, bad.nonzero()[0])
+        row, layer = map(int, bad.nonzero()[0])
         raise InputError(
-            f"model {loaded.spec.name!r} in {loaded.precision}: activations of text {text} at "
-            f"layer {layer} are not finite; set precisions to float32 (or bfloat16 on a GPU)"
+            f"model {loaded.spec.name!r} in {loaded.precision}: activations of text {texts[row]} "
+            f"at layer {layer} are not finite; set precisions to float32 (or bfloat16 on a GPU)"
         )
-    return pooled
+    return means
 
 
 # -- writing ----------------------------------------------------------------------------------

@@ -63,14 +63,15 @@ class Stories:
         The new tokens of each story, without the end token.
     texts : list of str
     activations : Tensor, shape (stories, layers + 1, width), float32
-        Means over the window; rows of zeros where a story is not longer than the skip.
+        Means over the window; rows of zeros where a story is not longer than the skip. Or what
+        was given to hold them.
     pooled_tokens : list of int
         How many tokens entered each mean.
     """
 
     token_ids: list[list[int]]
     texts: list[str]
-    activations: Tensor
+    activations: Any
     pooled_tokens: list[int]
 
 
@@ -117,6 +118,7 @@ def write(
     hook_layers: Sequence[int] = (),
     max_texts: int = 32,
     progress: Callable[[int], object] = lambda tokens: None,
+    out: Any = None,
 ) -> Stories:
     """Let a model write, and average its residual stream over the tokens it writes.
 
@@ -141,6 +143,8 @@ def write(
         Texts in a batch. A batch that does not fit into memory is halved.
     progress : callable
         Called with the number of tokens written, after each batch.
+    out : optional
+        Where the means go, as in `representations.activations.read`.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def write(
     order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
     batches = [order[i : i + max_texts] for i in range(0, n, max_texts)]
     tokens: list[list[int]] = [[] for _ in range(n)]
-    pooled: Tensor | None = None
+    pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
@@ -171,15 +175,12 @@ def write(
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
-        if pooled is None:
-            pooled = torch.empty(n, *means.shape[1:])
-        pooled[batch] = means
+        pooled[batch] = finite(means, batch, loaded)
         for index, ids, count in zip(batch, new, used, strict=True):
             tokens[index], counts[index] = ids, count
         progress(sum(map(len, new)))
-    assert pooled is not None
     texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return Stories(tokens, texts, finite(pooled, loaded), counts)
+    return Stories(tokens, texts, pooled, counts)
 
 
 def _write_batch(

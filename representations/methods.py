@@ -8,44 +8,34 @@ and so tells the text's part in a difference of methods from the state's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from representations.activations import Window, read
 from representations.corpus import Corpus, Passage
 from representations.errors import InputError
 from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
 from representations.models import LoadedModel
+from representations.store import Place
+from representations.units import Activations, Part, Spool, Unit
 from study import Study
 
 Progress = Callable[[int], object]
-Array = NDArray[np.float32]
+Tokens = NDArray[np.int32]
 
-
-@dataclass(frozen=True)
-class Pooled:
-    """Activations of one method, with the labels of their texts.
-
-    Attributes
-    ----------
-    activations : ndarray, shape (texts, layers + 1, width)
-    neutral : ndarray, shape (neutral texts, layers + 1, width)
-    facts : dict
-        emotions, topics and neutral_topics of the texts, tokens, left_out, and stories.
-    """
-
-    activations: Array
-    neutral: Array
-    facts: dict[str, Any] = field(default_factory=dict)
+#: Texts that are turned into tokens at once: a tokenizer keeps far more of them than tokens.
+AT_ONCE = 256
 
 
 def comprehension(
-    loaded: LoadedModel, study: Study, corpus: Corpus, progress: Progress = lambda tokens: None
-) -> Pooled:
+    loaded: LoadedModel,
+    study: Study,
+    corpus: Corpus,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+) -> Unit:
     """Read the corpus's passages.
 
     Parameters
@@ -55,10 +45,13 @@ def comprehension(
     corpus : Corpus
     progress : callable
         Called with numbers of tokens.
+    near : Path or UPath, optional
+        Beside which file activations are kept until they are all there, see `Spool`; without,
+        memory holds them.
 
     Returns
     -------
-    Pooled
+    Unit
 
     Raises
     ------
@@ -66,13 +59,20 @@ def comprehension(
         If no text is longer than what pooling skips, or an activation is not finite.
     """
     passages = [*corpus.passages, *corpus.neutral]
-    ids = [list(i) for i in loaded.tokenizer([p.text for p in passages])["input_ids"]]
-    return _read(loaded, study, ids, passages, 0, progress)
+    ids: list[Tokens] = []
+    for start in range(0, len(passages), AT_ONCE):
+        texts = [p.text for p in passages[start : start + AT_ONCE]]
+        ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(texts)["input_ids"]]
+    return _read(loaded, study, ids, passages, 0, progress, near)
 
 
 def generation(
-    loaded: LoadedModel, study: Study, corpus: Corpus, progress: Progress = lambda tokens: None
-) -> Pooled:
+    loaded: LoadedModel,
+    study: Study,
+    corpus: Corpus,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+) -> Unit:
     """Let the model write a story for each emotion and topic, and neutral ones.
 
     Parameters
@@ -82,10 +82,12 @@ def generation(
     corpus : Corpus
     progress : callable
         Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
+    near : Path or UPath, optional
+        As in `comprehension`.
 
     Returns
     -------
-    Pooled
+    Unit
         Its facts hold the stories, each with emotion, topic, seed, text and token_ids.
 
     Raises
@@ -120,6 +122,7 @@ def generation(
         Window(study.pooling.skip, study.pooling.size or None),
         max_texts=settings.batch,
         progress=lambda tokens: progress(WRITTEN * tokens),
+        out=_spool(len(prompts), loaded, near),
     )
     stories = [
         {"emotion": e, "topic": t, "number": k, "seed": s, "text": text, "token_ids": ids}
@@ -131,9 +134,9 @@ def generation(
     _check_some(kept, loaded, study)
     tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
     passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
-    pooled = _labelled(written.activations[kept], passages, kept, tokens)
-    pooled.facts["stories"] = stories
-    return pooled
+    return _labelled(
+        Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories=stories
+    )
 
 
 def rereading(
@@ -141,7 +144,8 @@ def rereading(
     study: Study,
     stories: Sequence[Mapping[str, Any]],
     progress: Progress = lambda tokens: None,
-) -> Pooled:
+    near: Place | None = None,
+) -> Unit:
     """Read the model's own stories without their prompts.
 
     The same tokens enter the means as in `generation`: the last of a story that reached its full
@@ -155,10 +159,13 @@ def rereading(
         As `generation` keeps them.
     progress : callable
         Called with numbers of tokens.
+    near : Path or UPath, optional
+        Beside which file activations are kept until they are all there, see `Spool`; without,
+        memory holds them.
 
     Returns
     -------
-    Pooled
+    Unit
 
     Raises
     ------
@@ -167,32 +174,40 @@ def rereading(
     """
     start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
     fed = study.generation.max_new_tokens - 1
-    ids = [[*start, *story["token_ids"][:fed]] for story in stories]
+    ids = [np.array([*start, *s["token_ids"][:fed]], dtype=np.int32) for s in stories]
     passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
-    return _read(loaded, study, ids, passages, len(start), progress)
+    return _read(loaded, study, ids, passages, len(start), progress, near)
 
 
 def _read(
     loaded: LoadedModel,
     study: Study,
-    ids: Sequence[Sequence[int]],
+    ids: Sequence[Tokens],
     passages: Sequence[Passage],
     start: int,
     progress: Progress,
-) -> Pooled:
+    near: Place | None,
+) -> Unit:
     """Read the texts that are long enough; the first `start` tokens are not the text's own."""
     window = Window(study.pooling.skip + start, study.pooling.size or None)
     kept = [len(i) > window.skip for i in ids]
     _check_some(kept, loaded, study)
     activations = read(
         loaded,
-        [i for i, keep in zip(ids, kept, strict=True) if keep],
+        [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
         window,
         max_texts=study.pooling.batch_texts,
         max_tokens=study.pooling.batch_tokens,
         progress=progress,
+        out=_spool(sum(kept), loaded, near),
     )
     return _labelled(activations, passages, kept, sum(map(len, ids)))
+
+
+def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | None:
+    if near is None:
+        return None
+    return Spool((n_texts, loaded.n_layers + 1, loaded.width), near)
 
 
 def _check_some(kept: Sequence[bool], loaded: LoadedModel, study: Study) -> None:
@@ -205,15 +220,15 @@ def _check_some(kept: Sequence[bool], loaded: LoadedModel, study: Study) -> None
 
 
 def _labelled(
-    activations: Tensor,
+    activations: Activations,
     passages: Sequence[Passage],
     kept: Sequence[bool],
     tokens: int,
-) -> Pooled:
+    **more: Any,
+) -> Unit:
     """Part the kept texts into emotional and neutral ones, with their labels."""
     texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
     felt = np.array([bool(passage.emotion) for passage in texts])
-    values = activations.numpy()
     facts = {
         "emotions": [p.emotion for p in texts if p.emotion],
         "topics": [p.topic for p in texts if p.emotion],
@@ -221,5 +236,7 @@ def _labelled(
         "texts": len(texts),
         "left_out": len(passages) - len(texts),
         "tokens": tokens,
+        **more,
     }
-    return Pooled(values[felt], values[~felt], facts)
+    emotional, neutral = np.flatnonzero(felt), np.flatnonzero(~felt)
+    return Unit(Part(activations, emotional), Part(activations, neutral), facts)

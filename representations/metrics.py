@@ -111,11 +111,11 @@ class Layer:
         -------
         ndarray, shape (texts, width)
         """
-        texts = self.texts[of]
         mean, spread = self.scale
-        scaled = np.empty(texts.shape, dtype=dtype)
-        for some in blocks(texts):
-            scaled[some] = (texts[some] - mean) / spread
+        rows = np.arange(len(self.texts))[of]
+        scaled = np.empty((len(rows), len(mean)), dtype=dtype)
+        for some in blocks(scaled):
+            scaled[some] = (self.texts[rows[some]] - mean) / spread
         return scaled
 
 

@@ -14,6 +14,9 @@ from representations.store import Place, fingerprint, slug
 from representations.weights import check_package
 from study import METHODS, Study
 
+#: Of the units' files: it goes up when they would be read in another way.
+FORMAT = 2
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -106,7 +109,7 @@ def plan(
                     dtype = resolved(device, precision, elsewhere)[1]
                     for method in sorted(methods, key=METHODS.index):
                         made_by = [
-                            asdict(spec), weights, seed, dtype, method, corpus.sha256,
+                            FORMAT, asdict(spec), weights, seed, dtype, method, corpus.sha256,
                             [e.name for e in corpus.emotions], [t.name for t in corpus.topics],
                             study.seed, study.pooling.skip, study.pooling.size,
                             asdict(study.generation) if method != "comprehension" else None,

@@ -19,15 +19,16 @@ from threadpoolctl import threadpool_limits
 from representations.covariance import Array
 from representations.errors import InputError
 from representations.metrics import METRICS, Layer
+from representations.units import Activations
 
 
 def separation_scores(
-    activations: ArrayLike,
+    activations: ArrayLike | Activations,
     emotions: Sequence[str],
     topics: Sequence[str],
     *,
     metrics: Sequence[str] = ("auc", "crossnobis", "cosine"),
-    neutral: ArrayLike | None = None,
+    neutral: ArrayLike | Activations | None = None,
     neutral_topics: Sequence[str] = (),
     folds: int = 6,
     replicates: int = 200,
@@ -39,7 +40,9 @@ def separation_scores(
     Parameters
     ----------
     activations : array_like, shape (texts, layers + 1, width)
-        Pooled activations from anywhere: this project, nnsight, TransformerLens.
+        Pooled activations from anywhere: this project, nnsight, TransformerLens. What has this
+        shape and gives one layer as ``activations[:, layer]``, such as a dataset of h5py or zarr,
+        is read one layer at a time.
     emotions, topics : sequence of str, length texts
         What each text is about. Folds and bootstrap draws are whole topics.
     metrics : sequence of str
@@ -81,9 +84,8 @@ def separation_scores(
     >>> scores.groupby("layer")["score"].mean().round(1).tolist()[1]
     1.0
     """
-    values = np.asarray(activations, dtype=np.float32)
-    empty = np.zeros((0, *values.shape[1:]), dtype=np.float32)
-    quiet = empty if neutral is None else np.asarray(neutral, dtype=np.float32)
+    values = _indexable(activations)
+    quiet = _indexable(np.zeros((0, *values.shape[1:])) if neutral is None else neutral)
     _check(values, emotions, topics, quiet, neutral_topics, metrics, denoise)
     emotion_names, emotion = np.unique(np.asarray(emotions), return_inverse=True)
     topic_names, topic = np.unique(np.asarray(topics), return_inverse=True)
@@ -94,8 +96,7 @@ def separation_scores(
     weights = np.vstack([np.ones(n_topics), _topic_draws(rng, fold, replicates)]).astype(np.float32)
 
     def score_layer(index: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-        texts: Array = values[:, index]
-        plain = quiet[:, index]
+        texts, plain = _layer(values, index), _layer(quiet, index)
         if denoise > 0:
             texts = texts - _projection(texts, plain, denoise)
         layer = Layer(
@@ -183,11 +184,25 @@ def _projection(texts: Array, neutral: Array, share: float) -> Array:
     return np.asarray(texts @ kept.T @ kept)
 
 
+def _indexable(values: ArrayLike | Activations) -> Activations:
+    """Return what has a shape as it is, and anything else as an array."""
+    kept: Activations = values if hasattr(values, "shape") else np.asarray(values)  # type: ignore[assignment]
+    return kept
+
+
+def _layer(values: Activations, index: int) -> Array:
+    # Contiguous, so that the last digits do not depend on how the layers lay.
+    layer = np.ascontiguousarray(values[:, index], dtype=np.float32)
+    if not np.isfinite(layer).all():
+        raise InputError(f"activations at layer {index} are not finite")
+    return layer
+
+
 def _check(
-    values: Array,
+    values: Activations,
     emotions: Sequence[str],
     topics: Sequence[str],
-    neutral: Array,
+    neutral: Activations,
     neutral_topics: Sequence[str],
     metrics: Sequence[str],
     denoise: float,
@@ -195,20 +210,18 @@ def _check(
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise InputError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
-    if values.ndim != 3:
+    if len(values.shape) != 3:
         raise InputError(f"activations have shape {values.shape}, not (texts, layers + 1, width)")
-    if not len(values) == len(emotions) == len(topics):
+    if not values.shape[0] == len(emotions) == len(topics):
         raise InputError(
-            f"{len(values)} activations, {len(emotions)} emotions and {len(topics)} topics; "
+            f"{values.shape[0]} activations, {len(emotions)} emotions and {len(topics)} topics; "
             "there must be one of each for every text"
         )
-    if len(neutral) != len(neutral_topics) or neutral.shape[1:] != values.shape[1:]:
+    if neutral.shape != (len(neutral_topics), *values.shape[1:]):
         raise InputError(
             f"neutral activations {neutral.shape} do not fit {len(neutral_topics)} topics "
             f"and texts of shape {values.shape[1:]}"
         )
-    if not (np.isfinite(values).all() and np.isfinite(neutral).all()):
-        raise InputError("activations are not finite")
     seen: dict[str, set[str]] = {}
     for emotion, topic in zip(emotions, topics, strict=True):
         seen.setdefault(emotion, set()).add(topic)

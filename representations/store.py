@@ -1,11 +1,7 @@
-"""Files that are whole or absent: atomic writes, and the store of finished units.
+"""Files that are whole or absent: atomic writes of tables and texts, here or at a URL.
 
 A place is a local path, or a URL of any store that fsspec knows (s3, gs, abfs, memory ...) and
 that puts whole objects: there what is written appears when its last byte has arrived.
-
-A unit is one model x weights x precision x method. Its pooled activations, with what is known
-about how they came about, are one safetensors file, whose name carries a hash of the settings
-that made it: a unit that is there is finished, and a changed setting makes a new one.
 """
 
 from __future__ import annotations
@@ -15,23 +11,19 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from upath import UPath
 
 from inputs import is_there as is_there
 from inputs import locate as locate
 from representations.errors import InputError
 
-Array = NDArray[np.float32]
 #: A file or folder, local or at a URL.
 Place = Path | UPath
 
@@ -40,30 +32,10 @@ SCRATCH = ".unfinished"
 
 #: Rows of a group in a Parquet file: what is read at least, to find one model's.
 ROWS = 16_384
-#: The longest header that safetensors allows.
-HEADER = 100_000_000
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The pooled activations of one unit.
-
-    Attributes
-    ----------
-    activations : ndarray, shape (texts, layers + 1, width), float32
-    neutral : ndarray, shape (neutral texts, layers + 1, width), float32
-    facts : mapping
-        Labels of the texts (emotions, topics, neutral_topics), the model's facts, tokens,
-        seconds, and the stories of a unit that wrote some.
-    """
-
-    activations: Array
-    neutral: Array
-    facts: Mapping[str, Any]
 
 
 @contextmanager
-def _answering(path: Place) -> Iterator[None]:
+def answering(path: Place) -> Iterator[None]:
     """Turn what a store's own library raises, of which there is no common kind, into one line."""
     try:
         yield
@@ -101,22 +73,30 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
         return
     scratch = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(SCRATCH, f".{path.name}.", path.parent)
-        os.close(handle)
-        write(Path(scratch))
-        with open(scratch, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(SCRATCH, f".{path.name}.", path.parent)
+            os.close(handle)
+            write(Path(scratch))
+            with open(scratch, "rb") as file:
+                os.fsync(file.fileno())
+            os.chmod(scratch, 0o644)
+            os.replace(scratch, path)
+    finally:
+        if scratch and os.path.exists(scratch):
+            os.unlink(scratch)
+
+
+@contextmanager
+def writing(path: Place) -> Iterator[None]:
+    """Turn what the disk says while a file is written into one line."""
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
             "another folder with --out. What is finished is kept"
         ) from error
-    finally:
-        if scratch and os.path.exists(scratch):
-            os.unlink(scratch)
 
 
 def _put(path: UPath, write: Callable[[Path], object]) -> None:
@@ -140,7 +120,7 @@ def remove(path: Place) -> None:
         If its folder cannot be written to.
     """
     try:
-        with _answering(path):
+        with answering(path):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
@@ -190,7 +170,7 @@ def read_table(path: Place) -> pd.DataFrame:
         If the file is damaged, or its store does not answer.
     """
     try:
-        with _answering(path), path.open("rb") as file:
+        with answering(path), path.open("rb") as file:
             return pd.read_parquet(file)
     except InputError:
         raise
@@ -206,7 +186,7 @@ def read_text(path: Place) -> str:
     InputError
         If its store does not answer.
     """
-    with _answering(path):
+    with answering(path):
         return path.read_text(encoding="utf-8")
 
 
@@ -245,97 +225,3 @@ def slug(*names: object) -> str:
     plain = ".".join(map(str, names))
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain)[:120].lstrip(".")
     return safe if safe == plain else f"{safe}-{fingerprint(plain)}"
-
-
-def save_unit(path: Place, unit: Unit) -> None:
-    """Write a unit atomically.
-
-    Parameters
-    ----------
-    path : Path or UPath
-    unit : Unit
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    arrays = {"activations": unit.activations, "neutral": unit.neutral}
-    metadata = {"facts": json.dumps(unit.facts)}
-
-    def write(place: Path) -> None:
-        try:
-            save_file(arrays, place, metadata=metadata)
-        except SafetensorError as error:  # as which a full disk comes, too
-            raise OSError(str(error)) from error
-
-    write_atomically(path, write)
-
-
-def load_unit(path: Place) -> Unit:
-    """Read a unit.
-
-    Parameters
-    ----------
-    path : Path or UPath
-
-    Returns
-    -------
-    Unit
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or its store does not answer.
-    """
-    if isinstance(path, Path):
-        return _loaded(path, str(path))
-    with tempfile.TemporaryDirectory() as scratch:
-        here = Path(scratch, "unit")
-        with _answering(path):
-            path.fs.get_file(path.path, str(here))
-        return _loaded(here, str(path))
-
-
-def _loaded(path: Path, name: str) -> Unit:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            facts = json.loads(file.metadata()["facts"])
-            return Unit(file.get_tensor("activations"), file.get_tensor("neutral"), facts)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: damaged ({error}); delete it and run again") from None
-
-
-def load_facts(path: Place) -> dict[str, Any]:
-    """Read what is known about a unit, without its activations.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or its store does not answer.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if isinstance(path, Path):
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata()
-        else:
-            metadata = json.loads(_header(path))["__metadata__"]
-        facts = json.loads(metadata["facts"])
-    except InputError:
-        raise
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it and run again") from None
-    assert isinstance(facts, dict)
-    return facts
-
-
-def _header(path: UPath) -> bytes:
-    """Fetch the header of a safetensors file, and no more: the library reads local files only."""
-    with _answering(path):
-        length = int.from_bytes(path.fs.cat_file(path.path, start=0, end=8), "little")
-        if length > HEADER:
-            raise InputError(f"{path}: damaged (too long a header); delete it and run again")
-        header: bytes = path.fs.cat_file(path.path, start=8, end=8 + length)
-    return header

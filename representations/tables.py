@@ -19,14 +19,13 @@ from representations.store import (
     Place,
     fingerprint,
     is_there,
-    load_facts,
-    load_unit,
     read_table,
     remove,
     write_table,
     write_tables_as_one,
     write_text,
 )
+from representations.units import load_facts, open_unit
 from study import Study
 
 PROFILE_COLUMNS = [
@@ -48,23 +47,23 @@ def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
     path = task.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
     if is_there(path):
         return read_table(path)
-    unit = load_unit(task.path)
-    facts = unit.facts
-    emotions = facts["emotions"]
-    if labels == "shuffled":
-        emotions = shuffled_within_topics(emotions, facts["topics"], study.seed)
-    scores, replicates = separation_scores(
-        unit.activations,
-        emotions,
-        facts["topics"],
-        metrics=study.scoring.metrics,
-        neutral=unit.neutral,
-        neutral_topics=facts["neutral_topics"],
-        folds=study.scoring.folds,
-        replicates=study.scoring.replicates,
-        denoise=study.scoring.denoise,
-        seed=study.seed,
-    )
+    with open_unit(task.path) as unit:
+        facts = unit.facts
+        emotions = facts["emotions"]
+        if labels == "shuffled":
+            emotions = shuffled_within_topics(emotions, facts["topics"], study.seed)
+        scores, replicates = separation_scores(
+            unit.activations,
+            emotions,
+            facts["topics"],
+            metrics=study.scoring.metrics,
+            neutral=unit.neutral,
+            neutral_topics=facts["neutral_topics"],
+            folds=study.scoring.folds,
+            replicates=study.scoring.replicates,
+            denoise=study.scoring.denoise,
+            seed=study.seed,
+        )
     table = pd.concat([scores.assign(replicate=0), replicates.assign(emotion="")])
     for column in PROFILE_COLUMNS:
         table[column] = facts.get(column)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representations.errors import InputError
-from representations.store import Place, Unit, slug, write_atomically
+from representations.store import Place, slug, write_atomically
+from representations.units import Unit
 
 Array = NDArray[np.float32]
 DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"
@@ -52,7 +53,12 @@ def emotion_vectors(unit: Unit, emotions: Sequence[str] = ()) -> dict[str, Array
         )
     if len(known) < 2:
         raise InputError("a vector needs texts of at least two emotions; the study has one")
-    means = np.stack([unit.activations[labels == e].mean(axis=0, dtype=np.float64) for e in known])
+    _, n_layers, width = unit.activations.shape
+    means = np.empty((len(known), n_layers, width))
+    for layer in range(n_layers):
+        texts = np.asarray(unit.activations[:, layer])
+        for row, emotion in enumerate(known):
+            means[row, layer] = texts[labels == emotion].mean(axis=0, dtype=np.float64)
     total, n = means.sum(axis=0), len(known)
     vectors = means - (total - means) / (n - 1)
     return {e: vectors[known.index(e)].astype(np.float32) for e in emotions or known}

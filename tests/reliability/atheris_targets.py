@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["analysis", "gguf", "inputs", "represen
     from representations.corpus import load_corpus
     from representations.headers import check_gguf
     from representations.steering_trials import load_scenarios
-    from representations.store import Unit, load_facts, load_unit, save_unit
+    from representations.units import Unit, load_facts, open_unit, save_unit
     from study import load_study
 
 import numpy as np  # noqa: E402
@@ -62,7 +62,9 @@ def corpus_file(name: str) -> Callable[[bytes], None]:
 
 def unit(path: Path) -> None:
     load_facts(path)
-    load_unit(path)
+    with open_unit(path) as kept:
+        for layer in range(kept.activations.shape[1]):
+            kept.activations[:, layer]
 
 
 def gguf_file(path: Path) -> None:

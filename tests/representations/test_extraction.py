@@ -8,7 +8,7 @@ import pytest
 
 import extraction
 from analysis import fit_curves, load_scores
-from representations.store import load_unit
+from representations.units import open_unit
 from study import HOME, load_study
 
 CONCEPTS = {
@@ -143,14 +143,14 @@ def test_a_second_run_reuses_units_and_a_new_metric_needs_no_forward_pass(
 def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, tmp_path):
     out = tmp_path / "scores"
     assert run(study_file, out) == 0
-    written = load_unit(next((out / "units").glob("*generation*.safetensors")))
-    reread = load_unit(next((out / "units").glob("*rereading*.safetensors")))
-    assert written.facts["emotions"] == reread.facts["emotions"]
-    # Layer 0 knows no context, so the same tokens give the same mean there, and only there.
-    np.testing.assert_allclose(
-        written.activations[:, 0], reread.activations[:, 0], rtol=1e-4, atol=1e-5
-    )
-    assert not np.allclose(written.activations[:, 5], reread.activations[:, 5], atol=1e-3)
+    places = [next((out / "units").glob(f"*{m}*.safetensors")) for m in ("generation", "rereading")]
+    with open_unit(places[0]) as written, open_unit(places[1]) as reread:
+        assert written.facts["emotions"] == reread.facts["emotions"]
+        # Layer 0 knows no context, so the same tokens give the same mean there, and only there.
+        np.testing.assert_allclose(
+            written.activations[:, 0], reread.activations[:, 0], rtol=1e-4, atol=1e-5
+        )
+        assert not np.allclose(written.activations[:, 5], reread.activations[:, 5], atol=1e-3)
 
 
 def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, capsys):

@@ -13,13 +13,13 @@ from analysis import load_trials, steering_summary
 from representations.errors import InputError
 from representations.generation import prompt_ids, write
 from representations.steering_trials import Scenarios, baseline, load_scenarios, measures, trials
-from representations.store import Unit
 from representations.text_measures import (
     distinct_n,
     perplexity,
     share_foreign_script,
     share_non_ascii,
 )
+from representations.units import Unit
 from representations.vectors import emotion_vectors, export_vectors, sham
 from study import Steering, load_study
 

@@ -16,7 +16,8 @@ from analysis import load_scores, load_trials
 from inputs import InputError, locate
 from representations import lock
 from representations.lock import only_run
-from representations.store import load_facts, read_text
+from representations.store import read_text
+from representations.units import load_facts
 from study import HOME
 
 

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from faults.small import STUDY, save_corpus, save_gguf, save_model
 
 from analysis import load_scores, load_trials
 from analysis.scores import InputError
-from representations.store import load_unit
+from representations.units import open_unit
 
 HOME = Path(__file__).resolve().parents[3]
 RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
@@ -198,7 +199,8 @@ class Bench:
         """Look at a folder that a run was broken off in: what can be read is whole."""
         for path in visible(folder):
             if path.suffix == ".safetensors" and path.parent.name == "units":
-                load_unit(path)
+                with open_unit(path) as unit:
+                    assert np.isfinite(unit.activations[:, 0]).all()
             elif path.suffix == ".parquet":
                 pd.read_parquet(path)
             elif path.suffix == ".json":
