@@ -89,7 +89,7 @@ def test_typed_numbers_would_be_found() -> None:
 
 def test_paper_of_nine_models(nine: Path, tmp_path: Path) -> None:
     text, pdf = rendered(nine, tmp_path)
-    assert "nine models of five families" in text
+    assert "The study nine has nine models of five families" in text
     assert not re.search(r"\b(nan|NaN|inf|None)\b", text)
     assert all(word in text for word in ("supported", "undecided", "not testable"))
     assert "families with both kinds" in text
