@@ -1,10 +1,12 @@
 """How many models a family would decide whether five families share the shape of the curve.
 
-    python benchmarks/models_needed.py [--n-sim 200] [--n-boot 99] [--jobs 2]
+    python benchmarks/models_needed.py [--n-sim 400] [--n-boot 99] [--jobs 2]
+    python benchmarks/models_needed.py --write     only the page, from the figures there are
 
 Prints, for two spreads of the vertex between models and for families that are alike and that
 differ, the share of right verdicts against the number of models a family, and the smallest number
-tried that reaches 0.8. Writes benchmarks/results/models_needed.csv.
+tried that reaches 0.8. Writes results/models_needed.csv, and the table of
+docs/tutorials/planning.md.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ import pandas as pd
 
 from analysis.design import models_needed
 
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "models_needed.csv"
+PAGE = HERE.parent / "docs" / "tutorials" / "planning.md"
+BEGIN, END = "<!-- begin models needed -->\n", "<!-- end models needed -->"
+
 PER_FAMILY = (2, 3, 4, 6, 8, 12)
 MODEL_SDS, FAMILY_SDS = (0.02, 0.05), (0.0, 0.1)
 COLUMNS = ["model_sd", "family_sd", "per_family", "n_models", "right", "same", "difference",
@@ -25,24 +32,44 @@ COLUMNS = ["model_sd", "family_sd", "per_family", "n_models", "right", "same", "
 
 def main() -> None:
     """Run everything, print it and write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-sim", type=int, default=200)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--n-sim", type=int, default=400)
     parser.add_argument("--n-boot", type=int, default=99)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--write", action="store_true", help="write the page, simulate nothing")
     arguments = parser.parse_args()
-    tables = []
-    for model_sd in MODEL_SDS:
-        for family_sd in FAMILY_SDS:
-            table = models_needed(
-                PER_FAMILY, n_sim=arguments.n_sim, n_boot=arguments.n_boot, seed=2026,
-                n_jobs=arguments.jobs, family_sd=family_sd,
-                model_sd={"vertex": model_sd, "level": 0.03, "height": 0.02},
-            )[COLUMNS]  # fmt: skip
-            print(table.to_string(index=False), flush=True)
-            tables.append(table)
-    path = Path(__file__).parent / "results" / "models_needed.csv"
-    path.parent.mkdir(exist_ok=True)
-    pd.concat(tables).to_csv(path, index=False, float_format="%.4g")
+    if not arguments.write:
+        tables = []
+        for model_sd in MODEL_SDS:
+            for family_sd in FAMILY_SDS:
+                table = models_needed(
+                    PER_FAMILY, n_sim=arguments.n_sim, n_boot=arguments.n_boot, seed=2026,
+                    n_jobs=arguments.jobs, family_sd=family_sd,
+                    model_sd={"vertex": model_sd, "level": 0.03, "height": 0.02},
+                )[COLUMNS]  # fmt: skip
+                print(table.to_string(index=False), flush=True)
+                tables.append(table)
+        RESULTS.parent.mkdir(exist_ok=True)
+        pd.concat(tables).to_csv(RESULTS, index=False, float_format="%.4g")
+    page = PAGE.read_text(encoding="utf-8")
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    text = page[:start] + "\n" + of_verdicts(pd.read_csv(RESULTS)) + "\n\n" + page[end:]
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def of_verdicts(table: pd.DataFrame) -> str:
+    """Return the page's table: shares of right and of wrong verdicts, by design and truth."""
+    table = table.sort_values("per_family")
+    sizes = table[["per_family", "n_models"]].drop_duplicates().to_numpy()
+    rows = [["models a family"], ["---:"], *([f"{each} ({n} in all)"] for each, n in sizes)]
+    for (family_sd, model_sd), part in table.groupby(["family_sd", "model_sd"]):
+        truth = f"families differ by {family_sd:g}" if family_sd else "families alike"
+        wrong = part["same"] if family_sd else part["difference"]
+        shares = [f"{r:.2f} ({w:.2f})" for r, w in zip(part["right"], wrong, strict=True)]
+        cells = [f"{truth}, models by {model_sd:g}", "---:", *shares]
+        for row, cell in zip(rows, cells, strict=True):
+            row.append(cell)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 if __name__ == "__main__":

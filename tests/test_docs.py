@@ -27,14 +27,19 @@ PAGES = sorted(
 EXAMPLES = sorted((HOME / "examples").glob("*.toml"))
 
 
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", HOME / "docs" / "reference.py")
+def script(path: str) -> ModuleType:
+    """Import a script that is in no package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, HOME / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    return script("docs/reference.py")
 
 
 def test_api_page_is_what_the_docstrings_say(reference):
@@ -44,6 +49,19 @@ def test_api_page_is_what_the_docstrings_say(reference):
 def test_architecture_page_lists_the_modules_that_there_are(reference):
     page = reference.ARCHITECTURE.read_text(encoding="utf-8")
     assert page == reference.architecture_page(), "run make docs"
+
+
+def test_the_planning_page_says_what_the_simulations_found():
+    """If not: python benchmarks/models_needed.py --write."""
+    planning = script("benchmarks/models_needed.py")
+    found = pd.read_csv(planning.RESULTS)
+    page = planning.PAGE.read_text(encoding="utf-8")
+    inside = page.split(planning.BEGIN)[1].split(planning.END)[0]
+    assert inside.strip() == planning.of_verdicts(found)
+    alike = found[found["family_sd"] == 0]
+    # The verdict's level is 0.05; 400 studies say so within 0.03.
+    assert (alike["difference"] < 0.08).all()
+    assert (found["n_sim"] >= 400).all()
 
 
 def test_every_public_function_is_on_the_api_page(reference):
