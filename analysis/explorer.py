@@ -68,6 +68,9 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         (alt.datum.method == method) | (alt.datum.weights == UNTRAINED)
     )
     lit = alt.condition(curve & vertex, alt.value(1.0), alt.value(0.15))
+    # Twins stand back behind the models that they are to be compared with.
+    back = alt.Scale(domain=["trained", UNTRAINED], range=[1.0, 0.35])
+    twins_back = alt.Opacity("weights:N", scale=back, legend=None)
     axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
     depth = alt.X("depth:Q", title="Depth", scale=alt.Scale(domain=[0, 1]), axis=axis)
     profiles = (
@@ -84,7 +87,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
                 scale=alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]]),
                 legend=alt.Legend(title=None, orient="top", symbolType="stroke"),
             ),
-            opacity=lit,
+            opacity=alt.condition(curve & vertex, twins_back, alt.value(0.15)),
             detail="weights:N",
             tooltip=["model:N", "weights:N", "layer:Q", _number("depth"), _number("score", 4)],
         )
