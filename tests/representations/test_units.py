@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors import safe_open
 
@@ -118,3 +119,16 @@ def test_scores_are_those_of_an_array(tmp_path):
         )
     for ours, theirs in zip(of_file, of_array, strict=True):
         assert ours.equals(theirs)
+
+
+def test_blocks_change_no_score(monkeypatch):
+    emotions, topics = np.repeat(["joy", "fear", "awe"], 40), np.tile(list("abcdefgh"), 15)
+    values = np.random.default_rng(2).normal(size=(120, 2, 6))
+    at_once = separation_scores(values, emotions, topics, replicates=50)
+    monkeypatch.setattr("representations.covariance.BLOCK", 1)  # 12 texts a block: ten of them
+    monkeypatch.setattr("representations.metrics.ROWS", 7)
+    monkeypatch.setattr("representations.metrics.VALUES", 100)
+    for ours, theirs in zip(
+        separation_scores(values, emotions, topics, replicates=50), at_once, strict=True
+    ):
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
