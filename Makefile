@@ -32,9 +32,9 @@ report: $(VENV)/.report
 
 setup: $(VENV)/.extract $(VENV)/.report
 
-# Two processes of one thread each take half the time that one of two threads takes.
+# Two processes of one thread each (tests/conftest.py) take half the time of one with two.
 test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 fuzz: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
 	-$(LOCKED) locks/fuzz.txt  # on some systems there is none; its tests say so

@@ -86,12 +86,11 @@ def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
 
 
 def passages(loaded: Any, n: int) -> list[list[int]]:
-    """Return the tokens of n passages, the corpus's over and over."""
+    """Return the tokens of the corpus's first passages."""
     from representations.corpus import load_corpus
 
-    texts = [p.text for p in load_corpus(HERE.parent / "data" / "corpus").passages]
-    ids = loaded.tokenizer(texts[:n])["input_ids"]
-    return [list(ids[i % len(ids)]) for i in range(n)]
+    texts = [p.text for p in load_corpus(HERE.parent / "data" / "corpus").passages[:n]]
+    return [list(ids) for ids in loaded.tokenizer(texts)["input_ids"]]
 
 
 def small(n_layers: int, width: int) -> Any:

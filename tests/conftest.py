@@ -1,6 +1,12 @@
 """The one option of the suite: `--long` runs the reliability tests at length (`make fuzz`)."""
 
+import os
+
 import pytest
+
+# Before torch is imported. Sums over more threads differ in their last digits, and a worker of Ray
+# has as many threads as processors: one; side by side, processes of one thread are faster, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
