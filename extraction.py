@@ -3,7 +3,7 @@
     python extraction.py                       the study `demo`
     python extraction.py --study jeong2026     another one, or a .toml file of your own
     python extraction.py --dry-run             what would be done, and about how long it takes
-    python extraction.py --engine ray          models side by side; --address for a cluster
+    python extraction.py --engine ray          models side by side, and shards of large ones
     python extraction.py --out s3://bucket/x   any store that fsspec knows
 
 Every unit (one model x weights x precision x method) is finished as a whole and kept, so a run
@@ -15,9 +15,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from interruption import listen
 
@@ -30,17 +31,25 @@ from representations import methods
 from representations.corpus import Corpus, load_corpus
 from representations.engines import engine, run_parser
 from representations.errors import InputError
-from representations.estimate import expected_tokens, print_estimate
+from representations.estimate import (
+    expected_tokens,
+    parameter_count,
+    print_estimate,
+    text_count,
+)
 from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.lock import only_run
 from representations.models import LoadedModel
 from representations.plan import Task, plan
 from representations.registry import find_model
+from representations.shards import WHOLE, Shard, joined, n_shards, remove_shards, shard_jobs
 from representations.store import Place, is_there, locate
 from representations.summary import print_summary
 from representations.tables import score, write_tables
 from representations.units import Unit, load_facts, save_unit
 from study import HOME, Study, load_study
+
+Stories = list[dict[str, Any]]
 
 SCORES = HOME / "data" / "scores"
 
@@ -58,10 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with engine(args, folder, f"python extraction.py --study {args.study}") as worker:
             tasks = plan(study, corpus, folder, worker.device, worker.elsewhere)
             chosen = [t for t in tasks if _asked_for(t, args, study)]
+            shards = shards_of(tasks, chosen, study, corpus, worker.device, args.shards)
             if args.dry_run:
-                print_estimate(console, chosen, study, corpus)
+                print_estimate(console, chosen, study, corpus, shards)
                 return 0
-            return run(study, corpus, folder, tasks, chosen, args, console, worker)
+            return run(study, corpus, folder, tasks, shards, args, console, worker)
     except InputError as error:
         print(f"extraction.py: {error}", file=sys.stderr)
         return 2
@@ -72,7 +82,7 @@ def run(
     corpus: Corpus,
     folder: Place,
     tasks: list[Task],
-    chosen: list[Task],
+    shards: Mapping[Task, int],
     args: argparse.Namespace,
     console: Console,
     worker: Engine,
@@ -80,11 +90,14 @@ def run(
     """Do the chosen units that are not finished, then write the tables of all that are."""
     started = time.monotonic()
     with only_run(folder):
+        remove_shards(folder / "units")
         with progress_bar(console) as bar:
-            todo = [t for t in chosen if args.force or not is_there(t.path)]
+            todo = {t: n for t, n in shards.items() if args.force or not is_there(t.path)}
             failures = worker.run(
-                unit_jobs(todo, tasks, study, corpus, worker.device), bar, args.keep_going
-            )
+                unit_jobs(todo, tasks, study, corpus, worker.device, args.force),
+                bar, args.keep_going,
+            )  # fmt: skip
+            remove_shards(folder / "units")
             finished = [t for t in tasks if is_there(t.path)]
             pairs = [(t, labels) for t in finished for labels in study.labels]
             worker.run([score_job(t, study, labels) for t, labels in pairs], bar)
@@ -97,29 +110,63 @@ def run(
     return 1 if failures else 0
 
 
+def shards_of(
+    tasks: list[Task], chosen: list[Task], study: Study, corpus: Corpus, device: str,
+    asked: int | None,
+) -> dict[Task, int]:  # fmt: skip
+    """Return into how many shards each chosen unit is cut; rereading as its writing."""
+    specs = {} if asked else {task.spec.name: task.spec for task in chosen}
+    sizes = {name: parameter_count(spec) for name, spec in specs.items()}
+    shards = {}
+    for task in chosen:
+        work = writer_of(task, tasks) or task
+        tokens, texts = expected_tokens(work, study, corpus), text_count(work, study, corpus)
+        shards[task] = n_shards(sizes.get(task.spec.name, 0), tokens, texts, device, asked)
+    return shards
+
+
+def writer_of(task: Task, tasks: list[Task]) -> Task | None:
+    """Return the unit that wrote what a unit reads again."""
+    if task.method != "rereading":
+        return None
+    return next(t for t in tasks if (t.model_key, t.method) == (task.model_key, "generation"))
+
+
 def unit_jobs(
-    todo: list[Task], tasks: list[Task], study: Study, corpus: Corpus, device: str
-) -> list[Job]:
-    """Make each unit a job; what is read again is written before."""
-    jobs: dict[Task | None, Job] = {}
-    for task in todo:
-        wrote = (t for t in tasks if (t.model_key, t.method) == (task.model_key, "generation"))
-        writer = next(wrote) if task.method == "rereading" else None
+    todo: Mapping[Task, int], tasks: list[Task], study: Study, corpus: Corpus, device: str,
+    again: bool,
+) -> list[Job]:  # fmt: skip
+    """Make each unit a job, or as many as it has shards; what is read again is written before."""
+    jobs: dict[Task | None, list[Job]] = {}
+    for task, of in todo.items():
+        writer = writer_of(task, tasks)
         seed = task.seed if task.weights == "untrained" else None
-        jobs[task] = Job(
+        unit = Job(
             task.title, expected_tokens(task, study, corpus),
             partial(keep, task, writer, study, corpus),
-            Model(task.spec, seed, device, task.dtype), jobs.get(writer),
+            Model(task.spec, seed, device, task.dtype),
         )  # fmt: skip
-    return list(jobs.values())
+        join = partial(put_together, task, of, study)
+        jobs[task] = shard_jobs(unit, task.path, of, join, again, jobs.get(writer, ()))
+    return [job for some in jobs.values() for job in some]
 
 
 def keep(
-    task: Task, writer: Task | None, study: Study, corpus: Corpus,
+    task: Task, writer: Task | None, study: Study, corpus: Corpus, shard: Shard,
     loaded: LoadedModel, report: Report,
 ) -> None:  # fmt: skip
-    """Run one unit and keep it."""
-    save_unit(task.path, extract(task, writer, loaded, study, corpus, report))
+    """Run one unit, or a shard of it, and keep it."""
+    unit = extract(task, writer, loaded, study, corpus, report, shard)
+    if shard.of == 1:
+        methods.check_some(unit, study)
+    save_unit(shard.path(task.path), unit)
+
+
+def put_together(task: Task, of: int, study: Study, *unused: object) -> None:
+    """Make a unit of its shards."""
+    with joined(task.path, of) as unit:
+        methods.check_some(unit, study)
+        save_unit(task.path, unit)
 
 
 def score_job(task: Task, study: Study, labels: str) -> Job:
@@ -135,22 +182,22 @@ def extract(
     study: Study,
     corpus: Corpus,
     progress: Report = lambda tokens: None,
+    shard: Shard = WHOLE,
 ) -> Unit:
-    """Run one unit: read the passages, write the stories, or read them again.
+    """Run one unit, or a shard of it: read the passages, write the stories, or read them again.
 
     Returns
     -------
     Unit
     """
     began = time.monotonic()
+    texts = shard.texts(text_count(writer or task, study, corpus))
     if task.method == "comprehension":
-        unit = methods.comprehension(loaded, study, corpus, progress, task.path)
+        unit = methods.comprehension(loaded, study, corpus, progress, task.path, texts)
     elif task.method == "generation":
-        unit = methods.generation(loaded, study, corpus, progress, task.path)
+        unit = methods.generation(loaded, study, corpus, progress, task.path, texts)
     else:
-        if writer is None or not is_there(writer.path):
-            raise InputError(f"{task.title}: its stories are not written; run generation first")
-        stories = load_facts(writer.path)["stories"]
+        stories = stories_of(task, writer, shard, texts)
         unit = methods.rereading(loaded, study, stories, progress, task.path)
     facts = {
         **unit.facts,
@@ -170,6 +217,18 @@ def extract(
         "seconds": round(time.monotonic() - began, 2),
     }
     return replace(unit, facts=facts)
+
+
+def stories_of(task: Task, writer: Task | None, shard: Shard, texts: slice) -> Stories:
+    """Return the stories that a unit, or a shard of it, reads again."""
+    stories: Stories
+    if writer is not None and is_there(path := shard.path(writer.path)):
+        stories = load_facts(path)["stories"]
+    elif writer is not None and is_there(writer.path):
+        stories = load_facts(writer.path)["stories"][texts]
+    else:
+        raise InputError(f"{task.title}: its stories are not written; run generation first")
+    return stories
 
 
 def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:

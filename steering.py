@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -34,11 +34,21 @@ from analysis.scores import InputError as ScoresError
 from representations.corpus import Corpus, load_corpus
 from representations.engines import engine, run_parser
 from representations.errors import InputError
+from representations.estimate import parameter_count
+from representations.generation import WRITTEN
 from representations.jobs import Engine, Job, Model, Report, progress_bar
 from representations.judges import load_judge
 from representations.lock import only_run
 from representations.models import LoadedModel
 from representations.plan import Task, check_links, plan
+from representations.shards import (
+    Shard,
+    added_up,
+    all_shards,
+    n_shards,
+    remove_shards,
+    shard_jobs,
+)
 from representations.steering_tables import write_trials
 from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
 from representations.store import (
@@ -95,12 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if args.export:
                 return export(study, tasks, folder)
             units = plan_units(study, scenarios, tasks, scores, folder)
+            shards = shards_of(units, study, worker.device, args.shards)
             if args.dry_run:
-                for unit in units:
-                    left = "done" if is_there(unit.path) else f"{unit.n_texts} texts"
+                for unit, of in shards.items():
+                    cut = f" in {of} shards" if of > 1 else ""
+                    left = "done" if is_there(unit.path) else f"{unit.n_texts} texts{cut}"
                     print(f"{unit.title}: {left}")
                 return 0
-            return run(study, corpus, scenarios, units, scores, folder, args, worker)
+            return run(study, corpus, scenarios, shards, scores, folder, args, worker)
     except (InputError, ScoresError) as error:
         print(f"steering.py: {error}", file=sys.stderr)
         return 2
@@ -177,7 +189,7 @@ def run(
     study: Study,
     corpus: Corpus,
     scenarios: Scenarios,
-    units: list[Unit],
+    shards: Mapping[Unit, int],
     scores: Place,
     folder: Place,
     args: argparse.Namespace,
@@ -190,27 +202,46 @@ def run(
             load_judge(name, corpus, study.steering.labels.get(name))
             for name in study.steering.judges
         ]
-        todo = [u for u in units if args.force or not is_there(u.path)]
-        worker.run(unit_jobs(todo, units, study, scenarios, worker.device), bar)
+        remove_shards(folder / "units")
+        todo = {u: n for u, n in shards.items() if args.force or not is_there(u.path)}
+        jobs = unit_jobs(todo, list(shards), study, scenarios, worker.device, args.force)
+        worker.run(jobs, bar)
+        remove_shards(folder / "units")
         bar.add_task("judging", total=None)
-        finished = [(unit, read_json(unit.path)) for unit in units]
+        finished = [(unit, read_json(unit.path)) for unit in shards]
         write_trials(study, scenarios, judges, finished, scores, folder, started)
     print_summary(Console(), folder)
     return 0
 
 
+def shards_of(units: list[Unit], study: Study, device: str, asked: int | None) -> dict[Unit, int]:
+    """Return into how many shards each unit is cut; baselines stay whole, for their norms."""
+    specs = {} if asked else {unit.task.spec.name: unit.task.spec for unit in units}
+    sizes = {name: parameter_count(spec) for name, spec in specs.items()}
+    shards = {}
+    for unit in units:
+        # A text is written, then read for its perplexity.
+        tokens = unit.n_texts * study.steering.max_new_tokens * (WRITTEN + 1)
+        n_params = sizes.get(unit.task.spec.name, 0)
+        of = n_shards(n_params, tokens, unit.n_texts, device, asked)
+        shards[unit] = of if unit.layer is not None else 1
+    return shards
+
+
 def unit_jobs(
-    todo: list[Unit], units: list[Unit], study: Study, scenarios: Scenarios, device: str
-) -> list[Job]:
-    """Make each unit a job; a model's baselines come before its trials."""
-    jobs: dict[Unit, Job] = {}
-    for unit in todo:
+    todo: Mapping[Unit, int], units: list[Unit], study: Study, scenarios: Scenarios, device: str,
+    again: bool,
+) -> list[Job]:  # fmt: skip
+    """Make each unit a job, or as many as it has shards; baselines come before their trials."""
+    jobs: dict[Unit, list[Job]] = {}
+    for unit, of in todo.items():
         first = next(u for u in units if u.task is unit.task and u.layer is None)
-        jobs[unit] = Job(
+        job = Job(
             unit.title, unit.n_texts, partial(steer, unit, first, study, scenarios),
-            Model(unit.task.spec, None, device, unit.task.dtype), jobs.get(first),
+            Model(unit.task.spec, None, device, unit.task.dtype), tuple(jobs.get(first, ())),
         )  # fmt: skip
-    return list(jobs.values())
+        jobs[unit] = shard_jobs(job, unit.path, of, partial(put_together, unit, of), again)
+    return [job for some in jobs.values() for job in some]
 
 
 def steer(
@@ -218,10 +249,11 @@ def steer(
     first: Unit,
     study: Study,
     scenarios: Scenarios,
+    shard: Shard,
     loaded: LoadedModel,
     report: Report = lambda texts: None,
 ) -> None:
-    """Write one unit's texts, and keep them with their measures as one file.
+    """Write the texts of one unit, or a shard of it; keep them with their measures as one file.
 
     Its strengths are shares of the norms that `first`, the model's baselines, found.
     """
@@ -245,11 +277,17 @@ def steer(
             vectors = emotion_vectors(kept, study.steering.emotions)
         rows = trials(
             loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,
-            unit.strengths, progress,
+            unit.strengths, progress, shard.texts(unit.n_texts),
         )  # fmt: skip
         content["norm"] = norm
     seconds = round(time.monotonic() - began, 1)
     content |= {"tokens": sum(row["n_tokens"] for row in rows), "seconds": seconds, "rows": rows}
+    write_text(shard.path(unit.path), json.dumps(content, ensure_ascii=False))
+
+
+def put_together(unit: Unit, of: int, *unused: object) -> None:
+    """Make a unit of its shards."""
+    content = added_up([read_json(s.path(unit.path)) for s in all_shards(of)], unit.path)
     write_text(unit.path, json.dumps(content, ensure_ascii=False))
 
 

@@ -1,10 +1,10 @@
 """The engine that lets Ray do the jobs, on this machine or on many.
 
-Each model gets an actor, which declares the processors, the GPU and the memory that it needs,
-loads the model once and does its jobs in their order; Ray finds the place for it, starts it again
-where its worker dies, and repeats the job that was cut off. Results go from the workers straight
-to their place, so that all nodes must see it: a URL, or a folder that they share. The project
-must be installed on every node, at the same commit.
+Each model gets an actor, and a large one an actor for each lane of its jobs. It declares the
+processors, the GPU and the memory that it needs, loads the model once and does its jobs in their
+order; Ray finds the place for it, starts it again where its worker dies, and repeats the job that
+was cut off. Results go from the workers straight to their place, so that all nodes must see it: a
+URL, or a folder that they share. The project must be installed on every node, at the same commit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,53 +162,68 @@ class OnRay:
         """
         line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
         ledger = ledgers.remote()
-        waiting = deque(self._groups(jobs))
-        failures: list[str] = []
+        waiting = self._groups(jobs)
+        outcomes: dict[Job, str | None] = {}
         running: dict[Any, tuple[Job, Any]] = {}  # the actor lives as long as it is held here
         finished = 0.0
         while waiting or running:
             slots = sum(node.get("CPU", 0) for node in _nodes()) / self._cpus
-            while waiting and len({id(worker) for _, worker in running.values()}) <= slots:
-                self._start(waiting.popleft(), ledger, running)
+            for group in [g for g in waiting if _can_start(g, outcomes)]:
+                if len({id(worker) for _, worker in running.values()}) > slots:
+                    break
+                waiting.remove(group)
+                self._start(group, ledger, outcomes, running)
             done, _ = ray.wait(list(running), num_returns=1, timeout=0.5)
             for reference in done:
                 job, _worker = running.pop(reference)
-                if fault := _fault(reference):
-                    if not keep_going:
-                        raise InputError(f"{job.title}: {fault}")
-                    failures.append(f"{job.title}: {fault}")
+                outcomes[job] = fault = _fault(reference)
+                if fault and not keep_going:
+                    raise InputError(f"{job.title}: {fault}")
                 finished += job.size
             titles, share = _read(ledger, {job.title for job, _ in running.values()})
             bar.update(line, completed=finished + share, description=titles or "waiting for Ray")
         bar.update(line, description=jobs[-1].title if jobs else "")
-        return failures
+        return [f"{job.title}: {fault}" for job, fault in outcomes.items() if fault]
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Put the jobs of each model together, and those that need none."""
+        """Put the jobs of each model and lane together; what needs no model stands alone."""
         groups: list[list[Job]] = []
+        lanes: dict[int, list[Job]] = {}  # of the model at hand, whose jobs come in a row
+        model = None
         for job in jobs:
-            if groups and groups[-1][0].model == job.model:
-                groups[-1].append(job)
-            else:
+            if job.model is None:
                 groups.append([job])
+                continue
+            if job.model != model:
+                lanes, model = {}, job.model
+            if job.lane not in lanes:
+                groups.append(lanes.setdefault(job.lane, []))
+            lanes[job.lane].append(job)
         return groups
 
-    def _start(self, group: list[Job], ledger: Any, running: dict[Any, tuple[Job, Any]]) -> None:
+    def _start(
+        self,
+        group: list[Job],
+        ledger: Any,
+        outcomes: Mapping[Job, str | None],
+        running: dict[Any, tuple[Job, Any]],
+    ) -> None:
         """Start a group's worker, and hand it all its jobs."""
         common = (self._folder, _code(), ledger)
         if group[0].model is None:
-            for job in group:
-                running[tasks.options(num_cpus=self._cpus).remote(job, *common)] = (job, None)
+            (job,) = group
+            before = [outcomes[needed] for needed in job.after]
+            running[tasks.options(num_cpus=self._cpus).remote(job, *common, *before)] = job, None
             return
         needs = {"num_cpus": self._cpus, **self._needs(group[0].model)}
         worker = workers.options(**needs).remote()
         handed = ray.put(group)  # what they share, the corpus first of all, goes there once
-        references: dict[Job | None, Any] = {}
+        known: dict[Job, Any] = dict(outcomes)
         for number, job in enumerate(group):
-            references[job] = worker.do.options(retry_exceptions=True).remote(
-                handed, number, references.get(job.after), *common
+            known[job] = worker.do.options(retry_exceptions=True).remote(
+                handed, number, *common, *(known[needed] for needed in job.after)
             )
-            running[references[job]] = (job, worker)
+            running[known[job]] = (job, worker)
 
     def _needs(self, model: Model) -> dict[str, float]:
         """Return what a model needs beside processors."""
@@ -227,6 +241,14 @@ class OnRay:
                     f"memory; the largest node has {most / 1e9:.1f} GB for Ray"
                 )
         return needs
+
+
+def _can_start(group: Sequence[Job], outcomes: Mapping[Job, str | None]) -> bool:
+    """Say whether all that a group needs of others is done.
+
+    A worker that waited for others would hold processors that they may need.
+    """
+    return all(a in outcomes or a in group for job in group for a in job.after)
 
 
 def _fault(reference: Any) -> str | None:
@@ -297,15 +319,17 @@ def _do(here: Here, job: Job, folder: Place, code: tuple[str, str], ledger: Any)
     return None
 
 
-def _task(job: Job, folder: Place, code: tuple[str, str], ledger: Any) -> str | None:
-    """Do a job that needs no model."""
+def _task(
+    job: Job, folder: Place, code: tuple[str, str], ledger: Any, *before: str | None
+) -> str | None:
+    """Do a job that needs no model, unless one that it needs could not be done."""
     from representations.jobs import Here
 
-    return _do(Here(), job, folder, code, ledger)
+    return next(filter(None, before), None) or _do(Here(), job, folder, code, ledger)
 
 
 class _Worker:
-    """A process that does the jobs of one model."""
+    """A process that does the jobs of one model, or of one of its lanes."""
 
     def __init__(self) -> None:
         from representations.jobs import Here
@@ -316,13 +340,14 @@ class _Worker:
         self,
         jobs: Sequence[Job],
         number: int,
-        before: str | None,
         folder: Place,
         code: tuple[str, str],
         ledger: Any,
+        *before: str | None,
     ) -> str | None:
-        """Do one of the jobs, unless the one that it needs could not be done."""
-        return before or _do(self._here, jobs[number], folder, code, ledger)
+        """Do one of the jobs, unless one that it needs could not be done."""
+        fault = next(filter(None, before), None)
+        return fault or _do(self._here, jobs[number], folder, code, ledger)
 
 
 class _Ledger:

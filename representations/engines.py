@@ -78,4 +78,8 @@ def run_parser(program: str, story: str | None) -> argparse.ArgumentParser:
         "--address", metavar="HOST:PORT", help="Ray's, or auto; by default one is started here"
     )
     parser.add_argument("--cpus", type=int, default=1, help="of each unit on Ray (default 1)")
+    parser.add_argument(
+        "--shards", type=int, metavar="N",
+        help="cut each unit's texts into N runs, side by side on Ray (default: large units only)",
+    )  # fmt: skip
     return parser

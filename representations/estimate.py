@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,11 +15,18 @@ from representations.errors import InputError
 from representations.generation import WRITTEN
 from representations.plan import Task
 from representations.registry import ModelSpec
+from representations.shards import all_shards
 from representations.store import is_there
 from study import Study
 
 
-def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus: Corpus) -> None:
+def print_estimate(
+    console: Console,
+    tasks: Sequence[Task],
+    study: Study,
+    corpus: Corpus,
+    shards: Mapping[Task, int],
+) -> None:
     """Print the units of a study with an estimate of tokens, memory and time.
 
     The time is the arithmetic of a forward pass, two operations a parameter and token, at half
@@ -33,6 +40,8 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
         As `extraction.plan` makes them.
     study : Study
     corpus : Corpus
+    shards : mapping of Task to int
+        Into how many each unit is cut.
     """
     rate = _operations_per_second()
     table = Table(title=f"Study {study.name}: {len(tasks)} units")
@@ -45,18 +54,37 @@ def print_estimate(console: Console, tasks: Sequence[Task], study: Study, corpus
         read, written = token_counts(task.method, study, corpus)
         n_params = parameter_count(task.spec)
         memory, minutes = "?", "?"
+        of = shards[task]
+        ready = sum(is_there(shard.path(task.path)) for shard in all_shards(of))
+        if is_there(task.path):
+            ready = of
         if n_params:
             wide = 4 if task.dtype == "float32" else 2
             memory = f"{n_params * wide / 1e9:.1f} GB"
             spent = 2 * n_params * expected_tokens(task, study, corpus) / (0.5 * rate) / 60
-            total += 0 if is_there(task.path) else spent
+            total += spent * (1 - ready / of)
             minutes = f"{spent:.1f}"
-        done = "yes" if is_there(task.path) else ""
+        done = "yes" if ready == of else f"{ready} of {of}" if of > 1 else ""
         table.add_row(
             task.spec.name, task.weights, task.method, done, f"{read + written:,}", memory, minutes
         )
     console.print(table)
+    if max(shards.values(), default=1) > 1:
+        console.print("Large units are cut into shards, which Ray does side by side.")
     console.print(f"About {total:.0f} minutes for what is not done, on this machine's processor.")
+
+
+def text_count(task: Task, study: Study, corpus: Corpus) -> int:
+    """Return how many texts a unit reads or writes."""
+    if task.method == "comprehension":
+        return len(corpus.passages) + len(corpus.neutral)
+    return _stories(study, corpus)
+
+
+def _stories(study: Study, corpus: Corpus) -> int:
+    settings = study.generation
+    cells = len(corpus.emotions) * settings.stories_per_cell + settings.neutral_per_topic
+    return len(corpus.topics) * cells
 
 
 def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
@@ -75,10 +103,8 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
     if method == "comprehension":
         words = sum(len(p.text.split()) for p in (*corpus.passages, *corpus.neutral))
         return int(1.35 * words), 0
-    settings = study.generation
-    cells = len(corpus.emotions) * settings.stories_per_cell + settings.neutral_per_topic
-    stories = len(corpus.topics) * cells
-    tokens = stories * settings.max_new_tokens
+    stories = _stories(study, corpus)
+    tokens = stories * study.generation.max_new_tokens
     if method == "rereading":
         return tokens, 0
     prompt = corpus.prompt(corpus.emotions[0].name, corpus.topics[0].name, chat=True)

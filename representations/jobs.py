@@ -50,15 +50,19 @@ class Job:
         Called with the loaded model (None if it needs none), and a function to report how much
         of the size is done.
     model : Model, optional
-    after : Job, optional
-        Whose result it needs; if it is among the jobs, it comes before.
+    after : tuple of Job
+        Whose results it needs; they come before it.
+    lane : int
+        On a cluster, the jobs of a model in the same lane are done by one worker, in turn, and
+        those in other lanes beside them.
     """
 
     title: str
     size: float
     do: Callable[[Any, Report], object]
     model: Model | None = None
-    after: Job | None = None
+    after: tuple[Job, ...] = ()
+    lane: int = 0
 
 
 class Engine(Protocol):
@@ -87,6 +91,7 @@ class Here:
         self.device = device
         self._model: Model | None = None
         self._loaded: LoadedModel | None = None
+        self._refused: tuple[Model, InputError] | None = None
 
     def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
         """Do all jobs, with a line in the bar; return what failed.
@@ -107,28 +112,37 @@ class Here:
         InputError
             If a job fails, and `keep_going` is not set.
         """
-        failures = []
+        faults: dict[Job, str] = {}
         line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
         finished = 0.0
         for job in jobs:
             try:
                 bar.update(line, description=job.title)
+                for needed in job.after:
+                    if needed in faults:
+                        raise InputError(faults[needed])
                 self.do(job, lambda done: bar.advance(line, done))
             except InputError as error:
                 if not keep_going:
                     raise
-                failures.append(f"{job.title}: {error}")
+                faults[job] = str(error)
                 self.free()
             finished += job.size
             bar.update(line, completed=finished)
         self.free()
-        return failures
+        return [f"{job.title}: {fault}" for job, fault in faults.items()]
 
     def do(self, job: Job, report: Report) -> None:
         """Do one job, with its model loaded."""
         if job.model is not None and job.model != self._model:
+            if self._refused is not None and self._refused[0] == job.model:
+                raise self._refused[1]
             self.free()  # the last model goes before the next comes
-            self._loaded, self._model = job.model.load(), job.model
+            try:
+                self._loaded, self._model = job.model.load(), job.model
+            except InputError as error:  # a download that is waited for in vain is so once
+                self._refused = job.model, error
+                raise
         job.do(self._loaded, report)
 
     def free(self) -> None:

@@ -35,6 +35,7 @@ def comprehension(
     corpus: Corpus,
     progress: Progress = lambda tokens: None,
     near: Place | None = None,
+    texts: slice = slice(None),
 ) -> Unit:
     """Read the corpus's passages.
 
@@ -48,6 +49,8 @@ def comprehension(
     near : Path or UPath, optional
         Beside which file activations are kept until they are all there, see `Spool`; without,
         memory holds them.
+    texts : slice
+        Which texts, of the passages and then the neutral ones.
 
     Returns
     -------
@@ -56,13 +59,13 @@ def comprehension(
     Raises
     ------
     InputError
-        If no text is longer than what pooling skips, or an activation is not finite.
+        If an activation is not finite.
     """
-    passages = [*corpus.passages, *corpus.neutral]
+    passages = [*corpus.passages, *corpus.neutral][texts]
     ids: list[Tokens] = []
     for start in range(0, len(passages), AT_ONCE):
-        texts = [p.text for p in passages[start : start + AT_ONCE]]
-        ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(texts)["input_ids"]]
+        some = [p.text for p in passages[start : start + AT_ONCE]]
+        ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(some)["input_ids"]]
     return _read(loaded, study, ids, passages, 0, progress, near)
 
 
@@ -72,6 +75,7 @@ def generation(
     corpus: Corpus,
     progress: Progress = lambda tokens: None,
     near: Place | None = None,
+    texts: slice = slice(None),
 ) -> Unit:
     """Let the model write a story for each emotion and topic, and neutral ones.
 
@@ -84,6 +88,8 @@ def generation(
         Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
     near : Path or UPath, optional
         As in `comprehension`.
+    texts : slice
+        Which stories, of the emotional ones and then the neutral ones.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def generation(
     Raises
     ------
     InputError
-        If no text is longer than what pooling skips, or an activation is not finite.
+        If an activation is not finite.
     """
     settings = study.generation
     wanted = [
@@ -106,6 +112,7 @@ def generation(
         for topic in corpus.topics
         for number in range(settings.neutral_per_topic)
     ]
+    wanted = wanted[texts]
     chat = loaded.spec.instruct
     prompts = prompts_ids(loaded, [corpus.prompt(e, t, chat) for e, t, _ in wanted])
     seeds = [derived_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
@@ -131,7 +138,6 @@ def generation(
         )
     ]
     kept = [count > 0 for count in written.pooled_tokens]
-    _check_some(kept, loaded, study)
     tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
     passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
     return _labelled(
@@ -170,7 +176,7 @@ def rereading(
     Raises
     ------
     InputError
-        If no text is longer than what pooling skips, or an activation is not finite.
+        If an activation is not finite.
     """
     start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
     fed = study.generation.max_new_tokens - 1
@@ -191,16 +197,17 @@ def _read(
     """Read the texts that are long enough; the first `start` tokens are not the text's own."""
     window = Window(study.pooling.skip + start, study.pooling.size or None)
     kept = [len(i) > window.skip for i in ids]
-    _check_some(kept, loaded, study)
-    activations = read(
-        loaded,
-        [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
-        window,
-        max_texts=study.pooling.batch_texts,
-        max_tokens=study.pooling.batch_tokens,
-        progress=progress,
-        out=_spool(sum(kept), loaded, near),
-    )
+    activations: Activations = np.zeros((0, loaded.n_layers + 1, loaded.width), dtype=np.float32)
+    if any(kept):
+        activations = read(
+            loaded,
+            [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
+            window,
+            max_texts=study.pooling.batch_texts,
+            max_tokens=study.pooling.batch_tokens,
+            progress=progress,
+            out=_spool(sum(kept), loaded, near),
+        )
     return _labelled(activations, passages, kept, sum(map(len, ids)))
 
 
@@ -210,12 +217,25 @@ def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | Non
     return Spool((n_texts, loaded.n_layers + 1, loaded.width), near)
 
 
-def _check_some(kept: Sequence[bool], loaded: LoadedModel, study: Study) -> None:
-    if not any(kept):
+def check_some(unit: Unit, study: Study) -> None:
+    """Refuse a unit that has no texts.
+
+    Parameters
+    ----------
+    unit : Unit
+        With its model's name among the facts.
+    study : Study
+
+    Raises
+    ------
+    InputError
+        If no text is longer than what pooling skips.
+    """
+    if not unit.facts["texts"]:
         raise InputError(
-            f"model {loaded.spec.name!r}: no text is longer than the {study.pooling.skip} tokens "
-            "that pooling skips; lower pooling.skip, or raise generation.min_new_tokens for "
-            "stories"
+            f"model {unit.facts['model']!r}: no text is longer than the {study.pooling.skip} "
+            "tokens that pooling skips; lower pooling.skip, or raise generation.min_new_tokens "
+            "for stories"
         )
 
 
@@ -228,7 +248,7 @@ def _labelled(
 ) -> Unit:
     """Part the kept texts into emotional and neutral ones, with their labels."""
     texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
-    felt = np.array([bool(passage.emotion) for passage in texts])
+    felt = np.array([bool(passage.emotion) for passage in texts], dtype=bool)
     facts = {
         "emotions": [p.emotion for p in texts if p.emotion],
         "topics": [p.topic for p in texts if p.emotion],

@@ -162,6 +162,7 @@ def trials(
     norm: float,
     strengths: Sequence[float],
     progress: Progress = lambda tokens: None,
+    texts: slice = slice(None),
 ) -> list[Row]:
     """Let a model continue every scenario steered, and pushed in a random direction.
 
@@ -178,6 +179,8 @@ def trials(
     norm : float
         The layer's mean residual norm; strengths are fractions of it.
     strengths : sequence of float
+    texts : slice
+        Which of the trials.
 
     Returns
     -------
@@ -214,7 +217,7 @@ def trials(
                         rows.append({"emotion": emotion, "scenario": name, "strength": strength,
                                      "seed": seed, "kind": kind})  # fmt: skip
                         added.append(direction * np.float32(strength * norm / length))
-    stacked = torch.from_numpy(np.stack(added))
+    rows, stacked = rows[texts], torch.from_numpy(np.stack(added[texts]))
     _write(loaded, settings, scenarios, study_seed, rows, stacked, layer, progress)
     return rows
 

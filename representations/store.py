@@ -111,6 +111,25 @@ def _put(path: UPath, write: Callable[[Path], object]) -> None:
             ) from error
 
 
+def files_in(folder: Place) -> dict[str, Place]:
+    """Return what a folder holds now, by name; nothing if it is not there.
+
+    Raises
+    ------
+    InputError
+        If its store does not answer.
+    """
+    with answering(folder):
+        if isinstance(folder, Path):
+            return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        folder.fs.invalidate_cache()  # what a store remembers, others may have changed
+        found: dict[str, Place] = {}
+        if folder.exists():
+            found = {path.name: path for path in folder.iterdir()}
+        folder.fs.invalidate_cache()
+        return found
+
+
 def remove(path: Place) -> None:
     """Delete a file, if it is there.
 

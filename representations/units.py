@@ -140,6 +140,28 @@ class Part:
         return values
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The activations of several runs of texts, one after the other.
+
+    Attributes
+    ----------
+    parts : sequence of Activations
+        Of as many layers and the same width.
+    """
+
+    parts: Sequence[Activations]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(texts, layers + 1, width)."""
+        return sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:]
+
+    def __getitem__(self, key: tuple[slice, int]) -> Array:
+        """Return ``joined[:, layer]``, shape (texts, width)."""
+        return np.concatenate([part[key] for part in self.parts])
+
+
 class Stored:
     """Activations in a unit's file.
 

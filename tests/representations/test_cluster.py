@@ -59,11 +59,9 @@ def test_five_families_on_two_workers_give_the_tables_of_the_local_engine(
 
     def kill() -> None:
         while not killed:
-            for process in psutil.process_iter(["cmdline"]):
-                if any("ray::_Worker.do" in word for word in process.info["cmdline"] or []):
-                    process.send_signal(signal.SIGKILL)
-                    killed.append(process.pid)
-                    return
+            for process in at_work()[:1]:
+                process.send_signal(signal.SIGKILL)
+                killed.append(process.pid)
             time.sleep(0.02)
 
     killer = threading.Thread(target=kill, daemon=True)
@@ -76,6 +74,52 @@ def test_five_families_on_two_workers_give_the_tables_of_the_local_engine(
     assert facts["missing"] == []
     assert len(facts["units"]) == 5 * 4
     assert "tiny-Mistral" in capsys.readouterr().out
+
+
+def at_work():
+    """The processes that do jobs with a model."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any("ray::_Worker.do" in word for word in process.info["cmdline"] or [])
+    ]
+
+
+def test_two_workers_share_the_texts_of_one_model(five, address, tmp_path):
+    """One of them is killed in mid-shard: that costs its repetition, and no texts."""
+    killed, beside = [], []
+
+    def kill() -> None:
+        while not killed:
+            if len(both := at_work()) == 2:
+                both[0].send_signal(signal.SIGKILL)
+                killed.append(both[0].pid)
+                beside.append(both[1].pid)
+            time.sleep(0.02)
+
+    threading.Thread(target=kill, daemon=True).start()
+    here, there = tmp_path / "here", tmp_path / "ray"
+    options = ["--models", "tiny-Mistral", "--shards", "5"]
+    assert run(five, there, *options, "--engine", "ray", "--address", address) == 0
+    assert killed
+    assert beside
+    assert run(five, here, *options) == 0
+    assert_same_tables(here, there)
+    units = json.loads((there / "run.json").read_text())["units"]
+    assert [unit["shards"] for unit in units] == [5] * 4
+    assert not list((there / "units").glob("*-of-*"))
+
+
+def test_shards_of_steering_on_ray(five, five_here, address, tmp_path):
+    pytest.importorskip("nrclex")
+    alone = five.with_name("shared.toml")
+    alone.write_text(five.read_text().replace("\nmodels = [", '\nmodels = ["tiny-Qwen"] # ['))
+    common = ["--study", str(alone), "--scores", str(five_here), "--shards", "3", "--out"]
+    assert steering.main([*common, str(tmp_path / "here")]) == 0
+    ray_options = ["--engine", "ray", "--address", address]
+    assert steering.main([*common, str(tmp_path / "ray"), *ray_options]) == 0
+    a, b = (pd.read_parquet(tmp_path / side / "trials.parquet") for side in ("here", "ray"))
+    pd.testing.assert_frame_equal(a, b)
 
 
 def test_steering_on_ray_gives_the_trials_of_the_local_engine(five, five_here, address, tmp_path):
@@ -114,16 +158,21 @@ def test_what_dies_or_fails_is_repeated_then_reported(address, tmp_path):
         raise InputError("no such thing")
 
     jobs = [Job("a", 1, dies_once), Job("b", 1, breaks), Job("c", 1, refuses)]
+    jobs.append(Job("d", 0, lambda *unused: attempt("joins"), after=(jobs[0],)))
+    jobs.append(Job("e", 0, lambda *unused: attempt("never"), after=(jobs[0], jobs[2])))
     bar = progress_bar(Console(stderr=True))
     with clusters.cluster(address, "auto", 1, tmp_path, "python this") as engine, bar:
         assert engine.device == "cpu"
         failures = engine.run(jobs, bar, keep_going=True)
         with pytest.raises(InputError, match="c: no such thing"):
-            engine.run(jobs[2:], bar)
+            engine.run(jobs[2:3], bar)
     assert sorted(failures) == [
         "b: failed 3 times, the last with RuntimeError: out of luck",
         "c: no such thing",
+        "e: no such thing",  # that it needs
     ]
+    assert (tmp_path / "joins").exists()
+    assert not (tmp_path / "never").exists()
     sizes = {name: (tmp_path / name).stat().st_size for name in ("once", "breaks", "refuses")}
     assert sizes == {"once": 2, "breaks": 3, "refuses": 2}  # the last in two runs
     assert (tmp_path / "result").exists()

@@ -52,9 +52,13 @@ def assert_same(a, b):
     pd.testing.assert_frame_equal(a.replicates.astype(texts), b.replicates.astype(texts))
 
 
-def test_a_run_killed_twice_resumes_in_s3_to_the_same_tables(five, five_here, s3, monkeypatch):
-    out = "s3://study/scores/killed"
-    options = ["--study", str(five), "--out", out, "--models", "tiny-Llama"]
+@pytest.mark.parametrize("shards", ["1", "3"])
+def test_a_run_killed_twice_resumes_in_s3_to_the_same_tables(
+    shards, five, five_here, s3, tmp_path, monkeypatch
+):
+    out = f"s3://study/scores/killed-{shards}"
+    chosen = ["--models", "tiny-Llama", "--shards", shards]
+    options = ["--study", str(five), "--out", out, *chosen]
     for wanted in (0, 1):
         process = subprocess.Popen(
             [sys.executable, "extraction.py", *options], cwd=HOME, stdout=-3, stderr=-3
@@ -73,15 +77,19 @@ def test_a_run_killed_twice_resumes_in_s3_to_the_same_tables(five, five_here, s3
         for name in there.fs.glob(f"{there.path}/units/*.safetensors"):
             assert load_facts(locate(f"s3://{name}"))["texts"] > 0  # what is there is whole
     assert (locate(out) / ".lock").exists()  # the process that held it is gone
-    assert run(five, out, "--models", "tiny-Llama") == 0
-    assert_same(load_scores(out), load_scores(five_here, model="tiny-Llama"))
+    assert run(five, out, *chosen) == 0
+    here = five_here if shards == "1" else tmp_path
+    assert here is five_here or run(five, str(here), *chosen) == 0
+    assert_same(load_scores(out), load_scores(here, model="tiny-Llama"))
     assert not (locate(out) / ".lock").exists()
+    there.fs.invalidate_cache()
+    assert len(there.fs.glob(f"{there.path}/units/*.safetensors")) == 4
 
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("representations.jobs.load", refuse)
-    assert run(five, out, "--models", "tiny-Llama") == 0
+    assert run(five, out, *chosen) == 0
 
 
 def test_steering_goes_to_a_url_too(five, five_here):
