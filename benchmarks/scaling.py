@@ -7,9 +7,10 @@
 Every case is a process of its own, so that its peak memory is its own. Seconds are those of one
 core at work, which another's work on the machine hardly changes (the least of the rounds); wall
 seconds stand beside them. Writes results/scaling.csv, a row for each step of a case, and the tables
-of docs/scaling.md. Real models are measured on few texts; what
-depends on the number of texts and layers, on a small random model, which leaves the same to do
-around the forward pass. The models analysed are simulated.
+of docs/scaling.md. Real models are measured on few texts (on a GPU, if there is one, on all of the
+corpus, in wall seconds and the GPU's memory); what depends on the number of texts and layers, on a
+small random model, which leaves the same to do around the forward pass. The models analysed are
+simulated. Shards are a run of `extraction.py` on Ray, in wall seconds.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ def cases(part: str) -> list[Case]:
     match part:
         case "model":
             return [{"case": name, "trained": name in TRAINED} for name in (*TRAINED, *UNTRAINED)]
+        case "model on a GPU":
+            return [{**case, "device": "cuda"} for case in cases("model")]
+        case "shards":
+            return [{"x": n} for n in (1, 2)]
         case "texts":
             return [{"x": n} for n in (100, 300, 1000, 3000, 10_000)]
         case "layers":
@@ -64,8 +69,8 @@ def cases(part: str) -> list[Case]:
 
 
 PARTS = (
-    "model", "texts", "layers", "width", "models analysed", "layers analysed",
-    "replicates analysed", "study",
+    "model", "model on a GPU", "texts", "layers", "width", "models analysed", "layers analysed",
+    "replicates analysed", "study", "shards",
 )  # fmt: skip
 
 
@@ -85,7 +90,7 @@ def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
     return result, {"seconds": min(core), "wall": min(wall), "peak_mb": peak()}
 
 
-def passages(loaded: Any, n: int) -> list[list[int]]:
+def passages(loaded: Any, n: int | None) -> list[list[int]]:
     """Return the tokens of the corpus's first passages."""
     from representations.corpus import load_corpus
 
@@ -111,25 +116,30 @@ def small(n_layers: int, width: int) -> Any:
 
 
 def measure_model(case: Case) -> Iterator[Row]:
-    """Load a model of real size and read a few passages."""
+    """Load a model of real size and read a few passages, or all of them on a GPU."""
+    import torch
+
     from representations.activations import Window, read
     from representations.models import load
     from representations.registry import find_model
 
     spec = find_model(case["case"])
-    seed = None if case["trained"] else 0
+    seed, device = None if case["trained"] else 0, case.get("device", "cpu")
     loaded, spent = timed(
-        lambda: load(spec, untrained_seed=seed, device="cpu", dtype="float32"), rounds=1
+        lambda: load(spec, untrained_seed=seed, device=device, dtype="auto"), rounds=1
     )
     facts = {"x": loaded.n_params, "n_params": loaded.n_params, "n_layers": loaded.n_layers,
              "width": loaded.width}  # fmt: skip
     yield {"step": "load", **spent, **facts}
     # Larger models read fewer texts, so that none takes much longer than another.
-    n = int(min(32, max(4, 32 * 135e6 / loaded.n_params)))
+    n = int(min(32, max(4, 32 * 135e6 / loaded.n_params))) if device == "cpu" else None
     ids = passages(loaded, n)
     read(loaded, ids[:2], Window(8))
     _, spent = timed(lambda: read(loaded, ids, Window(8)), rounds=1)
-    yield {"step": "read", **spent, "texts": n,
+    if device != "cpu":  # the core waits for the GPU; what is read comes back before time is up
+        memory = torch.cuda.max_memory_allocated() / 2**20
+        spent = {"seconds": spent["wall"], "wall": spent["wall"], "peak_mb": memory}
+    yield {"step": "read", **spent, "texts": len(ids),
            "tokens": sum(map(len, ids)), **facts}  # fmt: skip
 
 
@@ -174,6 +184,22 @@ def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[R
             labels = unit.facts["emotions"], unit.facts["topics"]
             _, spent = timed(lambda: separation_scores(unit.activations, *labels), rounds=1)
         yield {"step": "score", **spent, **facts}
+
+
+def measure_shards(case: Case) -> Iterator[Row]:
+    """Let workers of one core each share the passages of one model, from start to tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "shared.toml"
+        study.write_text(
+            f'name = "shared"\nmodels = ["{TRAINED[0]}"]\nmethods = ["comprehension"]\n'
+            'weights = ["trained"]\nlabels = ["true"]\n[scoring]\nreplicates = 2\n'
+        )
+        options = ["--study", str(study), "--out", f"{folder}/out", "--shards", str(case["x"])]
+        command = [sys.executable, "extraction.py", *options, "--engine", "ray", "--device", "cpu"]
+        _, spent = timed(lambda: subprocess.run(command, check=True, stdout=sys.stderr), rounds=1)
+        (unit,) = json.loads(Path(folder, "out", "run.json").read_text())["units"]
+    yield {"step": "shared", "x": case["x"], "wall": spent["wall"], "tokens": unit["tokens"],
+           "texts": unit["texts"], "n_params": unit["n_params"]}  # fmt: skip
 
 
 def measure_width(case: Case) -> Iterator[Row]:
@@ -240,8 +266,10 @@ def measure_analysis(case: Case) -> Iterator[Row]:
 def serve(case: Case) -> None:
     """Measure one case in this process, printing its rows."""
     match case["part"]:
-        case "model":
+        case "model" | "model on a GPU":
             rows = measure_model(case)
+        case "shards":
+            rows = measure_shards(case)
         case "texts":
             rows = measure_reading(case, case["x"], n_layers=4, width=128)
         case "layers":
@@ -283,7 +311,10 @@ def main() -> None:
     if args.serve:
         return serve(json.loads(args.serve))
     if not args.write:
-        for part in args.only or PARTS:
+        import torch
+
+        here = [p for p in PARTS if "GPU" not in p or torch.cuda.is_available()]
+        for part in args.only or here:
             rows: list[Row] = []
             for case in cases(part):
                 began = time.perf_counter()

@@ -97,22 +97,33 @@ def growth(table: pd.DataFrame, part: str, what: str, steps: dict[str, str]) -> 
     return markdown(header, [*rows, ["**exponent**", *slopes, memory]])
 
 
-def of_models(table: pd.DataFrame) -> str:
-    """Return the cost of a token and the memory by model size."""
-    read = table[(table["part"] == "model") & (table["step"] == "read")].sort_values("x")
+def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
+    """Return the cost of a token and the memory by model size, with so many bytes a parameter."""
+    read = table[(table["part"] == part) & (table["step"] == "read")].sort_values("x")
     each, rows = read["seconds"] / read["tokens"], []
     for row, cost in zip(read.to_dict("records"), each, strict=True):
         kept = (row["n_layers"] + 1) * row["width"] * 4
         rows.append([
             row["case"], f"{row['x'] / 1e6:,.0f}", f"{row['n_layers']:.0f} x {row['width']:.0f}",
             number(1 / cost), number(1e3 * cost), number(2 * row["x"] / cost / 1e9),
-            f"{row['peak_mb']:,.0f}", f"{row['x'] * 4 / 2**20:,.0f}", f"{kept / 1024:,.0f}",
+            f"{row['peak_mb']:,.0f}", f"{row['x'] * wide / 2**20:,.0f}", f"{kept / 1024:,.0f}",
         ])  # fmt: skip
     rows.append(["**exponent**", "", "", "", f"{exponent(read['x'], each):.2f}", "",
                  f"{exponent(read['x'], read['peak_mb']):.2f}", "", ""])  # fmt: skip
     return markdown(
         ["model", "parameters, 10^6", "layers x width", "tokens/s", "ms a token",
          "10^9 operations/s", "peak, MB", "weights, MB", "kept a text, KB"], rows,
+    )  # fmt: skip
+
+
+def of_shards(table: pd.DataFrame) -> str:
+    """Return how long a unit takes that workers share."""
+    rows = table[table["part"] == "shards"].sort_values("x")
+    alone = rows["wall"].iloc[0]
+    return markdown(
+        ["shards, on as many workers", "wall, s", "of one worker's"],
+        [[f"{row['x']:.0f}", number(row["wall"]), f"{row['wall'] / alone:.2f}"]
+         for row in rows.to_dict("records")],
     )  # fmt: skip
 
 
@@ -196,6 +207,8 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
     """Return the page's computed parts by name; a part without figures says how to get them."""
     made: dict[str, tuple[tuple[str, ...], Callable[[], str]]] = {
         "model": (("model",), lambda: of_models(table)),
+        "gpu": (("model on a GPU",), lambda: of_models(table, "model on a GPU", wide=2)),
+        "shards": (("shards",), lambda: of_shards(table)),
         "texts": (("texts",), lambda: growth(table, "texts", "texts", READING)),
         "memory": (("texts",), lambda: of_memory(table)),
         "layers": (("layers",), lambda: growth(table, "layers", "layers", READING)),
