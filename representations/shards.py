@@ -207,24 +207,28 @@ def added_up(facts: Sequence[Mapping[str, Any]], path: Place) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the shards do not come from the same weights.
+        If a shard is damaged, or they do not come from the same weights.
 
     Examples
     --------
     >>> added_up([{"texts": 2, "topics": ["sea"]}, {"texts": 1, "topics": ["war"]}], "unit")
     {'texts': 3, 'topics': ['sea', 'war'], 'shards': 2}
     """
-    whole = dict(facts[0])
-    for more in facts[1:]:
-        if any(more.get(key) != whole.get(key) for key in SOURCE):
-            raise InputError(
-                f"{path}: its shards were made with different weights; make them anew with --force"
-            )
-        for key in ADDED:
-            if key in whole:
-                whole[key] = whole[key] + more[key]
-    if "seconds" in whole:
-        whole["seconds"] = round(whole["seconds"], 2)
+    try:
+        whole = dict(facts[0])
+        sources = [[more.get(key) for key in SOURCE] for more in facts]
+        for more in facts[1:]:
+            whole |= {key: whole[key] + more[key] for key in ADDED if key in whole}
+        if "seconds" in whole:
+            whole["seconds"] = round(whole["seconds"], 2)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: one of its shards is damaged; make them anew with --force"
+        ) from None
+    if any(source != sources[0] for source in sources):
+        raise InputError(
+            f"{path}: its shards were made with different weights; make them anew with --force"
+        )
     return {**whole, "shards": len(facts)}
 
 

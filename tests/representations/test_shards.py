@@ -16,7 +16,7 @@ from representations import shards
 from representations.corpus import load_corpus
 from representations.errors import InputError
 from representations.methods import check_some, comprehension
-from representations.shards import Shard, all_shards, joined, n_shards, remove_shards
+from representations.shards import Shard, added_up, all_shards, joined, n_shards, remove_shards
 from representations.units import Unit, open_unit, save_unit
 from study import HOME, load_study
 
@@ -159,6 +159,12 @@ def test_shards_of_different_weights_do_not_mix(five, whole, tmp_path, capsys):
     assert_same(tmp_path, whole)
 
 
+@pytest.mark.parametrize("odd", [[], [1], {}, {"tokens": "three"}, None, {"tokens": None}])
+def test_facts_that_do_not_add_up_are_damage(odd):
+    with pytest.raises(InputError, match="unit: one of its shards is damaged; make them anew"):
+        added_up([{"tokens": 3}, odd], "unit")
+
+
 def test_a_shard_may_have_no_text_that_is_long_enough(llama, tmp_path):
     study = load_study("demo")
     corpus = load_corpus(HOME / study.corpus).restricted(
@@ -204,6 +210,9 @@ def test_a_unit_is_cut_by_its_size_and_the_kind_of_device():
     assert n_shards(10**12, tokens, texts, "cpu") == texts
     assert n_shards(0, tokens, texts, "cpu") == 1
     assert n_shards(10**12, tokens, texts, "cpu", asked=3) == 3
+    page = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert shards.OPERATIONS == {"cpu": 2e14, "gpu": 2e17}
+    assert "(2 x 10^14 operations on a core, 2 x 10^17 on a GPU)" in page
 
 
 def test_a_large_model_is_cut_without_being_asked(five, tmp_path, monkeypatch, capsys):

@@ -20,8 +20,8 @@ INTERRUPTED = {
 }
 
 
-def start(bench: Any, command: str, folder: Path, **how: Any) -> Any:
-    return {"extraction": bench.extract, "steering": bench.steer}[command](folder, **how)
+def start(bench: Any, command: str, folder: Path, *options: object, **how: Any) -> Any:
+    return {"extraction": bench.extract, "steering": bench.steer}[command](folder, *options, **how)
 
 
 def whole(bench: Any, command: str) -> Path:
@@ -41,6 +41,28 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(
             if code == 0:
                 break
         bench.finish(lambda f: start(bench, command, f), folder, whole(bench, command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_in_shards_killed_at_any_change_of_a_file_goes_on_where_it_was(
+    bench: Any, tmp_path: Path, command: str
+) -> None:
+    unbroken = tmp_path / "unbroken"
+    counted = start(bench, command, unbroken, "--shards", 3,
+                    faults=[("die_at_event", str(unbroken), 0, 0)])  # fmt: skip
+    assert counted.wait() == 0, counted.errors
+    bench.close(unbroken, whole(bench, command))
+    events = int(Path(f"{unbroken}.events").read_text())
+    for number in bench.chance.sample(range(1, events + 1), 30 if bench.long else 2):
+        folder = tmp_path / f"broken-{number}"
+        kind = signal.SIGKILL if number % 2 else signal.SIGTERM
+        run = start(bench, command, folder, "--shards", 3,
+                    faults=[("die_at_event", str(folder), number, int(kind))])  # fmt: skip
+        bench.judge(run, run.wait(), kind, f"{command}: shards")
+        bench.check(folder, unbroken)
+        bench.finish(lambda f: start(bench, command, f, "--shards", 3), folder, unbroken)
+        assert not list(folder.glob("units/*-of-*"))
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
