@@ -52,7 +52,7 @@ def cases(part: str) -> list[Case]:
         case "model on a GPU":
             return [{**case, "device": "cuda"} for case in cases("model")]
         case "shards":
-            return [{"x": n} for n in (1, 2)]
+            return [{"x": n, "cpus": cpus} for n, cpus in ((1, 1), (1, 2), (2, 1))]
         case "texts":
             return [{"x": n} for n in (100, 300, 1000, 3000, 10_000)]
         case "layers":
@@ -187,7 +187,7 @@ def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[R
 
 
 def measure_shards(case: Case) -> Iterator[Row]:
-    """Let workers of one core each share the passages of one model, from start to tables."""
+    """Let workers share the passages of one model, from start to tables."""
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "shared.toml"
         study.write_text(
@@ -195,11 +195,17 @@ def measure_shards(case: Case) -> Iterator[Row]:
             'weights = ["trained"]\nlabels = ["true"]\n[scoring]\nreplicates = 2\n'
         )
         options = ["--study", str(study), "--out", f"{folder}/out", "--shards", str(case["x"])]
-        command = [sys.executable, "extraction.py", *options, "--engine", "ray", "--device", "cpu"]
-        _, spent = timed(lambda: subprocess.run(command, check=True, stdout=sys.stderr), rounds=1)
+        options += ["--engine", "ray", "--device", "cpu", "--cpus", str(case["cpus"])]
+        command = [sys.executable, "extraction.py", *options]
+        # Ray gives a worker as many threads as processors, unless this says otherwise.
+        free = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+        _, spent = timed(
+            lambda: subprocess.run(command, check=True, stdout=sys.stderr, env=free), rounds=1
+        )
         (unit,) = json.loads(Path(folder, "out", "run.json").read_text())["units"]
-    yield {"step": "shared", "x": case["x"], "wall": spent["wall"], "tokens": unit["tokens"],
-           "texts": unit["texts"], "n_params": unit["n_params"]}  # fmt: skip
+    yield {"step": f"cores each: {case['cpus']}", "x": case["x"], "wall": spent["wall"],
+           "tokens": unit["tokens"], "texts": unit["texts"],
+           "n_params": unit["n_params"]}  # fmt: skip
 
 
 def measure_width(case: Case) -> Iterator[Row]:

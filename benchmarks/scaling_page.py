@@ -118,12 +118,11 @@ def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
 
 def of_shards(table: pd.DataFrame) -> str:
     """Return how long a unit takes that workers share."""
-    rows = table[table["part"] == "shards"].sort_values("x")
-    alone = rows["wall"].iloc[0]
+    rows = table[table["part"] == "shards"].to_dict("records")
     return markdown(
-        ["shards, on as many workers", "wall, s", "of one worker's"],
-        [[f"{row['x']:.0f}", number(row["wall"]), f"{row['wall'] / alone:.2f}"]
-         for row in rows.to_dict("records")],
+        ["shards, each with a worker", "cores each", "wall, s", "ratio"],
+        [[f"{row['x']:.0f}", row["step"].split()[-1], number(row["wall"]),
+          f"{row['wall'] / rows[0]['wall']:.2f}"] for row in rows],
     )  # fmt: skip
 
 
