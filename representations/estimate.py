@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from representations.corpus import Corpus
-from representations.errors import InputError
 from representations.generation import WRITTEN
+from representations.models import config_from, config_in
 from representations.plan import Task
 from representations.registry import ModelSpec
 from representations.shards import all_shards
 from representations.store import is_there
+from representations.weights import check_folder, converted_folder
 from study import Study
 
 
@@ -112,25 +115,31 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
 
 
 def parameter_count(spec: ModelSpec) -> int:
-    """Return a model's parameters from its config, or 0 where that is not at hand."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    """Return a model's parameters from its config, or 0 where that is not at hand, or bad."""
+    from transformers import AutoModelForCausalLM
 
-    from representations.models import config_from
-    from representations.weights import converted_folder
-
-    folder = converted_folder(spec)
     try:
-        if spec.config:
-            config = config_from(spec)
-        elif folder is not None or Path(spec.source).is_dir():
-            config = AutoConfig.from_pretrained(folder or spec.source)
-        else:
+        config = _config(spec)
+        if config is None:
             return 0
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config.get_text_config())
-    except (InputError, OSError, ValueError):
+    except Exception:  # each architecture has its own; the model is refused when its turn comes
         return 0
     return sum(p.numel() for p in model.parameters())
+
+
+def _config(spec: ModelSpec) -> Any:
+    """Return the config of a model whose dimensions are known, or that is here."""
+    if spec.config:
+        return config_from(spec)
+    folder = converted_folder(spec)
+    if folder is None:
+        if not os.path.isdir(spec.source):
+            return None
+        folder = Path(spec.source)
+        check_folder(spec, folder)
+    return config_in(spec, str(folder))
 
 
 def _operations_per_second() -> float:

@@ -159,7 +159,7 @@ def load(
     else:
         folder, fingerprint = local_folder(spec)
         with hub_errors(spec, folder):
-            config = _config(spec, folder)
+            config = config_in(spec, folder)
             tokenizer = _tokenizer(spec, folder)
             model = None if untrained_seed is not None else _weights(spec, folder, config, kind)
     precision = " ".join(filter(None, [spec.precision, kind]))
@@ -277,7 +277,25 @@ def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
     return parents[id(fits[0])], fits[0]
 
 
-def _config(spec: ModelSpec, folder: str) -> Any:
+def config_in(spec: ModelSpec, folder: str) -> Any:
+    """Read the config of a model that lies in a folder or on the hub.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    folder : str
+        Or the hub's name for it.
+
+    Returns
+    -------
+    PretrainedConfig
+
+    Raises
+    ------
+    InputError
+        If it is no causal language model's. What the library says of a file that it cannot
+        read is its own.
+    """
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)

@@ -48,7 +48,7 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
         return str(ready), f"sha256 {spec.sha256}"
     folder = Path(spec.source)
     if os.path.isdir(folder):
-        _check_folder(spec, folder)
+        check_folder(spec, folder)
         if spec.file:
             return _own_gguf(spec, folder / spec.file)
         if not any(folder.glob("*.safetensors")):
@@ -66,7 +66,7 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
     return spec.source, f"revision {_hub_commit(spec)}"
 
 
-def _check_folder(spec: ModelSpec, folder: Path) -> None:
+def check_folder(spec: ModelSpec, folder: Path) -> None:
     """Refuse what a folder of weights must not hold: pipes, adapters, ways to a pickle file."""
     for path in sorted(folder.iterdir()):
         if not path.is_file() and not path.is_dir():

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from representations.corpus import Corpus, load_corpus
+from representations.estimate import parameter_count
 from representations.methods import comprehension, generation
 from representations.models import LoadedModel, load
 from representations.registry import ModelSpec
@@ -88,6 +89,7 @@ class Folders:
     def used(self, seed: int | None = None, instruct: bool = False) -> LoadedModel:
         """What a run does with a model: read passages, write stories."""
         spec = ModelSpec("m", "", str(self.folder), instruct)
+        assert parameter_count(spec) >= 0  # asked before any model is loaded, it refuses none
         loaded = load(spec, untrained_seed=seed, device="cpu")
         comprehension(loaded, STUDY, self.corpus)
         generation(loaded, STUDY, self.corpus)

@@ -1,6 +1,7 @@
 """The whole of the torch side: a study file in, score tables out."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,26 @@ def test_a_failing_model_leaves_the_others_going(study_file, tmp_path, capsys):
     assert "local folder" in error
     assert set(load_scores(out).table["model"]) == {"tiny"}
     assert len(json.loads((out / "run.json").read_text())["missing"]) == 4
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hidden_size": "wide"}, {"num_hidden_layers": 10**12}, {"num_attention_heads": 0}]
+)
+def test_a_model_with_a_bad_config_leaves_the_others_going(
+    wrong, study_file, model_folder, tmp_path, capsys
+):
+    bad = tmp_path / "bad"
+    shutil.copytree(model_folder, bad)
+    config = json.loads((bad / "config.json").read_text())
+    (bad / "config.json").write_text(json.dumps(config | wrong))
+    text = study_file.read_text().replace('["tiny"]', '["bad", "tiny"]')
+    study_file.write_text(text + f'[[model]]\nname = "bad"\nfamily = "X"\nsource = "{bad}"\n')
+    assert run(study_file, tmp_path / "scores", "--dry-run") == 0
+    assert run(study_file, tmp_path / "scores", "--keep-going") == 1
+    error = capsys.readouterr().err
+    assert "extraction.py: failed: bad, trained, comprehension: model 'bad'" in error
+    assert "Traceback" not in error
+    assert set(load_scores(tmp_path / "scores").table["model"]) == {"tiny"}
 
 
 def test_a_study_whose_every_model_fails_ends_with_the_reasons(study_file, tmp_path, capsys):
