@@ -20,34 +20,35 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from interruption import listen
+from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("extraction.py", "finished units are kept, the same command goes on")
 
 from rich.console import Console
 
-from representations import methods
-from representations.corpus import Corpus, load_corpus
-from representations.engines import engine, run_parser
-from representations.errors import InputError
-from representations.estimate import (
+from pipeline.engines import engine, run_parser
+from pipeline.estimate import (
     expected_tokens,
     parameter_count,
     print_estimate,
     text_count,
 )
-from representations.jobs import Engine, Job, Model, Report, progress_bar
-from representations.lock import only_run
-from representations.models import LoadedModel
-from representations.plan import Task, plan
-from representations.registry import find_model
-from representations.shards import WHOLE, Shard, joined, n_shards, remove_shards, shard_jobs
-from representations.store import Place, is_there, locate
-from representations.summary import print_summary
-from representations.tables import score, write_tables
-from representations.units import Unit, load_facts, save_unit
+from pipeline.jobs import Engine, Job, Model, Report, progress_bar
+from pipeline.plan import Task, plan
+from pipeline.score_tables import score, write_tables
+from pipeline.shards import WHOLE, Shard, joined, n_shards, remove_shards, shard_jobs
+from pipeline.summary import print_summary
+from pipeline.units import load_facts, save_unit
+from representations import arms
+from representations.corpus.corpus import Corpus, load_corpus
+from representations.models.loading import LoadedModel
+from representations.models.registry import find_model
+from representations.pooled import Unit
 from study import HOME, Study, load_study
+from study.lock import only_run
+from study.read import InputError
+from study.write import Place, is_there, locate
 
 Stories = list[dict[str, Any]]
 
@@ -158,14 +159,14 @@ def keep(
     """Run one unit, or a shard of it, and keep it."""
     unit = extract(task, writer, loaded, study, corpus, report, shard)
     if shard.of == 1:
-        methods.check_some(unit, study)
+        arms.check_some(unit, study)
     save_unit(shard.path(task.path), unit)
 
 
 def put_together(task: Task, of: int, study: Study, *unused: object) -> None:
     """Make a unit of its shards."""
     with joined(task.path, of) as unit:
-        methods.check_some(unit, study)
+        arms.check_some(unit, study)
         save_unit(task.path, unit)
 
 
@@ -193,12 +194,12 @@ def extract(
     began = time.monotonic()
     texts = shard.texts(text_count(writer or task, study, corpus))
     if task.method == "comprehension":
-        unit = methods.comprehension(loaded, study, corpus, progress, task.path, texts)
+        unit = arms.comprehension(loaded, study, corpus, progress, task.path, texts)
     elif task.method == "generation":
-        unit = methods.generation(loaded, study, corpus, progress, task.path, texts)
+        unit = arms.generation(loaded, study, corpus, progress, task.path, texts)
     else:
         stories = stories_of(task, writer, shard, texts)
-        unit = methods.rereading(loaded, study, stories, progress, task.path)
+        unit = arms.rereading(loaded, study, stories, progress, task.path)
     facts = {
         **unit.facts,
         "model": task.spec.name,

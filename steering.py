@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from interruption import listen
+from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("steering.py", "finished units are kept, the same command goes on")
@@ -30,18 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
-from analysis.scores import InputError as ScoresError
-from representations.corpus import Corpus, load_corpus
-from representations.engines import engine, run_parser
-from representations.errors import InputError
-from representations.estimate import parameter_count
-from representations.generation import WRITTEN
-from representations.jobs import Engine, Job, Model, Report, progress_bar
-from representations.judges import load_judge
-from representations.lock import only_run
-from representations.models import LoadedModel
-from representations.plan import Task, check_links, plan
-from representations.shards import (
+from pipeline.engines import engine, run_parser
+from pipeline.estimate import parameter_count
+from pipeline.jobs import Engine, Job, Model, Report, progress_bar
+from pipeline.plan import Task, check_links, plan
+from pipeline.shards import (
     Shard,
     added_up,
     all_shards,
@@ -49,9 +42,19 @@ from representations.shards import (
     remove_shards,
     shard_jobs,
 )
-from representations.steering_tables import write_trials
-from representations.steering_trials import Scenarios, baseline, load_scenarios, trials
-from representations.store import (
+from pipeline.trial_tables import write_trials
+from pipeline.units import load_facts, open_unit
+from representations.corpus.corpus import Corpus, load_corpus
+from representations.generation import WRITTEN
+from representations.models.loading import LoadedModel
+from representations.models.weights import local_folder
+from representations.steering.judges import load_judge
+from representations.steering.trials import Scenarios, baseline, load_scenarios, trials
+from representations.vectors import emotion_vectors, export_vectors
+from study import HOME, Study, load_study
+from study.lock import only_run
+from study.read import InputError
+from study.write import (
     Place,
     fingerprint,
     is_there,
@@ -60,10 +63,6 @@ from representations.store import (
     slug,
     write_text,
 )
-from representations.units import load_facts, open_unit
-from representations.vectors import emotion_vectors, export_vectors
-from representations.weights import local_folder
-from study import HOME, Study, load_study
 
 SCORES = HOME / "data" / "scores"
 STEERING = HOME / "data" / "steering"
@@ -113,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f"{unit.title}: {left}")
                 return 0
             return run(study, corpus, scenarios, shards, scores, folder, args, worker)
-    except (InputError, ScoresError) as error:
+    except InputError as error:
         print(f"steering.py: {error}", file=sys.stderr)
         return 2
 

@@ -3,21 +3,22 @@
 Nothing here imports torch.
 """
 
-from analysis.claims import claims_table
-from analysis.controls import control_test
-from analysis.curves import fit_curves
-from analysis.design import design_power, models_needed, plot_power
-from analysis.dose import dose_response
-from analysis.invariance import invariance_test
-from analysis.localization import localization_test
-from analysis.methods import method_test
-from analysis.published import published_check
-from analysis.regimes import regime_test
-from analysis.scale import scale_test
-from analysis.scores import InputError, Scores, as_scores, load_scores
-from analysis.shape import u_shape_test
-from analysis.steering import steering_summary
-from analysis.trials import Trials, as_trials, load_trials
+from analysis.claims.published import published_check
+from analysis.claims.table import claims_table
+from analysis.loading.scores import Scores, as_scores, load_scores
+from analysis.over_models.invariance import invariance_test
+from analysis.over_models.method_contrast import method_test
+from analysis.over_models.scale import scale_test
+from analysis.planning.design import design_power, models_needed, plot_power
+from analysis.profiles.controls import control_test
+from analysis.profiles.curves import fit_curves
+from analysis.profiles.localization import localization_test
+from analysis.profiles.shape import u_shape_test
+from analysis.trials.dose import dose_response
+from analysis.trials.regimes import regime_test
+from analysis.trials.success import steering_summary
+from analysis.trials.table import Trials, as_trials, load_trials
+from study.read import InputError
 
 __all__ = [
     "InputError",

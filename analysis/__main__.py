@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from interruption import listen
+from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("analysis", "nothing is changed, give the same command again")
@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.claims import claims_table, primary_method, primary_metric
-from analysis.curves import fit_curves
-from analysis.scores import PROFILE, InputError, Scores, load_scores
-from analysis.shape import u_shape_test
-from analysis.tables import interval, number, p_value
-from analysis.trials import load_trials
+from analysis.claims.table import claims_table, primary_method, primary_metric
+from analysis.loading.scores import PROFILE, Scores, load_scores
+from analysis.profiles.curves import fit_curves
+from analysis.profiles.shape import u_shape_test
+from analysis.trials.table import load_trials
+from analysis.wording import interval, number, p_value
+from study.read import InputError
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 

@@ -20,9 +20,9 @@ from scipy import stats
 from workers import add_options, workers
 
 from analysis import fit_curves, localization_test, u_shape_test
-from analysis.curves import fieller
-from analysis.scores import Profile
-from analysis.simulate import simulate_scores
+from analysis.loading.scores import Profile
+from analysis.planning.simulate import simulate_scores
+from analysis.profiles.curves import fieller
 
 OUT = Path(__file__).parent / "results" / "calibration_shape.csv"
 NOISE_SD, RHO = 0.02, 0.9

@@ -21,8 +21,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from workers import add_options, workers
 
-from analysis.design import Truth, design_power, draw_study
-from analysis.invariance import between_sd, bootstrap, departures, judge
+from analysis.over_models.invariance import between_sd, bootstrap, departures, judge
+from analysis.planning.design import Truth, design_power, draw_study
 
 DELTA, ALPHA = 0.1, 0.05
 DESIGNS = {"9 models in 5": (2, 2, 2, 2, 1), "20 models in 5": (4, 4, 4, 4, 4)}

@@ -24,10 +24,10 @@ import pandas as pd
 import torch
 
 from representations.activations import Window, pad, read, token_batches
-from representations.corpus import load_corpus
+from representations.corpus.corpus import load_corpus
 from representations.generation import Sampling, prompt_ids, write
-from representations.models import LoadedModel, load
-from representations.registry import find_model
+from representations.models.loading import LoadedModel, load
+from representations.models.registry import find_model
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "smollm2-135m-instruct"

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 
-from analysis.mixed import draw, likelihood_ratio
-from analysis.simulate import simulate_scores
-from analysis.sums import basis, curve_data
+from analysis.over_models.mixed import draw, likelihood_ratio
+from analysis.over_models.sums import basis, curve_data
+from analysis.planning.simulate import simulate_scores
 
 NULL = "score ~ method * (x + q) + family"
 FULL = "score ~ method * (x + q) + family * (x + q)"

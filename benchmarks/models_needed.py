@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.design import models_needed
+from analysis.planning.design import models_needed
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "models_needed.csv"

@@ -92,7 +92,7 @@ def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
 
 def passages(loaded: Any, n: int | None) -> list[list[int]]:
     """Return the tokens of the corpus's first passages."""
-    from representations.corpus import load_corpus
+    from representations.corpus.corpus import load_corpus
 
     texts = [p.text for p in load_corpus(HERE.parent / "data" / "corpus").passages[:n]]
     return [list(ids) for ids in loaded.tokenizer(texts)["input_ids"]]
@@ -100,8 +100,8 @@ def passages(loaded: Any, n: int | None) -> list[list[int]]:
 
 def small(n_layers: int, width: int) -> Any:
     """Build a small random model with a real tokenizer."""
-    from representations.models import load
-    from representations.registry import ModelSpec
+    from representations.models.loading import load
+    from representations.models.registry import ModelSpec
 
     config = {
         "model_type": "llama", "hidden_size": width, "intermediate_size": 4 * width,
@@ -120,8 +120,8 @@ def measure_model(case: Case) -> Iterator[Row]:
     import torch
 
     from representations.activations import Window, read
-    from representations.models import load
-    from representations.registry import find_model
+    from representations.models.loading import load
+    from representations.models.registry import find_model
 
     spec = find_model(case["case"])
     seed, device = None if case["trained"] else 0, case.get("device", "cpu")
@@ -149,7 +149,7 @@ def corpus_of(n: int) -> Any:
     Twenty emotions in as many topics as there are texts for, at most 24. No text is another's
     twin, whose activations would be the same.
     """
-    from representations.corpus import Passage, load_corpus
+    from representations.corpus.corpus import Passage, load_corpus
 
     shipped = load_corpus(HERE.parent / "data" / "corpus")
     topics, passages = min(24, n // 20), []
@@ -163,9 +163,9 @@ def corpus_of(n: int) -> Any:
 
 def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[Row]:
     """Read, keep and score texts with a small random model, as a study does."""
-    from representations.methods import comprehension
+    from pipeline.units import open_unit, save_unit
+    from representations.arms import comprehension
     from representations.separation import separation_scores
-    from representations.units import open_unit, save_unit
     from study import load_study
 
     loaded, study, corpus = small(n_layers, width), load_study("demo"), corpus_of(n)
@@ -225,10 +225,10 @@ def measure_width(case: Case) -> Iterator[Row]:
 
 def count_study() -> Iterator[Row]:
     """Count the tokens and texts of each unit of the study of nine hub models."""
-    from representations.corpus import load_corpus
-    from representations.estimate import parameter_count, token_counts
-    from representations.models import config_from
-    from representations.registry import find_model
+    from pipeline.estimate import parameter_count, token_counts
+    from representations.corpus.corpus import load_corpus
+    from representations.models.loading import config_from
+    from representations.models.registry import find_model
     from study import load_study
 
     study = load_study("jeong2026")
@@ -294,7 +294,7 @@ def run(case: Case) -> list[Row]:
     """Measure one case in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         if "n_models" in case:
-            from analysis.simulate import write_study
+            from analysis.planning.simulate import write_study
 
             wanted = ("n_models", "n_points", "n_replicates")
             write_study(folder, **{k: case[k] for k in wanted if k in case})

@@ -17,9 +17,9 @@ import torch
 
 from representations.activations import Steer, Window
 from representations.generation import Sampling, prompt_ids, write
-from representations.models import load
-from representations.registry import find_model
-from representations.steering_trials import load_scenarios
+from representations.models.loading import load
+from representations.models.registry import find_model
+from representations.steering.trials import load_scenarios
 
 
 def main() -> None:

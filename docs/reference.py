@@ -23,17 +23,17 @@ START, END = "<!-- modules: written by docs/reference.py -->", "<!-- end of modu
 #: What a user of the torch side calls; the statistics side says it in `analysis.__all__`.
 EXTRACTION = {
     "study": ("load_study",),
-    "representations.corpus": ("load_corpus",),
-    "representations.corpus_checks": ("check_corpus",),
-    "representations.registry": ("registry", "find_model"),
-    "representations.models": ("load",),
+    "representations.corpus.corpus": ("load_corpus",),
+    "representations.corpus.checks": ("check_corpus",),
+    "representations.models.registry": ("registry", "find_model"),
+    "representations.models.loading": ("load",),
     "representations.activations": ("read",),
     "representations.generation": ("write",),
     "representations.separation": ("separation_scores",),
-    "representations.judges": ("load_judge",),
+    "representations.steering.judges": ("load_judge",),
 }
 #: Folders of modules in the order in which the data pass through them.
-PARTS = (".", "representations", "analysis", "reports", "benchmarks")
+PARTS = (".", "study", "representations", "pipeline", "analysis", "reports", "benchmarks")
 
 
 def api_page() -> str:
@@ -69,7 +69,7 @@ def modules_table() -> str:
     """Return a table of all modules with the first lines of their docstrings."""
     lines = ["| module | what it does |", "|---|---|"]
     for part in PARTS:
-        for path in sorted((HOME / part).glob("*.py")):
+        for path in sorted((HOME / part).glob("*.py" if part == "." else "**/*.py")):
             if path.name == "__init__.py":
                 continue
             said = _first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
@@ -103,7 +103,7 @@ def main() -> int:
     command = [
         sys.executable, "-m", "pdoc", "--docformat", "numpy", "--math",
         "--output-directory", str(HOME / "build" / "docs"),
-        "analysis", "representations", "study", "extraction", "steering",
+        "analysis", "pipeline", "representations", "study", "extraction", "steering",
         "!analysis.__main__",
     ]  # fmt: skip
     return subprocess.run(command, cwd=HOME, check=False).returncode

@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from interruption import listen
+from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("render.py", "the reports are as they were")
@@ -35,7 +35,18 @@ import yaml
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from qmd import FORMATS, INLINE, METADATA, Chunk, RenderError, Report, check, known_names, parse
+
+from reports.qmd import (
+    FORMATS,
+    INLINE,
+    METADATA,
+    Chunk,
+    RenderError,
+    Report,
+    check,
+    known_names,
+    parse,
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -46,7 +57,9 @@ MARKDOWN = "markdown-raw_html-raw_tex-latex_macros"
 class Loop(asyncio.SelectorEventLoop):
     """Leaves signals to this script: nbclient would take them over, and say that a kernel died."""
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Any, *args: Any
+    ) -> None:
         """Refuse, as outside the main thread."""
         raise RuntimeError
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from representations.errors import InputError
-from representations.models import LoadedModel, is_of_memory
+from representations.models.loading import LoadedModel, is_of_memory
+from study.read import InputError
 
 #: Called with a layer and its residual stream, shape (batch, positions, width). It returns None
 #: to look only, or a tensor of the same shape to go on with instead.
@@ -200,7 +200,7 @@ def read(
         Called with the number of tokens read, after each batch.
     out : optional
         Where the means go, ``out[texts] = means`` with a list of texts; a
-        `representations.units.Spool` keeps them out of memory.
+        `pipeline.units.Spool` keeps them out of memory.
 
     Returns
     -------

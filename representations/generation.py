@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from representations.activations import Hook, Window, finite, halving, pad, residual_stream
-from representations.errors import InputError
-from representations.models import LoadedModel
-from representations.templates import render
+from representations.models.chat_templates import render
+from representations.models.loading import LoadedModel
+from study.read import InputError
 
 #: Writing a token takes about as long as reading this many.
 WRITTEN = 6

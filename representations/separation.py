@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from representations.covariance import Array
-from representations.errors import InputError
 from representations.metrics import METRICS, Layer
-from representations.units import Activations
+from representations.pooled import Activations
+from study.read import InputError
 
 
 def separation_scores(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from representations.errors import InputError
-from representations.store import Place, slug, write_atomically
-from representations.units import Unit
+from representations.pooled import Unit
+from study.read import InputError
+from study.write import Place, slug, write_atomically
 
 Array = NDArray[np.float32]
 DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"

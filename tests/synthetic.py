@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.scores import Scores
-from analysis.simulate import combine, simulate_scores
+from analysis.loading.scores import Scores
+from analysis.planning.simulate import combine, simulate_scores
 
 FAMILIES = ("GPT-2", "Gemma", "Qwen", "Llama", "Mistral")
 #: For each metric: higher is better, chance, label, shape of a trained and an untrained model.

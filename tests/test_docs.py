@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 import analysis
-from analysis.simulate import simulate_scores
-from representations.corpus import load_corpus
-from representations.registry import find_model
+from analysis.planning.simulate import simulate_scores
+from representations.corpus.corpus import load_corpus
+from representations.models.registry import find_model
 from study import load_study
 
 HOME = Path(__file__).resolve().parent.parent

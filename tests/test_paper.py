@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import qmd
-import render
 from browser import browser
 from synthetic import make_study
 
-from analysis import calibration_paper, paper, steering_paper
-from analysis.scores import InputError
+from reports import calibration_text, paper, qmd, render, steering_text
+from study.read import InputError
 
 TESTS = Path(__file__).parent
 REPORTS = TESTS.parent / "reports"
@@ -60,7 +58,7 @@ def test_no_result_is_typed_into_the_paper() -> None:
             texts += sentences(chunk.text)
         else:
             texts.append(re.sub(r"`[^`]*`|\{[^}]*\}|\[?@[\w-]+", "", qmd._prose(chunk.text)))
-    for module in (paper, steering_paper, calibration_paper):
+    for module in (paper, steering_text, calibration_text):
         assert module.__file__ is not None
         texts += sentences(Path(module.__file__).read_text(encoding="utf-8"))
     for text in texts:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import qmd
-import render
+
+from reports import qmd, render
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
@@ -40,7 +40,7 @@ study = "demo"
 ```{python}
 #| include: false
 import pandas as pd
-from analysis.tables import Markdown
+from analysis.wording import Markdown
 secret = 41
 ```
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contested import (
+from analysis.claims.contested import (
     DISTANCE,
     precision,
     student,
@@ -16,8 +16,9 @@ from analysis.contested import (
     valence,
     valence_table,
 )
-from analysis.scores import InputError, Scores, as_scores
-from analysis.simulate import simulate_scores
+from analysis.loading.scores import Scores, as_scores
+from analysis.planning.simulate import simulate_scores
+from study.read import InputError
 
 VALENCES = np.linspace(-1, 1, 20) ** 3
 DEPTHS = np.linspace(0, 1, 13)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis import InputError, Scores, control_test
-from analysis.controls import CONTRASTS, adjusted_bulge_weights, bulge_weights
-from analysis.simulate import combine, simulate_scores
+from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.controls import CONTRASTS, adjusted_bulge_weights, bulge_weights
 
 FAMILIES = (2, 2)
 

@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from analysis import InputError, fit_curves
-from analysis.curves import blocked_errors, extrema, fieller, natural_spline
-from analysis.scores import as_scores
-from analysis.simulate import combine, simulate_scores
-from analysis.uncertainty import ar1_likelihood, profile_errors, quadratic_weights
+from analysis.loading.scores import as_scores
+from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.curves import blocked_errors, extrema, fieller, natural_spline
+from analysis.profiles.uncertainty import ar1_likelihood, profile_errors, quadratic_weights
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 EXPECTED = pd.read_csv(REFERENCE / "ushape_expected.csv").set_index("case")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from joblib.parallel import ThreadingBackend
 
-from analysis.design import Truth, design_power, draw_study, models_needed, plot_power
-from analysis.scores import InputError
-from analysis.sums import vertex
+from analysis.over_models.sums import vertex
+from analysis.planning.design import Truth, design_power, draw_study, models_needed, plot_power
+from study.read import InputError
 
 QUIET = {"vertex": 0.01, "level": 0.01, "height": 0.005, "method": 0.005}
 

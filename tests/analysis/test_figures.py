@@ -10,13 +10,16 @@ import pandas as pd
 import plotnine as p9
 import pytest
 
-from analysis import calibration_paper, figures, style, tables
-from analysis.claims import claims_table
-from analysis.curves import fit_curves
-from analysis.localization import localization_test
-from analysis.scores import InputError, Scores
-from analysis.simulate import combine, simulate_scores
-from analysis.specification import specification_table
+from analysis import figures, wording
+from analysis.claims.specification import specification_table
+from analysis.claims.table import claims_table
+from analysis.figures import style
+from analysis.loading.scores import Scores
+from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.curves import fit_curves
+from analysis.profiles.localization import localization_test
+from reports import calibration_text
+from study.read import InputError
 
 RULES = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
 
@@ -122,7 +125,7 @@ def test_calibration_figure_needs_its_columns() -> None:
 
 
 def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
-    assert calibration_paper.false_rates(tmp_path).empty
+    assert calibration_text.false_rates(tmp_path).empty
     (tmp_path / "calibration_shape.csv").write_text(
         "truth,topics,level,quantity,ours,ordinary,n_studies\n"
         "flat,24,profile,declared a turn,0.02,0.35,300\n"
@@ -132,7 +135,7 @@ def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
     (tmp_path / "calibration_invariance.csv").write_text(
         "design,dominates,n_sim,p_chi2,verdict\n9 models in 5,between models,1000,0.75,0.05\n"
     )
-    found = calibration_paper.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
+    found = calibration_text.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
     assert found["U-shape, profile, flat truth", "naive"] == 0.35
     assert found["invariance, 9 models in 5 families, between models", "calibrated"] == 0.05
     assert len(found) == 4
@@ -142,10 +145,10 @@ def test_typeset_aligns_and_groups() -> None:
     table = pd.DataFrame(
         {"m": ["a", "a", "b"], "x": [1.0, -0.001, np.nan], "ok": [True, False, True]}
     )
-    lines = tables.typeset(table, {"m": "Model", "x": "Value", "ok": "OK"}, group=1).split("\n")
+    lines = wording.typeset(table, {"m": "Model", "x": "Value", "ok": "OK"}, group=1).split("\n")
     assert lines[1].count("-:|") == 1
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["a", "", "b"]
-    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1.00", "0.00", tables.NONE]
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1.00", "0.00", wording.NONE]
     assert [line.split("|")[3].strip() for line in lines[2:]] == ["yes", "no", "yes"]
 
 

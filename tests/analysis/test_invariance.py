@@ -9,20 +9,21 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.design import Truth, draw_study
-from analysis.invariance import (
+from analysis.loading.scores import as_scores
+from analysis.over_models.invariance import (
     between_sd,
     departures,
     invariance_test,
     judge,
     left_out,
 )
-from analysis.mixed import draw, fall_back, likelihood_ratio, unbiased
-from analysis.permutation import n_partitions, permutation_p
-from analysis.scale import meta_regression, scale_test
-from analysis.scores import InputError, as_scores
-from analysis.simulate import simulate_scores
-from analysis.sums import curve_data, vertex
+from analysis.over_models.mixed import draw, fall_back, likelihood_ratio, unbiased
+from analysis.over_models.permutation import n_partitions, permutation_p
+from analysis.over_models.scale import meta_regression, scale_test
+from analysis.over_models.sums import curve_data, vertex
+from analysis.planning.design import Truth, draw_study
+from analysis.planning.simulate import simulate_scores
+from study.read import InputError
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
@@ -244,7 +245,7 @@ def test_permutation_p_reaches_its_smallest_value():
 
 def test_random_permutations_agree_with_all_of_them(monkeypatch):
     exact = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 0, np.random.default_rng(0))
-    monkeypatch.setattr("analysis.permutation.MAX_EXACT", 10)
+    monkeypatch.setattr("analysis.over_models.permutation.MAX_EXACT", 10)
     random = permutation_p(CURVES.coef[0, :, :2], CURVES.group, 20_000, np.random.default_rng(0))
     assert abs(exact - random) < 0.015
 

@@ -11,13 +11,21 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis import invariance
-from analysis.invariance import _hindrance, _verdict, between_sd, departures, invariance_test, judge
-from analysis.invariance import left_out as left_out_r2
-from analysis.permutation import permutation_p
-from analysis.scores import Array, InputError, as_scores
-from analysis.simulate import simulate_scores
-from analysis.sums import CurveData, curve_data, vertex
+from analysis.loading.scores import Array, as_scores
+from analysis.over_models import invariance
+from analysis.over_models.invariance import (
+    _hindrance,
+    _verdict,
+    between_sd,
+    departures,
+    invariance_test,
+    judge,
+)
+from analysis.over_models.invariance import left_out as left_out_r2
+from analysis.over_models.permutation import permutation_p
+from analysis.over_models.sums import CurveData, curve_data, vertex
+from analysis.planning.simulate import simulate_scores
+from study.read import InputError
 
 NAN = float("nan")
 

@@ -5,9 +5,10 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import checks, load_scores
-from analysis.scores import InputError
-from representations import store
+from analysis import load_scores
+from analysis.loading import checks
+from study import write
+from study.read import InputError
 from tests.synthetic import make_study
 
 
@@ -16,10 +17,10 @@ def study(tmp_path_factory):
     """Nine models, each in groups of rows of its own."""
     folder = make_study(tmp_path_factory.mktemp("made") / "study", n_emotions=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROWS", 200)
+        patch.setattr(write, "ROWS", 200)
         for name in ("scores.parquet", "replicates.parquet"):
             table = pd.read_parquet(folder / name).sort_values("model", kind="stable")
-            store.write_table(folder / name, table)
+            write.write_table(folder / name, table)
     return folder
 
 
@@ -68,7 +69,7 @@ def test_one_models_rows_do_not_cost_reading_all(study, monkeypatch):
 
 
 def test_a_url_gives_the_same_tables_and_fetches_only_what_it_needs(study):
-    from inputs import locate
+    from study.read import locate
 
     there = locate("memory://tables/study")
     for path in study.iterdir():

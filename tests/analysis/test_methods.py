@@ -10,10 +10,17 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.methods import cles_interval, flip_p, mann_whitney, method_test, signed_rank
-from analysis.published import largest_d, published_check
-from analysis.scores import InputError, as_scores
-from analysis.simulate import simulate_scores
+from analysis.claims.published import largest_d, published_check
+from analysis.loading.scores import as_scores
+from analysis.over_models.method_contrast import (
+    cles_interval,
+    mann_whitney,
+    method_test,
+    signed_rank,
+)
+from analysis.over_models.permutation import flip_p
+from analysis.planning.simulate import simulate_scores
+from study.read import InputError
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())["methods"]

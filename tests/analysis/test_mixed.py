@@ -11,10 +11,11 @@ import statsmodels.formula.api as smf
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.mixed import draw, fit_curve_model, likelihood_ratio
-from analysis.scores import InputError, as_scores
-from analysis.simulate import simulate_scores
-from analysis.sums import basis, curve_data, curve_sums, vertex
+from analysis.loading.scores import as_scores
+from analysis.over_models.mixed import draw, fit_curve_model, likelihood_ratio
+from analysis.over_models.sums import basis, curve_data, curve_sums, vertex
+from analysis.planning.simulate import simulate_scores
+from study.read import InputError
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-import analysis.mixedlm
-from analysis.invariance import invariance_test
-from analysis.mixed import RANDOM, fit_curve_model
-from analysis.mixedlm import mixedlm_fits
-from analysis.scores import as_scores
-from analysis.simulate import simulate_scores
-from analysis.sums import basis, curve_data, over_emotions
+import analysis.over_models.mixedlm
+from analysis.loading.scores import as_scores
+from analysis.over_models.invariance import invariance_test
+from analysis.over_models.mixed import RANDOM, fit_curve_model
+from analysis.over_models.mixedlm import mixedlm_fits
+from analysis.over_models.sums import basis, curve_data, over_emotions
+from analysis.planning.simulate import simulate_scores
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
@@ -42,7 +42,7 @@ def test_fast_likelihood_is_mixedlms_with_fewer_random_terms(n_random):
 
 
 def test_mixedlm_from_its_own_start_finds_no_better_fit(monkeypatch):
-    monkeypatch.setattr(analysis.mixedlm, "ATTEMPTS", (("bfgs", False),))
+    monkeypatch.setattr(analysis.over_models.mixedlm, "ATTEMPTS", (("bfgs", False),))
     columns, _ = mixedlm_fits(DATA)
     assert columns["mixedlm_note"] == ""
 
@@ -96,8 +96,10 @@ def test_the_emotions_shift_is_the_intercepts():
 
 def test_likelihoods_that_differ_are_said_to_differ(monkeypatch):
     wrong = {3: RANDOM[1], 1: RANDOM[1]}
-    monkeypatch.setattr(analysis.mixedlm, "RANDOM", wrong)
-    monkeypatch.setattr(analysis.mixedlm, "_fit", _one_term(analysis.mixedlm._fit))
+    monkeypatch.setattr(analysis.over_models.mixedlm, "RANDOM", wrong)
+    monkeypatch.setattr(
+        analysis.over_models.mixedlm, "_fit", _one_term(analysis.over_models.mixedlm._fit)
+    )
     columns, _ = mixedlm_fits(DATA)
     assert "log-likelihood of the null model is" in columns["mixedlm_note"]
     assert "by the fast fit" in columns["mixedlm_note"]
@@ -113,7 +115,7 @@ def test_a_fit_that_fails_is_in_the_result(monkeypatch):
         def __init__(self, *args, **kwargs):
             raise np.linalg.LinAlgError("Singular matrix")
 
-    monkeypatch.setattr(analysis.mixedlm, "MixedLM", Broken)
+    monkeypatch.setattr(analysis.over_models.mixedlm, "MixedLM", Broken)
     row = invariance_test(SCORES, n_boot=99).iloc[0]
     assert not row["mixedlm_converged"]
     assert np.isnan(row["loglik_null"])
@@ -122,7 +124,7 @@ def test_a_fit_that_fails_is_in_the_result(monkeypatch):
 
 
 def test_a_fit_without_convergence_is_in_the_result(monkeypatch):
-    real = analysis.mixedlm.MixedLM
+    real = analysis.over_models.mixedlm.MixedLM
 
     class Impatient(real):
         def fit(self, **options):
@@ -130,7 +132,7 @@ def test_a_fit_without_convergence_is_in_the_result(monkeypatch):
             fit.converged = False
             return fit
 
-    monkeypatch.setattr(analysis.mixedlm, "MixedLM", Impatient)
+    monkeypatch.setattr(analysis.over_models.mixedlm, "MixedLM", Impatient)
     row = invariance_test(SCORES, n_boot=99).iloc[0]
     assert not row["mixedlm_converged"]
     assert "did not converge" in row["reason"]

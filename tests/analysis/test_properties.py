@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import Scores, fit_curves, localization_test, u_shape_test
-from analysis.simulate import simulate_scores
+from analysis.planning.simulate import simulate_scores
 
 SEEDS = st.integers(0, 10_000)
 few = settings(

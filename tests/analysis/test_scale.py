@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from analysis.scale import meta_regression, scale_test
-from analysis.scores import as_scores
-from analysis.simulate import simulate_scores
+from analysis.loading.scores import as_scores
+from analysis.over_models.scale import meta_regression, scale_test
+from analysis.planning.simulate import simulate_scores
 
 R = json.loads((Path(__file__).parents[1] / "reference" / "scale.json").read_text())
 

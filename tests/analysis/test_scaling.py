@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from analysis import InputError, Scores, fit_curves, load_scores, localization_test, u_shape_test
-from analysis.scores import PROFILE
-from analysis.simulate import combine, simulate_scores, write_study
+from analysis.loading.scores import PROFILE
+from analysis.planning.simulate import combine, simulate_scores, write_study
 
 #: What a thousand models with 24 million replicates may take, for each replicate.
 BYTES = 4 * 2**30 / 24e6
@@ -118,8 +118,8 @@ def test_many_models_are_located_where_they_were_put(study: Scores) -> None:
 
 def test_leaving_each_model_out_equals_doing_so() -> None:
     """The turn over models takes sums; here it is taken from the other models themselves."""
-    from analysis.curves import GRID
-    from analysis.shape import EDGE, _common_turns
+    from analysis.profiles.curves import GRID
+    from analysis.profiles.shape import EDGE, _common_turns
 
     curves = np.cumsum(np.random.default_rng(0).normal(size=(7, len(GRID))), axis=1)
     inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)

@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from analysis import InputError, load_scores, localization_test, u_shape_test
-from analysis.localization import hartung_knapp
-from analysis.shape import Arms, judge, line_weights, robin_hood
-from analysis.simulate import combine, simulate_scores
-from analysis.uncertainty import quadratic_weights
+from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.localization import hartung_knapp
+from analysis.profiles.shape import Arms, judge, line_weights, robin_hood
+from analysis.profiles.uncertainty import quadratic_weights
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "tests" / "reference"

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from analysis import InputError, u_shape_test
-from analysis.curves import extrema, smoother
-from analysis.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
-from analysis.shape import Arms, judge, line_weights, robin_hood
+from analysis.loading.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
+from analysis.profiles.curves import extrema, smoother
+from analysis.profiles.shape import Arms, judge, line_weights, robin_hood
 
 DEPTH = np.linspace(0, 1, 21)
 #: No curve is a quadratic to the letter, which would leave no error to estimate.

@@ -12,20 +12,19 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis import steering_figures as figures
-from analysis.claims import claims_table
-from analysis.dose import crossing, dose_response, half_effect
-from analysis.regimes import explained, regime_table, regime_test
-from analysis.scores import InputError
-from analysis.simulate import simulate_scores
-from analysis.steering import (
+from analysis.claims.table import claims_table
+from analysis.figures import steering as figures
+from analysis.planning.simulate import simulate_scores
+from analysis.trials.dose import crossing, dose_response, half_effect
+from analysis.trials.regimes import explained, regime_table, regime_test
+from analysis.trials.success import (
     beside_published,
     depth_test,
     judge_agreement,
     share,
     steering_summary,
 )
-from analysis.trials import (
+from analysis.trials.table import (
     COLUMNS,
     REGIMES,
     Trials,
@@ -34,6 +33,7 @@ from analysis.trials import (
     load_trials,
     outcomes,
 )
+from study.read import InputError
 
 STRENGTHS = (0.1, 0.2, 0.4, 0.8)
 

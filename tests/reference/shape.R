@@ -1,4 +1,4 @@
-# Values that the tests of analysis/uncertainty.py and analysis/localization.py compare with.
+# Values that the tests of analysis/profiles/uncertainty.py and analysis/profiles/localization.py compare with.
 # Run in this folder: Rscript shape.R (R 4.2, nlme, metafor, jsonlite).
 #
 # ushape_cases.csv and ushape_expected.csv come from R as well: lm(score ~ depth + I(depth^2)) and

@@ -24,13 +24,14 @@ sys.path[:0] = [str(HOME), str(Path(__file__).parent)]
 with atheris.instrument_imports(include=["analysis", "gguf", "inputs", "representations", "study"]):
     from gguf import GGUFReader, GGUFWriter
 
-    from analysis.checks import read_run, read_table
-    from inputs import InputError
-    from representations.corpus import load_corpus
-    from representations.headers import check_gguf
-    from representations.steering_trials import load_scenarios
-    from representations.units import Unit, load_facts, open_unit, save_unit
+    from analysis.loading.checks import read_run, read_table
+    from pipeline.units import load_facts, open_unit, save_unit
+    from representations.corpus.corpus import load_corpus
+    from representations.models.headers import check_gguf
+    from representations.pooled import Unit
+    from representations.steering.trials import load_scenarios
     from study import load_study
+    from study.read import InputError
 
 import numpy as np  # noqa: E402
 import test_fuzz_corpus as good_corpus  # noqa: E402

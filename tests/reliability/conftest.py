@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from inputs import InputError
+from study.read import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `hostile`
 

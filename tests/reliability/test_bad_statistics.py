@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 import analysis as A
-from analysis.scale import vertex_variance
-from analysis.scores import Scores
-from analysis.simulate import combine, simulate_scores
-from analysis.trials import Trials
+from analysis.loading.scores import Scores
+from analysis.over_models.scale import vertex_variance
+from analysis.planning.simulate import combine, simulate_scores
+from analysis.trials.table import Trials
 from study import HOME
 
 RUN = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from inputs import InputError, one_line, read_bytes
-from representations.corpus import CorpusError, load_corpus
-from representations.plan import plan
-from representations.registry import find_model, registry
-from representations.steering_trials import load_scenarios
+from pipeline.plan import plan
+from representations.corpus.corpus import CorpusError, load_corpus
+from representations.models.registry import find_model, registry
+from representations.steering.trials import load_scenarios
 from study import HOME, load_study
+from study.read import InputError, one_line, read_bytes
 
 CORPUS = HOME / "data" / "corpus"
 

@@ -14,12 +14,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from inputs import InputError
 from representations.activations import Window, read
 from representations.generation import Sampling, write
-from representations.models import LoadedModel, load
-from representations.registry import ModelSpec
-from representations.templates import render
+from representations.models.chat_templates import render
+from representations.models.loading import LoadedModel, load
+from representations.models.registry import ModelSpec
+from study.read import InputError
 
 PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
 

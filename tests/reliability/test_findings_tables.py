@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import InputError, as_scores, as_trials, load_scores, load_trials, steering_summary
-from analysis.checks import read_table
-from analysis.simulate import simulate_scores
+from analysis.loading.checks import read_table
+from analysis.planning.simulate import simulate_scores
 from study import HOME
 
 

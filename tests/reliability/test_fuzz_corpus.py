@@ -11,8 +11,8 @@ from hostile import broken, text, texts, toml, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from representations.corpus import load_corpus
-from representations.corpus_files import FILES
+from representations.corpus.corpus import load_corpus
+from representations.corpus.files import FILES
 from study import HOME
 
 WHOLE = {

@@ -15,12 +15,12 @@ from hostile import damaged, numbers, rewritten, texts, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from representations.corpus import Corpus, load_corpus
-from representations.estimate import parameter_count
-from representations.methods import comprehension, generation
-from representations.models import LoadedModel, load
-from representations.registry import ModelSpec
-from representations.templates import render
+from pipeline.estimate import parameter_count
+from representations.arms import comprehension, generation
+from representations.corpus.corpus import Corpus, load_corpus
+from representations.models.chat_templates import render
+from representations.models.loading import LoadedModel, load
+from representations.models.registry import ModelSpec
 from study import HOME, Generation, Pooling, Study
 
 STUDY = Study("fuzz", generation=Generation(neutral_per_topic=1, max_new_tokens=3,

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import extraction
-from representations.corpus import load_corpus
-from representations.plan import plan
-from representations.registry import find_model
-from representations.steering_trials import load_scenarios
-from representations.store import slug
-from representations.weights import local_folder
+from pipeline.plan import plan
+from representations.corpus.corpus import load_corpus
+from representations.models.registry import find_model
+from representations.models.weights import local_folder
+from representations.steering.trials import load_scenarios
 from study import HOME, Study, load_study
+from study.write import slug
 
 DEMO = (HOME / "data" / "studies" / "demo.toml").read_bytes()
 SCENARIOS = (HOME / "data" / "scenarios.toml").read_bytes()

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import as_scores, as_trials, load_scores, load_trials
-from analysis.checks import read_table
-from analysis.simulate import simulate_scores
-from analysis.trials import outcomes
+from analysis.loading.checks import read_table
+from analysis.planning.simulate import simulate_scores
+from analysis.trials.table import outcomes
 from study import HOME
 
 # Not float16, which pandas cannot print without a warning of its own.

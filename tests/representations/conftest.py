@@ -6,8 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import extraction
-from representations.models import LoadedModel, find_blocks
-from representations.registry import ModelSpec
+from representations.models.loading import LoadedModel, find_blocks
+from representations.models.registry import ModelSpec
 
 WIDTH, N_LAYERS, VOCABULARY = 32, 3, 400
 

@@ -12,8 +12,8 @@ from representations.activations import (
     residual_stream,
     token_batches,
 )
-from representations.errors import InputError
-from representations.models import find_blocks
+from representations.models.loading import find_blocks
+from study.read import InputError
 
 
 def texts(lengths, seed=0):

@@ -15,13 +15,13 @@ from rich.console import Console
 
 import extraction
 import steering
-from representations.errors import InputError
-from representations.jobs import Job, progress_bar
+from pipeline.jobs import Job, progress_bar
+from study.read import InputError
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for staying on loopback
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
 ray = pytest.importorskip("ray", reason="needs the extra cluster")
-from representations import cluster as clusters  # noqa: E402
+from pipeline import ray_engine  # noqa: E402
 
 TABLES = ("scores.parquet", "replicates.parquet")
 
@@ -161,7 +161,7 @@ def test_what_dies_or_fails_is_repeated_then_reported(address, tmp_path):
     jobs.append(Job("d", 0, lambda *unused: attempt("joins"), after=(jobs[0],)))
     jobs.append(Job("e", 0, lambda *unused: attempt("never"), after=(jobs[0], jobs[2])))
     bar = progress_bar(Console(stderr=True))
-    with clusters.cluster(address, "auto", 1, tmp_path, "python this") as engine, bar:
+    with ray_engine.cluster(address, "auto", 1, tmp_path, "python this") as engine, bar:
         assert engine.device == "cpu"
         failures = engine.run(jobs, bar, keep_going=True)
         with pytest.raises(InputError, match="c: no such thing"):
@@ -199,7 +199,7 @@ def test_a_cluster_without_what_is_asked_for(options, message, five, address, tm
 def test_an_address_that_does_not_answer(listens, five, tmp_path, capsys, monkeypatch):
     import socket
 
-    monkeypatch.setattr(clusters, "WAIT", 3)
+    monkeypatch.setattr(ray_engine, "WAIT", 3)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if listens:
@@ -219,14 +219,14 @@ def test_addresses_that_are_none(five, tmp_path, capsys):
 
 
 def test_without_ray_the_extra_is_named(five, tmp_path, capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "representations.cluster")
+    monkeypatch.delitem(sys.modules, "pipeline.ray_engine")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run(five, tmp_path, "--engine", "ray") == 2
     assert "pip install 'emotion-depth[cluster]'" in capsys.readouterr().err
 
 
 def test_a_model_too_large_for_every_node(five, address, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("representations.estimate.parameter_count", lambda spec: 10**13)
+    monkeypatch.setattr("pipeline.estimate.parameter_count", lambda spec: 10**13)
     out = tmp_path / "out"
     assert run(five, out, "--engine", "ray", "--address", address) == 2
     assert "the largest node has" in capsys.readouterr().err

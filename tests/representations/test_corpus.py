@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from representations import corpus_checks
-from representations.corpus import Corpus, CorpusError, Passage, load_corpus
-from representations.corpus_checks import check_corpus, main, passage_embeddings, sentences
-from representations.corpus_files import FILES, stem, words
-from representations.errors import InputError
+from representations.corpus import checks
+from representations.corpus.__main__ import main
+from representations.corpus.checks import check_corpus, passage_embeddings, sentences
+from representations.corpus.corpus import Corpus, CorpusError, Passage, load_corpus
+from representations.corpus.files import FILES, stem, words
+from study.read import InputError
 
 SHIPPED = Path(__file__).parents[2] / "data" / "corpus"
 MANNERS = ["brisk", "formal", "playful"]
@@ -330,7 +331,7 @@ def test_the_command_prints_a_report_and_returns_2_on_a_fault(manners, monkeypat
     def random_embeddings(texts):
         return np.random.default_rng(0).normal(size=(len(texts), 4))
 
-    monkeypatch.setattr(corpus_checks, "passage_embeddings", random_embeddings)
+    monkeypatch.setattr(checks, "passage_embeddings", random_embeddings)
     assert main([str(manners)]) == 0
     out = capsys.readouterr().out
     assert "3 manners by 3 topics, 9 passages" in out
@@ -344,7 +345,7 @@ def test_without_the_embedding_model_the_rest_is_measured(manners, monkeypatch, 
     def absent(texts):
         raise InputError("pip install it")
 
-    monkeypatch.setattr(corpus_checks, "passage_embeddings", absent)
+    monkeypatch.setattr(checks, "passage_embeddings", absent)
     assert main([str(manners)]) == 0
     assert "Meaning was not measured: pip install it" in capsys.readouterr().out
 

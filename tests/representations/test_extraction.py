@@ -9,7 +9,7 @@ import pytest
 
 import extraction
 from analysis import fit_curves, load_scores
-from representations.units import open_unit
+from pipeline.units import open_unit
 from study import HOME, load_study
 
 CONCEPTS = {
@@ -128,7 +128,7 @@ def test_a_second_run_reuses_units_and_a_new_metric_needs_no_forward_pass(
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("representations.jobs.load", refuse)
+    monkeypatch.setattr("pipeline.jobs.load", refuse)
     assert run(study_file, out) == 0
     text = study_file.read_text().replace("replicates = 8", 'replicates = 9\nmetrics = ["auc"]')
     study_file.write_text(text)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from representations.activations import Steer, Window, residual_stream
-from representations.errors import InputError
 from representations.generation import Sampling, draw, write
+from study.read import InputError
 
 WINDOW = Window(skip=3)
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from representations.corpus import load_corpus
-from representations.errors import InputError
-from representations.judges import (
+from representations.corpus.corpus import load_corpus
+from representations.steering.judges import (
     ClassifierJudge,
     LexiconJudge,
     held_out_quality,
     load_judge,
     target_scores,
 )
+from study.read import InputError
 
 
 @pytest.fixture(scope="module")

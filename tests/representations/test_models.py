@@ -6,10 +6,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from representations.activations import Window, read
-from representations.errors import InputError
-from representations.models import load, resolved
-from representations.registry import ModelSpec, find_model, registry
-from representations.weights import cache_folder, check_package, local_folder
+from representations.models.loading import load, resolved
+from representations.models.registry import ModelSpec, find_model, registry
+from representations.models.weights import cache_folder, check_package, local_folder
+from study.read import InputError
 
 
 @pytest.fixture(scope="module")

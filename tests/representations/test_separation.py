@@ -7,9 +7,9 @@ from rsatoolbox.data.noise import prec_from_residuals
 from rsatoolbox.rdm import calc_rdm_crossnobis
 from sklearn.metrics import roc_auc_score
 
-from representations.errors import InputError
 from representations.metrics import METRICS, Layer, auc, crossnobis
 from representations.separation import separation_scores, shuffled_within_topics
+from study.read import InputError
 
 E, T, L, D = 6, 12, 5, 40
 EMOTIONS = np.repeat([f"e{i}" for i in range(E)], T)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 import extraction
 import steering
-from representations import shards
-from representations.corpus import load_corpus
-from representations.errors import InputError
-from representations.methods import check_some, comprehension
-from representations.shards import Shard, added_up, all_shards, joined, n_shards, remove_shards
-from representations.units import Unit, open_unit, save_unit
+from pipeline import shards
+from pipeline.shards import Shard, added_up, all_shards, joined, n_shards, remove_shards
+from pipeline.units import open_unit, save_unit
+from representations.arms import check_some, comprehension
+from representations.corpus.corpus import load_corpus
+from representations.pooled import Unit
 from study import HOME, load_study
+from study.read import InputError
 
 PROFILE = ["model", "weights", "method", "labels", "metric", "layer"]
 

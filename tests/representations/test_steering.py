@@ -10,18 +10,18 @@ import torch
 import extraction
 import steering
 from analysis import load_trials, steering_summary
-from representations.errors import InputError
 from representations.generation import prompt_ids, write
-from representations.steering_trials import Scenarios, baseline, load_scenarios, measures, trials
-from representations.text_measures import (
+from representations.pooled import Unit
+from representations.steering.text_measures import (
     distinct_n,
     perplexity,
     share_foreign_script,
     share_non_ascii,
 )
-from representations.units import Unit
+from representations.steering.trials import Scenarios, baseline, load_scenarios, measures, trials
 from representations.vectors import emotion_vectors, export_vectors, sham
 from study import Steering, load_study
+from study.read import InputError
 
 SCENARIOS = Scenarios(
     {"a": "the quick brown fox", "b": "over the lazy dog the", "c": "jumps"},
@@ -173,7 +173,7 @@ def test_batched_trials_equal_single_ones_under_greedy_decoding(model):
 
 
 def test_what_is_added_has_the_strengths_norm_for_vector_and_sham(llama, monkeypatch):
-    from representations import steering_trials
+    from representations.steering import trials as steering_trials
 
     added = []
 
@@ -212,7 +212,7 @@ def test_trials_of_bad_input(llama, monkeypatch):
     none = {"happy": np.zeros((4, llama.width), dtype=np.float32)}
     with pytest.raises(InputError, match="is zero"):
         trials(llama, SETTINGS, SCENARIOS, 7, none, 1, 1.0, [0.5])
-    from representations import steering_trials
+    from representations.steering import trials as steering_trials
 
     def silent(loaded, prompts, *args, **options):
         from representations.generation import Stories
@@ -248,7 +248,7 @@ def test_scenario_files_with_faults(content, message, tmp_path):
 def test_the_shipped_scenarios_name_no_emotion():
     import re
 
-    from representations.corpus import load_corpus
+    from representations.corpus.corpus import load_corpus
 
     scenarios = load_scenarios("data/scenarios.toml")
     assert len(scenarios.openings) == 40
@@ -326,7 +326,7 @@ def test_the_same_again_reuses_units_and_gives_the_same_trials(study_file, tmp_p
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("representations.jobs.load", refuse)
+    monkeypatch.setattr("pipeline.jobs.load", refuse)
     gone = next((tmp_path / "a" / "units").glob("tiny.baseline*"))
     assert run(study_file, tmp_path / "a") == 0
     gone.unlink()

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
+from pipeline.units import load_facts, open_unit, save_unit
 from representations.activations import Window, read
-from representations.errors import InputError
+from representations.pooled import Part, Spool, Unit
 from representations.separation import separation_scores
-from representations.units import Part, Spool, Unit, load_facts, open_unit, save_unit
+from study.read import InputError
 
 SHAPE = 7, 3, 4
 

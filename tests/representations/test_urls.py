@@ -13,12 +13,11 @@ import pytest
 import extraction
 import steering
 from analysis import load_scores, load_trials
-from inputs import InputError, locate
-from representations import lock
-from representations.lock import only_run
-from representations.store import read_text
-from representations.units import load_facts
-from study import HOME
+from pipeline.units import load_facts
+from study import HOME, lock
+from study.lock import only_run
+from study.read import InputError, locate
+from study.write import read_text
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_a_run_killed_twice_resumes_in_s3_to_the_same_tables(
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("representations.jobs.load", refuse)
+    monkeypatch.setattr("pipeline.jobs.load", refuse)
     assert run(five, out, *chosen) == 0
 
 
@@ -124,7 +123,7 @@ def test_a_bucket_without_permission_is_found_out_before_a_model_is_loaded(
     def refuse(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("representations.jobs.load", refuse)
+    monkeypatch.setattr("pipeline.jobs.load", refuse)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
     locate("s3://study").fs.clear_instance_cache()  # the keys are read when it is made

@@ -22,8 +22,8 @@ import pytest
 from faults.small import STUDY, save_corpus, save_gguf, save_model
 
 from analysis import load_scores, load_trials
-from analysis.scores import InputError
-from representations.units import open_unit
+from pipeline.units import open_unit
+from study.read import InputError
 
 HOME = Path(__file__).resolve().parents[3]
 RESULTS = Path(__file__).parents[1] / "results" / "faults.json"

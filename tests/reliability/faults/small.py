@@ -13,7 +13,7 @@ from gguf import GGUFWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from representations.corpus import load_corpus
+from representations.corpus.corpus import load_corpus
 
 HOME = Path(__file__).resolve().parents[3]
 STUDY = """

@@ -1,0 +1,265 @@
+"""The claims that contradict the published one: embeddings, valence, tuning and precision."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.claims.depth import Row, untestable
+from analysis.loading.scores import Array, Scores
+from analysis.profiles.curves import fit_curves
+from analysis.wording import count, listing, number
+from study.read import InputError
+
+#: The measure whose emotion-level scores are mean squared distances, which split by valence.
+DISTANCE = "crossnobis"
+N_PERMUTATIONS = 9999
+#: Where "early" ends and "late" begins, in shares of the depth.
+EARLY, LATE = 1 / 3, 2 / 3
+
+
+def embeddings(main: Scores, method: str, metric: str, alpha: float) -> Row:
+    """Judge whether layer 0 has more than half of the best layer's separation."""
+    chance = main.run.get("metrics", {}).get(metric, {}).get("chance")
+    if chance is None:
+        return untestable(f"{metric} has no chance level to measure separation from")
+    profiles = list(main.select(method=method).profiles())
+    above = [p.separation - p.sign * chance for p in profiles]
+    share = np.array([y[0] / y.max() for y in above if y.max() > 0])
+    if share.size < 2:
+        return untestable("needs at least two models that separate emotions")
+    found = student(share - 0.5, alpha)
+    if not found:
+        return untestable("the models do not differ")
+    mean, p = float(share.mean()), found["p"]
+    verdict = "undecided" if p >= alpha else "supported" if mean > 0.5 else "contradicted"
+    return {
+        "quantity": "share of the best layer", "estimate": mean, "low": found["low"] + 0.5,
+        "high": found["high"] + 0.5, "p": p, "n": share.size, "verdict": verdict,
+        "reason": f"layer 0 has {mean:.0%} of the best layer's separation above chance",
+    }  # fmt: skip
+
+
+def student(values: Array, alpha: float) -> dict[str, float]:
+    """Mean with Student's interval and two-sided p; empty where the values do not differ."""
+    error = float(stats.sem(values)) if values.size > 1 else 0.0
+    if error == 0:
+        return {}
+    mean, df = float(values.mean()), values.size - 1
+    reach = float(stats.t.ppf(1 - alpha / 2, df)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, df))
+    return {"estimate": mean, "low": mean - reach, "high": mean + reach, "p": p}
+
+
+def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) -> pd.DataFrame:
+    r"""Resolve how much of the distance between emotions their valence accounts for, by layer.
+
+    Parameters
+    ----------
+    scores : Scores
+        A study with the metric crossnobis, whose run.json gives the emotions' valence.
+    method : str
+    seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row a trained model and layer: model, depth; share, of the mean squared distance;
+        low, high: the central 95% of the share where valence is permuted over emotions.
+
+    Raises
+    ------
+    InputError
+        If the table has no crossnobis, or run.json has no valence for its emotions.
+
+    Notes
+    -----
+    Let the squared distance of emotions i and j be :math:`s (v_i - v_j)^2 + c`, with valence v.
+    Its mean over the other emotions, which is an emotion's score, is then linear in
+    :math:`x_i = \frac{n}{n-1} (v_i - \bar v)^2` with slope s. So the slope of the scores on x is
+    the squared distance that a unit of valence makes, and :math:`2 s \bar x / \bar y` is its
+    share. Only how far an emotion is from neutral enters; what else sets emotions of
+    strong valence apart from the others enters with it.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> valences = [{"name": f"e{i + 1}", "valence": v} for i, v in enumerate((-0.9, -0.4, 0, 0.6))]
+    >>> study = simulate_scores(families=(1, 1), n_emotions=4)
+    >>> study = replace(study, table=study.table.assign(metric=DISTANCE),
+    ...                 directions={DISTANCE: 1}, run={"emotions": valences})
+    >>> valence_table(study).columns.tolist()
+    ['model', 'depth', 'share', 'low', 'high']
+    """
+    parts = []
+    for model, (depth, y, x) in _distances(scores, method).items():
+        total = np.where(y.mean(axis=0) > 0, y.mean(axis=0), np.nan)
+        observed, shuffled = _share(y / total, x, seed)
+        low, high = np.percentile(shuffled, [2.5, 97.5], axis=0)
+        parts.append(pd.DataFrame(
+            {"model": model, "depth": depth, "share": observed, "low": low, "high": high}
+        ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
+    """Judge whether valence is early and collapses in one model, and comes late in another.
+
+    The share of `valence_table` in the first third of the depth is compared with that in the last;
+    p is by permuting valence over emotions, corrected (Bonferroni) for choosing the two models at
+    the extremes. It is contradicted where all models are shown to rise, or all to fall.
+    """
+    shares, fall_p, rise_p = {}, [], []
+    for model, (depth, y, x) in _distances(scores, method).items():
+        early, late = y[:, depth <= EARLY].sum(axis=1), y[:, depth >= LATE].sum(axis=1)
+        if min(early.mean(), late.mean()) <= 0:
+            return untestable(f"{model} does not separate emotions at both ends of its depth")
+        early, late = early / early.mean(), late / late.mean()
+        observed, shuffled = _share(np.column_stack([early, early - late]), x, seed)
+        above = (1 + (shuffled >= observed).sum(axis=0)) / (N_PERMUTATIONS + 1)
+        below = (1 + (shuffled <= observed).sum(axis=0)) / (N_PERMUTATIONS + 1)
+        shares[model] = observed
+        fall_p.append(max(above))
+        rise_p.append(below[1])
+    n = len(shares)
+    if n < 2:
+        return untestable("needs at least two models: the claim is that they differ")
+    names, drop = list(shares), np.array([share[1] for share in shares.values()])
+    most, least = int(np.argmin(fall_p)), int(np.argmin(rise_p))
+    row: Row = {
+        "quantity": "valence, early less late", "n": n, **student(drop, alpha),
+        "estimate": float(drop.mean()),
+        "reason": "of the squared distances, valence makes "
+        + listing(
+            f"{_percent(shares[names[i]][0])} early and {_percent(shares[names[i]][0] - drop[i])} "
+            f"late in {names[i]}" for i in dict.fromkeys([most, least])
+        ),
+    }  # fmt: skip
+    both = min(1.0, n * max(fall_p[most], rise_p[least]))
+    same = min(1.0, 2 * min(max(rise_p), max(fall_p)))
+    if both < alpha:
+        return row | {"p": both, "verdict": "supported"}
+    if same < alpha:
+        return row | {"p": same, "verdict": "contradicted"}
+    return row | {"p": both, "verdict": "undecided"}
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 0)}%"
+
+
+def _distances(scores: Scores, method: str) -> dict[str, tuple[Array, Array, Array]]:
+    """Return each trained model's depths, scores (emotions, layers) and x of `valence_table`."""
+    if DISTANCE not in set(scores.table["metric"]):
+        raise InputError(f"no {DISTANCE} in scores.parquet, whose distances split by valence")
+    known = {e["name"]: e["valence"] for e in scores.run.get("emotions", []) if "valence" in e}
+    some = scores.select(metric=DISTANCE, method=method, weights="trained", labels="true")
+    out = {}
+    ordered = some.table.sort_values(["family", "n_params", "model"], kind="stable")
+    for model, rows in ordered.groupby("model", sort=False):
+        wide = rows.pivot_table(index="emotion", columns="depth", values="score")
+        v = np.array([known.get(emotion, np.nan) for emotion in wide.index], dtype=np.float64)
+        if np.isnan(v).any():
+            raise InputError(
+                f"run.json has no valence for the emotion {wide.index[np.isnan(v)][0]!r}"
+            )
+        x = (v - v.mean()) ** 2 * v.size / (v.size - 1)
+        if np.ptp(x) == 0:
+            raise InputError("all emotions are equally far from neutral valence")
+        out[str(model)] = (wide.columns.to_numpy(dtype=np.float64), wide.to_numpy(np.float64), x)
+    return out
+
+
+def _share(y: Array, x: Array, seed: int) -> tuple[Array, Array]:
+    """Return valence's share in y (emotions, columns), and under permutations (draws, columns)."""
+    centred = (x - x.mean()) * 2 * x.mean() / ((x - x.mean()) ** 2).sum()
+    rng = np.random.default_rng(seed)
+    draws = rng.permuted(np.tile(centred, (N_PERMUTATIONS, 1)), axis=1)
+    return centred @ y, draws @ y
+
+
+def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
+    """Judge whether instruction tuning moves the best layer, from models within families.
+
+    The depth of each model's best layer (the maximum of its spline) is regressed on instruction
+    tuning with an effect for every family, so that only families with both kinds say anything.
+    """
+    fits = fit_curves(main, method=method, alpha=alpha)
+    if "extremum" not in fits:
+        return untestable(f"no profile can be analysed: {fits['reason'].iloc[0]}")
+    one = fits.groupby("model").agg(
+        best=("extremum", "mean"), family=("family", "first"), tuned=("instruct", "first"),
+        size=("n_params", "first"),
+    ).astype({"tuned": float}).dropna(subset=["best"])  # fmt: skip
+    family = one.groupby("family")
+    both = [name for name, kinds in family["tuned"] if len(set(kinds)) > 1]
+    if not both:
+        return untestable("no family has a base and an instruction-tuned model")
+    x = (one["tuned"] - family["tuned"].transform("mean")).to_numpy()
+    y = (one["best"] - family["best"].transform("mean")).to_numpy()
+    df = len(one) - family.ngroups - 1
+    if df < 1:
+        return untestable("one family has a base and an instruction-tuned model; two are needed")
+    moved = float(x @ y / (x @ x))
+    error = float(np.sqrt(((y - moved * x) ** 2).sum() / df / (x @ x)))
+    if error < 1e-12:
+        return untestable("the families do not differ: there is no error to judge by")
+    reach = float(stats.t.ppf(1 - alpha / 2, df)) * error
+    means = one[one["family"].isin(both)].groupby(["family", "tuned"])["size"].mean().unstack()
+    larger, equal = int((means[1.0] > means[0.0]).sum()), int((means[1.0] == means[0.0]).sum())
+    reason = (
+        f"tuned models have their best layer {abs(moved):.2f} of the depth "
+        f"{'later' if moved > 0 else 'earlier'} than base models of their family, in "
+        f"{count(len(both), 'family', 'families')} with both kinds"
+    )
+    if equal < len(both):
+        where = count(larger, "family", "families")
+        reason += f"; the tuned are the larger in {where}, so that size may be the cause"
+    p = float(2 * stats.t.sf(abs(moved) / error, df))
+    p_same = float(stats.t.sf((delta - abs(moved)) / error, df))
+    row: Row = {"quantity": "change of the best layer", "estimate": moved, "low": moved - reach,
+                "high": moved + reach, "n": len(one), "p": p, "reason": reason}  # fmt: skip
+    if p < alpha:
+        return row | {"verdict": "supported"}
+    if p_same < alpha:
+        return row | {"verdict": "contradicted", "p": p_same}
+    return row | {"verdict": "undecided"}
+
+
+def precision(main: Scores, method: str, alpha: float) -> Row:
+    """Judge whether separation differs between two precisions of the same weights."""
+    table = main.select(method=method).table
+    mean = table.groupby(["model", "precision"])["score"].mean().reset_index()
+    mean["bits"] = [_bits(name) for name in mean["precision"]]
+    mean = mean.dropna(subset=["bits"]).sort_values("bits")
+    ends = mean.groupby("model").agg(
+        low=("score", "first"), high=("score", "last"),
+        fewest=("bits", "first"), most=("bits", "last"),
+    )  # fmt: skip
+    ends = ends[ends["most"] > ends["fewest"]]
+    if len(ends) < 2:
+        return untestable(
+            f"{len(ends) or 'no'} model{'' if len(ends) == 1 else 's'} at two precisions "
+            "of the same weights; two are needed"
+        )
+    sign = main.directions[table["metric"].iloc[0]]
+    found = student(sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64), alpha)
+    if not found:
+        return untestable("the models do not differ: there is no error to judge by")
+    return {
+        "quantity": "low less high precision", "n": len(ends), **found,
+        "verdict": "supported" if found["p"] < alpha else "undecided",
+        "reason": f"separation changes by {found['estimate']:+.3f} from the highest to the lowest "
+        "precision of the same weights",
+    }  # fmt: skip
+
+
+def _bits(precision: str) -> float:
+    """Return how many bits a weight has by its precision's name, which begins with them."""
+    found = re.search(r"\d+", precision)
+    return float(found[0]) if found else float("nan")

@@ -1,0 +1,65 @@
+"""The same question under every reasonable choice of analysis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from analysis.claims.table import preregistered
+from analysis.loading.scores import Scores, metric_order
+from analysis.profiles.localization import localization_test
+
+#: Ranges of depth of a specification curve; the embeddings are layer 0.
+LAYERS = {"all layers": (0.0, 1.0), "without embeddings": (1e-9, 1.0), "middle 80%": (0.1, 0.9)}
+
+
+def specification_table(scores: Scores, seed: int = 0) -> pd.DataFrame:
+    """Locate the peak under every reasonable choice of analysis.
+
+    Parameters
+    ----------
+    scores : Scores
+        A study with `run.json`.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Rows of `localization_test` for trained models and true labels, with the choices in the
+        columns metric, method, layers (all, without the embeddings, or the middle) and peak (the
+        quadratic's vertex, or the spline's extremum).
+
+    Notes
+    -----
+    A specification curve shows whether a conclusion hangs on one choice among many that could
+    have been made.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    >>> study = replace(simulate_scores(), run={"study": {"preregistered": rules}})
+    >>> specification_table(study)["verdict"].value_counts().to_dict()
+    {'at target': 6}
+    """
+    rules = preregistered(scores)
+    main = scores.select(labels="true", weights="trained")
+    separation = [m for m in metric_order(main.table["metric"]) if m != "anisotropy"]
+    main = main.select(metric=separation)
+    tables = []
+    for layers, (low, high) in LAYERS.items():
+        part = replace(
+            main,
+            table=main.table[main.table["depth"].between(low, high)],
+            replicates=None if main.replicates is None
+            else main.replicates[main.replicates["depth"].between(low, high)],
+        )  # fmt: skip
+        for peak in ("vertex", "extremum"):
+            found = localization_test(
+                part, target=rules["target"], delta=rules["delta"], alpha=rules["alpha"],
+                peak=peak, seed=seed,
+            )  # fmt: skip
+            tables.append(found.assign(layers=layers))
+    return pd.concat(tables, ignore_index=True)

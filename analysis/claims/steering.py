@@ -1,0 +1,88 @@
+"""The published claims about steering, each judged by its rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.claims.depth import Row, untestable
+from analysis.trials.regimes import regime_table, regime_test
+from analysis.trials.success import PUBLISHED, at_chosen_strength, over_scenarios, share
+from analysis.trials.table import Trials, outcomes
+from study.read import InputError
+
+
+def needed(trials: Trials | pd.DataFrame | None) -> Trials | pd.DataFrame:
+    """Return the trials, or raise where the study has none."""
+    if trials is None:
+        raise InputError("the study has no steering trials")
+    return trials
+
+
+def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
+    """Judge the share of successes against the published one, and against the shams."""
+    table = at_chosen_strength(outcomes(trials))
+    hits = table["over_baseline"].astype(float)
+    found, published = share(int(hits.sum()), len(table), alpha), share(*PUBLISHED, alpha)
+    above, beyond = (
+        over_scenarios(
+            np.asarray(d.groupby(table["scenario"]).mean(), dtype=np.float64), alpha, seed
+        )
+        for d in (hits - published["low"], hits - table["sham_over_baseline"])
+    )
+    against = [t for t in (above, beyond) if t["difference"] < 0]
+    p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
+    word = "contradicted" if against else "supported"
+    whole = (table["regime"] == "surgical").mean()
+    return {
+        "quantity": "share over the baseline", "n": table["model"].nunique(),
+        **{key: found[key] for key in ("estimate", "low", "high")}, "p": p,
+        "verdict": word if p < alpha else "undecided",
+        "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
+        f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
+        f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}",
+    }  # fmt: skip
+
+
+def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
+    """Judge whether all three regimes occur beyond luck."""
+    counts = regime_table(trials, by=("strength",))
+    counts = counts[counts["kind"] == "steered"]
+    # By luck alone, a text is over its baseline and its sham in a third of the trials.
+    floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
+    shown, missing = [], []
+    for regime, floor in floors.items():
+        k = counts.loc[counts["regime"] == regime, "n"].to_numpy(dtype=int)
+        n = counts.groupby("strength")["n"].sum().to_numpy(dtype=int)
+        shown.append(min(1.0, len(k) * float(stats.binom.sf(k - 1, n, floor).min())))
+        missing.append(min(1.0, len(floors) * float(stats.binom.cdf(k, n, floor).max())))
+    most = counts.groupby("regime")["share"].max()
+    said = ", ".join(f"{regime} {most[regime]:.0%}" for regime in floors)
+    row: Row = {"quantity": "rarest regime", "n": outcomes(trials)["model"].nunique(),
+                "estimate": float(most[list(floors)].min())}  # fmt: skip
+    reason = f"at the strength that has most of it: {said}"
+    if max(shown) < alpha:
+        return row | {"p": max(shown), "verdict": "supported", "reason": reason}
+    word = "contradicted" if min(missing) < alpha else "undecided"
+    p = min(missing) if word == "contradicted" else max(shown)
+    return row | {"p": p, "verdict": word, "reason": reason}
+
+
+def regime_cause(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
+    """Judge whether regimes follow family rather than scale."""
+    found = regime_test(trials, alpha=alpha, seed=seed).set_index("by")
+    family, scale = found.loc["family"], found.loc["scale"]
+    if pd.isna(family["p"]) or family["p_min"] >= alpha:
+        return untestable(str(family["reason"]))
+    verdict, p = "undecided", family["p"]
+    if scale["p"] < alpha:
+        verdict, p = "contradicted", scale["p"]
+    elif family["p"] < alpha and scale["estimate"] < family["estimate"] / 10:
+        verdict = "supported"
+    return {
+        "quantity": "share explained by family", "estimate": family["estimate"], "p": p,
+        "n": family["n"], "verdict": verdict,
+        "reason": f"family explains {family['estimate']:.0%} of the variance between models beyond "
+        f"scale, scale {scale['estimate']:.0%} beyond family",
+    }  # fmt: skip

@@ -1,0 +1,41 @@
+"""All figures, for the paper and for notebooks: tables in, plotnine objects out.
+
+Each is in the house style of `analysis.figures.style`; `figure.save("name.pdf")` writes one.
+"""
+
+from analysis.figures.cover import cover
+from analysis.figures.profiles import (
+    depth_profiles,
+    emotion_heatmap,
+    method_comparison,
+    metric_profiles,
+    profile_table,
+)
+from analysis.figures.results import (
+    calibration,
+    specification_curve,
+    valence_course,
+    vertex_forest,
+)
+from analysis.figures.steering import depth_curves, dose_curves, regime_map, success_forest
+from analysis.figures.style import absent, metric_label, model_order
+
+__all__ = [
+    "absent",
+    "calibration",
+    "cover",
+    "depth_curves",
+    "depth_profiles",
+    "dose_curves",
+    "emotion_heatmap",
+    "method_comparison",
+    "metric_label",
+    "metric_profiles",
+    "model_order",
+    "profile_table",
+    "regime_map",
+    "specification_curve",
+    "success_forest",
+    "valence_course",
+    "vertex_forest",
+]

@@ -1,0 +1,125 @@
+"""The study at one glance, for a page that people see first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+
+from analysis.figures.profiles import located_peaks, named_panels, profile_table
+from analysis.figures.style import (
+    COLOURS,
+    GREY,
+    PALETTE,
+    SOFT,
+    UNTRAINED,
+    band,
+    depth_scale,
+    house_style,
+    metric_label,
+    model_order,
+)
+from analysis.loading.scores import Scores
+
+TWIN = "untrained twin"
+#: What the methods are called here, the depth at which a line is named, and on which side of it.
+LINES = {
+    "comprehension": ("reading", 0.78, "center"),
+    "generation": ("writing", 0.99, "right"),
+    UNTRAINED: (TWIN, 0.3, "center"),
+}
+WIDTH = 9.0
+
+
+def cover(
+    scores: Scores, metric: str, fits: pd.DataFrame, method: str = "comprehension"
+) -> p9.ggplot:
+    """Draw the trained profiles over their untrained twins, a panel a model.
+
+    Parameters
+    ----------
+    scores : Scores
+    metric : str
+    fits : DataFrame
+        Rows of `fit_curves` of the same study. Where a quadratic has a peak inside the network,
+        the vertex and its interval are drawn at the foot, in front of the preregistered band.
+    method : str
+        The method whose vertices are drawn; generation is drawn beside it where the study has it.
+
+    Returns
+    -------
+    ggplot
+
+    Examples
+    --------
+    >>> from analysis.profiles.curves import fit_curves
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> study = simulate_scores(families=(1, 1))
+    >>> figure = cover(study, "score", fit_curves(study))
+    """
+    shown = [m for m in dict.fromkeys([method, "generation"]) if m in set(scores.table["method"])]
+    table = profile_table(scores.select(metric=metric, method=shown, labels="true"))
+    twin = table["weights"] == UNTRAINED
+    table = table[~twin | (table["method"] == method)].assign(
+        kind=table["method"].where(~twin, UNTRAINED)
+    )
+    names = named_panels(table, model_order(scores))
+    table["panel"] = pd.Categorical(table["model"].map(names), list(names.values()))
+    said = {kind: LINES.get(kind, (kind, 0.78, "center")) for kind in table["kind"].unique()}
+    table["line"] = table["kind"].map({kind: name for kind, (name, _, _) in said.items()})
+    table["group"] = table["line"] + table["seed"].astype(str) + table["precision"]
+    colours = {name: COLOURS.get(kind, GREY) for kind, (name, _, _) in said.items()}
+    types = {name: "dashed" if name == TWIN else "solid" for name in colours}
+    rules = scores.run.get("study", {}).get("preregistered", {})
+    chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
+    ends = table[["score", "low", "high"]]
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    step = 0.05 * (high - low)
+    foot = low - 1.2 * step
+    rows = -(-len(names) // 3)
+    figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
+    if {"target", "delta"} <= set(rules):
+        figure += band(rules["target"], rules["delta"], vertical=True)[:1]
+        figure += p9.annotate("text", x=rules["target"], y=high + 0.9 * step, size=9,
+                              label="claimed", color="#8A5A00")  # fmt: skip
+    if chance is not None:
+        figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.5, linetype="dotted")
+    if table["low"].notna().any():
+        ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
+        figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.18, color="none")
+    figure += p9.geom_line(p9.aes(linetype="line", group="group"), size=1.1)
+    for kind, (_, place, side) in said.items():
+        near = table[table["kind"] == kind]
+        near = near.loc[(near["depth"] - place).abs().groupby(near["model"]).idxmin()]
+        near = near.assign(y=near["high"].fillna(near["score"]) + 0.5 * step)
+        figure += p9.geom_text(p9.aes(y="y", label="line"), near, size=10, va="bottom", ha=side)
+    of = fits[(fits["metric"] == metric) & (fits["method"] == method) & (fits["labels"] == "true")]
+    peaks = located_peaks(of[of["weights"] != UNTRAINED])
+    if len(peaks):
+        peaks = peaks.assign(
+            score=foot, below=foot - 1.2 * step, left=peaks["vertex_low"].clip(0, 1),
+            right=peaks["vertex_high"].clip(0, 1),
+            text=[f"turn at {v:.2f}" for v in peaks["vertex"]],
+            panel=pd.Categorical(peaks["model"].map(names), list(names.values())),
+        )  # fmt: skip
+        hue = COLOURS.get(method, PALETTE[0])
+        bar = p9.aes(x="left", xend="right", y="score", yend="score")
+        figure += p9.geom_segment(bar, peaks, color=hue, size=1.2)
+        figure += p9.geom_point(p9.aes(x="vertex"), peaks, color=hue, size=3)
+        figure += p9.geom_text(p9.aes(x="vertex", y="below", label="text"), peaks, size=9,
+                               color=hue)  # fmt: skip
+    return (
+        figure
+        + p9.facet_wrap("panel", ncol=min(len(names), 3))
+        + p9.scale_color_manual(values=colours)
+        + p9.scale_fill_manual(values=colours)
+        + p9.scale_linetype_manual(values=types)
+        + depth_scale()
+        + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
+        + house_style(1)
+        + p9.theme(figure_size=(WIDTH, 0.9 + 3 * rows), legend_position="none",
+                   strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
+                   axis_title=p9.element_text(size=10.5, color=SOFT),
+                   axis_text=p9.element_text(size=9.5, color=SOFT), panel_spacing=0.04,
+                   plot_margin=0.02)
+    )  # fmt: skip

@@ -1,0 +1,239 @@
+"""Figures of what the tests found: vertices, specifications, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+
+from analysis.figures.style import (
+    COLOURS,
+    GREY,
+    PALETTE,
+    absent,
+    band,
+    depth_scale,
+    house_style,
+    require,
+)
+from analysis.loading.scores import method_order
+
+#: How many units of height the depth has beside the rows of choices of a specification curve.
+UNITS = 9.0
+#: What a specification is made of, and its heading.
+CHOICES = {"metric": "Measure", "method": "Method", "layers": "Layers", "peak": "Peak"}
+VERDICTS = ["at target", "elsewhere", "undecided"]
+
+
+def vertex_forest(
+    fits: pd.DataFrame,
+    pooled: pd.DataFrame | None = None,
+    target: float = 0.5,
+    delta: float = 0.1,
+) -> p9.ggplot:
+    """Draw the models' vertices with their intervals, by family, over the target's band.
+
+    Parameters
+    ----------
+    fits : DataFrame
+        Rows of `fit_curves` of one metric and one kind of weights.
+    pooled : DataFrame, optional
+        Rows of `localization_test`, one a method at most: drawn as a diamond below the models.
+    target, delta : float
+        Centre and half-width of the equivalence band.
+
+    Returns
+    -------
+    ggplot
+
+    Notes
+    -----
+    A cross marks a quadratic that has no peak inside the network: a trough, or a turn beyond its
+    ends, drawn at the edge as are the ends of intervals that reach beyond.
+    """
+    table = fits.rename(
+        columns={"vertex": "estimate", "vertex_low": "low", "vertex_high": "high"}
+    ).sort_values(["family", "n_params"])
+    rows = list(dict.fromkeys(table["model"]))
+    columns = ["model", "family", "method", "estimate", "low", "high"]
+    kind = np.where(table["shape"] == "hump", "peak", "no peak inside")
+    table = table[columns].assign(kind=kind)
+    if pooled is not None and pooled["estimate"].notna().any():
+        below = pooled.dropna(subset=["estimate"])
+        below = below.assign(model="all models", family="pooled", kind="pooled")
+        table, rows = pd.concat([table, below[table.columns]]), [*rows, "all models"]
+    table["model"] = pd.Categorical(table["model"], rows[::-1])
+    table["family"] = pd.Categorical(table["family"], list(dict.fromkeys(table["family"])))
+    for column in ("estimate", "low", "high"):
+        table[column] = table[column].clip(0, 1)
+    table = table.dropna(subset=["estimate"])
+    methods = method_order(table["method"])
+    table["method"] = pd.Categorical(table["method"], methods[::-1])
+    kinds = [k for k in ("peak", "no peak inside", "pooled") if k in set(table["kind"])]
+    marks = {"peak": "o", "no peak inside": "x", "pooled": "D"}
+    apart = p9.position_dodge(width=0.65)
+    return (
+        p9.ggplot(table, p9.aes("model", "estimate", color="method", group="method"))
+        + band(target, delta)
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), table.dropna(subset=["low", "high"]),
+                            size=0.7, position=apart)
+        + p9.geom_point(p9.aes(shape="kind"), size=2.2, stroke=0.8, position=apart)
+        + p9.scale_shape_manual(values=[marks[k] for k in kinds], limits=kinds)
+        + p9.scale_color_manual(values=[COLOURS.get(m, PALETTE[3]) for m in methods],
+                                limits=methods)
+        + p9.facet_grid("family", scales="free_y", space="free_y")
+        + p9.coord_flip()
+        + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
+        + p9.labs(x="", y="Depth of the vertex")
+        + house_style(1.2 + (0.16 + 0.09 * len(methods)) * len(rows))
+        + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.05,
+                   legend_box="vertical", legend_box_spacing=0.01)
+    )  # fmt: skip
+
+
+def specification_curve(
+    table: pd.DataFrame, target: float, delta: float, names: dict[str, str] | None = None
+) -> p9.ggplot:
+    """Draw the pooled peak under every choice of analysis, in order, over what was chosen.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `specification_table`.
+    target, delta : float
+        Centre and half-width of the equivalence band.
+    names : dict, optional
+        What to call a level, for instance a metric's label.
+
+    Returns
+    -------
+    ggplot
+        On top the peaks with their intervals; below, a mark in the row of each choice. A
+        specification is one column, coloured by its verdict; those in which no peak could be
+        pooled come last, and have marks alone.
+
+    Notes
+    -----
+    After Simonsohn, Simmons and Nelson (2020). Specification curve analysis. Nature Human Behaviour
+    4, 1208-1214.
+    """
+    require(table, [*CHOICES, "estimate", "low", "high", "verdict"], "the specification curve")
+    shown = table.assign(none=table["estimate"].isna()).sort_values(
+        ["none", "estimate", "verdict", *CHOICES]
+    )
+    shown["place"] = np.arange(1.0, len(shown) + 1)
+    panels = ["Depth of\nthe peak", *CHOICES.values()]
+    rows, labels = [], {UNITS * v: f"{v:g}" for v in (0, 0.25, 0.5, 0.75, 1)}
+    for i, (column, heading) in enumerate(CHOICES.items(), start=1):
+        levels = list(dict.fromkeys(table[column]))[::-1]
+        heights = {level: 100.0 * i + j for j, level in enumerate(levels)}
+        labels |= {h: (names or {}).get(str(n), str(n)) for n, h in heights.items()}
+        rows.append(shown.assign(panel=heading, height=shown[column].map(heights)))
+    marks = pd.concat(rows)
+    curve = shown.dropna(subset=["estimate"]).assign(panel=panels[0])
+    for column in ("estimate", "low", "high"):
+        curve[column] = UNITS * curve[column].clip(0, 1)
+    for part in (marks, curve):
+        part["panel"] = pd.Categorical(part["panel"], panels)
+    # Panels without a pooled peak keep their axis; a band as data stays in its own panel.
+    frame = pd.DataFrame({"panel": pd.Categorical([panels[0]], panels), "low": [0.0],
+                          "high": [UNITS], "a": [UNITS * (target - delta)],
+                          "b": [UNITS * (target + delta)], "c": [UNITS * target]})  # fmt: skip
+    whole = {"xmin": -np.inf, "xmax": np.inf}
+    figure = (
+        p9.ggplot(marks, p9.aes("place", color="verdict"))
+        + p9.geom_rect(p9.aes(ymin="a", ymax="b"), frame,
+                       **whole, inherit_aes=False, fill=PALETTE[4], alpha=0.15)
+        + p9.geom_hline(p9.aes(yintercept="c"), frame, color=PALETTE[4], size=0.5)
+        + p9.geom_blank(p9.aes(x=1, y="low"), frame, inherit_aes=False)
+        + p9.geom_blank(p9.aes(x=1, y="high"), frame, inherit_aes=False)
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), curve.dropna(subset=["low", "high"]),
+                            size=0.7)
+        + p9.geom_point(p9.aes(y="estimate", shape="verdict"), curve, size=1.8)
+        + p9.geom_point(p9.aes(y="height", shape="verdict"), size=1.3)
+        + p9.facet_grid("panel", scales="free_y", space="free_y")
+        + p9.scale_color_manual(values=[PALETTE[2], PALETTE[1], GREY], limits=VERDICTS)
+        + p9.scale_shape_manual(values=["o", "X", "s"], limits=VERDICTS)
+        + p9.scale_y_continuous(
+            breaks=lambda ends: [b for b in labels if ends[0] <= b <= ends[1]],
+            labels=lambda values: [labels.get(v, "") for v in values],
+            expand=(0, 0.6),
+        )
+        + p9.scale_x_continuous(breaks=[], expand=(0.02, 0))
+        + p9.labs(x=f"{len(shown)} specifications", y="")
+        + house_style(4.4)
+        + p9.theme(panel_grid_major_x=p9.element_blank(), panel_spacing_y=0.012,
+                   strip_text_y=p9.element_text(rotation=0, ha="left"))
+    )  # fmt: skip
+    if shown["none"].any():
+        first = float(shown.loc[shown["none"], "place"].min())
+        note = frame.assign(x=(first + len(shown)) / 2, y=UNITS * 0.06, text="no peak to pool")
+        figure += p9.geom_text(p9.aes("x", "y", label="text"), note, inherit_aes=False, size=7,
+                               color=GREY)  # fmt: skip
+    return figure
+
+
+def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
+    """Draw how often each test rejects a true hypothesis: naive against calibrated.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With columns test, kind ("naive" or "calibrated") and rate.
+    nominal : float
+        The level that a test promises.
+
+    Returns
+    -------
+    ggplot
+    """
+    require(table, ["test", "kind", "rate"], "the calibration figure")
+    if table.empty:
+        return absent("The calibration benchmarks have not been run.")
+    order = table.groupby("test")["rate"].max().sort_values().index
+    shown = table.assign(test=pd.Categorical(table["test"], order))
+    return (
+        p9.ggplot(shown, p9.aes("test", "rate", color="kind", shape="kind"))
+        + p9.geom_hline(yintercept=nominal, linetype="dashed", color=GREY)
+        + p9.geom_line(p9.aes(group="test"), color="#C9CDD3", size=0.8)
+        + p9.geom_point(size=2.4)
+        + p9.scale_color_manual(values=[PALETTE[0], PALETTE[1]], limits=["calibrated", "naive"])
+        + p9.scale_shape_manual(values=["o", "X"], limits=["calibrated", "naive"])
+        + p9.coord_flip()
+        + p9.scale_y_continuous(limits=(0, 1), labels=lambda x: [f"{v:.0%}" for v in x])
+        + p9.labs(x="", y="Share of true hypotheses rejected")
+        + house_style(1.0 + 0.22 * len(order))
+    )
+
+
+def valence_course(table: pd.DataFrame) -> p9.ggplot:
+    """Draw how much of the distance between emotions their valence accounts for, by depth.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `analysis.claims.contested.valence_table`.
+
+    Returns
+    -------
+    ggplot
+        The band is where 95% of the shares lie when valence is permuted over emotions.
+    """
+    require(table, ["model", "depth", "share", "low", "high"], "the course of valence")
+    models = list(dict.fromkeys(table["model"]))
+    width = min(len(models), 3)
+    return (
+        p9.ggplot(
+            table.assign(model=pd.Categorical(table["model"], models)), p9.aes("depth", "share")
+        )
+        + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), fill=GREY, alpha=0.2)
+        + p9.geom_hline(yintercept=0, color=GREY, size=0.4, linetype="dotted")
+        + p9.geom_line(color=PALETTE[0], size=0.8)
+        + p9.facet_wrap("model", ncol=width)
+        + depth_scale()
+        + p9.scale_y_continuous(
+            labels=lambda shares: [f"{s:.0%}".replace("-", "−") for s in shares]
+        )
+        + p9.labs(x="Depth (layer / number of layers)", y="Share of valence")
+        + house_style(0.7 + 1.5 * -(-len(models) // width))
+    )

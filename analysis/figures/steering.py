@@ -1,0 +1,158 @@
+"""The figures of steering, in the house style: trials in, plotnine objects out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+
+from analysis.figures.style import GREY, PALETTE, depth_scale, house_style
+from analysis.loading.scores import Scores
+from analysis.trials.regimes import regime_table
+from analysis.trials.success import beside_published, share, steering_summary, sweep
+from analysis.trials.table import REGIMES, Trials, outcomes
+
+LINES = {"steered": PALETTE[0], "sham": GREY, "broken text": PALETTE[1]}
+REGIME_COLOURS = dict(zip(REGIMES, (PALETTE[2], "#C9CDD3", PALETTE[4], PALETTE[1]), strict=True))
+
+
+def _percent(values: list[float]) -> list[str]:
+    return [f"{v:.0%}" for v in values]
+
+
+def _share_scale(title: str) -> list[object]:
+    return [p9.scale_y_continuous(labels=_percent, limits=(0, 1)), p9.labs(y=title)]
+
+
+def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
+    """Draw how often texts are over their baseline by strength: steered, sham, and broken texts.
+
+    Bands are Wilson's intervals.
+    """
+    table = outcomes(trials)
+    table = table[table["place"] == "peak"]
+    broken = table["regime"].isin(["repetitive collapse", "explosive"])
+    lines = {"steered": table["over_baseline"], "sham": table["sham_over_baseline"],
+             "broken text": broken}  # fmt: skip
+    rows = []
+    for line, values in lines.items():
+        for (model, strength), hits in values.groupby([table["model"], table["strength"]]):
+            rows.append({"model": model, "strength": strength, "line": line,
+                         **share(int(hits.sum()), len(hits))})  # fmt: skip
+    shown = pd.DataFrame(rows)
+    order = list(LINES)
+    strengths = sorted(shown["strength"].unique())
+    return (
+        p9.ggplot(shown, p9.aes("strength", "estimate", color="line", fill="line"))
+        + p9.geom_hline(yintercept=0.5, color=GREY, size=0.4, linetype="dotted")
+        + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), alpha=0.15, color="none")
+        + p9.geom_line(p9.aes(linetype="line"), size=0.7)
+        + p9.geom_point(p9.aes(shape="line"), size=1.8)
+        + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
+        + p9.scale_x_log10(breaks=strengths, labels=[f"{s:g}" for s in strengths])
+        + p9.scale_color_manual(values=list(LINES.values()), limits=order, breaks=order)
+        + p9.scale_fill_manual(values=list(LINES.values()), limits=order, breaks=order)
+        + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"], limits=order)
+        + p9.scale_shape_manual(values=["o", "s", "X"], limits=order)
+        + _share_scale("Share of texts")
+        + p9.labs(x="Strength (fraction of the mean residual norm)")
+        + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
+    )
+
+
+def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
+    """Draw the shares of the regimes by model and strength, of steered texts and of shams."""
+    table = regime_table(trials)
+    table["strength"] = pd.Categorical(
+        [f"{s:g}" for s in table["strength"]],
+        [f"{s:g}" for s in sorted(table["strength"].unique())],
+    )
+    table["regime"] = pd.Categorical(table["regime"], REGIMES[::-1])
+    table["kind"] = pd.Categorical(table["kind"], ["steered", "sham"])
+    order = list(REGIMES)
+    return (
+        p9.ggplot(table, p9.aes("strength", "share", fill="regime"))
+        + p9.geom_col(width=0.8)
+        + p9.facet_grid("model", "kind")
+        + p9.scale_fill_manual(values=[REGIME_COLOURS[r] for r in order], limits=order)
+        + _share_scale("Share of texts")
+        + p9.labs(x="Strength (fraction of the mean residual norm)")
+        + house_style(0.9 + 1.5 * table["model"].nunique())
+        + p9.theme(strip_text_y=p9.element_text(size=7.5, rotation=270, ha="center"))
+    )
+
+
+def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
+    """Draw each model's share of successes with Wilson's interval, its sham, and the published."""
+    table = beside_published(trials)
+    order = list(table["source"])[::-1]
+    table["source"] = pd.Categorical(table["source"], order)
+    table["kind"] = np.where(table["source"] == "Jeong 2026", "published", "over baseline")
+    long = [table[["source", "estimate", "low", "high", "kind"]]]
+    for column, kind in (("success", "over baseline and sham"), ("sham", "sham")):
+        part = table.dropna(subset=[column])
+        long.append(part[["source"]].assign(estimate=part[column], kind=kind))
+    shown = pd.concat(long, ignore_index=True)
+    shown["source"] = pd.Categorical(shown["source"], order)
+    kinds = ["published", "over baseline", "over baseline and sham", "sham"]
+    return (
+        p9.ggplot(shown, p9.aes("source", "estimate", color="kind", shape="kind"))
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), shown.dropna(subset=["low"]), size=0.8)
+        + p9.geom_point(size=2.4)
+        + p9.scale_color_manual(
+            values=[PALETTE[6], PALETTE[0], PALETTE[2], GREY], limits=kinds, breaks=kinds
+        )
+        + p9.scale_shape_manual(values=["D", "o", "^", "s"], limits=kinds, breaks=kinds)
+        + p9.coord_flip()
+        + _share_scale("Share of trials")
+        + p9.labs(x="")
+        + house_style(0.9 + 0.35 * len(order))
+    )
+
+
+def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) -> p9.ggplot:
+    """Draw success by depth at the sweep's strength, over the separation curve.
+
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+    scores : Scores, optional
+        One metric and one method. Separation is scaled to the panel, for it has other units.
+    """
+    strength = sweep(outcomes(trials))["strength"].iloc[0]
+    found = steering_summary(trials, by=("model", "depth", "strength"), place=None)
+    found = found[found["strength"] == strength]
+    steered = found[["model", "depth", "estimate", "low", "high"]].assign(line="steered")
+    sham = found[["model", "depth"]].assign(estimate=found["sham"], line="sham")
+    parts = [steered, sham]
+    if scores is not None:
+        for profile in scores.profiles():
+            span = np.ptp(profile.separation)
+            if profile.keys["model"] in set(found["model"]) and span > 0:
+                scaled = (profile.separation - profile.separation.min()) / span
+                parts.append(pd.DataFrame({
+                    "model": profile.keys["model"], "depth": profile.depth, "estimate": scaled,
+                    "line": "separation (scaled)",
+                }))  # fmt: skip
+    shown = pd.concat(parts, ignore_index=True)
+    order = [n for n in ("steered", "sham", "separation (scaled)") if n in set(shown["line"])]
+    colours = {"steered": PALETTE[0], "sham": GREY, "separation (scaled)": PALETTE[4]}
+    points = shown[shown["line"] != "separation (scaled)"]
+    return (
+        p9.ggplot(shown, p9.aes("depth", "estimate", color="line"))
+        + p9.geom_line(p9.aes(linetype="line"), size=0.7)
+        + p9.geom_linerange(
+            p9.aes(ymin="low", ymax="high"),
+            shown.dropna(subset=["low"]),
+            size=0.6,
+            show_legend=False,
+        )
+        + p9.geom_point(data=points, size=1.8, show_legend=False)
+        + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
+        + p9.scale_color_manual(values=[colours[n] for n in order], limits=order, breaks=order)
+        + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
+        + depth_scale()
+        + _share_scale("Share of texts over the baseline")
+        + p9.labs(x="Depth (layer / number of layers)")
+        + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
+    )

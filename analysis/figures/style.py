@@ -1,0 +1,91 @@
+"""The house style that every figure shares: colours, theme, names and orders.
+
+Every colour is from the palette of Okabe and Ito, which people with a colour-vision deficiency
+tell apart and which keeps its order in grey; line types and shapes repeat what colour says.
+Widths are those of an A4 text column.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotnine as p9
+
+from analysis.loading.scores import METHODS, Scores
+from study.read import InputError
+
+#: Width of every figure in inches.
+WIDTH = 6.3
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#7A7F87"
+SOFT = "#5B6472"
+COLOURS = dict(zip(METHODS, PALETTE, strict=False))
+UNTRAINED = "untrained"
+
+
+def house_style(height: float) -> p9.theme:
+    """Return the theme that every figure shares, with its height in inches."""
+    return p9.theme_minimal(base_size=9) + p9.theme(
+        figure_size=(WIDTH, height),
+        panel_grid_minor=p9.element_blank(),
+        panel_grid_major=p9.element_line(color="#E4E7EB", size=0.4),
+        panel_spacing=0.02,
+        strip_text=p9.element_text(size=8.5, weight="bold", ha="left", x=0),
+        axis_title=p9.element_text(size=8.5, color=SOFT),
+        axis_text=p9.element_text(size=7.5, color=SOFT),
+        legend_position="bottom",
+        legend_title=p9.element_blank(),
+        legend_text=p9.element_text(size=8.5),
+        legend_key_width=22,
+        plot_margin=0.01,
+    )
+
+
+def metric_label(scores: Scores, metric: str) -> str:
+    """Return how a metric is named on an axis, from the study's own declaration."""
+    return str(scores.run.get("metrics", {}).get(metric, {}).get("label", metric))
+
+
+def model_order(scores: Scores) -> list[str]:
+    """Return the models by family and, within it, by size."""
+    facts = scores.table.drop_duplicates("model").sort_values(["family", "n_params", "model"])
+    return [str(model) for model in facts["model"]]
+
+
+def depth_scale() -> p9.scale_x_continuous:
+    """Return the axis of depth, with its quarters named."""
+    return p9.scale_x_continuous(
+        breaks=[0, 0.25, 0.5, 0.75, 1], labels=["0", "¼", "½", "¾", "1"], limits=(0, 1)
+    )
+
+
+def band(target: float, delta: float, vertical: bool = False) -> list[Any]:
+    """Return the band of equivalence and its centre, across the axis that has depth."""
+    ends = {"min": target - delta, "max": target + delta}
+    depth, other = ("x", "y") if vertical else ("y", "x")
+    around = {f"{depth}{end}": value for end, value in ends.items()}
+    whole = {f"{other}min": -float("inf"), f"{other}max": float("inf")}
+    line = p9.geom_vline if vertical else p9.geom_hline
+    return [
+        p9.annotate("rect", **around, **whole, fill=PALETTE[4], alpha=0.15),
+        line(**{f"{depth}intercept": target}, color=PALETTE[4], size=0.5),
+    ]
+
+
+def absent(reason: str) -> p9.ggplot:
+    """Return a strip that says in a figure's place why the study has nothing to draw there."""
+    data = pd.DataFrame({"x": [0.0], "y": [0.0], "text": [reason]})
+    return (
+        p9.ggplot(data, p9.aes("x", "y", label="text"))
+        + p9.geom_text(size=9, color=GREY)
+        + p9.theme_void()
+        + p9.theme(figure_size=(WIDTH, 0.6))
+    )
+
+
+def require(table: pd.DataFrame, columns: list[str], name: str) -> None:
+    """Raise `InputError` unless a result table has the columns that a figure draws."""
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise InputError(f"the table for {name} has no column {missing[0]!r}")

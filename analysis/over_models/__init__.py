@@ -1,0 +1,7 @@
+"""Many models: invariance of the depth curve over families, scale, and the method contrast."""
+
+from analysis.over_models.invariance import invariance_test
+from analysis.over_models.method_contrast import method_test
+from analysis.over_models.scale import scale_test
+
+__all__ = ["invariance_test", "method_test", "scale_test"]

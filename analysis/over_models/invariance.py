@@ -1,0 +1,318 @@
+"""Whether the depth curve is the same in every family of models.
+
+Three verdicts: *not invariant* needs a difference shown, *invariant* needs sameness shown, and
+everything else is *undecided*.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.loading.scores import Array, Scores, as_scores
+from analysis.over_models.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
+from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
+from analysis.over_models.optimise import Codes
+from analysis.over_models.permutation import n_partitions, permutation_p
+from analysis.over_models.sums import CurveData, basis, curve_data, vertex
+from study.read import InputError
+
+#: Draws of the generalised confidence interval.
+N_PIVOT = 2000
+
+
+def invariance_test(
+    scores: Scores | pd.DataFrame,
+    by: str = "family",
+    delta: float = 0.1,
+    n_boot: int = 2000,
+    seed: int = 0,
+    metric: str | None = None,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Test whether families of models share the shape of their depth curve.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        With columns model, family, depth, score and any others that a score table has.
+        Trained models and true labels are taken where there are others; methods are averaged.
+    by : str
+        Column that groups the models.
+    delta : float
+        Equivalence margin for a family's vertex, in units of depth.
+    n_boot : int
+        Parametric-bootstrap replicates, and random permutations where there are too many to
+        enumerate.
+    seed : int
+    metric : str, optional
+        Default: every metric of the table, one row each.
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        One row a metric: ``lr, df, p_chi2, p_boot, p_perm, n_perm`` of the likelihood-ratio test of
+        family x (d + d^2); ``p``, the larger of p_boot and p_perm, which decides;
+        ``estimate, low, high``, the largest departure of a family's vertex from the mean of the
+        families' (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
+        family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
+        deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
+        variance within profiles explained by the other families' and by the family's own curve;
+        ``random_terms``, the random part of both hypotheses (``n_random`` terms), and
+        ``converged``, of the fits that are tested; ``loglik_null, loglik_full, mixedlm_lr,
+        mixedlm_converged, mixedlm_warnings, mixedlm_note``, statsmodels' MixedLM of both hypotheses
+        on the means over emotions; ``verdict, reason``. The fixed effects by MixedLM are records in
+        ``attrs["mixedlm"]`` (`analysis.over_models.mixedlm.mixedlm_fits`).
+
+    Raises
+    ------
+    InputError
+        For methods or emotions that some models lack, and for an n_boot too small for alpha.
+
+    Notes
+    -----
+    The model is ``separation ~ method x (d + d^2) + family x (d + d^2) + (1 + d + d^2 | model) +
+    (1 | emotion)``, by maximum likelihood; under the null hypothesis families differ in level and
+    share d and d^2. With few models the chi-square p is far too small and stands here for
+    comparison only. The bootstrap draws data sets from the fitted null model [1]_, its curve
+    covariance corrected for degrees of freedom (`mixed.unbiased`). The permutation
+    test reassigns models to families and compares Pillai's trace of the models' (d, d^2)
+    coefficients. p is the larger, so that a difference never rests on the normality of the one
+    or on the exchangeability of the other alone.
+
+    Equivalence is two one-sided t tests for each family on the vertices of the models, with the
+    variance within families pooled; all families have to pass (intersection-union [2]_). The
+    interval of the between-family standard deviation is a generalised confidence interval [3]_.
+    Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
+    leave the random part of both hypotheses, unless their spread between models is shown
+    (`mixed.fall_back`).
+
+    The likelihoods of the test and of its bootstrap are those of the module `mixed`, which takes
+    the emotions as crossed. MixedLM, which has no crossed effects beside correlated random curves,
+    is fitted to the means over emotions, where their intercepts are a shift that the fixed
+    intercept takes up (module `mixedlm`); ``lr`` and ``mixedlm_lr`` are alike, and equal with one
+    emotion. Where the fast likelihood on those means is not MixedLM's to 1e-6, ``reason`` says so.
+
+    References
+    ----------
+    .. [1] Halekoh, U., Hojsgaard, S. (2014). A Kenward-Roger approximation and parametric
+       bootstrap methods for tests in linear mixed models. J. Stat. Softw., 59(9).
+    .. [2] Berger, R. L., Hsu, J. C. (1996). Bioequivalence trials, intersection-union tests and
+       equivalence confidence sets. Statistical Science, 11(4), 283-319.
+    .. [3] Weerahandi, S. (1993). Generalized confidence intervals. JASA, 88, 899-905.
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> study = simulate_scores(families=(4, 4, 4), model_sd={"vertex": 0.02}, n_replicates=0)
+    >>> row = invariance_test(study, n_boot=500).iloc[0]
+    >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_terms"]
+    ('invariant', True, '(1 + d + d^2 | model)')
+    """
+    scores = as_scores(scores)
+    if (n_boot + 1) * alpha < 1:
+        raise InputError(
+            f"n_boot {n_boot} cannot give a p below alpha {alpha}; take at least "
+            f"{int(np.ceil(1 / alpha - 1))}"
+        )
+    metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
+    rows, effects = [], []
+    for name in metrics:
+        data = curve_data(scores, name, by)
+        row = {"test": "invariance", "metric": name, "by": by,
+               **judge(data, delta, n_boot, seed, alpha)}  # fmt: skip
+        reported = NOT_FITTED
+        if np.isfinite(row["lr"]):
+            reported, fixed = mixedlm_fits(data, row["n_random"])
+            effects += [{"metric": name, **effect} for effect in fixed]
+        note = f"; {reported['mixedlm_note']}" if reported["mixedlm_note"] else ""
+        verdict, reason = row.pop("verdict"), row.pop("reason") + note
+        rows.append({**row, **reported, "verdict": verdict, "reason": reason})
+    table = pd.DataFrame(rows)
+    table.attrs["mixedlm"] = effects
+    return table
+
+
+def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -> dict[str, Any]:
+    """One row of `invariance_test`, from the sufficient statistics."""
+    rng = np.random.default_rng(seed)
+    n_models, n_groups = len(data.models), len(data.groups)
+    ways = n_partitions(data.group)
+    row: dict[str, Any] = {
+        "n_models": n_models, "n_groups": n_groups, "n_rows": data.n_rows,
+        "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
+        "p_perm": np.nan, "n_perm": ways if ways < 2**63 else np.inf, "p": np.nan, "delta": delta,
+        **departures(data, delta, alpha), **between_sd(data, rng), **left_out(data),
+        "random_terms": "", "n_random": 0, "converged": True, "alpha": alpha,
+        "verdict": "undecided",
+    }  # fmt: skip
+    hindrance = _hindrance(data)
+    if hindrance:
+        return {**row, "reason": hindrance}
+    tested, note = bootstrap(data, n_boot, rng)
+    row |= {**tested, "p_chi2": stats.chi2.sf(tested["lr"], row["df"])}
+    row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
+    row["p"] = max(row["p_boot"], row["p_perm"])
+    row["verdict"], row["reason"] = _verdict(row, data)
+    row["reason"] += note
+    return row
+
+
+def bootstrap(
+    data: CurveData, n_boot: int, rng: np.random.Generator, shown: float = SHOWN
+) -> tuple[dict[str, Any], str]:
+    """Likelihood ratio and its bootstrap p, under the random part that `fall_back` settles on.
+
+    Returns
+    -------
+    columns : dict
+        ``lr, p_boot, random_terms, n_random, converged``.
+    note : str
+        From `fall_back`.
+    """
+    n_random, note, lr, null, full = fall_back(data, shown)
+    draws, null_draws, full_draws = likelihood_ratio(
+        draw(data, unbiased(data, null, n_random), n_boot, rng), 1e-3, n_random
+    )
+    usable = null_draws.converged & full_draws.converged
+    return {
+        "lr": lr[0], "p_boot": (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum()),
+        "random_terms": RANDOM[n_random].formula, "n_random": n_random,
+        "converged": bool(null.converged[0] and full.converged[0] and usable.mean() > 0.99),
+    }, note  # fmt: skip
+
+
+def _hindrance(data: CurveData) -> str:
+    """Say why nothing can be tested, or nothing at all."""
+    n_models, n_groups = len(data.models), len(data.groups)
+    if n_groups < 2:
+        return f"one group only ({data.groups[0]}): nothing to compare it with"
+    if n_models == n_groups:
+        return (
+            f"each of the {n_groups} groups has one model, so that a difference between groups "
+            "cannot be told from a difference between models"
+        )
+    if data.rss[0] <= 1e-20 * data.n_rows * max(float(np.abs(data.coef).max()) ** 2, 1e-300):
+        return "the profiles have no residual about their quadratics: no error to test against"
+    return ""
+
+
+def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
+    alpha, delta = row["alpha"], row["delta"]
+    if not row["converged"]:
+        return "undecided", "a fit of the mixed model did not converge"
+    if row["n_perm"] < 1 / alpha:
+        return "undecided", (
+            f"the models can be sorted into groups of these sizes in "
+            f"{row['n_perm']} ways only, so that no permutation p can reach {alpha:g}"
+        )
+    if row["p"] <= alpha:
+        note = (
+            f"; their vertices are nonetheless within {delta:g} of the mean"
+            if row["p_equivalence"] <= alpha
+            else ""
+        )
+        return "not invariant", f"the curves differ between groups (p = {row['p']:.3g}){note}"
+    if row["p_equivalence"] <= alpha:
+        return "invariant", (
+            f"every group's vertex is within {delta:g} of the mean "
+            f"(equivalence p = {row['p_equivalence']:.3g}) and no difference of the curves is shown"
+        )
+    bends = np.sign(data.coef[0, :, 1])
+    if not np.isfinite(row["p_equivalence"]):
+        why = f"{int((bends > 0).sum())} of {bends.size} curves bend upwards and the rest downwards"
+    else:
+        why = (
+            f"the largest departure, {row['estimate']:+.3f}, has the interval "
+            f"{row['low']:.3f} to {row['high']:.3f} against a margin of {delta:g}"
+        )
+    return "undecided", f"neither difference (p = {row['p']:.3g}) nor sameness is shown: {why}"
+
+
+def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
+    """Departures of the groups' vertices from their mean, and their equivalence to 0.
+
+    The vertex of a group is the mean over its models; v_g - mean(v) has the variance
+    s2 (1 / n_g (1 - 2 / G) + sum_k 1 / n_k / G^2), s2 pooled within groups.
+    """
+    turn = vertex(data.coef[0])
+    out = {"estimate": np.nan, "low": np.nan, "high": np.nan, "departure_of": "",
+           "p_equivalence": np.nan}  # fmt: skip
+    n_groups = len(data.groups)
+    if n_groups < 2 or not np.isfinite(turn).all():
+        return out
+    count, means, s2, df = _within(turn, data.group)
+    shift = means - means.mean()
+    worst = int(np.abs(shift).argmax())
+    out |= {"estimate": shift[worst], "departure_of": data.groups[worst]}
+    same_bend = len(set(np.sign(data.coef[0, :, 1]))) == 1
+    if df < 1 or s2 <= 0:
+        return out
+    error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
+    reach = stats.t.ppf(1 - alpha, df) * error[worst]
+    p = stats.t.sf((delta - np.abs(shift)) / error, df)
+    # A hump's and a trough's vertices are not of one kind, so that nothing is shown by them.
+    out |= {"low": shift[worst] - reach, "high": shift[worst] + reach,
+            "p_equivalence": p.max() if same_bend else np.nan}  # fmt: skip
+    return out
+
+
+def _within(turn: Array, group: Codes) -> tuple[Array, Array, float, int]:
+    """Group sizes, means, pooled variance within groups and its degrees of freedom."""
+    count = np.bincount(group).astype(np.float64)
+    means = np.bincount(group, weights=turn) / count
+    df = turn.size - count.size
+    return count, means, float(((turn - means[group]) ** 2).sum() / max(df, 1)), df
+
+
+def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -> dict[str, float]:
+    """Estimate the standard deviation of the vertex between groups, with its interval.
+
+    The estimate solves sum_g w_g (v_g - v_w)^2 = G - 1 with w_g = 1 / (t2 + s2 / n_g) (Paule and
+    Mandel); a draw of the interval takes s2 df / chi2(df) for s2 and chi2(G - 1) on the right.
+    """
+    turn = vertex(data.coef[0])
+    names = ("between_sd", "between_sd_low", "between_sd_high")
+    count, means, s2, df = _within(turn, data.group)
+    if count.size < 2 or df < 1 or s2 <= 0 or not np.isfinite(turn).all():
+        return dict.fromkeys(names, np.nan)
+    right = np.concatenate([[count.size - 1.0], rng.chisquare(count.size - 1, N_PIVOT)])
+    error = np.concatenate([[s2], s2 * df / rng.chisquare(df, N_PIVOT)])
+    low = np.zeros(right.size)
+    high = ((means - means.mean()) ** 2).sum() / right
+    for _ in range(40):
+        middle = (low + high) / 2
+        weight = 1 / (middle[:, None] + error[:, None] / count)
+        centre = (weight * means).sum(axis=1) / weight.sum(axis=1)
+        above = (weight * (means - centre[:, None]) ** 2).sum(axis=1) > right
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    spread = np.sqrt(np.where(low > 0, (low + high) / 2, 0.0))
+    tail = (1 - level) / 2
+    return dict(zip(names, [spread[0], *np.quantile(spread[1:], [tail, 1 - tail])], strict=True))
+
+
+def left_out(data: CurveData) -> dict[str, float]:
+    """How much of the variance within profiles the other groups' curve explains.
+
+    Each model keeps a level of its own; the yardsticks are that level alone (R2 = 0) and the
+    curve of the model's own group.
+    """
+    if len(data.groups) < 2:
+        return {"lofo_r2": np.nan, "own_r2": np.nan}
+    onehot = np.eye(len(data.groups))[data.group]
+    means = (onehot / onehot.sum(axis=0)).T @ data.coef[0]
+    others = (means.sum(axis=0) - means) / (len(means) - 1)
+    flat = left = own = 0.0
+    for m, (depth, mean) in enumerate(zip(data.depths, data.means, strict=True)):
+        z, profile = basis(depth), mean.mean(axis=1)
+        z, y = z - z.mean(axis=0), profile - profile.mean()
+        flat += float((y**2).sum())
+        left += float(((y - z @ others[data.group[m]]) ** 2).sum())
+        own += float(((y - z @ means[data.group[m]]) ** 2).sum())
+    if flat == 0:
+        return {"lofo_r2": np.nan, "own_r2": np.nan}
+    return {"lofo_r2": 1 - left / flat, "own_r2": 1 - own / flat}

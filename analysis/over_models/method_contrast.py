@@ -1,0 +1,375 @@
+"""Which method of extracting concept vectors separates better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import comb
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pingouin as pg
+import statsmodels.api as sm
+from scipy import optimize, stats
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.loading.scores import Array, Scores, as_scores
+from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
+from analysis.over_models.sums import main_rows
+from study.read import InputError
+
+#: Up to this product of two sample sizes, Mann-Whitney's p is exact.
+MAX_EXACT_RANKS = 10_000
+#: An effect size beyond this is a pooled standard deviation near zero, not an effect.
+IMPLAUSIBLE = 5.0
+PRIMARY = "paired permutation"
+COLUMNS = [
+    "test", "metric", "model", "a", "b", "value", "n", "estimate", "low", "high", "statistic", "p",
+    "p_min", "hedges_g", "g_low", "g_high", "rank_biserial", "rb_low", "rb_high", "cles",
+    "cles_low", "cles_high", "flag", "verdict", "reason",
+]  # fmt: skip
+
+
+def method_test(
+    scores: Scores | pd.DataFrame,
+    a: str = "generation",
+    b: str = "comprehension",
+    metric: str | None = None,
+    value: str = "mean",
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare two methods, with the model as the unit.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        With the column method. Trained models and true labels are taken where there are others.
+    a, b : str
+        Methods; a positive separation difference speaks for a.
+    metric : str, optional
+        Default: every metric of the table.
+    value : {"mean", "peak"}
+        What stands for a model: its separation averaged over layers, or at the best layer.
+    alpha : float
+    seed : int
+        For random sign flips, with more than 16 pairs.
+
+    Returns
+    -------
+    DataFrame
+        For each metric one row per test, `COLUMNS`: "paired permutation" (exact sign flips, the
+        row that counts), "signed-rank" (Wilcoxon, exact up to 50 models), "Mann-Whitney" (exact up
+        to 100 values a method; what is usually published, it ignores the pairing), "mixed model"
+        (the effect of the method), "method x instruct" and "method x family" (moderators; the
+        latter has no direction), with a rereading arm "state" (generation - rereading) and "text"
+        (rereading - comprehension), and "within model", one row per model, over its topic
+        replicates.
+        ``estimate, low, high`` are differences a - b in the metric's own units; effect sizes are of
+        separation, so that positive means a better; ``p_min`` is the smallest p that the design
+        can give; ``flag`` marks a g beyond 5.
+
+    Raises
+    ------
+    InputError
+        If a method is not in the table, or `value` is unknown.
+
+    Notes
+    -----
+    The interval of the mean difference is Student's over models; a permutation p counts the
+    sign flips with a mean at least as far from 0. Hedges' g has pingouin's interval. The
+    common-language effect size (CLES) is P(a > b): over all pairs, with Newcombe's score interval
+    [1]_, for Mann-Whitney, and within models, with Wilson's interval, for paired tests. The
+    rank-biserial correlation is 2 CLES - 1 for Mann-Whitney, and the difference of the rank sums
+    over their total for pairs, with Wilson's interval at n = (sum rank)^2 / sum rank^2.
+
+    With the two methods once per model, ``value ~ method * instruct + (1 | model)`` is the
+    regression of the difference on instruct, with its exact degrees of freedom; "mixed model" is
+    the effect midway between models with and without instruction tuning.
+
+    References
+    ----------
+    .. [1] Newcombe, R. G. (2006). Confidence intervals for an effect size measure based on the
+       Mann-Whitney statistic, part 2. Statistics in Medicine, 25, 559-573 (method 5).
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> study = simulate_scores(methods=("comprehension", "generation"), method_effect=0.05)
+    >>> method_test(study).loc[0, ["test", "verdict"]].tolist()
+    ['paired permutation', 'a better']
+    """
+    if value not in ("mean", "peak"):
+        raise InputError(f"value {value!r} is unknown; there are 'mean' and 'peak'")
+    scores = as_scores(scores)
+    for name in (a, b):
+        if name not in set(scores.table["method"]):
+            raise InputError(
+                f"method {name!r} is not in the table; it has "
+                + ", ".join(map(repr, sorted(scores.table["method"].unique())))
+            )
+    scores = main_rows(scores)
+    metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
+    rng = np.random.default_rng(seed)
+    tables = []
+    for name in metrics:
+        rows = list(_rows(scores.select(metric=name), a, b, value, alpha, rng))
+        sign = scores.directions[name]
+        for row in rows:
+            ends = sorted(sign * row[end] for end in ("low", "high"))
+            row |= {"metric": name, "a": row.get("a", a), "b": row.get("b", b), "value": value}
+            row |= {"estimate": sign * row["estimate"], "low": ends[0], "high": ends[1]}
+        tables.append(pd.DataFrame(rows).reindex(columns=COLUMNS))
+    out = pd.concat(tables, ignore_index=True)
+    for column, default in (("model", "all"), ("flag", "")):
+        out[column] = out[column].astype(object).where(out[column].notna(), default)
+    return out
+
+
+def _rows(
+    scores: Scores, a: str, b: str, value: str, alpha: float, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows for one metric, in units of separation."""
+    wide, facts, draws = _values(scores, value)
+    pairs = wide[[a, b]].dropna()
+    unpaired = sorted(set(wide.index[wide[[a, b]].notna().any(axis=1)]) - set(pairs.index))
+    note = f"; {', '.join(unpaired)} left out, with one method only" if unpaired else ""
+    x, y = pairs[a].to_numpy(dtype=np.float64), pairs[b].to_numpy(dtype=np.float64)
+    yield {"test": PRIMARY, **paired_permutation(x, y, alpha, rng, note)}
+    yield {"test": "signed-rank", **signed_rank(x, y, alpha, note)}
+    yield {"test": "Mann-Whitney", **mann_whitney(
+        wide[a].dropna().to_numpy(dtype=np.float64),
+        wide[b].dropna().to_numpy(dtype=np.float64), alpha,
+    )}  # fmt: skip
+    yield from _moderators(x - y, facts.loc[pairs.index], alpha)
+    if "rereading" in wide and {a, b} == {"generation", "comprehension"}:
+        for test, first, second in (
+            ("state", "generation", "rereading"), ("text", "rereading", "comprehension"),
+        ):  # fmt: skip
+            x, y = wide[[first, second]].dropna().to_numpy(dtype=np.float64).T
+            yield {"test": test, "a": first, "b": second,
+                   **paired_permutation(x, y, alpha, rng, "")}  # fmt: skip
+    for model, difference in (pairs[a] - pairs[b]).items():
+        both = draws.get((str(model), a)), draws.get((str(model), b))
+        yield {"test": "within model", "model": model, "n": 1,
+               **_within_model(difference, *both, alpha)}  # fmt: skip
+
+
+def _values(
+    scores: Scores, value: str
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Array]]:
+    """One value per model (rows) and method (columns), facts on models, and replicate values."""
+    rows, draws = [], {}
+    for profile in scores.profiles():
+        model, method = str(profile.keys["model"]), str(profile.keys["method"])
+        reduce = np.mean if value == "mean" else np.max
+        rows.append({**profile.keys, "model": model, "method": method,
+                     "value": float(reduce(profile.separation))})  # fmt: skip
+        if profile.replicates is not None:
+            draws[model, method] = np.asarray(reduce(profile.replicates, axis=1))
+    table = pd.DataFrame(rows)
+    twice = table.duplicated(["model", "method"])
+    if twice.any():
+        model = table.loc[twice, "model"].iloc[0]
+        raise InputError(
+            f"model {model!r} has several seeds or precisions; choose one with scores.select(...)"
+        )
+    _same_emotions(scores)
+    wide = table.set_index(["model", "method"])["value"].unstack("method")
+    return wide, table.groupby("model")[["family", "instruct"]].first(), draws
+
+
+def _same_emotions(scores: Scores) -> None:
+    """Raise where a profile lacks an emotion: its mean would not compare with the others'."""
+    everything = set(scores.table["emotion"])
+    for _, rows in scores.table.groupby(["model", "method"]):
+        lacking = sorted(everything - set(rows["emotion"]))
+        if lacking:
+            model, method = rows[["model", "method"]].iloc[0]
+            raise InputError(
+                f"model {model!r} lacks emotion {lacking[0]!r} under {method!r}; keep the emotions "
+                "that all have with scores.select(emotion=[...])"
+            )
+
+
+def paired_permutation(
+    x: Array, y: Array, alpha: float, rng: np.random.Generator, note: str
+) -> dict[str, Any]:
+    """Exact sign-flip test of the mean of x - y, with Student's interval."""
+    n, difference = x.size, x - y
+    row: dict[str, Any] = {"n": n, "estimate": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
+    row |= {"p_min": 2.0 ** (1 - n) if 0 < n <= MAX_EXACT_PAIRS else 1 / (N_FLIPS + 1)}
+    if n == 0:
+        return row | {"verdict": "undecided", "reason": f"no model has both methods{note}"}
+    row |= {"estimate": difference.mean(), "p": flip_p(difference, rng)}
+    if n > 1:
+        reach = stats.t.ppf(1 - alpha / 2, n - 1) * stats.sem(difference)
+        row |= {"low": row["estimate"] - reach, "high": row["estimate"] + reach}
+    return row | paired_effects(x, y) | _verdict(row, alpha, note)
+
+
+def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
+    """Exact Wilcoxon signed-rank test, with the Hodges-Lehmann estimate."""
+    n = x.size
+    row: dict[str, Any] = {"n": n, "estimate": np.nan, "low": np.nan, "high": np.nan, "p": np.nan,
+                           "p_min": 2.0 ** (1 - n) if n else 1.0}  # fmt: skip
+    difference = x - y
+    if n == 0 or not difference.any():
+        return row | {"verdict": "undecided", "reason": f"no pair differs{note}"}
+    i, j = np.triu_indices(n)
+    walsh = np.sort((difference[i] + difference[j]) / 2)
+    # The interval of all Walsh averages but the k outermost ones at each end.
+    ranks = _signed_rank_cdf(n)
+    k = int(np.searchsorted(ranks, alpha / 2, side="right"))
+    if k > 0:
+        row |= {"low": walsh[k - 1], "high": walsh[-k]}
+    result = pg.wilcoxon(x, y).iloc[0]
+    row |= {"estimate": float(np.median(walsh)), "statistic": float(result["W_val"]),
+            "p": float(result["p_val"])}  # fmt: skip
+    return row | paired_effects(x, y) | _verdict(row, alpha, note)
+
+
+def _signed_rank_cdf(n: int) -> Array:
+    """P(W <= w) of the signed-rank statistic of n pairs, for w = 0, 1, ..."""
+    share = np.ones(1)
+    for rank in range(1, n + 1):
+        share = np.pad(share / 2, (0, rank)) + np.pad(share / 2, (rank, 0))
+    return np.asarray(np.cumsum(share))
+
+
+def mann_whitney(x: Array, y: Array, alpha: float) -> dict[str, Any]:
+    """Mann-Whitney test of two samples, with effect sizes of independent samples.
+
+    Exact without ties and up to `MAX_EXACT_RANKS` pairs of values, else the normal approximation.
+    """
+    row: dict[str, Any] = {"n": x.size + y.size, "estimate": np.nan, "low": np.nan,
+                           "high": np.nan, "p": np.nan, "p_min": 1.0}  # fmt: skip
+    note = "; it takes the two methods of a model for independent"
+    if x.size == 0 or y.size == 0:
+        return row | {"verdict": "undecided", "reason": "a method has no values"}
+    tied = np.unique(np.concatenate([x, y])).size < x.size + y.size
+    exact = not tied and x.size * y.size <= MAX_EXACT_RANKS
+    result = pg.mwu(x, y, method="exact" if exact else "asymptotic").iloc[0]
+    differences = np.sort(np.subtract.outer(x, y).ravel())
+    cles = float((differences > 0).mean() + (differences == 0).mean() / 2)
+    low, high = cles_interval(cles, x.size, y.size)
+    row |= {
+        "estimate": float(np.median(differences)), "statistic": float(result["U_val"]),
+        "p": float(result["p_val"]), "p_min": min(1.0, 2 / comb(x.size + y.size, x.size)),
+        "rank_biserial": 2 * cles - 1, "rb_low": 2 * low - 1, "rb_high": 2 * high - 1,
+        "cles": cles, "cles_low": low, "cles_high": high,
+    }  # fmt: skip
+    return row | _hedges(x, y, paired=False) | _verdict(row, alpha, note)
+
+
+def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple[float, float]:
+    """Newcombe's score interval (method 5) of P(a > b) between independent samples.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in cles_interval(1.0, 9, 9)]
+    [0.78, 1.0]
+    """
+    z = stats.norm.ppf((1 + level) / 2)
+    extra = (n_a + n_b) / 2 - 1
+
+    def score(theta: float) -> float:
+        spread = 1 + extra * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return float((theta - cles) ** 2 - z**2 * theta * (1 - theta) * spread / (n_a * n_b))
+
+    low = 0.0 if cles == 0 else float(optimize.brentq(score, 0.0, cles * (1 - 1e-12)))
+    high = 1.0 if cles == 1 else float(optimize.brentq(score, cles + (1 - cles) * 1e-12, 1.0))
+    return low, high
+
+
+def paired_effects(x: Array, y: Array) -> dict[str, Any]:
+    """Hedges' g, matched rank-biserial correlation and P(a > b) within pairs, with intervals."""
+    difference = x - y
+    ranks = stats.rankdata(np.abs(difference[difference != 0]))
+    out: dict[str, Any] = _hedges(x, y, paired=True)
+    wins = (difference > 0).sum() + (difference == 0).sum() / 2
+    low, high = proportion_confint(wins, x.size, method="wilson")
+    out |= {"cles": wins / x.size, "cles_low": low, "cles_high": high}
+    if ranks.size:
+        share = float(ranks[difference[difference != 0] > 0].sum() / ranks.sum())
+        effective = float(ranks.sum() ** 2 / (ranks**2).sum())
+        low, high = proportion_confint(share * effective, effective, method="wilson")
+        out |= {"rank_biserial": 2 * share - 1, "rb_low": 2 * low - 1, "rb_high": 2 * high - 1}
+    return out
+
+
+def _hedges(x: Array, y: Array, paired: bool) -> dict[str, Any]:
+    """Hedges' g over the mean of the two variances; flagged where that is next to nothing."""
+    if min(x.size, y.size) < 2 or x.var() + y.var() == 0:
+        return {"hedges_g": np.nan, "g_low": np.nan, "g_high": np.nan,
+                "flag": "no effect size: fewer than two values a method, or no spread"}  # fmt: skip
+    g = float(pg.compute_effsize(x, y, paired=paired, eftype="hedges"))
+    low, high = pg.compute_esci(g, x.size, y.size, paired=paired, eftype="hedges", decimals=12)
+    flag = ""
+    if abs(g) > IMPLAUSIBLE:
+        flag = f"|g| > {IMPLAUSIBLE:g}: a pooled SD near zero rather than an effect"
+    return {"hedges_g": g, "g_low": float(low), "g_high": float(high), "flag": flag}
+
+
+def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
+    """Yield the mixed model's method effect, method x instruct, and method x family (one-way)."""
+    row: dict[str, Any] = {"n": difference.size, "estimate": np.nan, "low": np.nan,
+                           "high": np.nan, "p": np.nan, "p_min": 0.0,
+                           "verdict": "undecided"}  # fmt: skip
+    instruct = facts["instruct"].to_numpy(dtype=bool)
+    both = 0 < instruct.sum() < instruct.size
+    design = np.column_stack([np.ones(instruct.size), instruct - 0.5])[:, : 1 + both]
+    df = difference.size - design.shape[1]
+    names = ("mixed model", "method x instruct")
+    if df < 2 or np.ptp(difference) <= 1e-12 * np.abs(difference).max():
+        for test in names:
+            yield row | {"test": test, "reason": "too few models, or all with one difference"}
+    else:
+        fit = sm.OLS(difference, design).fit()
+        ends = fit.conf_int(alpha)
+        for i, test in enumerate(names[: design.shape[1]]):
+            here = row | {"estimate": fit.params[i], "low": ends[i, 0], "high": ends[i, 1],
+                          "statistic": fit.tvalues[i], "p": fit.pvalues[i]}  # fmt: skip
+            note = "" if i == 0 else "; the effect with instruction tuning less the one without"
+            yield here | {"test": test} | _verdict(here, alpha, note)
+        if not both:
+            yield row | {"test": names[1], "reason": "all models are alike in instruction tuning"}
+    groups = [difference[facts["family"].to_numpy() == f] for f in facts["family"].unique()]
+    within = sum(float(g.var()) * g.size for g in groups)
+    if len(groups) < 2 or difference.size == len(groups) or within <= 1e-20:
+        yield row | {"test": "method x family", "reason": "no family with two models, or one only"}
+        return
+    result = stats.f_oneway(*groups)
+    shown = "differs" if result.pvalue <= alpha else "is not shown to differ"
+    yield row | {
+        "test": "method x family", "statistic": result.statistic, "p": result.pvalue,
+        "reason": f"the method effect {shown} between families (p = {result.pvalue:.3g})",
+    }  # fmt: skip
+
+
+def _within_model(
+    estimate: float, first: Array | None, second: Array | None, alpha: float
+) -> dict[str, Any]:
+    """Difference of one model's methods over its topic replicates: says nothing of other models."""
+    row: dict[str, Any] = {"estimate": estimate, "low": np.nan, "high": np.nan, "p": np.nan,
+                           "verdict": "undecided"}  # fmt: skip
+    if first is None or second is None:
+        return row | {"reason": "no replicates"}
+    n = min(first.size, second.size)
+    difference = first[:n] - second[:n]
+    low, high = np.quantile(difference, [alpha / 2, 1 - alpha / 2])
+    k = min(int((difference <= 0).sum()), int((difference >= 0).sum()))
+    row |= {"low": low, "high": high, "p": min(1.0, 2 * (k + 1) / (n + 1)),
+            "p_min": 2 / (n + 1)}  # fmt: skip
+    return row | _verdict({**row, "n": n}, alpha, "; over topics, of this model alone")
+
+
+def _verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, str]:
+    p, smallest = row["p"], row["p_min"]
+    if smallest > alpha:
+        return {"verdict": "undecided", "reason": f"n = {row['n']} cannot give a p below "
+                f"{smallest:.3g}, so {alpha:g} is out of reach{note}"}  # fmt: skip
+    if p > alpha:
+        return {"verdict": "undecided", "reason": f"no difference is shown (p = {p:.3g}){note}"}
+    better = "a better" if row["estimate"] > 0 else "b better"
+    return {"verdict": better, "reason": f"the methods differ (p = {p:.3g}){note}"}

@@ -1,0 +1,175 @@
+"""The fit that is reported: statsmodels' MixedLM, beside which the fast likelihood has to stand.
+
+MixedLM has no crossed random effects next to correlated random curves, so it is fitted to the means
+over emotions. There the random intercepts of the emotions are one shift of all rows, and the fixed
+intercept takes it up: with V the rows' covariance, c the variance of that shift and 1 a vector in
+the span of the fixed effects X, both the generalised least-squares residual's quadratic form and
+the restricted likelihood are those of V alone whatever c is, because |V + c 11'| and
+|X' (V + c 11')^-1 X| differ from those of V by the factor 1 + c 1'V^-1 1 and by its inverse. What
+the likelihood adds is -log(1 + c 1'V^-1 1) / 2, greatest at c = 0.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
+
+from analysis.loading.scores import Array
+from analysis.over_models.mixed import RANDOM, CurveFit, fit_curve_model
+from analysis.over_models.sums import CurveData, basis, over_emotions
+
+#: Optimisers in the order in which they are tried, and whether from the fast fit's values.
+ATTEMPTS = (("lbfgs", True), ("bfgs", True), ("lbfgs", False), ("powell", False))
+#: Log-likelihoods that differ by more than this part are said to differ.
+AGREEMENT = 1e-6
+#: Coefficients of (1, d, d^2) from those in `analysis.over_models.sums.basis`.
+_POWERS = np.array([[-1.0, 1.0, 1.0], [2.0, -6.0, 0.0], [0.0, 6.0, 0.0]])
+#: Columns of the result where nothing is fitted.
+NOT_FITTED: dict[str, Any] = {
+    "loglik_null": np.nan, "loglik_full": np.nan, "mixedlm_lr": np.nan,
+    "mixedlm_converged": False, "mixedlm_warnings": "", "mixedlm_note": "",
+}  # fmt: skip
+_NAMES = ("intercept", "d", "d^2")
+
+
+def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Fit null and alternative by MixedLM, and compare with the fast likelihood.
+
+    Parameters
+    ----------
+    data : CurveData
+        Of one data set.
+    n_random : {3, 2, 1}
+        Random terms, as for `analysis.over_models.mixed.fit_curve_model`.
+
+    Returns
+    -------
+    columns : dict
+        ``loglik_null, loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings`` and
+        ``mixedlm_note``, which is empty where MixedLM was fitted and its log-likelihoods are those
+        of the fast fit to `AGREEMENT`, and else says what is not so.
+    fixed_effects : list of dict
+        One a fixed effect: ``hypothesis, term, estimate, se``, in the metric's own units, and the
+        fit's ``loglik, converged, optimiser, warnings``.
+
+    Notes
+    -----
+    By maximum likelihood, since likelihoods of different fixed effects are compared; restricted
+    likelihoods of different fixed effects are not comparable.
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> from analysis.over_models.sums import curve_data
+    >>> study = simulate_scores(n_emotions=3, rho=0.0, model_sd={"vertex": 0.1, "level": 0.1})
+    >>> columns, effects = mixedlm_fits(curve_data(study, "score"), n_random=1)
+    >>> columns["mixedlm_converged"], columns["mixedlm_note"], len(effects)
+    (True, '', 22)
+    """
+    means = over_emotions(data)
+    logliks, effects, notes, converged, seen = {}, [], [], True, []
+    for hypothesis, shared_shape in (("null", True), ("full", False)):
+        fast = fit_curve_model(means, shared_shape, n_random=n_random)
+        expected = float(-fast.deviance[0] / 2)
+        x, names, powers = _design(means, shared_shape)
+        fit, optimiser, messages = _fit(means, x, fast, expected, n_random)
+        if fit is None:
+            notes.append(f"statsmodels' MixedLM fits no {hypothesis} model ({messages[-1]})")
+            logliks[hypothesis], converged = np.nan, False
+            seen += messages
+            continue
+        logliks[hypothesis] = float(fit.llf)
+        converged &= bool(fit.converged)
+        seen += messages
+        if not fit.converged:
+            notes.append(f"statsmodels' MixedLM of the {hypothesis} model did not converge")
+        apart = abs(fit.llf - expected) / max(abs(expected), 1.0)
+        if not apart <= AGREEMENT:
+            notes.append(
+                f"the log-likelihood of the {hypothesis} model is {fit.llf:.6f} by statsmodels and "
+                f"{expected:.6f} by the fast fit"
+            )
+        cov = np.asarray(fit.cov_params())[: len(names), : len(names)]
+        variance = np.diag(powers @ cov @ powers.T)
+        se = np.sqrt(np.where(variance > 0, variance, np.nan))
+        effects += [
+            {"hypothesis": hypothesis, "term": term, "estimate": data.sign * float(value),
+             "se": float(error), "loglik": float(fit.llf), "converged": bool(fit.converged),
+             "optimiser": optimiser, "warnings": "; ".join(messages)}
+            for term, value, error in zip(names, powers @ fit.fe_params, se, strict=True)
+        ]  # fmt: skip
+    return {
+        "loglik_null": logliks["null"], "loglik_full": logliks["full"],
+        "mixedlm_lr": 2 * (logliks["full"] - logliks["null"]), "mixedlm_converged": converged,
+        "mixedlm_warnings": "; ".join(dict.fromkeys(seen)), "mixedlm_note": "; ".join(notes),
+    }, effects  # fmt: skip
+
+
+def _design(data: CurveData, shared_shape: bool) -> tuple[Array, list[str], Array]:
+    """Lay out the rows' fixed effects, their names and the map to coefficients of 1, d, d^2."""
+    z = np.concatenate([np.repeat(basis(depth), data.n_methods, axis=0) for depth in data.depths])
+    models = np.repeat(np.arange(len(data.models)), [depth.size for depth in data.depths])
+    group = np.eye(len(data.groups))[np.repeat(data.group[models], data.n_methods)]
+    if shared_shape:
+        blocks = [group, z[:, :2]]
+        names = [f"intercept: {name}" for name in data.groups] + list(_NAMES[1:])
+        n = len(data.groups)
+        powers = np.eye(n + 2)
+        powers[:n, n:] = _POWERS[0, :2]
+        powers[n:, n:] = _POWERS[1:, :2]
+        maps = [powers]
+    else:
+        blocks = [group[:, [g]] * z for g in range(len(data.groups))]
+        names = [f"{term}: {name}" for name in data.groups for term in _NAMES]
+        maps = [_POWERS] * len(data.groups)
+    # Each method less the last, about the mean over methods.
+    codes = np.tile(np.eye(data.n_methods)[:, :-1] - 1 / data.n_methods, (models.size, 1))
+    for k, name in enumerate(data.methods[:-1]):
+        blocks.append(codes[:, [k]] * z)
+        names += [f"{term}: {name} - {data.methods[-1]}" for term in _NAMES]
+        maps.append(_POWERS)
+    return np.hstack(blocks), names, _block_diagonal(maps)
+
+
+def _block_diagonal(maps: list[Array]) -> Array:
+    size = sum(len(m) for m in maps)
+    out, at = np.zeros((size, size)), 0
+    for m in maps:
+        out[at : at + len(m), at : at + len(m)] = m
+        at += len(m)
+    return out
+
+
+def _fit(
+    data: CurveData, x: Array, fast: CurveFit, expected: float, n_random: int
+) -> tuple[Any, str, list[str]]:
+    """Return the first converged fit that agrees with the fast one, else the likeliest, if any."""
+    terms = RANDOM[n_random].coordinates
+    y = np.concatenate([mean.ravel() for mean in data.means])
+    z = np.concatenate([np.repeat(basis(d), data.n_methods, axis=0)[:, terms] for d in data.depths])
+    groups = np.repeat(np.arange(len(data.models)), [mean.size for mean in data.means])
+    cov = (fast.curve_cov[0] / fast.residual_variance[0])[np.ix_(terms, terms)]
+    # MixedLM starts from a Cholesky factor, which a singular covariance has only just not.
+    cov = cov + np.eye(n_random) * 1e-9 * max(float(np.trace(cov)), 1e-9)
+    best: tuple[Any, str, list[str]] = (None, "", [])
+    for optimiser, warm in ATTEMPTS:
+        start = MixedLMParams.from_components(np.zeros(x.shape[1]), cov_re=cov) if warm else None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                fit = MixedLM(y, x, groups, exog_re=z).fit(
+                    reml=False, method=optimiser, start_params=start
+                )
+            except (np.linalg.LinAlgError, ValueError) as error:
+                if best[0] is None:
+                    best = (None, "", [*best[2], f"{optimiser}: {error}"])
+                continue
+        messages = list(dict.fromkeys(" ".join(str(w.message).split()) for w in caught))
+        if best[0] is None or fit.llf > best[0].llf:
+            best = (fit, optimiser, messages)
+        if fit.converged and abs(fit.llf - expected) <= AGREEMENT * max(abs(expected), 1.0):
+            return fit, optimiser, messages
+    return best

@@ -1,0 +1,251 @@
+"""Whether the depth of the turn moves with the size of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from analysis.loading.scores import Array, Scores, as_scores
+from analysis.over_models.optimise import Codes
+from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
+
+
+def scale_test(
+    scores: Scores | pd.DataFrame,
+    delta: float = 0.1,
+    metric: str | None = None,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Regress the vertex on log10 of the number of parameters.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        With the column n_params. Trained models and true labels are taken where there are others;
+        methods are averaged.
+    delta : float
+        Equivalence margin for the change of the vertex over the study's range of sizes, in units
+        of depth.
+    metric : str, optional
+        Default: every metric of the table, one row each.
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        One row a metric: ``n, slope, se, t, df``; ``tau, tau_family``, the standard deviations of
+        the vertex between models and between families; ``range`` (in powers of ten); ``estimate,
+        low, high``, the change of the vertex over that range with its 1 - alpha interval; ``p`` of
+        no change; ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
+
+    Raises
+    ------
+    InputError
+        If some models lack methods or emotions that others have.
+
+    Notes
+    -----
+    Random-effects meta-regression with a random intercept for families and one for models within
+    them, since models of a family are alike and a family may keep to one range of sizes. Their
+    variances are by restricted maximum likelihood, the standard errors Knapp and Hartung's [1]_
+    with the covariance that the two variances give. With few families the variance between them is
+    uncertain, and the fit is taken with or without their intercept, whichever has the larger
+    standard error of the slope. The degrees of freedom are those of the level that sizes vary at:
+    n - 2 for n models, or families less 2 where every family has one size. A model's sampling
+    variance comes from its replicates by the delta method, and is 0 where there are none. With one
+    family, or one model a family throughout, families cannot be told from models and have no
+    intercept of their own. The verdict is *invariant* only where two one-sided tests put the change
+    within delta.
+
+    References
+    ----------
+    .. [1] Knapp, G., Hartung, J. (2003). Improved tests for a random effects meta-regression with
+       a single covariate. Statistics in Medicine, 22, 2693-2710.
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> study = simulate_scores(families=(4, 4, 4), noise_sd=0.003, seed=2)
+    >>> scale_test(study)["verdict"].item()
+    'invariant'
+    """
+    scores = as_scores(scores)
+    metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
+    rows = []
+    for name in metrics:
+        data = curve_data(scores, name)
+        size = scores.table.groupby("model")["n_params"].first().loc[list(data.models)]
+        turn = vertex(data.coef[0])
+        variance = sampling_variance(scores, data, name)
+        x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
+        judged = judge_scale(turn, variance, x, data.group, delta, alpha)
+        rows.append({"test": "scale", "metric": name, **judged})
+    return pd.DataFrame(rows)
+
+
+def judge_scale(
+    turn: Array, variance: Array, x: Array, group: Codes, delta: float, alpha: float
+) -> dict[str, Any]:
+    """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
+    span = float(np.ptp(x))
+    row: dict[str, Any] = {
+        "n": turn.size, "slope": np.nan, "se": np.nan, "t": np.nan, "df": turn.size - 2,
+        "tau": np.nan, "tau_family": np.nan, "range": span, "estimate": np.nan, "low": np.nan,
+        "high": np.nan, "p": np.nan, "p_equivalence": np.nan, "delta": delta, "alpha": alpha,
+        "verdict": "undecided",
+    }  # fmt: skip
+    if turn.size < 3:
+        return row | {"reason": f"{turn.size} models: a trend and its error need at least 3"}
+    if not np.isfinite(x).all():
+        return row | {"reason": "a model has no n_params, so that its size is unknown"}
+    if span == 0:
+        return row | {"reason": "all models have the same number of parameters"}
+    if not np.isfinite(turn).all():
+        return row | {"reason": "a profile has no turn at all: it is straight"}
+    sizes = len({(g, size) for g, size in zip(group.tolist(), x.tolist(), strict=True)})
+    if sizes == (n_groups := len(set(group.tolist()))):
+        # Then families are what the sizes vary between, and models add nothing.
+        row["df"] = n_groups - 2
+        if n_groups < 3:
+            return row | {"reason": f"{n_groups} families, each of one size: no trend over them"}
+    design = np.column_stack([np.ones_like(x), x])
+    clustered = meta_regression(turn, variance, design, group)
+    # With few families their variance is uncertain: the wider of the two intervals counts.
+    fits = (meta_regression(turn, variance, design), clustered)
+    coef, se, tau2 = max(fits, key=lambda fit: float(fit[1][1]))
+    change, error = coef[1] * span, se[1] * span
+    row |= {"slope": coef[1], "se": se[1], "tau": np.sqrt(tau2[0]),
+            "tau_family": np.sqrt(clustered[2][1]), "estimate": change}  # fmt: skip
+    if error == 0:
+        return row | {"reason": "the vertices lie exactly on a line: no error to test against"}
+    reach = stats.t.ppf(1 - alpha / 2, row["df"]) * error
+    row |= {"t": coef[1] / se[1], "low": change - reach, "high": change + reach}
+    row["p"] = 2 * stats.t.sf(abs(row["t"]), row["df"])
+    row["p_equivalence"] = stats.t.sf((delta - abs(change)) / error, row["df"])
+    if row["p"] <= alpha:
+        row["verdict"], row["reason"] = (
+            "not invariant",
+            (f"the vertex moves by {change:+.3f} over the range (p = {row['p']:.3g})"),
+        )
+    elif row["p_equivalence"] <= alpha:
+        row["verdict"], row["reason"] = (
+            "invariant",
+            (
+                f"the change over the range is within {delta:g} "
+                f"(equivalence p = {row['p_equivalence']:.3g})"
+            ),
+        )
+    else:
+        row["reason"] = (
+            f"the change over the range, {change:+.3f}, has the interval {row['low']:.3f} to "
+            f"{row['high']:.3f}: neither 0 nor {delta:g} is ruled out"
+        )
+    return row
+
+
+def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Array:
+    """Delta-method variance of each model's vertex over its replicates; 0 without replicates."""
+    draws: dict[str, list[Array]] = {}
+    for profile in main_rows(scores.select(metric=metric)).profiles():
+        if profile.replicates is not None:
+            draws.setdefault(str(profile.keys["model"]), []).append(profile.replicates)
+    out = np.zeros(len(data.models))
+    for m, (model, depth) in enumerate(zip(data.models, data.depths, strict=True)):
+        mine = draws.get(model, [])
+        n = min(map(len, mine), default=0)
+        if n > 1:
+            cov = np.cov(np.mean([copies[:n] for copies in mine], axis=0), rowvar=False)
+            out[m] = vertex_variance(data.coef[0, m], depth, cov)
+    return out
+
+
+def vertex_variance(coef: Array, depth: Array, cov: Array) -> float:
+    """Delta-method variance of the vertex, given the covariance of a profile's points."""
+    if coef[1] == 0:
+        return np.inf  # a straight profile turns nowhere
+    onto = np.linalg.pinv(basis(depth))
+    slope = np.array([-1 / (6 * coef[1]), coef[0] / (6 * coef[1] ** 2), 0.0]) @ onto
+    return max(float(slope @ cov @ slope), 0.0)
+
+
+def meta_regression(
+    y: Array, variance: Array, x: Array, group: Codes | None = None
+) -> tuple[Array, Array, Array]:
+    """Random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
+
+    Parameters
+    ----------
+    y, variance : ndarray, shape (n,)
+        Estimates and their sampling variances.
+    x : ndarray, shape (n, p)
+        Moderators, the constant included.
+    group : ndarray of int, shape (n,), optional
+        Groups that share a random effect of their own.
+
+    Returns
+    -------
+    coef, se : ndarray, shape (p,)
+    tau2 : ndarray, shape (2,)
+        Variances between estimates and between groups, by restricted maximum likelihood. The
+        latter is 0 without groups, and where no group or every group is of one estimate.
+
+    Examples
+    --------
+    >>> coef, se, tau2 = meta_regression(
+    ...     np.array([1.0, 2.0, 4.0]), np.full(3, 0.1), np.ones((3, 1))
+    ... )
+    >>> coef.round(3), tau2.round(3)
+    (array([2.333]), array([2.233, 0.   ]))
+    """
+    onehot = np.eye(int(group.max()) + 1)[group] if group is not None else np.zeros((len(y), 0))
+    if not 1 < onehot.shape[1] < len(y):
+        onehot = onehot[:, :0]
+    df = len(y) - x.shape[1]
+    ordinary: Array = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
+    spread = float(((y - x @ ordinary) ** 2).sum()) / df
+    if spread == 0:
+        return ordinary, np.zeros_like(ordinary), np.zeros(2)
+    size = spread + float(variance.mean())
+
+    def solve(tau: Array) -> tuple[Array, Array, float, float]:
+        """Solve at standard deviations tau, in units of sqrt(size): by sums over the groups."""
+        own = np.maximum(variance + size * tau[0] ** 2, 1e-12 * size)
+        weight = 1 / own
+        total = weight @ onehot
+        shrink = size * tau[1] ** 2 / (1 + size * tau[1] ** 2 * total)
+
+        def product(a: Array, b: Array) -> Array:
+            part = (a.T * weight) @ onehot
+            return np.asarray((a.T * weight) @ b - (part * shrink) @ ((b.T * weight) @ onehot).T)
+
+        bread: Array = np.asarray(np.linalg.inv(product(x, x)), dtype=np.float64)
+        coef: Array = bread @ product(x, y[:, None])[:, 0]
+        residual = (y - x @ coef)[:, None]
+        quadratic = float(product(residual, residual)[0, 0])
+        log_det = float(np.log(own).sum() + np.log1p(size * tau[1] ** 2 * total).sum())
+        return coef, bread, quadratic, log_det
+
+    def restricted(tau: Array) -> float:
+        _, bread, quadratic, log_det = solve(tau)
+        return log_det - float(np.linalg.slogdet(bread)[1]) + quadratic
+
+    # The criterion may have a local minimum, so a grid comes before the polish.
+    grid = np.concatenate([[0.0], np.geomspace(0.03, 5, 12)])
+    of_groups = grid if onehot.shape[1] else grid[:1]
+    start = min((np.array([a, b]) for a in grid for b in of_groups), key=restricted)
+    free = 2 if onehot.shape[1] else 1
+    polished = optimize.minimize(
+        lambda tau: restricted(np.append(tau, 0.0)[:2]), start[:free], method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-11, "initial_simplex": _simplex(start[:free])},
+    )  # fmt: skip
+    tau = np.append(polished.x, 0.0)[:2]
+    coef, bread, quadratic, _ = solve(tau)
+    return coef, np.sqrt(quadratic / df * np.diag(bread)), size * tau**2
+
+
+def _simplex(start: Array) -> Array:
+    """Corners of the first simplex: the start, and a step from it along each axis."""
+    return np.vstack([start, start + np.diag(0.2 * start + 0.02)])

@@ -1,0 +1,5 @@
+"""Studies to come: simulated data with a known truth, and what a design can decide."""
+
+from analysis.planning.design import design_power, models_needed, plot_power
+
+__all__ = ["design_power", "models_needed", "plot_power"]

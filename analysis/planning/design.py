@@ -1,0 +1,331 @@
+"""What a design can decide: size, power, coverage and undecided shares, by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.loading.scores import Array
+from analysis.over_models.invariance import judge
+from analysis.over_models.method_contrast import mann_whitney, paired_permutation, signed_rank
+from analysis.over_models.scale import judge_scale, vertex_variance
+from analysis.over_models.sums import CurveData, basis, curve_sums, vertex
+from analysis.planning.simulate import ar1_noise, curve
+from study.read import InputError
+
+if TYPE_CHECKING:
+    import plotnine as p9
+
+#: Outcomes of a simulated test.
+DIFFERENCE, SAME, UNDECIDED = "difference", "same", "undecided"
+OUTCOMES = {
+    "not invariant": DIFFERENCE, "a better": DIFFERENCE, "b better": DIFFERENCE,
+    "invariant": SAME, "undecided": UNDECIDED,
+}  # fmt: skip
+#: Share of decided studies from which a design is said to decide.
+ENOUGH = 0.8
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What simulated studies are drawn from. Depths are in [0, 1], the rest in score units.
+
+    Attributes
+    ----------
+    families : tuple of int
+        Models in each family.
+    n_layers : (int, int)
+        Least and greatest number of layers.
+    n_topics : int
+    topic_sd : float
+        Standard deviation of a profile at one layer from one topic; / sqrt(n_topics) for the study.
+    rho : float
+        Correlation of neighbouring layers' noise.
+    vertex, height : float
+        See `analysis.planning.simulate.curve`.
+    model_sd : mapping
+        Standard deviations over models of "vertex", "level", "height" and "method" (its effect).
+    family_sd : float
+        Standard deviation of the vertex between families.
+    departure : float
+        Departure of the last family's vertex from the mean of the families'.
+    scale_change : float
+        Change of the vertex from the smallest to the largest model, 0.1 to 3 billion parameters.
+    method_effect : float
+        Separation under method a less method b.
+    n_emotions : int
+        1 for profiles averaged over emotions, else each emotion has noise of its own.
+    """
+
+    families: tuple[int, ...] = (2, 2, 2, 2, 1)
+    n_layers: tuple[int, int] = (12, 33)
+    n_topics: int = 24
+    topic_sd: float = 0.05
+    rho: float = 0.9
+    vertex: float = 0.5
+    height: float = 0.1
+    model_sd: Mapping[str, float] = field(
+        default_factory=lambda: {"vertex": 0.05, "level": 0.03, "height": 0.02, "method": 0.01}
+    )
+    family_sd: float = 0.0
+    departure: float = 0.0
+    scale_change: float = 0.0
+    method_effect: float = 0.0
+    n_emotions: int = 1
+
+
+def design_power(
+    n_sim: int = 200,
+    n_boot: int = 199,
+    seed: int = 0,
+    delta: float = 0.1,
+    alpha: float = 0.05,
+    n_jobs: int | None = None,
+    **truth: Any,
+) -> pd.DataFrame:
+    """Simulate studies of one design and count what every test says.
+
+    Parameters
+    ----------
+    n_sim : int
+        Simulated studies.
+    n_boot : int
+        Bootstrap replicates (and random permutations) within each.
+    seed : int
+    delta, alpha : float
+        Equivalence margin, in units of depth, and level of the tests.
+    n_jobs : int, optional
+        Studies simulated at once, as `joblib.Parallel` has it: None is one at a time, unless
+        `joblib.parallel_config` says otherwise. Each study has a seed of its own, so that the
+        table does not depend on it.
+    **truth
+        Attributes of `Truth`.
+
+    Returns
+    -------
+    DataFrame
+        One row per test: ``test, n_models, truth`` (whether what it tests for is there),
+        ``difference, same, undecided`` (shares of studies), ``low, high`` (95% Clopper-Pearson
+        interval of the share of differences), ``coverage`` of its 95% interval, ``n_sim`` and the
+        design. "invariance" is the verdict; chi-square, bootstrap and permutation are the p-values
+        behind it.
+
+    Raises
+    ------
+    InputError
+        For an unknown attribute, or fewer than one simulation.
+
+    Notes
+    -----
+    A Ray cluster takes the studies with ``ray.util.joblib.register_ray()`` and, around the call,
+    ``with joblib.parallel_config("ray"):``.
+
+    Examples
+    --------
+    >>> table = design_power(n_sim=20, n_boot=19, families=(3, 3))
+    >>> table.loc[table["test"] == "method, paired permutation", "n_models"].item()
+    6
+    """
+    unknown = sorted(set(truth) - set(Truth.__dataclass_fields__))
+    if unknown:
+        raise InputError(
+            f"no design setting {unknown[0]!r}; there are {', '.join(Truth.__dataclass_fields__)}"
+        )
+    if n_sim < 1:
+        raise InputError(f"n_sim {n_sim}: at least one study has to be simulated")
+    setting = Truth(**truth)
+    studies = Parallel(n_jobs=n_jobs)(
+        delayed(_study)(setting, (seed, number), n_boot, delta, alpha) for number in range(n_sim)
+    )
+    seen: dict[str, list[tuple[str, bool | None]]] = {}
+    for test, outcome, covered in chain.from_iterable(studies):
+        seen.setdefault(test, []).append((outcome, covered))
+    there = {
+        "invariance": setting.family_sd > 0 or setting.departure != 0,
+        "scale": setting.scale_change != 0,
+        "method": setting.method_effect != 0,
+    }
+    rows = []
+    for test, results in seen.items():
+        outcomes = [outcome for outcome, _ in results]
+        hits = outcomes.count(DIFFERENCE)
+        low, high = proportion_confint(hits, n_sim, method="beta")
+        inside = [c for _, c in results if c is not None]
+        rows.append({
+            "test": test, "n_models": sum(setting.families),
+            "truth": DIFFERENCE if there[test.split(",")[0]] else "none",
+            "difference": hits / n_sim, "low": low, "high": high,
+            "same": outcomes.count(SAME) / n_sim,
+            "undecided": outcomes.count(UNDECIDED) / n_sim,
+            "coverage": np.mean(inside) if inside else np.nan,
+            "n_sim": n_sim, "delta": delta, "alpha": alpha,
+            "families": " ".join(map(str, setting.families)), "n_topics": setting.n_topics,
+            "n_layers": "{}-{}".format(*setting.n_layers), "family_sd": setting.family_sd,
+            "departure": setting.departure, "scale_change": setting.scale_change,
+            "method_effect": setting.method_effect,
+            "model_sd": setting.model_sd.get("vertex", 0.0),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def models_needed(
+    per_family: Sequence[int] = (1, 2, 3, 4, 6, 8, 12),
+    n_families: int = 5,
+    enough: float = ENOUGH,
+    **settings: Any,
+) -> pd.DataFrame:
+    """How many models a family would decide whether families differ.
+
+    Parameters
+    ----------
+    per_family : sequence of int
+        Numbers of models a family to try.
+    n_families : int
+    enough : float
+        The share of studies that have to be decided rightly.
+    **settings
+        As for `design_power`. With neither family_sd nor departure the right verdict is
+        *invariant*, else *not invariant*.
+
+    Returns
+    -------
+    DataFrame
+        One row per number of models a family, in the columns of `design_power` for the invariance
+        verdict, with ``per_family``, ``right`` (share of right verdicts), and, in every row alike,
+        ``needed``: the smallest number tried that reaches `enough`, or NaN.
+
+    Examples
+    --------
+    >>> table = models_needed((1, 4), n_families=3, n_sim=20, n_boot=39, family_sd=0.3)
+    >>> table["needed"].tolist()
+    [4.0, 4.0]
+    """
+    rows = []
+    for count in per_family:
+        table = design_power(families=(count,) * n_families, **settings)
+        rows.append(table[table["test"] == "invariance"].assign(per_family=count))
+    out = pd.concat(rows, ignore_index=True)
+    wanted = SAME if (out["truth"] == "none").all() else DIFFERENCE
+    out["right"] = out[wanted]
+    reached = out.loc[out["right"] >= enough, "per_family"]
+    return out.assign(needed=float(reached.min()) if len(reached) else np.nan)
+
+
+def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
+    """Plot the shares of the three verdicts against a column of the design.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `models_needed`, or rows of `design_power` put together.
+    x : str
+        The column on the horizontal axis.
+
+    Returns
+    -------
+    plotnine.ggplot
+
+    Examples
+    --------
+    >>> table = models_needed((1, 2), n_families=3, n_sim=5, n_boot=19)
+    >>> type(plot_power(table)).__name__
+    'ggplot'
+    """
+    # Only the plot needs plotnine, which a user of the tests alone has not installed.
+    import plotnine as p9
+
+    if x not in table:
+        raise InputError(f"no column {x!r} in the table; it has {', '.join(table.columns)}")
+    names = {DIFFERENCE: "not invariant", SAME: "invariant", UNDECIDED: "undecided"}
+    long = table.melt(id_vars=[x, "test"], value_vars=list(names), value_name="share")
+    long["verdict"] = pd.Categorical(long["variable"].map(names), list(names.values()))
+    return (
+        p9.ggplot(long, p9.aes(x, "share", colour="verdict"))
+        + p9.geom_line()
+        + p9.geom_point(size=2)
+        + p9.geom_hline(yintercept=ENOUGH, linetype="dotted")
+        + p9.facet_wrap("test")
+        + p9.scale_y_continuous(limits=(0, 1))
+        + p9.scale_colour_manual(["#D55E00", "#0072B2", "#999999"])
+        + p9.labs(x=x.replace("_", " "), y="share of simulated studies", colour="verdict")
+        + p9.theme_minimal()
+    )
+
+
+def draw_study(setting: Truth, rng: np.random.Generator) -> tuple[CurveData, Array, Array, Array]:
+    """Draw a study: its sums, (n_models, 2) method means, log10 sizes, sampling variances."""
+    n_families, n_models = len(setting.families), sum(setting.families)
+    group = np.repeat(np.arange(n_families), setting.families)
+    # A shift s of one of G families departs from the families' mean by s (G - 1) / G.
+    shift = setting.family_sd * rng.standard_normal(n_families)
+    shift[-1] += setting.departure * n_families / max(n_families - 1, 1)
+    size = rng.uniform(8.0, np.log10(3e9), n_models)
+    slope = setting.scale_change / (np.log10(3e9) - 8.0)
+    sd = {k: setting.model_sd.get(k, 0.0) for k in ("vertex", "level", "height", "method")}
+    noise_sd = setting.topic_sd / np.sqrt(setting.n_topics)
+    facts, pairs, variances = [], np.empty((n_models, 2)), np.empty(n_models)
+    for m in range(n_models):
+        top = int(rng.integers(setting.n_layers[0], setting.n_layers[1] + 1))
+        depth = np.arange(top + 1) / top
+        turn = setting.vertex + shift[group[m]] + sd["vertex"] * rng.standard_normal()
+        turn += slope * (size[m] - 8.0)
+        height = setting.height + sd["height"] * rng.standard_normal()
+        base = curve(depth, "hump", turn, height) + sd["level"] * rng.standard_normal()
+        effect = setting.method_effect + sd["method"] * rng.standard_normal()
+        n = 2 * setting.n_emotions
+        noise = ar1_noise(rng, n, top + 1, noise_sd * np.sqrt(setting.n_emotions), setting.rho)
+        values = base[:, None, None] + noise.T.reshape(top + 1, 2, setting.n_emotions)
+        values[:, 0] += effect
+        lag = np.abs(np.subtract.outer(np.arange(top + 1), np.arange(top + 1)))
+        pairs[m] = values.mean(axis=(0, 2))
+        facts.append((depth, values))
+        coef = np.linalg.lstsq(basis(depth), values.mean(axis=(1, 2)), rcond=None)[0]
+        variances[m] = vertex_variance(coef, depth, noise_sd**2 / 2 * setting.rho**lag)
+    names = tuple(f"m{m + 1}" for m in range(n_models))
+    data = curve_sums(names, tuple(f"f{g + 1}" for g in range(n_families)), group, facts)
+    return data, pairs, size, variances
+
+
+def _study(
+    setting: Truth, seed: tuple[int, int], n_boot: int, delta: float, alpha: float
+) -> list[tuple[str, str, bool | None]]:
+    """Return (test, outcome, whether its interval covers the truth) for one simulated study."""
+    return list(_outcomes(setting, np.random.default_rng(seed), n_boot, delta, alpha))
+
+
+def _outcomes(
+    setting: Truth, rng: np.random.Generator, n_boot: int, delta: float, alpha: float
+) -> Iterator[tuple[str, str, bool | None]]:
+    data, pairs, size, variances = draw_study(setting, rng)
+    row = judge(data, delta, n_boot, int(rng.integers(2**31)), alpha)
+    covered: bool | None = None
+    if np.isfinite(row["between_sd_high"]) and setting.departure == 0:
+        covered = bool(row["between_sd_low"] <= setting.family_sd <= row["between_sd_high"])
+    yield "invariance", OUTCOMES[row["verdict"]], covered
+    for name in ("chi2", "boot", "perm"):
+        p = row[f"p_{name}"]
+        yield f"invariance, p_{name}", DIFFERENCE if p <= alpha else UNDECIDED, None
+    p = row["p_equivalence"]
+    yield "invariance, p_equivalence", SAME if p <= alpha else UNDECIDED, None
+    row = judge_scale(vertex(data.coef[0]), variances, size, data.group, delta, alpha)
+    covered = None
+    if np.isfinite(row["low"]):
+        change = setting.scale_change * np.ptp(size) / (np.log10(3e9) - 8.0)
+        covered = bool(row["low"] <= change <= row["high"])
+    yield "scale", OUTCOMES[row["verdict"]], covered
+    x, y = pairs.T
+    effect = setting.method_effect
+    for test, row in (
+        ("paired permutation", paired_permutation(x, y, alpha, rng, "")),
+        ("signed-rank", signed_rank(x, y, alpha, "")),
+        ("Mann-Whitney", mann_whitney(x, y, alpha)),
+    ):
+        covered = bool(row["low"] <= effect <= row["high"]) if np.isfinite(row["low"]) else None
+        yield f"method, {test}", OUTCOMES[row["verdict"]], covered

@@ -1,0 +1,329 @@
+"""Whether a hump is learned: untrained twins, shuffled labels, layer 0 and anisotropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.loading.scores import PROFILE, Array, Profile, Scores, as_scores
+from analysis.profiles.shape import GROUP, u_shape_test
+from analysis.profiles.uncertainty import (
+    check_alpha,
+    fault,
+    profile_errors,
+    quadratic_weights,
+    standard_error,
+)
+from study.read import InputError
+
+ANISOTROPY = "anisotropy"
+#: In which key a control differs from the profile.
+OTHER = {
+    "trained - untrained": {"weights": "untrained"},
+    "true - shuffled": {"labels": "shuffled"},
+    "given anisotropy": {"metric": ANISOTROPY},
+}
+CONTRASTS = (*OTHER, "middle - layer 0")
+ABSENT = {"weights": "no untrained twin", "labels": "no shuffled labels", "metric": "no anisotropy"}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison of a profile with its control.
+
+    Attributes
+    ----------
+    estimate, se : float
+        What the profile has beyond its control.
+    profile, control : float
+        The two that are compared.
+    half, half_se : float
+        Half of the profile's minus the control's: below 0, the control has most of it.
+    df : float
+    """
+
+    estimate: float
+    se: float
+    profile: float
+    control: float
+    half: float
+    half_se: float
+    df: float
+
+
+def control_test(
+    scores: Scores | pd.DataFrame,
+    metric: str | None = None,
+    method: str | None = None,
+    alpha: float = 0.05,
+    higher_is_better: bool = True,
+) -> pd.DataFrame:
+    r"""Test whether the hump of trained models is learned.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        A study, or a table with at least model, family, depth and score.
+    metric, method : str, optional
+        Which profiles (trained weights, true labels); None takes all but the metric anisotropy,
+        which is a control itself.
+    alpha : float
+        Level of the tests; intervals have level 1 - alpha.
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
+
+    Returns
+    -------
+    DataFrame
+        A row for each profile and contrast (level "profile"), then for each method, metric and
+        contrast (level "models": the model is the unit, t with n_models - 1 degrees of freedom).
+
+        - contrast: "trained - untrained" and "true - shuffled" (paired by model), "given
+          anisotropy" (with the anisotropy profile as a covariate), all three of the bulge; and
+          "middle - layer 0", the gain of the middle third of the depth over the embedding.
+        - estimate, low, high, p: the contrast in the metric's units, positive where the trained
+          profile has more separation (p two-sided).
+        - verdict: "learned", "not learned" or "undecided"; reason.
+        - profile, control: the two that are compared; shape, control_shape: their verdicts by
+          `u_shape_test`.
+        - df, n_models.
+
+    Raises
+    ------
+    InputError
+        If a level is not in the table, there are no trained weights with true labels, or the table
+        breaks a rule of `as_scores`.
+
+    Notes
+    -----
+    The *bulge* of a profile is the height of its least-squares quadratic over its own chord at the
+    middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`: a contrast, so that its error is exact.
+
+    A hump is *learned* where the profile is a hump and its bulge exceeds the control's. It is *not
+    learned* where the profile is shown to be none (monotone, a trough), or the control is a hump
+    too (or, for anisotropy, the part that it explains) with more than half of the profile's bulge.
+    A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
+    gain is above 0, not learned where it is below. Errors of a profile and its control are taken
+    as independent; several twins (seeds) enter with their mean and the mean of their variances.
+
+    References
+    ----------
+    Zhang, K. and Bowman, S. (2018). Language modeling teaches you more than translation does:
+    lessons learned through auxiliary syntactic task analysis. BlackboxNLP, 359-361.
+    Hewitt, J. and Liang, P. (2019). Designing and interpreting probes with control tasks. EMNLP,
+    2733-2743.
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import combine, simulate_scores
+    >>> both = combine(simulate_scores(seed=1, families=(2, 1)),
+    ...                simulate_scores(seed=1, families=(2, 1), shape="decay",
+    ...                                weights="untrained"))
+    >>> tests = control_test(both)
+    >>> tests[tests["level"] == "models"][["contrast", "verdict", "shape", "control_shape"]]
+                   contrast    verdict shape control_shape
+    12  trained - untrained    learned  hump     undecided
+    13      true - shuffled  undecided  hump          none
+    14     given anisotropy  undecided  hump          none
+    15     middle - layer 0    learned  hump          none
+    """
+    check_alpha(alpha)
+    study = as_scores(scores, higher_is_better)
+    base = list(
+        study.select(metric=metric, method=method, weights="trained", labels="true").profiles()
+    )
+    base = [p for p in base if p.keys["metric"] != ANISOTROPY]
+    if not base:
+        raise InputError("the only metric is anisotropy, a control; choose one of separation")
+    tests = u_shape_test(study, metric, method, None, None, alpha)
+    shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
+    of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
+    of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}
+    everything: dict[tuple[Any, ...], list[Profile]] = {}
+    for profile in study.profiles():
+        everything.setdefault(_of_model(profile.keys), []).append(profile)
+    rows: list[dict[str, Any]] = []
+    compared: dict[tuple[Any, ...], dict[str, list[Contrast]]] = {}
+    for profile in base:
+        for name in CONTRASTS:
+            others = _controls(name, profile, everything)
+            outcome = _compare(name, profile, others)
+            models = compared.setdefault((_group(profile.keys), name), {})
+            if isinstance(outcome, Contrast):
+                models.setdefault(profile.keys["model"], []).append(outcome)
+            theirs = {of_profile[_key(p.keys)] for p in others if _key(p.keys) in of_profile}
+            control = "mixed" if len(theirs) > 1 else theirs.pop() if theirs else "none"
+            judged = _judge(name, outcome, of_profile[_key(profile.keys)], control, alpha)
+            keys = {"level": "profile", **profile.keys, "contrast": name}
+            rows.append({**keys, **judged, "n_models": 1})
+    for (group, name), models in compared.items():
+        keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
+        keys |= {**dict(zip(GROUP, group, strict=True)), "contrast": name}
+        other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), "none")
+        judged = _judge(name, _over_models(models), of_group[group], other, alpha)
+        rows.append({**keys, **judged, "n_models": len(models)})
+    return pd.DataFrame(rows)
+
+
+def _key(keys: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(keys[k] for k in PROFILE)
+
+
+def _group(keys: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(keys[k] for k in GROUP)
+
+
+def _of_model(keys: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (keys["model"], *_group(keys))
+
+
+def _controls(
+    name: str, profile: Profile, everything: Mapping[tuple[Any, ...], list[Profile]]
+) -> list[Profile]:
+    """Return the profiles that a profile is compared with; seed and precision may differ."""
+    if name not in OTHER:
+        return []
+    return everything.get(_of_model({**profile.keys, **OTHER[name]}), [])
+
+
+def _compare(name: str, profile: Profile, others: list[Profile]) -> Contrast | str:
+    """Compare a profile with its controls, or say why it cannot be."""
+    why = fault(profile)
+    if why:
+        return why
+    errors = profile_errors(profile)
+    y, depth = profile.separation, profile.depth
+    if name == "middle - layer 0":
+        return _over_layer_0(profile, errors.cov, errors.df)
+    bulge = bulge_weights(depth)
+    if not others:
+        return f"{ABSENT[next(iter(OTHER[name]))]} in the table for this model and method"
+    if name == "given anisotropy":
+        if not np.array_equal(others[0].layer, profile.layer):
+            return "anisotropy was measured at other layers"
+        adjusted = adjusted_bulge_weights(depth, others[0].separation)
+        if adjusted is None:
+            return "anisotropy is itself a quadratic in depth: the two cannot be told apart"
+        contrasts = np.array([adjusted, adjusted - bulge / 2])
+        (estimate, half), (se, half_se) = contrasts @ y, standard_error(contrasts, errors.cov)
+        whole = float(bulge @ y)
+        return Contrast(estimate, se, whole, whole - estimate, half, half_se, errors.df)
+    whys = [fault(other) for other in others]
+    if any(whys):
+        return f"the control: {next(filter(None, whys))}"
+    own, var = float(bulge @ y), float(bulge @ errors.cov @ bulge)
+    values, variances, df = [], [], errors.df
+    for other in others:
+        error = profile_errors(other)
+        w = bulge_weights(other.depth)
+        values.append(w @ other.separation)
+        variances.append(w @ error.cov @ w)
+        df = min(df, error.df)
+    control, spread = float(np.mean(values)), float(np.mean(variances))
+    return Contrast(
+        estimate=own - control, se=float(np.sqrt(var + spread)), profile=own, control=control,
+        half=own / 2 - control, half_se=float(np.sqrt(var / 4 + spread)), df=df,
+    )  # fmt: skip
+
+
+def _over_layer_0(profile: Profile, cov: Array, df: float) -> Contrast | str:
+    """Compare the middle third of the depth with the embedding."""
+    if profile.layer[0] != 0 or profile.depth[0] != 0:
+        return "layer 0 is not in the table"
+    middle = (profile.depth >= 1 / 3) & (profile.depth <= 2 / 3)
+    if not middle.any():
+        return "no layer in the middle third of the depth"
+    weights = middle / middle.sum()
+    first = np.eye(len(weights))[0]
+    gain = weights - first
+    value, se = float(gain @ profile.separation), float(standard_error(gain, cov))
+    level = float(weights @ profile.separation)
+    return Contrast(value, se, level, level - value, value, se, df)
+
+
+def bulge_weights(depth: Array) -> Array:
+    """Return the weights, shape (n_points,), of a profile's bulge.
+
+    >>> depth = np.linspace(0, 1, 9)
+    >>> round(float(bulge_weights(depth) @ (0.3 + depth - 0.8 * depth**2)), 6)
+    0.2
+    """
+    return np.asarray(-quadratic_weights(depth)[2] * (depth[-1] - depth[0]) ** 2 / 4)
+
+
+def adjusted_bulge_weights(depth: Array, covariate: Array) -> Array | None:
+    """Return the bulge's weights given a covariate; None where it is a quadratic itself."""
+    X = np.column_stack([np.ones_like(depth), depth, depth**2])
+    own = covariate - X @ (quadratic_weights(depth) @ covariate)
+    if np.abs(own).max() <= 1e-9 * np.abs(covariate).max():
+        return None
+    # Frisch and Waugh: the covariate's coefficient comes from what the quadratic leaves of it,
+    # and takes its own curvature out of the profile's.
+    quadratic = quadratic_weights(depth)
+    adjusted = quadratic[2] - (quadratic[2] @ covariate) * own / (own @ own)
+    return np.asarray(-adjusted * (depth[-1] - depth[0]) ** 2 / 4)
+
+
+def _over_models(models: Mapping[str, list[Contrast]]) -> Contrast | str:
+    """Average over models; a model with several profiles counts once."""
+    n = len(models)
+    if n < 2:
+        return f"models with this control: {n}; the test over models needs at least 2"
+    table = np.array(
+        [
+            np.mean([(c.estimate, c.half, c.profile, c.control) for c in of], axis=0)
+            for of in models.values()
+        ]
+    )
+    mean = table.mean(axis=0)
+    se = table.std(axis=0, ddof=1) / np.sqrt(n)
+    if (se[:2] <= 1e-12 * np.abs(table).max()).any():
+        return "the models do not differ"
+    return Contrast(mean[0], se[0], mean[2], mean[3], mean[1], se[1], n - 1.0)
+
+
+def _judge(
+    name: str, outcome: Contrast | str, shape: str, control_shape: str, alpha: float
+) -> dict[str, Any]:
+    """Return the columns that follow from a contrast and the shapes of both profiles."""
+    if name not in ("trained - untrained", "true - shuffled"):
+        control_shape = "none"
+    shapes = {"shape": shape, "control_shape": control_shape}
+    if isinstance(outcome, str):
+        numbers = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+        return {**numbers, "verdict": "undecided", "reason": outcome, **shapes}
+    t = float(stats.t.ppf(1 - alpha / 2, outcome.df))
+    low, high = (outcome.estimate + s * t * outcome.se for s in (-1, 1))
+    most = outcome.half + t * outcome.half_se < 0
+    verdict, reason = "undecided", "neither is shown"
+    if name == "middle - layer 0":
+        reason = "a gain over the embedding is neither shown nor excluded"
+        if low > 0:
+            verdict, reason = "learned", "separation in the middle exceeds that of the embedding"
+        elif high < 0:
+            verdict, reason = "not learned", "the embedding separates better than the middle"
+    elif shape in ("monotone", "trough"):
+        verdict, reason = "not learned", f"the trained profile is no hump but {_article(shape)}"
+    elif shape != "hump":
+        reason = "that the trained profile is a hump is not shown"
+    elif most and (control_shape == "hump" or name == "given anisotropy"):
+        verdict, reason = "not learned", "the control has more than half of the hump"
+    elif low > 0:
+        verdict, reason = "learned", "the hump exceeds the control's"
+    else:
+        reason = "that the hump exceeds the control's is not shown"
+    p = float(2 * stats.t.sf(abs(outcome.estimate) / outcome.se, outcome.df))
+    return {
+        "estimate": outcome.estimate, "low": low, "high": high, "p": p,
+        "verdict": verdict, "reason": reason, "profile": outcome.profile,
+        "control": outcome.control, **shapes, "df": outcome.df,
+    }  # fmt: skip
+
+
+def _article(shape: str) -> str:
+    return "a trough" if shape == "trough" else shape

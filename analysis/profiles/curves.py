@@ -1,0 +1,302 @@
+"""Curves fitted to each profile: where it turns, with which interval, and which form fits best."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from analysis.loading.scores import Array, Profile, Scores
+from analysis.profiles.uncertainty import (
+    N_GRIDS,
+    Errors,
+    assess,
+    check_alpha,
+    quadratic_weights,
+    select_profiles,
+    t_above,
+    t_critical,
+)
+
+FORMS = ("linear", "quadratic", "cubic", "spline")
+N_KNOTS = 5
+N_BLOCKS = 5
+#: Depths, as shares of the profile's range, at which smoothed curves are evaluated.
+GRID = np.linspace(0.0, 1.0, 201)
+
+
+def fit_curves(
+    scores: Scores | pd.DataFrame,
+    metric: str | None = None,
+    method: str | None = None,
+    weights: str | None = "trained",
+    labels: str | None = "true",
+    alpha: float = 0.05,
+    seed: int = 0,
+    higher_is_better: bool = True,
+) -> pd.DataFrame:
+    r"""Fit curves in depth to every profile, and locate the turn.
+
+    Parameters
+    ----------
+    scores : Scores or DataFrame
+        A study, or a table with at least model, family, depth and score.
+    metric, method, weights, labels : str, optional
+        Which profiles; None takes all.
+    alpha : float
+        Intervals have level 1 - alpha.
+    seed : int
+        For the draws of the AR(1) model, used where a profile has no replicates.
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
+
+    Returns
+    -------
+    DataFrame
+        One row per profile, in the metric's own units; depth runs from 0 to 1.
+
+        - vertex, vertex_low, vertex_high: turn of the quadratic, with its percentile interval.
+          An end is infinite where the draws do not settle the curvature's sign.
+        - p: of the curvature, two-sided.
+        - verdict, of the quadratic: "peak inside" (its turn is a peak, and the interval lies
+          within the range of depths), "no peak inside" (the interval lies outside it, or the turn
+          is a trough) or "undecided"; reason. A plateau's quadratic peaks too: whether separation
+          falls again is for `u_shape_test` to say.
+        - shape: what the estimate alone looks like: "hump", "trough" or "monotone" (the vertex
+          lies outside the range of depths), of separation.
+        - fieller_low, fieller_high: Fieller's interval of the vertex; infinite where unbounded.
+        - vertex_se: by the delta method.
+        - curvature, curvature_low, curvature_high: the coefficient of depth squared.
+        - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
+        - extremum, extremum_low, extremum_high, extremum_se: depth at which the spline's
+          separation is greatest, with its percentile interval and the draws' standard deviation;
+          free of the quadratic's symmetry.
+        - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
+          left-out blocks of neighbouring layers, and the form with the smallest.
+        - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
+          n_replicates.
+
+        A profile that cannot be fitted keeps its row: NaN, "undecided" and the reason.
+
+    Raises
+    ------
+    InputError
+        If a level is not in the table, or the table breaks a rule of `as_scores`.
+
+    Notes
+    -----
+    The vertex of :math:`b_0 + b_1 d + b_2 d^2` is :math:`-b_1 / (2 b_2)`. Coefficients are ordinary
+    least squares, which for polynomials loses little under stationary errors (Grenander 1954);
+    their covariance is :math:`W S W'` with S the covariance between layers (`profile_errors`). A
+    draw whose curvature has the other sign has no such turn: it counts as a turn at the end
+    towards which it runs, infinitely far. Fieller's interval solves
+    :math:`(b_1 + 2 \theta b_2)^2 = t^2 \operatorname{var}(b_1 + 2 \theta b_2)`.
+
+    References
+    ----------
+    Fieller, E. C. (1954). Some problems in interval estimation. JRSS B 16, 175-185.
+    Grenander, U. (1954). On the estimation of regression coefficients in the case of an
+    autocorrelated disturbance. Annals of Mathematical Statistics 25, 252-272.
+    Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial,
+    hierarchical, or phylogenetic structure. Ecography 40, 913-929.
+
+    Examples
+    --------
+    >>> from analysis.planning.simulate import simulate_scores
+    >>> curves = fit_curves(simulate_scores(vertex=0.6, seed=1))
+    >>> curves[["model", "vertex", "vertex_low", "vertex_high", "verdict"]].head(2).round(2)
+      model  vertex  vertex_low  vertex_high      verdict
+    0    m1    0.59        0.55         0.63  peak inside
+    1    m2    0.59        0.56         0.62  peak inside
+
+    A table of one's own, without replicates:
+
+    >>> depth = np.linspace(0, 1, 13)
+    >>> noise = np.random.default_rng(0).normal(scale=0.01, size=13)
+    >>> own = pd.DataFrame({"model": "mine", "family": "F", "depth": depth,
+    ...                     "score": 1 - (depth - 0.5) ** 2 + noise})
+    >>> fit_curves(own)[["vertex", "error", "verdict"]].round(2)
+       vertex error      verdict
+    0    0.49   ar1  peak inside
+    """
+    check_alpha(alpha)
+    profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
+    return pd.DataFrame([curve_row(p, assess(p, seed), alpha) for p in profiles])
+
+
+def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
+    """Return one row of `fit_curves`, given `assess`'s errors, or why there are none."""
+    if isinstance(errors, str):
+        blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
+        return {
+            **profile.keys, **blank, "verdict": "undecided", "reason": errors, "shape": "unknown",
+            "n_points": len(profile.depth),
+        }  # fmt: skip
+    depth, y, sign = profile.depth, profile.separation, profile.sign
+    W = quadratic_weights(depth)
+    _, b1, b2 = W @ y
+    # A straight profile has its vertex infinitely far away; this keeps it finite and far.
+    least = 1e-12 * float(np.ptp(y))
+    b2 = b2 if abs(b2) > least else least
+    cov = W @ errors.cov @ W.T
+    t = t_critical(1 - alpha / 2, errors.df)
+    se = float(np.sqrt(cov[2, 2]))
+    vertex = -b1 / (2 * b2)
+    gradient = np.array([0.0, -1 / (2 * b2), b1 / (2 * b2**2)])
+    low, high = _percentiles(_turns(y + errors.draws, W, (depth[0] + depth[-1]) / 2, b2), alpha)
+    fieller_low, fieller_high = fieller(b1, b2, cov[1:, 1:], t)
+    extremum = extrema(depth, y[None, :])[0]
+    extremum_draws = extrema(depth, y + errors.draws)
+    extremum_low, extremum_high = _percentiles(extremum_draws, alpha)
+    cv = blocked_errors(depth, y)
+    p = float(2 * t_above(abs(b2) / se, errors.df))
+    verdict, reason = _verdict(p < alpha, b2, vertex, low, high, depth)
+    inside = depth[0] < vertex < depth[-1]
+    # Back in the metric's own units an interval of a smaller-is-better metric changes ends.
+    curvature = np.sort([sign * (b2 - t * se), sign * (b2 + t * se)])
+    return {
+        **profile.keys,
+        "vertex": vertex, "vertex_low": low, "vertex_high": high, "p": p,
+        "verdict": verdict, "reason": reason,
+        "shape": ("hump" if b2 < 0 else "trough") if inside else "monotone",
+        "fieller_low": fieller_low, "fieller_high": fieller_high,
+        "vertex_se": float(np.sqrt(gradient @ cov @ gradient)),
+        "curvature": sign * b2, "curvature_low": curvature[0], "curvature_high": curvature[1],
+        "slope_start": sign * (b1 + 2 * b2 * depth[0]),
+        "slope_end": sign * (b1 + 2 * b2 * depth[-1]),
+        "extremum": extremum, "extremum_low": extremum_low, "extremum_high": extremum_high,
+        "extremum_se": float(extremum_draws.std(ddof=1)),
+        "best": min(cv, key=lambda form: cv[form]), **{f"cv_{k}": v for k, v in cv.items()},
+        "depth_start": depth[0], "depth_end": depth[-1],
+        "error": errors.kind, "n_points": len(depth),
+        "n_replicates": 0 if profile.replicates is None else len(profile.replicates),
+    }  # fmt: skip
+
+
+def _verdict(
+    curved: bool, b2: float, vertex: float, low: float, high: float, depth: Array
+) -> tuple[str, str]:
+    """Judge whether separation has a peak within the range of depths."""
+    first, last = float(depth[0]), float(depth[-1])
+    if not curved:
+        return "undecided", "the sign of the curvature is not settled"
+    if high <= first or low >= last:
+        return "no peak inside", f"monotone over the range: the vertex {vertex:.2f} is outside it"
+    if b2 > 0:
+        return "no peak inside", f"separation curves upwards, about {vertex:.2f}"
+    if low > first and high < last:
+        return "peak inside", f"the quadratic peaks at {vertex:.2f}, within the range"
+    return "undecided", "the interval of the vertex reaches beyond the range of depths"
+
+
+def _turns(profiles: Array, W: Array, middle: float, curvature: float) -> Array:
+    """Return the turns of quadratics; of the other curvature, the end they run towards."""
+    _, b1, b2 = W @ profiles.T
+    same = b2 * curvature > 0
+    towards = np.sign(-curvature * (b1 + 2 * b2 * middle)) * np.inf
+    return np.asarray(np.where(same, -b1 / (2 * np.where(same, b2, 1.0)), towards))
+
+
+def _percentiles(draws: Array, alpha: float) -> tuple[float, float]:
+    """Return the percentile interval, taken outwards to a draw: draws may be infinite."""
+    ordered, last = np.sort(draws), len(draws) - 1
+    low, high = np.floor(last * (alpha / 2)), np.ceil(last * (1 - alpha / 2))
+    return float(ordered[int(low)]), float(ordered[int(high)])
+
+
+def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
+    """Return Fieller's interval of the vertex -b1 / (2 b2).
+
+    Parameters
+    ----------
+    b1, b2 : float
+        Coefficients of depth and depth squared.
+    cov : ndarray, shape (2, 2)
+        Their covariance.
+    t : float
+        Critical value.
+
+    Returns
+    -------
+    low, high : float
+        Infinite both where the curvature is not significant, since the set is then unbounded.
+
+    Examples
+    --------
+    >>> low, high = fieller(2.0, -2.0, np.diag([0.01, 0.01]), 1.96)
+    >>> round(low, 3), round(high, 3)
+    (0.435, 0.575)
+    """
+    a = 4 * (b2**2 - t**2 * cov[1, 1])
+    b = 4 * (b1 * b2 - t**2 * cov[0, 1])
+    c = b1**2 - t**2 * cov[0, 0]
+    if a <= 0:
+        return -np.inf, np.inf
+    root = np.sqrt(max(b**2 - 4 * a * c, 0.0))
+    return float((-b - root) / (2 * a)), float((-b + root) / (2 * a))
+
+
+def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
+    """Return the cardinal basis of natural cubic splines, shape (n_points, n_knots).
+
+    Column j is the spline that is 1 at knot j and 0 at the others; straight beyond the ends.
+    """
+    basis = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+    within = np.clip(depth, knots[0], knots[-1])
+    return np.asarray(basis(within) + (depth - within)[:, None] * basis(within, 1))
+
+
+def _knots(depth: Array) -> Array:
+    return np.asarray(np.quantile(depth, np.linspace(0, 1, min(N_KNOTS, len(depth) - 1))))
+
+
+def smoother(depth: Array, at: Array) -> Array:
+    """Return the weights, shape (n_at, n_points), of a natural spline's values at given depths."""
+    return _smoother(
+        np.asarray(depth, dtype=np.float64).tobytes(), np.asarray(at, dtype=np.float64).tobytes()
+    )
+
+
+@lru_cache(maxsize=4 * N_GRIDS)
+def _smoother(depth: bytes, at: bytes) -> Array:
+    points = np.frombuffer(depth)
+    knots = _knots(points)
+    weights = natural_spline(np.frombuffer(at), knots) @ np.linalg.pinv(
+        natural_spline(points, knots)
+    )
+    weights.flags.writeable = False
+    return np.asarray(weights)
+
+
+def extrema(depth: Array, profiles: Array) -> Array:
+    """Return the depth of each profile's smoothed maximum; `profiles` is (n_profiles, n_points)."""
+    at = depth[0] + GRID * (depth[-1] - depth[0])
+    return np.asarray(at[(profiles @ smoother(depth, at).T).argmax(axis=1)])
+
+
+def blocked_errors(depth: Array, y: Array) -> dict[str, float]:
+    """Return each form's root mean squared error in predicting left-out blocks of layers."""
+    residual = _left_out(np.asarray(depth, dtype=np.float64).tobytes()) @ y
+    return dict(zip(FORMS, np.sqrt((residual**2).mean(axis=1)).tolist(), strict=True))
+
+
+@lru_cache(maxsize=N_GRIDS)
+def _left_out(depths: bytes) -> Array:
+    """Return what turns a profile into each form's errors, shape (forms, n_points, n_points)."""
+    depth = np.frombuffer(depths)
+    n = len(depth)
+    weights = np.tile(-np.eye(n), (len(FORMS), 1, 1))
+    for block in np.array_split(np.arange(n), N_BLOCKS):
+        kept = np.setdiff1d(np.arange(n), block)
+        x, new = depth[kept], depth[block]
+        for form in range(len(FORMS)):
+            if FORMS[form] == "spline":
+                onto = smoother(x, new)
+            else:
+                onto = np.vander(new, form + 2) @ np.linalg.pinv(np.vander(x, form + 2))
+            weights[form][np.ix_(block, kept)] = onto
+    return weights

@@ -1,0 +1,112 @@
+"""Dose and response: the strength at which steering works, and at which text breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import optimize
+
+from analysis.loading.scores import Array
+from analysis.profiles.uncertainty import check_alpha
+from analysis.trials.table import Trials, outcomes
+
+
+def dose_response(
+    trials: Trials | pd.DataFrame,
+    judge: str | None = None,
+    alpha: float = 0.05,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Estimate the strength of half effect, and the strength at which text breaks.
+
+    Returns
+    -------
+    DataFrame
+        One row per model: half_effect, half_low, half_high; breaks, breaks_low, breaks_high;
+        effect (the largest mean gain beyond the sham) and its strength; verdict in {"works
+        before it breaks", "breaks before it works", "undecided"}; reason.
+
+    Notes
+    -----
+    The effect at a strength is the mean over trials of the target's score less the sham's; it is
+    0 at strength 0. Up to its largest value it is made monotone by isotonic regression, and half
+    of that value is found by linear interpolation. Text breaks where the share of repetitive
+    collapse and explosive texts, made monotone, reaches one half. Intervals are percentiles of a
+    bootstrap over scenarios; an end is missing where more than half of alpha of the draws never
+    get there.
+    """
+    check_alpha(alpha)
+    table = outcomes(trials, judge)
+    table = table[table["place"] == "peak"].copy()
+    table["beyond"] = table["gain"] - table["sham_gain"]
+    table["broken"] = table["regime"].isin(["repetitive collapse", "explosive"]).astype(float)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for model, part in table.groupby("model", sort=True):
+        # Shape (scenarios, strengths): every cell is a mean over emotions and seeds.
+        cells = [part.pivot_table(index="scenario", columns="strength", values=v)
+                 for v in ("beyond", "broken")]  # fmt: skip
+        strengths = cells[0].columns.to_numpy(dtype=float)
+        effect, broken = (c.to_numpy(dtype=float) for c in cells)
+        draws = rng.integers(len(effect), size=(n_boot, len(effect)))
+        halves = [half_effect(strengths, effect[d].mean(axis=0)) for d in draws]
+        ends = [crossing(strengths, broken[d].mean(axis=0), 0.5) for d in draws]
+        mean = effect.mean(axis=0)
+        row: dict[str, Any] = {"model": model}
+        row["half_effect"] = half_effect(strengths, mean)
+        row["half_low"], row["half_high"] = _percentiles(halves, alpha)
+        row["breaks"] = crossing(strengths, broken.mean(axis=0), 0.5)
+        row["breaks_low"], row["breaks_high"] = _percentiles(ends, alpha)
+        row["effect"], row["at"] = float(mean.max()), float(strengths[mean.argmax()])
+        rows.append(row | _dose_verdict(row, float(strengths[-1])))
+    return pd.DataFrame(rows)
+
+
+def half_effect(strengths: Array, effect: Array) -> float:
+    """Return the strength at which half of the largest effect is reached; NaN without effect.
+
+    Examples
+    --------
+    >>> half_effect(np.array([1.0, 2.0, 4.0]), np.array([0.1, 0.4, 0.2]))
+    1.3333333333333333
+    """
+    last = int(effect.argmax())
+    return crossing(strengths[: last + 1], effect[: last + 1], float(effect[last]) / 2)
+
+
+def crossing(strengths: Array, values: Array, level: float) -> float:
+    """Return where a curve through the origin, made monotone, first reaches a level, or NaN."""
+    x = np.concatenate([[0.0], strengths])
+    y = optimize.isotonic_regression(np.concatenate([[0.0], values])).x
+    if level <= 0 or y[-1] < level:
+        return float("nan")
+    i = int(np.argmax(y >= level))
+    if y[i] == y[i - 1]:
+        return float(x[i])
+    return float(x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
+
+
+def _percentiles(draws: list[float], alpha: float) -> tuple[float, float]:
+    """Percentile ends; draws that never get there are beyond all that do."""
+    ordered = np.sort(np.where(np.isnan(draws), np.inf, draws))
+    low, high = np.percentile(ordered, [50 * alpha, 100 - 50 * alpha], method="nearest")
+    return (
+        float(low) if np.isfinite(low) else np.nan,
+        float(high) if np.isfinite(high) else np.nan,
+    )
+
+
+def _dose_verdict(row: dict[str, Any], strongest: float) -> dict[str, str]:
+    if np.isnan(row["half_effect"]):
+        return {"verdict": "undecided", "reason": "no effect beyond the sham at any strength"}
+    if np.isnan(row["breaks"]):
+        return {"verdict": "works before it breaks" if row["half_high"] <= strongest
+                else "undecided", "reason": f"text holds up to strength {strongest:g}"}  # fmt: skip
+    if row["half_high"] < row["breaks_low"]:
+        return {"verdict": "works before it breaks", "reason": "the intervals are apart"}
+    if row["breaks_high"] < row["half_low"]:
+        return {"verdict": "breaks before it works", "reason": "the intervals are apart"}
+    return {"verdict": "undecided", "reason": "the intervals overlap"}

@@ -1,0 +1,114 @@
+"""Regimes of steering: how often each occurs, and whether they follow family or scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from math import factorial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.loading.scores import Array
+from analysis.profiles.uncertainty import check_alpha
+from analysis.trials.table import REGIMES, Trials, as_trials, outcomes
+
+#: Up to this many models, all arrangements of their labels are enumerated.
+MAX_EXACT_MODELS = 7
+N_PERMUTATIONS = 9999
+
+
+def regime_table(
+    trials: Trials | pd.DataFrame, by: Sequence[str] = ("model", "strength")
+) -> pd.DataFrame:
+    """Count the regimes, of steered texts and of shams, at the peak.
+
+    Returns
+    -------
+    DataFrame
+        by, kind, regime, n and share; all regimes occur in every group.
+    """
+    table = outcomes(trials)
+    table = table[table["place"] == "peak"]
+    parts = []
+    for kind, column in (("steered", "regime"), ("sham", "sham_regime")):
+        wide = table.groupby([*by, column], observed=False).size().unstack(column)
+        long = wide.reset_index().melt([*by], var_name="regime", value_name="n")
+        long["share"] = long["n"] / long.groupby(list(by))["n"].transform("sum")
+        parts.append(long.assign(kind=kind))
+    return pd.concat(parts, ignore_index=True)
+
+
+def regime_test(trials: Trials | pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """Ask whether a model's regimes follow its family or its scale.
+
+    Returns
+    -------
+    DataFrame
+        Rows "family" and "scale": estimate (the share of the variance between models that the
+        one explains beyond the other), p by permutation, p_min (the smallest that the design
+        allows), n (models), verdict in {"related", "undecided"}, and reason.
+
+    Notes
+    -----
+    A model is one point: its shares of the regimes over all trials at the peak. Each predictor
+    (dummies of the family; log10 of the number of parameters) is tested after the other, with
+    the residuals of the model without it permuted over models [1]_: exactly up to 7 models, else
+    (k + 1) / (n + 1) of random permutations.
+
+    References
+    ----------
+    .. [1] Freedman, D., Lane, D. (1983). A nonstochastic interpretation of reported significance
+       levels. Journal of Business & Economic Statistics 1, 292-298.
+    """
+    check_alpha(alpha)
+    counts = regime_table(trials, by=("model",))
+    counts = counts[counts["kind"] == "steered"]
+    shares = counts.pivot_table(index="model", columns="regime", values="share", observed=False)
+    y = shares.reindex(columns=list(REGIMES)).to_numpy(dtype=float)
+    facts = as_trials(trials).table.drop_duplicates("model").set_index("model").loc[shares.index]
+    dummies = pd.get_dummies(facts["family"]).to_numpy(dtype=float)
+    size = np.log10(facts["n_params"].to_numpy(dtype=float))[:, None]
+    rows = []
+    for by, x, rest in (("family", dummies, size), ("scale", size, dummies)):
+        row: dict[str, Any] = {"by": by, "n": len(y)}
+        rows.append(row | explained(y, x, np.column_stack([np.ones(len(y)), rest]), seed))
+        found = rows[-1]
+        related = found["p"] < alpha
+        reason = "not shown"
+        if related:
+            reason = f"explains {found['estimate']:.0%} of the variance, beyond the other"
+        elif found["p_min"] >= alpha:
+            families = dummies.shape[1]
+            reason = f"{len(y)} models in {families} families cannot tell family from scale"
+        rows[-1] |= {"verdict": "related" if related else "undecided", "reason": reason}
+    return pd.DataFrame(rows)
+
+
+def explained(y: Array, x: Array, rest: Array, seed: int = 0) -> dict[str, float]:
+    """Share of the sum of squares of y (models, values) that x explains beyond rest, and its p."""
+    n, total = len(y), float(((y - y.mean(axis=0)) ** 2).sum())
+    before = rest @ np.linalg.lstsq(rest, y, rcond=None)[0]
+    both = np.column_stack([rest, x])
+    gained = np.linalg.matrix_rank(both) - np.linalg.matrix_rank(rest)
+    nothing = {"estimate": np.nan, "p": np.nan, "p_min": 1.0}
+    if gained == 0 or np.linalg.matrix_rank(both) >= n or total == 0:
+        return nothing
+
+    def residual(values: Array, design: Array) -> float:
+        left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        return float((left**2).sum())
+
+    def statistic(values: Array) -> float:
+        return 1 - residual(values, both) / max(residual(values, rest), 1e-300)
+
+    left, observed = y - before, statistic(y)
+    exact = n <= MAX_EXACT_MODELS
+    rng = np.random.default_rng(seed)
+    orders = (list(permutations(range(n))) if exact
+              else [rng.permutation(n) for _ in range(N_PERMUTATIONS)])  # fmt: skip
+    extreme = sum(statistic(before + left[list(o)]) >= observed * (1 - 1e-9) for o in orders)
+    p = extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1)
+    share_explained = (residual(y, rest) - residual(y, both)) / total
+    return {"estimate": share_explained, "p": p, "p_min": 1 / min(factorial(n), N_PERMUTATIONS + 1)}

@@ -1,0 +1,313 @@
+"""Does steering work: success against baseline and sham, by model, by depth and by judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.loading.scores import Array, Scores
+from analysis.over_models.permutation import flip_p
+from analysis.profiles.uncertainty import check_alpha
+from analysis.trials.table import Trials, as_trials, outcomes
+from study.read import InputError
+
+#: Successes and scenarios that were published.
+PUBLISHED = (37, 40)
+
+
+def steering_summary(
+    trials: Trials | pd.DataFrame,
+    by: Sequence[str] = ("model",),
+    judge: str | None = None,
+    place: str | None = "peak",
+    margin: float = 0.1,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Summarise how often steering succeeds, and whether it does more than the sham.
+
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+    by : sequence of str
+        Columns that make a row: model, emotion, strength, family, depth; () for one row.
+    judge : str, optional
+        Default: the first.
+    place : {"peak", "sweep"} or None
+        Which layers; None takes all.
+    margin : float
+        The sham is matched where the difference is shown to be below this share of the trials.
+    alpha : float
+        Intervals have level 1 - alpha.
+    seed : int
+        For random sign flips, with more than 16 scenarios.
+
+    Returns
+    -------
+    DataFrame
+        One row a group:
+
+        - n, n_scenarios, judge; estimate: the share of texts that the judge gives the target
+          more than their baselines, with Wilson's interval (low, high) and Clopper and Pearson's
+          (low_exact, high_exact);
+        - sham: the same share of the shams; success: the share over baseline and sham both;
+          surgical: the share of successes whose text is whole;
+        - difference: estimate less sham, with Student's interval over scenarios
+          (difference_low, difference_high); p: exact sign flips over scenarios; p_mcnemar:
+          the exact test that takes trials as independent, for comparison only;
+        - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason.
+
+    Raises
+    ------
+    InputError
+        For an unknown judge, column or place.
+
+    Notes
+    -----
+    Trials of a scenario share its opening and its random numbers. The scenario is therefore the
+    unit of p and of the difference's interval; those of the shares take trials as independent,
+    as the published interval must. All hold for these models and emotions.
+
+    References
+    ----------
+    Wilson, E. B. (1927). Probable inference. JASA 22, 209-212. Clopper, C. J., Pearson, E. S.
+    (1934). The use of confidence or fiducial limits. Biometrika 26, 404-413. McNemar, Q. (1947).
+    Sampling error of the difference between correlated proportions. Psychometrika 12, 153-157.
+    """
+    check_alpha(alpha)
+    table = outcomes(trials, judge)
+    if place is not None:
+        table = table[table["place"] == place]
+    unknown = [c for c in by if c not in table]
+    if unknown or table.empty:
+        what = f"no column {unknown[0]!r}" if unknown else f"no trials at place {place!r}"
+        raise InputError(f"the trials have {what}")
+    groups = table.groupby(list(by), sort=True) if by else [((), table)]
+    name = judge or as_trials(trials).judges[0]
+    rows = [
+        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), "judge": name,
+         **_group(rows, margin, alpha, seed)}
+        for key, rows in groups
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[str, Any]:
+    over, sham = rows["over_baseline"].to_numpy(bool), rows["sham_over_baseline"].to_numpy(bool)
+    only, other = int((over & ~sham).sum()), int((sham & ~over).sum())
+    out: dict[str, Any] = {
+        "n": len(rows), "n_scenarios": rows["scenario"].nunique(),
+        **share(int(over.sum()), len(rows), alpha),
+        "sham": float(sham.mean()), "success": float(rows["success"].mean()),
+        "surgical": float((rows["regime"] == "surgical").mean()),
+        "p_mcnemar": float(mcnemar([[0, only], [other, 0]], exact=True).pvalue)
+        if only + other else 1.0,
+    }  # fmt: skip
+    each = pd.Series(over.astype(float) - sham).groupby(rows["scenario"].to_numpy()).mean()
+    out |= over_scenarios(each.to_numpy(dtype=float), alpha, seed)
+    return out | _verdict(out, margin, alpha)
+
+
+def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
+    """Return a share with Wilson's interval, and Clopper and Pearson's beside it.
+
+    Examples
+    --------
+    >>> {k: round(float(v), 3) for k, v in share(37, 40).items()}
+    {'estimate': 0.925, 'low': 0.801, 'high': 0.974, 'low_exact': 0.796, 'high_exact': 0.984}
+    """
+    low, high = proportion_confint(successes, n, alpha, method="wilson")
+    low_exact, high_exact = proportion_confint(successes, n, alpha, method="beta")
+    # At no or all successes an end is 0 or 1, which Wilson's formula misses by rounding.
+    return {"estimate": successes / n, "low": max(float(low), 0.0), "high": min(float(high), 1.0),
+            "low_exact": float(low_exact), "high_exact": float(high_exact)}  # fmt: skip
+
+
+def over_scenarios(each: Array, alpha: float, seed: int = 0) -> dict[str, float]:
+    """Return the mean difference over scenarios, Student's interval and the sign-flip p."""
+    n = each.size
+    difference = float(each.mean())
+    reach = narrow = np.nan
+    if n > 1:
+        error = float(each.std(ddof=1)) / np.sqrt(n)
+        reach = float(stats.t.ppf(1 - alpha / 2, n - 1)) * error
+        narrow = float(stats.t.ppf(1 - alpha, n - 1)) * error
+    return {
+        "difference": difference, "difference_low": difference - reach,
+        "difference_high": difference + reach, "upper": difference + narrow,
+        "p": flip_p(each, np.random.default_rng(seed)), "p_min": 2.0 ** (1 - n),
+    }  # fmt: skip
+
+
+def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]:
+    upper, p_min = row.pop("upper"), row.pop("p_min")
+    said = f"{row['estimate']:.0%} over the baseline, the sham {row['sham']:.0%}"
+    if row["p"] < alpha and row["difference"] > 0:
+        return {"verdict": "beyond sham", "reason": said}
+    if row["p"] < alpha:
+        return {"verdict": "not beyond sham", "reason": said}
+    if upper < margin:
+        return {"verdict": "not beyond sham",
+                "reason": f"{said}: less than {margin:.0%} more"}  # fmt: skip
+    why = f"no p below {p_min:.2g} with so few scenarios" if p_min >= alpha else "not shown"
+    return {"verdict": "undecided", "reason": f"{said}: {why}"}
+
+
+def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Return the share of successes by model, at one strength each, beside the published one.
+
+    Returns
+    -------
+    DataFrame
+        source; n, estimate, low, high, low_exact, high_exact as `share`; sham, success and
+        surgical as in `steering_summary`, missing for the published.
+
+    Notes
+    -----
+    The strength is chosen for each scenario on the others, as the one with the largest
+    difference from the sham, so that the choice does not flatter the result. The published
+    study reports no sham.
+    """
+    table = at_chosen_strength(outcomes(trials))
+    rows = [{"source": "Jeong 2026", "n": PUBLISHED[1], **share(*PUBLISHED, alpha)}]
+    models: list[tuple[Any, pd.DataFrame]] = list(table.groupby("model", sort=True))
+    for model, part in [*models, ("all models", table)]:
+        over = part["over_baseline"]
+        rows.append({
+            "source": model, "n": len(part), **share(int(over.sum()), len(part), alpha),
+            "sham": float(part["sham_over_baseline"].mean()),
+            "success": float(part["success"].mean()),
+            "surgical": float((part["regime"] == "surgical").mean()),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def at_chosen_strength(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep, of `outcomes` at the peak, each model's best strength, chosen on other scenarios."""
+    table = table[table["place"] == "peak"]
+    table = table.assign(
+        difference=table["over_baseline"].astype(float) - table["sham_over_baseline"]
+    )
+    parts = []
+    for (model, scenario), rows in table.groupby(["model", "scenario"], sort=True):
+        others = table[(table["model"] == model) & (table["scenario"] != scenario)]
+        ranked = (others if len(others) else rows).groupby("strength")["difference"].mean()
+        parts.append(rows[rows["strength"] == ranked.idxmax()])
+    return pd.concat(parts)
+
+
+def depth_test(
+    trials: Trials | pd.DataFrame,
+    scores: Scores | None = None,
+    judge: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Ask whether steering works best where separation peaks.
+
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+        With a sweep over depth.
+    scores : Scores, optional
+        One metric and one method: for the rank correlation of effect and separation over depth.
+    judge : str, optional
+    alpha : float
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row per model: peak (depth), best (the depth of the largest share beyond the sham),
+        estimate (that share at the peak less the mean over the other depths; low, high, p over
+        scenarios), spearman, n_depths; verdict in {"best at peak", "better elsewhere",
+        "undecided"} and reason.
+
+    Notes
+    -----
+    All depths are compared at the sweep's one strength.
+    """
+    check_alpha(alpha)
+    table = sweep(outcomes(trials, judge))
+    table["difference"] = table["over_baseline"].astype(float) - table["sham_over_baseline"]
+    rows = []
+    for model, part in table.groupby("model", sort=True):
+        cells = part.pivot_table(index="scenario", columns="layer", values="difference")
+        peak = int(part.loc[part["place"] == "peak", "layer"].iloc[0])
+        others = cells.drop(columns=peak)
+        depths = dict(zip(part["layer"], part["depth"], strict=True))
+        row: dict[str, Any] = {
+            "model": model, "peak": depths[peak], "n_depths": cells.shape[1],
+            "best": depths[cells.columns[int(cells.mean().argmax())]],
+        }  # fmt: skip
+        if others.empty:
+            rows.append(row | {"verdict": "undecided", "reason": "no other depth was steered at"})
+            continue
+        found = over_scenarios((cells[peak] - others.mean(axis=1)).to_numpy(float), alpha, seed)
+        row |= {"estimate": found["difference"], "low": found["difference_low"],
+                "high": found["difference_high"], "p": found["p"],
+                "spearman": _rank_correlation(cells.mean(), scores, str(model))}  # fmt: skip
+        verdict = "undecided" if found["p"] >= alpha else (
+            "best at peak" if found["difference"] > 0 else "better elsewhere"
+        )  # fmt: skip
+        reason = f"{100 * found['difference']:+.0f} points at the peak against the other depths"
+        rows.append(row | {"verdict": verdict, "reason": reason})
+    return pd.DataFrame(rows)
+
+
+def sweep(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep, of `outcomes`, the trials at the sweep's one strength, at all depths."""
+    strengths = table.loc[table["place"] == "sweep", "strength"].unique()
+    if not len(strengths):
+        raise InputError("the trials have no sweep over depth; set steering.sweep_depths")
+    return table[table["strength"].isin(strengths)].copy()
+
+
+def _rank_correlation(effect: pd.Series, scores: Scores | None, model: str) -> float:
+    if scores is None:
+        return float("nan")
+    profile = next(iter(scores.select(model=model).profiles()))
+    separation = dict(zip(profile.layer.tolist(), profile.separation, strict=True))
+    x = np.array([separation[layer] for layer in effect.index])
+    y = effect.to_numpy(dtype=float)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(stats.spearmanr(x, y).statistic)
+
+
+def judge_agreement(trials: Trials | pd.DataFrame) -> pd.DataFrame:
+    """Compare the judges: the share of trials on which they agree that the text beats its baseline.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair of judges: a, b, n, agreement, kappa (Cohen's) and spearman (of the
+        gains) over the steered texts and shams of which both have an opinion; missing where a
+        judge says the same of all.
+    """
+    trials = as_trials(trials)
+    table = trials.table
+    gains = {j: table[f"score_{j}"] - table[f"baseline_score_{j}"] for j in trials.judges}
+    rows: list[Mapping[str, Any]] = []
+    for a, b in combinations(gains, 2):
+        both = gains[a].notna() & gains[b].notna()
+        x, y = gains[a][both].to_numpy(float), gains[b][both].to_numpy(float)
+        row: dict[str, Any] = {"a": a, "b": b, "n": len(x), "agreement": np.nan}
+        if len(x):
+            agreement = float(((x > 0) == (y > 0)).mean())
+            p, q = float((x > 0).mean()), float((y > 0).mean())
+            chance = p * q + (1 - p) * (1 - q)
+            row |= {"agreement": agreement,
+                    "kappa": (agreement - chance) / (1 - chance) if chance < 1 else np.nan,
+                    "spearman": float(stats.spearmanr(x, y).statistic)
+                    if len(x) > 2 and np.ptp(x) and np.ptp(y) else np.nan}  # fmt: skip
+        rows.append(row)
+    columns = ["a", "b", "n", "agreement", "kappa", "spearman"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,377 @@
+"""The engine that lets Ray do the jobs, on this machine or on many.
+
+Each model gets an actor, and a large one an actor for each lane of its jobs. It declares the
+processors, the GPU and the memory that it needs, loads the model once and does its jobs in their
+order; Ray finds the place for it, starts it again where its worker dies, and repeats the job that
+was cut off. Results go from the workers straight to their place, so that all nodes must see it: a
+URL, or a folder that they share. The project must be installed on every node, at the same commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from study.read import InputError
+from study.write import Place, is_there
+
+if TYPE_CHECKING:  # a process of Ray's that needs no model need not load torch
+    from rich.progress import Progress
+
+    from pipeline.jobs import Here, Job, Model
+
+#: Packages and modules whose code decides what a unit holds.
+CODE = ("extraction", "steering", "pipeline", "representations", "study")
+#: Seconds that an address is given to answer.
+WAIT = 60
+#: How often a job is repeated after its worker died, or it failed for no fault of its input.
+RETRIES = 2
+#: Memory of a worker beside its model's weights, in bytes.
+BASE = 10**9
+
+
+@contextmanager
+def cluster(
+    address: str | None, device: str, cpus: int, folder: Place, command: str
+) -> Iterator[OnRay]:
+    """Connect to a Ray cluster, or start one here, and leave it at the end.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``HOST:PORT`` of a cluster, or ``auto`` for the one that this machine belongs to. One is
+        started on this machine if there is none given.
+    device : str
+        auto, cpu, cuda or balanced; "auto" is a GPU if the cluster has any.
+    cpus : int
+        Processors for each worker.
+    folder : Path or UPath
+        Where the results go.
+    command : str
+        What does the same without Ray, for messages.
+
+    Yields
+    ------
+    OnRay
+
+    Raises
+    ------
+    InputError
+        If the address does not answer, or the cluster does not have what is asked for.
+    """
+    instead = f"or do without Ray: {command}"
+    if address is not None and not _answers(address):
+        raise InputError(
+            f"no Ray cluster answers at {address} (waited up to {WAIT} seconds); look at the "
+            f"address, start one with: ray start --head, {instead}"
+        )
+    try:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is None:
+            quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        ray.init(address=address or "local", **quiet)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise InputError(f"Ray at {address or 'this machine'}: {_line(error)}; {instead}") from None
+    try:
+        yield OnRay(_found(device, cpus, address or "this machine"), cpus, folder)
+    finally:
+        ray.shutdown()
+
+
+def _answers(address: str) -> bool:
+    """Say whether a cluster answers; a process of its own asks, since Ray may never give up."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=WAIT).close()
+        except ValueError:
+            raise InputError(f"--address {address!r} is not HOST:PORT, nor auto") from None
+        except (OSError, OverflowError):
+            return False
+    ask = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False)"
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", ask, address], timeout=WAIT, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
+
+
+def _found(device: str, cpus: int, where: str) -> str:
+    """Return the device that "auto" stands for in the cluster; refuse what it does not have."""
+    if device not in ("auto", "cpu", "cuda", "balanced"):
+        raise InputError(f"--device {device}: on Ray choose auto, cpu, cuda or balanced")
+    gpus, most = _largest("GPU"), _largest("CPU")
+    if not 1 <= cpus <= most:
+        raise InputError(f"--cpus {cpus}: the largest node at {where} has {most:g}")
+    if device == "auto":
+        return "cuda" if gpus else "cpu"
+    if device != "cpu" and not gpus:
+        raise InputError(
+            f"--device {device} asks for a GPU, and the cluster at {where} has none; "
+            "add a node with one, or choose --device cpu"
+        )
+    return device
+
+
+def _largest(resource: str) -> float:
+    """Return how much of a resource the node with the most of it has."""
+    return max((float(node.get(resource, 0)) for node in _nodes()), default=0.0)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Return what each node has."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+class OnRay:
+    """The engine that lets Ray do the jobs.
+
+    Parameters
+    ----------
+    device : str
+    cpus : int
+    folder : Path or UPath
+    """
+
+    elsewhere = True
+
+    def __init__(self, device: str, cpus: int, folder: Place) -> None:
+        self.device = device
+        self._cpus = cpus
+        self._folder = folder
+
+    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, with a line in the bar; return what failed.
+
+        As `pipeline.jobs.Here.run`, with jobs of several models side by side.
+        """
+        line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
+        ledger = ledgers.remote()
+        waiting = self._groups(jobs)
+        outcomes: dict[Job, str | None] = {}
+        running: dict[Any, tuple[Job, Any]] = {}  # the actor lives as long as it is held here
+        finished = 0.0
+        while waiting or running:
+            slots = sum(node.get("CPU", 0) for node in _nodes()) / self._cpus
+            for group in [g for g in waiting if _can_start(g, outcomes)]:
+                if len({id(worker) for _, worker in running.values()}) > slots:
+                    break
+                waiting.remove(group)
+                self._start(group, ledger, outcomes, running)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=0.5)
+            for reference in done:
+                job, _worker = running.pop(reference)
+                outcomes[job] = fault = _fault(reference)
+                if fault and not keep_going:
+                    raise InputError(f"{job.title}: {fault}")
+                finished += job.size
+            titles, share = _read(ledger, {job.title for job, _ in running.values()})
+            bar.update(line, completed=finished + share, description=titles or "waiting for Ray")
+        bar.update(line, description=jobs[-1].title if jobs else "")
+        return [f"{job.title}: {fault}" for job, fault in outcomes.items() if fault]
+
+    def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Put the jobs of each model and lane together; what needs no model stands alone."""
+        groups: list[list[Job]] = []
+        lanes: dict[int, list[Job]] = {}  # of the model at hand, whose jobs come in a row
+        model = None
+        for job in jobs:
+            if job.model is None:
+                groups.append([job])
+                continue
+            if job.model != model:
+                lanes, model = {}, job.model
+            if job.lane not in lanes:
+                groups.append(lanes.setdefault(job.lane, []))
+            lanes[job.lane].append(job)
+        return groups
+
+    def _start(
+        self,
+        group: list[Job],
+        ledger: Any,
+        outcomes: Mapping[Job, str | None],
+        running: dict[Any, tuple[Job, Any]],
+    ) -> None:
+        """Start a group's worker, and hand it all its jobs."""
+        common = (self._folder, _code(), ledger)
+        if group[0].model is None:
+            (job,) = group
+            before = [outcomes[needed] for needed in job.after]
+            running[tasks.options(num_cpus=self._cpus).remote(job, *common, *before)] = job, None
+            return
+        needs = {"num_cpus": self._cpus, **self._needs(group[0].model)}
+        worker = workers.options(**needs).remote()
+        handed = ray.put(group)  # what they share, the corpus first of all, goes there once
+        known: dict[Job, Any] = dict(outcomes)
+        for number, job in enumerate(group):
+            known[job] = worker.do.options(retry_exceptions=True).remote(
+                handed, number, *common, *(known[needed] for needed in job.after)
+            )
+            running[known[job]] = (job, worker)
+
+    def _needs(self, model: Model) -> dict[str, float]:
+        """Return what a model needs beside processors."""
+        from pipeline.estimate import parameter_count
+
+        needs: dict[str, float] = {}
+        if self.device != "cpu":
+            needs["num_gpus"] = _largest("GPU") if self.device == "balanced" else 1
+        if count := parameter_count(model.spec):
+            wide = 4 if model.dtype == "float32" or model.untrained_seed is not None else 2
+            needs["memory"] = int(1.2 * wide * count) + BASE
+            if needs["memory"] > (most := _largest("memory")):
+                raise InputError(
+                    f"model {model.spec.name!r} needs about {needs['memory'] / 1e9:.1f} GB of "
+                    f"memory; the largest node has {most / 1e9:.1f} GB for Ray"
+                )
+        return needs
+
+
+def _can_start(group: Sequence[Job], outcomes: Mapping[Job, str | None]) -> bool:
+    """Say whether all that a group needs of others is done.
+
+    A worker that waited for others would hold processors that they may need.
+    """
+    return all(a in outcomes or a in group for job in group for a in job.after)
+
+
+def _fault(reference: Any) -> str | None:
+    """Return why a job failed, or None."""
+    try:
+        fault: str | None = ray.get(reference)
+    except RayTaskError as error:
+        fault = f"failed {1 + RETRIES} times, the last with {_line(error.cause)}"
+    except RayError as error:
+        fault = f"its worker died {1 + RETRIES} times; Ray says: {_line(error)}"
+    return fault
+
+
+def _read(ledger: Any, titles: set[str]) -> tuple[str, float]:
+    """Return which jobs are at work, and how much of them is done."""
+    try:
+        done: dict[str, float] = ray.get(ledger.read.remote(), timeout=5)
+    except (GetTimeoutError, RayError):
+        return "", 0.0
+    at_work = sorted(titles & set(done))
+    more = f" and {len(at_work) - 1} more" if len(at_work) > 1 else ""
+    return (at_work[0] + more if at_work else ""), sum(done[t] for t in at_work)
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _code() -> tuple[str, str]:
+    """Return this node's name, and a hash of the code that makes the units."""
+    digest = hashlib.sha256()
+    for module in CODE:
+        found = importlib.util.find_spec(module)
+        if found is None or found.origin is None:
+            continue
+        file = Path(found.origin)
+        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+        for path in files:
+            digest.update(path.read_bytes())
+    return socket.gethostname(), digest.hexdigest()
+
+
+def _refusal(folder: Place, code: tuple[str, str]) -> str:
+    """Return why this node cannot work for the run; empty if it can."""
+    node, own = _code()
+    if node != code[0] and own != code[1]:
+        return f"node {node} has other code; install the same commit on every node"
+    if not is_there(folder / ".lock"):
+        return (
+            f"node {node} does not see {folder}; choose a URL, or a folder that all nodes share, "
+            "with --out"
+        )
+    return ""
+
+
+def _do(here: Here, job: Job, folder: Place, code: tuple[str, str], ledger: Any) -> str | None:
+    """Do one job; return why it cannot be done, or None."""
+    done, told = 0.0, 0.0
+
+    def report(more: float) -> None:
+        nonlocal done, told
+        done += more
+        if time.monotonic() - told > 0.5:
+            told = time.monotonic()
+            ledger.note.remote(job.title, done)
+
+    try:
+        if refusal := _refusal(folder, code):
+            return refusal
+        report(0)
+        here.do(job, report)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _task(
+    job: Job, folder: Place, code: tuple[str, str], ledger: Any, *before: str | None
+) -> str | None:
+    """Do a job that needs no model, unless one that it needs could not be done."""
+    from pipeline.jobs import Here
+
+    return next(filter(None, before), None) or _do(Here(), job, folder, code, ledger)
+
+
+class _Worker:
+    """A process that does the jobs of one model, or of one of its lanes."""
+
+    def __init__(self) -> None:
+        from pipeline.jobs import Here
+
+        self._here = Here()
+
+    def do(
+        self,
+        jobs: Sequence[Job],
+        number: int,
+        folder: Place,
+        code: tuple[str, str],
+        ledger: Any,
+        *before: str | None,
+    ) -> str | None:
+        """Do one of the jobs, unless one that it needs could not be done."""
+        fault = next(filter(None, before), None)
+        return fault or _do(self._here, jobs[number], folder, code, ledger)
+
+
+class _Ledger:
+    """What the jobs at work have done so far."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, float] = {}
+
+    def note(self, title: str, done: float) -> None:
+        self._done[title] = done
+
+    def read(self) -> dict[str, float]:
+        return self._done
+
+
+tasks: Any = ray.remote(max_retries=RETRIES, retry_exceptions=True)(_task)
+workers: Any = ray.remote(max_restarts=RETRIES, max_task_retries=RETRIES)(_Worker)
+ledgers: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Ledger)

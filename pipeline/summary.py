@@ -1,0 +1,76 @@
+"""The table at the end of a run: every profile as a sparkline, and where it peaks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from study.write import Place, read_table, read_text
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def print_summary(console: Console, folder: Place) -> None:
+    """Print a study's profiles from its tables.
+
+    Parameters
+    ----------
+    console : Console
+    folder : Path or UPath
+        The study's folder.
+    """
+    run = json.loads(read_text(folder / "run.json"))
+    scores = read_table(folder / "scores.parquet")
+    scores = scores[scores["labels"] == "true"]
+    metrics = list(run["metrics"])
+    title = f"Study {run['study']['name']}: separation, from embedding to top"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
+    table.add_column("model", overflow="fold")
+    for metric in metrics:
+        table.add_column(metric, no_wrap=True)
+    for (model, weights, method), rows in scores.groupby(["model", "weights", "method"]):
+        cells = []
+        for metric in metrics:
+            profile = rows[rows["metric"] == metric].groupby("depth")["score"].mean()
+            sign = 1 if run["metrics"][metric]["higher_is_better"] else -1
+            best = (sign * profile).idxmax()
+            cells.append(
+                f"{sparkline((sign * profile).tolist())}\n{profile[best]:.2f} at {best:.2f}"
+            )
+        table.add_row(f"{model}\n{weights}, {method}", *cells)
+    console.print(table)
+    console.print(
+        "Bars run from the worst to the best layer of a profile; below them the best\n"
+        f"score and its depth (layer / layers). Tables are in\n{folder}",
+        highlight=False,
+    )
+
+
+def sparkline(values: Sequence[float], width: int = 12) -> str:
+    """Draw values as a line of bars, averaged to at most `width` of them.
+
+    Parameters
+    ----------
+    values : sequence of float
+    width : int
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> sparkline([0, 1, 2, 1, 0])
+    '▁▅█▅▁'
+    """
+    n = min(width, len(values))
+    edges = [round(i * len(values) / n) for i in range(n + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    span = high - low or 1.0
+    return "".join(BARS[min(int((m - low) / span * len(BARS)), len(BARS) - 1)] for m in means)

@@ -1,0 +1,87 @@
+"""Finished steering units to the table of trials: the contract with `analysis`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline.provenance import provenance
+from representations.steering.judges import Judge, target_scores
+from representations.steering.trials import Scenarios
+from study import Study
+from study.write import Place, read_text, remove, write_table, write_text
+
+COLUMNS = [
+    "study", "model", "family", "n_params", "n_layers", "instruct", "precision", "place", "layer",
+    "depth", "emotion", "scenario", "seed", "strength", "kind", "text", "baseline_text",
+    "n_tokens", "perplexity", "baseline_perplexity", "distinct_1", "distinct_2",
+    "baseline_distinct_2", "share_non_ascii", "share_foreign_script",
+    "baseline_share_foreign_script",
+]  # fmt: skip
+MODEL = ["model", "family", "n_params", "n_layers", "instruct", "precision"]
+BASELINE = ["text", "perplexity", "distinct_2", "share_foreign_script"]
+
+
+def write_trials(
+    study: Study,
+    scenarios: Scenarios,
+    judges: Sequence[Judge],
+    finished: Sequence[tuple[Any, Mapping[str, Any]]],
+    scores: Place,
+    folder: Place,
+    started: float,
+) -> None:
+    """Judge all texts, and write `trials.parquet` and `run.json`, each atomically.
+
+    Parameters
+    ----------
+    study : Study
+    scenarios : Scenarios
+    judges : sequence of Judge
+    finished : sequence of (unit, content)
+        In the order of the work: a model's baselines come before its trials.
+    scores : Path or UPath
+        The folder of the scores that the peak was read from.
+    folder : Path or UPath
+    started : float
+        On the monotonic clock, which nobody sets back.
+    """
+    parts: list[pd.DataFrame] = []
+    baselines: dict[str, pd.DataFrame] = {}
+    for _, content in finished:
+        rows = pd.DataFrame(content["rows"])
+        if content["layer"] is None:
+            names = {c: f"baseline_{c}" for c in BASELINE}
+            baselines[content["model"]] = rows[["scenario", "seed", *BASELINE]].rename(
+                columns=names
+            )
+            continue
+        rows = rows.merge(baselines[content["model"]], on=["scenario", "seed"], validate="m:1")
+        rows = rows.assign(**{key: content[key] for key in [*MODEL, "layer", "place"]})
+        parts.append(rows.assign(depth=rows["layer"] / rows["n_layers"], study=study.name))
+    table = pd.concat(parts, ignore_index=True)
+    columns = list(COLUMNS)
+    for judge in judges:
+        for name, texts in (("score", "text"), ("baseline_score", "baseline_text")):
+            column = f"{name}_{judge.name}"
+            table[column] = target_scores(judge, list(table[texts]), list(table["emotion"]))
+            columns.append(column)
+    remove(folder / "run.json")  # without it no trials are read: they and it are of one run
+    write_table(folder / "trials.parquet", table[columns])
+    extraction = json.loads(read_text(scores / "run.json"))
+    content = {
+        "study": {k: v for k, v in study.echo().items() if k != "sha256"},
+        "study_sha256": study.sha256,
+        "scenarios_sha256": scenarios.sha256,
+        "scores": {k: extraction.get(k) for k in ("study_sha256", "corpus_sha256", "git_commit")},
+        "judges": {judge.name: {**judge.facts, "emotions": judge.emotions} for judge in judges},
+        "units": [{k: v for k, v in c.items() if k != "rows"} for _, c in finished],
+        "trials": len(table),
+        "seconds": round(time.monotonic() - started, 1),
+        **provenance(),
+    }
+    write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

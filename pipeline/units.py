@@ -1,0 +1,180 @@
+"""The store of finished units: pooled activations that come by texts and go by layers.
+
+A unit is one model x weights x precision x method. Its pooled activations, with what is known
+about how they came about, are one safetensors file, whose name carries a hash of the settings
+that made it: a unit that is there is finished, and a changed setting makes a new one.
+
+Layers stand one after the other in that file, and are read and written one at a time, so that
+memory holds a batch of texts or a layer of them, and never all.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from upath import UPath
+
+from representations.pooled import Array, Unit
+from study.read import InputError
+from study.write import Place, answering, write_atomically
+
+#: The longest header that safetensors allows.
+HEADER = 100_000_000
+
+
+class Stored:
+    """Activations in a unit's file.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        The tensor, shape (layers + 1, texts, width).
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        from safetensors import safe_open
+
+        self._path, self._tensor = path, name
+        with safe_open(path, framework="np") as file:
+            tensor = file.get_slice(name)
+            layers, texts, width = tensor.get_shape()
+            if tensor.get_dtype() != "F32":
+                raise ValueError(f"{name} is in {tensor.get_dtype()}")
+        self.shape = (texts, layers, width)
+
+    def __getitem__(self, key: tuple[slice, int]) -> Array:
+        """Return ``stored[:, layer]``, shape (texts, width)."""
+        from safetensors import safe_open
+
+        # Opened anew, since all that was ever looked at of an open file counts as memory.
+        with _undamaged(self._path), safe_open(self._path, framework="np") as file:
+            return np.asarray(file.get_slice(self._tensor)[key[1]])
+
+
+def save_unit(path: Place, unit: Unit) -> None:
+    """Write a unit atomically.
+
+    Parameters
+    ----------
+    path : Path or UPath
+    unit : Unit
+
+    Raises
+    ------
+    InputError
+        If the disk is full, or the folder cannot be written to.
+
+    Notes
+    -----
+    The format is that of safetensors, whose own `save_file` takes whole tensors only: the length
+    of a header, the header in JSON, and the tensors.
+    """
+    header: dict[str, Any] = {"__metadata__": {"facts": json.dumps(unit.facts)}}
+    tensors = {"activations": unit.activations, "neutral": unit.neutral}
+    end = 0
+    for name, tensor in tensors.items():
+        texts, layers, width = tensor.shape
+        start, end = end, end + 4 * texts * layers * width
+        shape = [layers, texts, width]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(place: Path) -> None:
+        with place.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for tensor in tensors.values():
+                for layer in range(tensor.shape[1]):
+                    file.write(np.asarray(tensor[:, layer], dtype="<f4").tobytes())
+
+    write_atomically(path, write)
+
+
+@contextmanager
+def open_unit(path: Place) -> Iterator[Unit]:
+    """Open a unit, whose layers are then read as they are asked for.
+
+    Parameters
+    ----------
+    path : Path or UPath
+        What is at a URL is fetched once, and kept on disk until the context ends.
+
+    Yields
+    ------
+    Unit
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its store does not answer.
+    """
+    if isinstance(path, Path):
+        yield _opened(path, path)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch, "unit")
+        with answering(path):
+            path.fs.get_file(path.path, str(here))
+        yield _opened(here, path)
+
+
+def _opened(here: Path, path: Place) -> Unit:
+    with _undamaged(path):
+        return Unit(Stored(here, "activations"), Stored(here, "neutral"), _facts(here))
+
+
+def load_facts(path: Place) -> dict[str, Any]:
+    """Read what is known about a unit, without its activations.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its store does not answer.
+    """
+    with _undamaged(path):
+        if isinstance(path, Path):
+            return _facts(path)
+        return _parsed(json.loads(_header(path))["__metadata__"])
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return _parsed(file.metadata())
+
+
+def _parsed(metadata: Mapping[str, str]) -> dict[str, Any]:
+    facts = json.loads(metadata["facts"])
+    if not isinstance(facts, dict):
+        raise ValueError("its facts are no table")
+    return facts
+
+
+@contextmanager
+def _undamaged(path: Place) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and run again") from None
+
+
+def _header(path: UPath) -> bytes:
+    """Fetch the header of a safetensors file, and no more: the library reads local files only."""
+    with answering(path):
+        length = int.from_bytes(path.fs.cat_file(path.path, start=0, end=8), "little")
+        if length > HEADER:
+            raise InputError(f"{path}: damaged (too long a header); delete it and run again")
+        header: bytes = path.fs.cat_file(path.path, start=8, end=8 + length)
+    return header

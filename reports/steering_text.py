@@ -1,0 +1,179 @@
+"""What the paper says and tabulates about steering, from the trials alone.
+
+Every function takes the findings of a study; where it has no trials, a sentence is empty and a
+table says that there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from analysis.trials.dose import dose_response
+from analysis.trials.regimes import regime_table
+from analysis.trials.success import beside_published, depth_test, judge_agreement, steering_summary
+from analysis.trials.table import Trials, example_texts
+from analysis.wording import Markdown, count, interval, intervals, listing, number, p_value, typeset
+from reports.paper import Findings
+
+ABSENT = "This study has no steering trials; `python steering.py` makes them."
+
+
+def how_sentence(found: Findings) -> Markdown:
+    """Say how the trials were made, or that there are none."""
+    if found.trials is None:
+        return Markdown(ABSENT)
+    table = found.trials.table
+    openings = table.drop_duplicates(["emotion", "scenario"])
+    swept = found.trials.run["study"]["steering"]
+    return Markdown(
+        "An emotion's vector is its mean activation over the passages less the mean of the other "
+        "emotions' means. At the layer where the primary measure peaks it is added at every "
+        "position that the model writes, scaled to a fraction of the mean norm of the residual "
+        "stream there, which is measured on the tokens of the unsteered texts. "
+        f"With {count(openings['emotion'].nunique(), 'emotion')}, "
+        f"{count(openings['scenario'].nunique(), 'neutral opening')}, "
+        f"{count(len(swept['strengths']), 'strength')} and a sweep over depth there are "
+        f"{len(table):,} texts, half of them *shams*: the same, with a random direction of the "
+        "same norm. Baseline, steered text and sham share their random numbers. "
+        "A text counts as a success where the judge gives it the target emotion more than it "
+        "gives the baseline text; where steering does nothing that happens in half of the trials, "
+        "and a text is over both baseline and sham in a third of them."
+    )
+
+
+def judges_sentence(found: Findings) -> Markdown:
+    """Say who judged, and how far the judges can be trusted."""
+    if found.trials is None:
+        return Markdown(" ")
+    judge = found.trials.run["judges"][found.trials.judges[0]]
+    text = ""
+    if "accuracy" in judge:
+        text = (
+            "The judge is a classifier of sentence embeddings that is fitted on the passages; on "
+            f"topics that it has not seen it names the emotion of {judge['accuracy']:.0%} of the "
+            f"texts (chance {judge['chance']:.0%}), and its probabilities are off by "
+            f"{judge['expected_calibration_error']:.2f} on average. "
+        )
+    for row in judge_agreement(found.trials).to_dict("records"):
+        text += (
+            f"The judge *{row['b']}* agrees with *{row['a']}* on whether a text is over its "
+            f"baseline in {row['agreement']:.0%} of {count(row['n'], 'text')} "
+            f"(κ = {number(row['kappa'])}). "
+        )
+    return Markdown(text or " ")
+
+
+def dose_sentence(found: Findings) -> Markdown:
+    """Say at which strength steering works and at which text breaks."""
+    if found.trials is None:
+        return Markdown(" ")
+    parts = []
+    for row in dose_response(found.trials, alpha=found.alpha).to_dict("records"):
+        half = interval(row["half_effect"], row["half_low"], row["half_high"])
+        end = interval(row["breaks"], row["breaks_low"], row["breaks_high"])
+        parts.append(
+            f"In {row['model']} half of the largest effect is at strength {half} and half of the "
+            f"texts are broken at {end}: *{row['verdict']}*, {row['reason']}."
+        )
+    return Markdown(" ".join(parts))
+
+
+def shams_sentence(found: Findings) -> Markdown:
+    """Say how many texts the weakest push breaks, by vector and by random direction."""
+    if found.trials is None:
+        return Markdown(" ")
+    shares = regime_table(found.trials)
+    shares = shares[shares["regime"].isin(["repetitive collapse", "explosive"])]
+    weakest = shares[shares["strength"] == shares["strength"].min()]
+    broken = weakest.groupby(["model", "kind"])["share"].sum()
+    parts = [
+        f"{broken[model, 'steered']:.0%} of steered texts and {broken[model, 'sham']:.0%} of shams "
+        f"in {model}"
+        for model in broken.index.unique("model")
+    ]
+    return Markdown(
+        f"The weakest push, {weakest['strength'].iloc[0]:g}, breaks {listing(parts)}: where a few "
+        "dimensions carry most of the norm, a random direction of the same norm can do more harm "
+        "than the vector, and a text that it breaks is an easy rival."
+    )
+
+
+def depth_sentence(found: Findings) -> Markdown:
+    """Say whether steering works best where separation peaks."""
+    if found.trials is None or not found.trials.run["study"]["steering"]["sweep_depths"]:
+        return Markdown(" ")
+    one = found.scores.select(
+        metric=found.primary, method=found.reading, weights="trained", labels="true"
+    )
+    parts = []
+    for row in depth_test(found.trials, one, alpha=found.alpha).to_dict("records"):
+        value = interval(row["estimate"], row["low"], row["high"])
+        parts.append(
+            f"{row['model']}: *{row['verdict']}* (peak at {number(row['peak'])}, best at "
+            f"{number(row['best'])}; difference {value}, p {p_value(row['p'], sign=True)}, rank "
+            f"correlation with separation {number(row['spearman'])})."
+        )
+    return Markdown("Is steering best where separation peaks? " + " ".join(parts))
+
+
+def published_table(found: Findings) -> Markdown:
+    """Typeset the shares of success beside the published one."""
+
+    def make(trials: Trials) -> Markdown:
+        table = beside_published(trials, found.alpha)
+        table = table.assign(
+            wilson=intervals(table), exact=intervals(table, low="low_exact", high="high_exact")
+        )
+        columns = {"source": "Source", "n": "n", "wilson": "Over baseline (Wilson)",
+                   "exact": "Clopper–Pearson", "sham": "Sham", "success": "Over both",
+                   "surgical": "Surgical"}  # fmt: skip
+        return typeset(table, columns, [25, 6, 22, 18, 8, 11, 10])
+
+    return _or_absent(found, make)
+
+
+def summary_table(found: Findings) -> Markdown:
+    """Typeset success by model, strength and emotion against the sham."""
+
+    def make(trials: Trials) -> Markdown:
+        parts = []
+        for by in (("model", "strength"), ("model", "emotion")):
+            part = steering_summary(trials, by=by, alpha=found.alpha)
+            part["what"] = [f"{v:g}" if isinstance(v, float) else v for v in part[by[1]]]
+            parts.append(part)
+        table = pd.concat(parts, ignore_index=True).sort_values("model", kind="stable")
+        table = table.assign(value=intervals(table), p=[p_value(p) for p in table["p"]])
+        columns = {"model": "Model", "what": "By", "n": "n", "value": "Over baseline",
+                   "sham": "Sham", "success": "Both", "surgical": "Surgical", "p": "p",
+                   "verdict": "Verdict"}  # fmt: skip
+        return typeset(table, columns, [23, 11, 5, 18, 7, 7, 9, 8, 15], group=1)
+
+    return _or_absent(found, make)
+
+
+def examples_table(found: Findings) -> Markdown:
+    """Typeset one text for each model and regime, chosen by rule."""
+
+    def make(trials: Trials) -> Markdown:
+        table = example_texts(trials)
+        words = table["text"].str.replace(r"[\s`*_<>$\\|#~^\[\]{}@]+", " ", regex=True).str.strip()
+        words = words.str.replace(
+            r"[^\u0000-\u024f\u2000-\u206f]+", " (another script) ", regex=True
+        )
+        table = table.assign(
+            words=words.str.slice(0, 170).replace("", "(nothing)"),
+            dose=[f"{s:g}" for s in table["strength"]],
+        )
+        columns = {"model": "Model", "regime": "Regime", "emotion": "Target", "dose": "Strength",
+                   "words": "Text"}  # fmt: skip
+        return typeset(table, columns, widths=[22, 16, 10, 9, 43], group=1)
+
+    return _or_absent(found, make)
+
+
+def _or_absent(found: Findings, make: Callable[[Trials], Markdown]) -> Markdown:
+    if found.trials is None:
+        return typeset(pd.DataFrame({"note": [ABSENT]}), {"note": "Trials"})
+    return make(found.trials)

@@ -1,0 +1,262 @@
+"""The three ways of getting activations for an emotion: read a text, write one, read one's own.
+
+`comprehension` reads passages that someone else wrote; `generation` takes the tokens that the
+model itself writes, while it writes them; `rereading` reads those same tokens without the prompt,
+and so tells the text's part in a difference of methods from the state's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from representations.activations import Window, read
+from representations.corpus.corpus import Corpus, Passage
+from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
+from representations.models.loading import LoadedModel
+from representations.pooled import Activations, Part, Spool, Unit
+from study import Study
+from study.read import InputError
+from study.write import Place
+
+Progress = Callable[[int], object]
+Tokens = NDArray[np.int32]
+
+#: Texts that are turned into tokens at once: a tokenizer keeps far more of them than tokens.
+AT_ONCE = 256
+
+
+def comprehension(
+    loaded: LoadedModel,
+    study: Study,
+    corpus: Corpus,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+    texts: slice = slice(None),
+) -> Unit:
+    """Read the corpus's passages.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    study : Study
+    corpus : Corpus
+    progress : callable
+        Called with numbers of tokens.
+    near : Path or UPath, optional
+        Beside which file activations are kept until they are all there, see `Spool`; without,
+        memory holds them.
+    texts : slice
+        Which texts, of the passages and then the neutral ones.
+
+    Returns
+    -------
+    Unit
+
+    Raises
+    ------
+    InputError
+        If an activation is not finite.
+    """
+    passages = [*corpus.passages, *corpus.neutral][texts]
+    ids: list[Tokens] = []
+    for start in range(0, len(passages), AT_ONCE):
+        some = [p.text for p in passages[start : start + AT_ONCE]]
+        ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(some)["input_ids"]]
+    return _read(loaded, study, ids, passages, 0, progress, near)
+
+
+def generation(
+    loaded: LoadedModel,
+    study: Study,
+    corpus: Corpus,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+    texts: slice = slice(None),
+) -> Unit:
+    """Let the model write a story for each emotion and topic, and neutral ones.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    study : Study
+    corpus : Corpus
+    progress : callable
+        Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
+    near : Path or UPath, optional
+        As in `comprehension`.
+    texts : slice
+        Which stories, of the emotional ones and then the neutral ones.
+
+    Returns
+    -------
+    Unit
+        Its facts hold the stories, each with emotion, topic, seed, text and token_ids.
+
+    Raises
+    ------
+    InputError
+        If an activation is not finite.
+    """
+    settings = study.generation
+    wanted = [
+        (emotion.name, topic.name, number)
+        for topic in corpus.topics
+        for emotion in corpus.emotions
+        for number in range(settings.stories_per_cell)
+    ] + [
+        ("", topic.name, number)
+        for topic in corpus.topics
+        for number in range(settings.neutral_per_topic)
+    ]
+    wanted = wanted[texts]
+    chat = loaded.spec.instruct
+    prompts = prompts_ids(loaded, [corpus.prompt(e, t, chat) for e, t, _ in wanted])
+    seeds = [derived_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
+    written = write(
+        loaded,
+        prompts,
+        seeds,
+        Sampling(
+            max_new_tokens=settings.max_new_tokens,
+            min_new_tokens=settings.min_new_tokens,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+        ),
+        Window(study.pooling.skip, study.pooling.size or None),
+        max_texts=settings.batch,
+        progress=lambda tokens: progress(WRITTEN * tokens),
+        out=_spool(len(prompts), loaded, near),
+    )
+    stories = [
+        {"emotion": e, "topic": t, "number": k, "seed": s, "text": text, "token_ids": ids}
+        for (e, t, k), s, text, ids in zip(
+            wanted, seeds, written.texts, written.token_ids, strict=True
+        )
+    ]
+    kept = [count > 0 for count in written.pooled_tokens]
+    tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
+    passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
+    return _labelled(
+        Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories=stories
+    )
+
+
+def rereading(
+    loaded: LoadedModel,
+    study: Study,
+    stories: Sequence[Mapping[str, Any]],
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+) -> Unit:
+    """Read the model's own stories without their prompts.
+
+    The same tokens enter the means as in `generation`: the last of a story that reached its full
+    length was never fed back there, and is left out here.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    study : Study
+    stories : sequence of mappings
+        As `generation` keeps them.
+    progress : callable
+        Called with numbers of tokens.
+    near : Path or UPath, optional
+        Beside which file activations are kept until they are all there, see `Spool`; without,
+        memory holds them.
+
+    Returns
+    -------
+    Unit
+
+    Raises
+    ------
+    InputError
+        If an activation is not finite.
+    """
+    start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
+    fed = study.generation.max_new_tokens - 1
+    ids = [np.array([*start, *s["token_ids"][:fed]], dtype=np.int32) for s in stories]
+    passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
+    return _read(loaded, study, ids, passages, len(start), progress, near)
+
+
+def _read(
+    loaded: LoadedModel,
+    study: Study,
+    ids: Sequence[Tokens],
+    passages: Sequence[Passage],
+    start: int,
+    progress: Progress,
+    near: Place | None,
+) -> Unit:
+    """Read the texts that are long enough; the first `start` tokens are not the text's own."""
+    window = Window(study.pooling.skip + start, study.pooling.size or None)
+    kept = [len(i) > window.skip for i in ids]
+    activations: Activations = np.zeros((0, loaded.n_layers + 1, loaded.width), dtype=np.float32)
+    if any(kept):
+        activations = read(
+            loaded,
+            [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
+            window,
+            max_texts=study.pooling.batch_texts,
+            max_tokens=study.pooling.batch_tokens,
+            progress=progress,
+            out=_spool(sum(kept), loaded, near),
+        )
+    return _labelled(activations, passages, kept, sum(map(len, ids)))
+
+
+def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | None:
+    if near is None:
+        return None
+    return Spool((n_texts, loaded.n_layers + 1, loaded.width), near)
+
+
+def check_some(unit: Unit, study: Study) -> None:
+    """Refuse a unit that has no texts.
+
+    Parameters
+    ----------
+    unit : Unit
+        With its model's name among the facts.
+    study : Study
+
+    Raises
+    ------
+    InputError
+        If no text is longer than what pooling skips.
+    """
+    if not unit.facts["texts"]:
+        raise InputError(
+            f"model {unit.facts['model']!r}: no text is longer than the {study.pooling.skip} "
+            "tokens that pooling skips; lower pooling.skip, or raise generation.min_new_tokens "
+            "for stories"
+        )
+
+
+def _labelled(
+    activations: Activations,
+    passages: Sequence[Passage],
+    kept: Sequence[bool],
+    tokens: int,
+    **more: Any,
+) -> Unit:
+    """Part the kept texts into emotional and neutral ones, with their labels."""
+    texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
+    felt = np.array([bool(passage.emotion) for passage in texts], dtype=bool)
+    facts = {
+        "emotions": [p.emotion for p in texts if p.emotion],
+        "topics": [p.topic for p in texts if p.emotion],
+        "neutral_topics": [p.topic for p in texts if not p.emotion],
+        "texts": len(texts),
+        "left_out": len(passages) - len(texts),
+        "tokens": tokens,
+        **more,
+    }
+    emotional, neutral = np.flatnonzero(felt), np.flatnonzero(~felt)
+    return Unit(Part(activations, emotional), Part(activations, neutral), facts)

@@ -1,0 +1,122 @@
+"""What strangers' files say of a model, before libraries take it at its word.
+
+The library makes lists of the lengths that a config names; the reader of GGUF files takes values
+one by one, also those that are not there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from representations.models.registry import ModelSpec
+from study.read import InputError
+
+#: More than any model has.
+LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
+#: More layers, heads, labels or experts than any model has.
+MOST = 2**20
+_COUNT = re.compile(r"^n_|num|layers|heads|experts")
+#: Bytes of each kind of number.
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+TEXT, LIST = 8, 9
+#: More entries than the lists of any tokenizer have together: the reader takes them one by one.
+ENTRIES = 2**21
+
+
+def check_counts(spec: ModelSpec, settings: Any) -> None:
+    """Refuse impossible counts before the library reads a config: it makes lists of that length.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    settings : dict
+        A config as its file has it.
+
+    Raises
+    ------
+    InputError
+    """
+    pending = [settings]
+    while pending:
+        part = pending.pop()
+        for name, value in part.items() if isinstance(part, dict) else ():
+            most = LARGEST.get(name, MOST)
+            if isinstance(value, int | float) and _COUNT.search(name) and value > most:
+                raise InputError(
+                    f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and "
+                    f"{most}"
+                )
+            pending.append(value)
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a GGUF file whose header leads out of it, or takes for ever to read.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        _Walk(content).header()
+
+
+class _Walk:
+    """A place in the header, that moves on over what it reads."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self.content, self.at, self.entries = content, 4, 0
+        # Files for big-endian machines have their version's bytes the other way round.
+        self.order = "<" if content[4:6] != b"\0\0" else ">"
+
+    def skip(self, size: int) -> None:
+        self.at += size
+        if self.at > len(self.content):
+            raise ValueError("its header leads beyond its end")
+
+    def number(self, form: str) -> int:
+        begin = self.at
+        self.skip(struct.calcsize(form))
+        return int(struct.unpack_from(self.order + form, self.content, begin)[0])
+
+    def header(self) -> None:
+        self.number("I")
+        tensors, fields = self.number("Q"), self.number("Q")
+        for _ in range(fields):
+            self.skip(self.number("Q"))
+            self.value(self.number("I"))
+        for _ in range(tensors):
+            self.skip(self.number("Q"))
+            self.skip(8 * self.number("I"))
+            self.skip(12)
+
+    def value(self, kind: int) -> None:
+        if kind == TEXT:
+            self.skip(self.number("Q"))
+        elif kind == LIST:
+            of, count = self.number("I"), self.number("Q")
+            self.entries += count
+            if self.entries > ENTRIES:
+                raise ValueError(f"its lists have more than {ENTRIES} entries")
+            for _ in range(count if of == TEXT else 0):
+                self.skip(self.number("Q"))
+            if of != TEXT:
+                self.skip(count * self.size(of))
+        else:
+            self.skip(self.size(kind))
+
+    def size(self, kind: int) -> int:
+        if kind not in SIZES:
+            raise ValueError(f"its header has a value of an unknown kind, {kind}")
+        return SIZES[kind]

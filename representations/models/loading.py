@@ -1,0 +1,403 @@
+"""Loading of causal language models, trained or untrained, with their blocks found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from representations.models.headers import check_counts
+from representations.models.registry import ModelSpec, registry
+from representations.models.weights import (
+    check_whole,
+    checked_config,
+    hub_errors,
+    local_folder,
+    oneline,
+)
+from study.read import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to be read: its blocks are found and its tokenizer can pad.
+
+    Attributes
+    ----------
+    model : PreTrainedModel
+        The causal language model with its head.
+    body : Module
+        The part of it that holds embedding and blocks, without the head.
+    blocks : ModuleList
+        The transformer blocks; the residual stream after block l is layer l.
+    tokenizer : PreTrainedTokenizer
+    spec : ModelSpec
+    n_params : int
+    precision : str
+        Dtype of the computation, preceded by the weights' quantisation if there is one.
+    fingerprint : str
+        Hub commit or sha256 of the weights, or a hash of config and seed.
+    """
+
+    model: Any
+    body: nn.Module
+    blocks: nn.ModuleList
+    tokenizer: Any
+    spec: ModelSpec
+    n_params: int
+    precision: str
+    fingerprint: str
+
+    @property
+    def n_layers(self) -> int:
+        """The number of transformer blocks."""
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        """The width of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding lies, and so where the token ids go."""
+        device = self.model.get_input_embeddings().weight.device
+        assert isinstance(device, torch.device)
+        return device
+
+    def run(self, part: nn.Module, **inputs: Any) -> Any:
+        """Return what the model or its body makes of texts.
+
+        Raises
+        ------
+        InputError
+            If it fails, but for lack of memory or in a hook. Dimensions that do not go together
+            are seen only now, some of them only in long texts.
+        """
+        try:
+            return part(**inputs)
+        except Exception as error:  # each architecture fails in its own way
+            if is_of_memory(error) or not _is_of_library(error):
+                raise
+            raise InputError(
+                f"model {self.spec.name!r}: fails on a text ({oneline(error)}); it is no causal "
+                "language model, or its config.json is not the weights'"
+            ) from error
+
+    def check_known(self, token_ids: Iterable[Sequence[int]]) -> None:
+        """Refuse tokens that have no embedding: a GPU could not be used any more after one.
+
+        Raises
+        ------
+        InputError
+        """
+        largest = max((max(ids) for ids in token_ids if len(ids)), default=0)
+        known = len(self.model.get_input_embeddings().weight)
+        if largest >= known:
+            raise InputError(
+                f"model {self.spec.name!r}: its tokenizer gives token {largest}, and it knows the "
+                f"tokens below {known}; get tokenizer and weights of the same model"
+            )
+
+
+def _is_of_library(error: Exception) -> bool:
+    """Say whether an error comes from a model's own code, and not from a hook of this project."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return module.partition(".")[0] in ("torch", "transformers")
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Say whether memory ran out, for which torch has no class of its own on a CPU."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)
+
+
+def load(
+    spec: ModelSpec,
+    *,
+    untrained_seed: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    untrained_seed : int, optional
+        Give the model random weights from this seed instead of its trained ones: the same
+        config, initialised as the architecture's authors do.
+    device : str
+        "auto" is the GPU if there is one; "balanced" spreads a model over several.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        "auto" is float32 on CPU and bfloat16 on GPU.
+
+    Returns
+    -------
+    LoadedModel
+        In evaluation mode, without gradients.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had, read or trusted.
+    """
+    place, kind = resolved(device, dtype)
+    transformers.utils.logging.disable_progress_bar()  # a run has a progress bar of its own
+    transformers.utils.logging.set_verbosity_error()
+    config_only = untrained_seed is not None and bool(spec.config)
+    if config_only:
+        config = config_from(spec)
+        source = _tokenizer_source(spec)
+        with hub_errors(spec, source):
+            tokenizer = _tokenizer(spec, source)
+        fingerprint = f"config {dict(spec.config)}"
+        model = None
+    else:
+        folder, fingerprint = local_folder(spec)
+        with hub_errors(spec, folder):
+            config = config_in(spec, folder)
+            tokenizer = _tokenizer(spec, folder)
+            model = None if untrained_seed is not None else _weights(spec, folder, config, kind)
+    precision = " ".join(filter(None, [spec.precision, kind]))
+    if model is None:
+        assert untrained_seed is not None
+        model = _untrained(spec, config, untrained_seed, DTYPES[kind])
+        fingerprint = f"untrained seed {untrained_seed} of {fingerprint}"
+        precision = kind
+    model.config.return_dict = True  # some configs ask for tuples
+    model = _placed(model, place).eval().requires_grad_(False)
+    body, blocks = find_blocks(model, spec.blocks)
+    known = len(model.get_input_embeddings().weight)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                f"model {spec.name!r}: its tokenizer has neither a pad nor an end token; "
+                "set one in its tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    if spec.instruct and untrained_seed is None and not tokenizer.chat_template:
+        raise InputError(
+            f"model {spec.name!r} is marked instruct but its tokenizer has no chat template; "
+            "set instruct = false, or give the tokenizer a template"
+        )
+    family = spec.family or str(config.get_text_config().model_type)
+    return LoadedModel(
+        model=model,
+        body=body,
+        blocks=blocks,
+        tokenizer=tokenizer,
+        spec=replace(spec, family=family),
+        n_params=sum(p.numel() for p in model.parameters()),
+        precision=precision,
+        fingerprint=fingerprint,
+    )
+
+
+def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str]:
+    """Return the device and dtype that "auto" stands for on this machine.
+
+    Parameters
+    ----------
+    device, dtype : str
+    elsewhere : bool
+        Whether the device is another machine's, and not looked for here.
+
+    Returns
+    -------
+    device, dtype : str
+
+    Raises
+    ------
+    InputError
+        For an unknown dtype, or a device that is not there.
+
+    Examples
+    --------
+    >>> resolved("cpu", "auto")
+    ('cpu', 'float32')
+    """
+    if dtype != "auto" and dtype not in DTYPES:
+        raise InputError(f"unknown precision {dtype!r}; choose auto, {', '.join(DTYPES)}")
+    place = device
+    if device == "auto":
+        place = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device != "balanced" and not elsewhere:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device!r}: {oneline(error)}; try --device auto") from None
+    return place, dtype if dtype != "auto" else ("float32" if place == "cpu" else "bfloat16")
+
+
+def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
+    """Find the transformer blocks in the module tree, and the body that holds them.
+
+    The blocks are the list of modules, as long as the text config says, that stands beside the
+    input embedding; vision towers and their like are thereby passed over.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    path : str
+        The dotted path of the block list, where it is known.
+
+    Returns
+    -------
+    body : Module
+        The module whose forward pass runs the embedding and all blocks.
+    blocks : ModuleList
+
+    Raises
+    ------
+    InputError
+        If no list, or no single list, fits.
+    """
+    parents = {id(child): parent for parent in model.modules() for child in parent.children()}
+    if path:
+        try:
+            blocks = model.get_submodule(path)
+        except AttributeError:
+            raise InputError(f"blocks = {path!r} is no module of {type(model).__name__}") from None
+        if not isinstance(blocks, nn.ModuleList):
+            raise InputError(f"blocks = {path!r} of {type(model).__name__} is no list of modules")
+        return parents[id(blocks)], blocks
+    length = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == length]
+    beside = parents.get(id(model.get_input_embeddings()))
+    fits = [m for m in lists if parents[id(m)] is beside] or lists
+    if len(fits) != 1:
+        raise InputError(
+            f"{type(model).__name__}: {len(fits)} lists of {length} modules could be its blocks; "
+            'say which with blocks = "dotted.path" in its [[model]] entry'
+        )
+    return parents[id(fits[0])], fits[0]
+
+
+def config_in(spec: ModelSpec, folder: str) -> Any:
+    """Read the config of a model that lies in a folder or on the hub.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    folder : str
+        Or the hub's name for it.
+
+    Returns
+    -------
+    PretrainedConfig
+
+    Raises
+    ------
+    InputError
+        If it is no causal language model's. What the library says of a file that it cannot
+        read is its own.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)
+    return checked_config(spec, config)
+
+
+def config_from(spec: ModelSpec) -> Any:
+    """Build the config of a model that is described by its dimensions.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+
+    Returns
+    -------
+    PretrainedConfig
+
+    Raises
+    ------
+    InputError
+        For an unknown model type, or dimensions that are no model's.
+    """
+    from transformers import AutoConfig
+
+    settings = dict(spec.config)
+    check_counts(spec, settings)
+    try:
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    except Exception as error:  # each architecture checks its dimensions in its own way
+        raise InputError(f"model {spec.name!r}: bad config ({oneline(error)})") from None
+    return checked_config(spec, config)
+
+
+def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    text_only = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    auto = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
+    extra = {}
+    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "fp8":
+        from transformers import FineGrainedFP8Config
+
+        extra["quantization_config"] = FineGrainedFP8Config(dequantize=True)
+    model, told = auto.from_pretrained(
+        folder,
+        revision=spec.revision,
+        dtype=DTYPES[kind],
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **extra,
+    )
+    check_whole(spec, config, told)
+    return model
+
+
+def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config.get_text_config(), dtype=torch.float32)
+    except Exception as error:  # each architecture fails on impossible dimensions in its own way
+        raise InputError(f"model {spec.name!r}: cannot be built ({oneline(error)})") from error
+    return model.to(dtype)
+
+
+def _placed(model: Any, place: str) -> Any:
+    if place != "balanced":
+        return model.to(place)
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    memory = get_balanced_memory(model, no_split_module_classes=model._no_split_modules)
+    plan = infer_auto_device_map(model, memory, no_split_module_classes=model._no_split_modules)
+    return dispatch_model(model, plan)
+
+
+def _tokenizer_source(spec: ModelSpec) -> str:
+    """Return the folder or hub name of a config-only model's tokenizer."""
+    source = spec.tokenizer or spec.source
+    if not source.startswith("package:"):
+        return source
+    for other in registry().values():
+        if other.source == source:
+            return local_folder(other)[0]
+    raise InputError(f"model {spec.name!r}: no model of the registry has source {source!r}")
+
+
+def _tokenizer(spec: ModelSpec, folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, revision=spec.revision, trust_remote_code=False
+    )
+    tokenizer("Odd settings fail at the first text only.")
+    return tokenizer

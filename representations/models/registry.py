@@ -1,0 +1,167 @@
+"""The registry of models: which there are, and where each comes from."""
+
+from __future__ import annotations
+
+import os.path
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePath
+from typing import Any
+
+from study.read import InputError
+
+REGISTRY = Path(__file__).resolve().parents[2] / "data" / "models.toml"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    name : str
+        How studies and tables call the model.
+    family : str
+        The architecture's family, the grouping that the invariance tests use.
+    source : str
+        A hub repository, ``package:MODULE`` or a folder.
+    instruct : bool
+        Whether the model is tuned to follow instructions (it then needs a chat template).
+    revision : str
+        The hub revision.
+    file, sha256, install : str
+        The GGUF file in a package or folder, its checksum, and how to install the package.
+    precision : str
+        The weights' quantisation, empty if none.
+    licence : str
+        The weights' licence.
+    tokenizer : str
+        Where the tokenizer of a config-only model comes from; the model's own source if empty.
+    config : mapping
+        Model type and dimensions for a model that is built from its config alone.
+    blocks : str
+        The dotted path of the list of transformer blocks; found in the module tree if empty.
+    """
+
+    name: str
+    family: str
+    source: str
+    instruct: bool = False
+    revision: str = "main"
+    file: str = ""
+    sha256: str = ""
+    install: str = ""
+    precision: str = ""
+    licence: str = ""
+    tokenizer: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    blocks: str = ""
+
+    @property
+    def package(self) -> str:
+        """The Python package that carries the weights, or an empty string."""
+        return self.source.removeprefix("package:") if self.source.startswith("package:") else ""
+
+
+def registry(extra: Iterable[Mapping[str, Any]] = ()) -> dict[str, ModelSpec]:
+    """Return the known models by name: `data/models.toml` and entries of a study's own.
+
+    Parameters
+    ----------
+    extra : iterable of mappings
+        Entries in the registry's form; they go before entries of the same name.
+
+    Returns
+    -------
+    dict of str to ModelSpec
+
+    Raises
+    ------
+    InputError
+        For an entry with an unknown or a missing field, a field of another type or that would
+        lead out of its folder, or two entries of the same name in `extra`.
+
+    Examples
+    --------
+    >>> registry()["gpt2"].family
+    'GPT-2'
+    """
+    shipped = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["model"]
+    specs = {entry["name"]: ModelSpec(**entry) for entry in shipped}
+    own: dict[str, ModelSpec] = {}
+    for entry in extra:
+        spec = _checked(entry)
+        if spec.name in own:
+            raise InputError(f"[[model]] {spec.name!r}: two entries have this name; rename one")
+        own[spec.name] = spec
+    return specs | own
+
+
+def _checked(entry: Mapping[str, Any]) -> ModelSpec:
+    """Check an entry that someone else wrote: its fields, their types, and where they lead."""
+    label = f"[[model]] {entry.get('name', '?')!r}"
+    known = {f.name: f.type for f in fields(ModelSpec)}
+    unknown = sorted(set(entry) - set(known))
+    if unknown:
+        raise InputError(
+            f"{label}: unknown field {unknown[0]!r}; the fields are {', '.join(sorted(known))}"
+        )
+    for name in ("name", "family", "source"):
+        if not isinstance(entry.get(name), str) or not entry[name].strip():
+            raise InputError(f"{label}: field {name!r} is missing")
+    kinds = {"str": (str, "a text"), "bool": (bool, "true or false")}
+    for name, value in entry.items():
+        kind, what = kinds.get(str(known[name]), (dict, "a table"))
+        if not isinstance(value, kind):
+            raise InputError(f"{label}: {name} = {value!r} must be {what}")
+    spec = ModelSpec(**entry)
+    for name in ("source", "tokenizer"):
+        package = getattr(spec, name)
+        # A dot would import the package before it, and so run its code.
+        if package.startswith("package:") and not package[len("package:") :].isidentifier():
+            raise InputError(f"{label}: {name} = {package!r} must be package:NAME, without a dot")
+    parts = PurePath(spec.file).parts
+    if spec.file and (
+        PurePath(spec.file).is_absolute() or ".." in parts or set("*?[") & {*spec.file}
+    ):
+        raise InputError(f"{label}: file = {spec.file!r} must be a file's name within its folder")
+    if spec.sha256 and not re.fullmatch("[0-9a-f]{64}", spec.sha256):
+        raise InputError(f"{label}: sha256 must be 64 hexadecimal digits in lower case")
+    if spec.package and not (spec.file and spec.sha256):
+        raise InputError(f"{label}: weights in a package need file and sha256")
+    return spec
+
+
+def find_model(name: str, extra: Iterable[Mapping[str, Any]] = ()) -> ModelSpec:
+    """Look a model up by its name in the registry, or take a folder or hub repository as it is.
+
+    Parameters
+    ----------
+    name : str
+        A name in the registry, a folder, or ``owner/name`` on the hub.
+    extra : iterable of mappings
+        As for `registry`.
+
+    Returns
+    -------
+    ModelSpec
+        For a folder or a hub repository the family is the config's model type (filled in when
+        it is loaded), and `instruct` says whether the name has "instruct", "-it" or "chat".
+
+    Raises
+    ------
+    InputError
+        If the name is neither.
+    """
+    specs = registry(extra)
+    if name in specs:
+        return specs[name]
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    tuned = any(mark in short.lower() for mark in ("instruct", "-it", "chat"))
+    if os.path.isdir(name) or (name.count("/") == 1 and not name.startswith((".", "/"))):
+        return ModelSpec(name=short, family="", source=name, instruct=tuned)
+    raise InputError(
+        f"unknown model {name!r}; known are {', '.join(specs)}, or name a folder or OWNER/NAME"
+    )

@@ -1,0 +1,373 @@
+"""Where a model's weights lie: hub, folder or package; GGUF files converted once and kept.
+
+Weights are read from safetensors or GGUF only, never from pickle files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from representations.models.headers import LARGEST, check_counts, check_gguf
+from representations.models.registry import ModelSpec
+from study.read import InputError, read_bytes
+
+#: What begins the names of unfinished copies.
+SCRATCH = "unfinished."
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for converted weights."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "emotion-depth"
+
+
+def local_folder(spec: ModelSpec) -> tuple[str, str]:
+    """Return a folder or hub name that `from_pretrained` takes, and the weights' fingerprint."""
+    if spec.package:
+        ready = converted_folder(spec)
+        if ready is None:
+            with _held(spec.sha256):
+                ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
+        return str(ready), f"sha256 {spec.sha256}"
+    folder = Path(spec.source)
+    if os.path.isdir(folder):
+        check_folder(spec, folder)
+        if spec.file:
+            return _own_gguf(spec, folder / spec.file)
+        if not any(folder.glob("*.safetensors")):
+            ggufs = sorted(folder.glob("*.gguf"))
+            if len(ggufs) == 1:
+                return _own_gguf(spec, ggufs[0])
+            raise InputError(
+                f"{folder}: model {spec.name!r} has no .safetensors and not one single .gguf file; "
+                "weights in pickle form are not read"
+            )
+        digest = hashlib.sha256()
+        for path in sorted(folder.glob("*.safetensors")):
+            digest.update(_sha256(path).encode())
+        return str(folder), f"sha256 {digest.hexdigest()}"
+    return spec.source, f"revision {_hub_commit(spec)}"
+
+
+def check_folder(spec: ModelSpec, folder: Path) -> None:
+    """Refuse what a folder of weights must not hold: pipes, adapters, ways to a pickle file."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: model {spec.name!r}: not a regular file; remove it")
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder}: model {spec.name!r} is an adapter; merge it with its base model"
+        )
+    if spec.file and not (folder / spec.file).is_file():
+        raise InputError(f"{folder}: model {spec.name!r} has no file {spec.file!r} there")
+    for index in folder.glob("*.index.json"):
+        _check_index(spec, index)
+    _check_config_file(spec, folder / "config.json")
+
+
+def _check_config_file(spec: ModelSpec, path: Path) -> None:
+    try:
+        settings = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):  # the library says what is wrong with it
+        return
+    check_counts(spec, settings)
+
+
+def _check_index(spec: ModelSpec, index: Path) -> None:
+    """Refuse an index to other files than safetensors: the library reads whatever it names."""
+    try:
+        named = set(json.loads(read_bytes(index))["weight_map"].values())
+        unsafe = [name for name in named if not name.endswith(".safetensors") or "/" in name]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index}: model {spec.name!r}: damaged ({oneline(error)})") from None
+    if unsafe:
+        raise InputError(
+            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is no .safetensors file "
+            "beside it; weights in other forms are not read"
+        )
+
+
+def check_package(spec: ModelSpec) -> None:
+    """Check, before any work, that a packaged model is installed and is the right one.
+
+    Raises
+    ------
+    InputError
+        If the package is missing or its file's checksum differs.
+    """
+    if spec.package and converted_folder(spec) is None:
+        with _held(spec.sha256):
+            if converted_folder(spec) is None:
+                _checked_sha256(spec, _packaged_file(spec))
+
+
+def converted_folder(spec: ModelSpec) -> Path | None:
+    """Return the folder of a packaged model's safetensors copy, if it has been made."""
+    target = cache_folder() / spec.sha256[:16] / "model"
+    return target if spec.sha256 and (target / "config.json").exists() else None
+
+
+def _checked_sha256(spec: ModelSpec, path: Path) -> str:
+    actual = _sha256(path)
+    if spec.sha256 and actual != spec.sha256:
+        raise InputError(
+            f"{path}: sha256 is {actual}, the registry has {spec.sha256} for {spec.name!r}; "
+            f"delete the file and get it again ({spec.install or 'from its source'})"
+        )
+    return actual
+
+
+def _hub_commit(spec: ModelSpec) -> str:
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    with hub_errors(spec, spec.source):
+        path = cached_file(spec.source, "config.json", revision=spec.revision)
+        _check_config_file(spec, Path(str(path)))
+        index = cached_file(
+            spec.source, "model.safetensors.index.json", revision=spec.revision,
+            _raise_exceptions_for_missing_entries=False,
+        )  # fmt: skip
+        if index:
+            _check_index(spec, Path(index))
+    return str(extract_commit_hash(path, None))
+
+
+def _packaged_file(spec: ModelSpec) -> Path:
+    """Find the GGUF that a package carries, without importing the package."""
+    found = importlib.util.find_spec(spec.package)
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            f"model {spec.name!r}: the package {spec.package!r} is not installed; {spec.install}"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    if (folder / spec.file).exists():
+        return folder / spec.file
+    # Split over sibling packages: NAME.part00, NAME.part01, ... in the order of their names.
+    parts = sorted(
+        folder.parent.glob(f"{spec.package}_part*/data/{spec.file}.part*"), key=lambda p: p.name
+    )
+    if not parts:
+        raise InputError(f"model {spec.name!r}: {spec.file} is not in the package; {spec.install}")
+    return _assembled(spec, parts)
+
+
+def _assembled(spec: ModelSpec, parts: list[Path]) -> Path:
+    target = cache_folder() / spec.sha256[:16] / spec.file
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+        joined = Path(scratch) / target.name
+        with joined.open("wb") as file:
+            for part in parts:
+                file.write(part.read_bytes())
+        os.replace(joined, target)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _converted(spec: ModelSpec, gguf: Path) -> Path:
+    """Return a folder with the GGUF's model as safetensors, made on first use.
+
+    The copy is written beside its final place and renamed, so that it is whole or absent.
+    """
+    from gguf import GGUFReader
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    actual = _checked_sha256(spec, gguf)
+    target = cache_folder() / actual[:16] / "model"
+    if (target / "config.json").exists():
+        return target
+    with gguf.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(f"{gguf}: not a GGUF file")
+    try:
+        check_gguf(gguf)
+    except ValueError as error:
+        raise InputError(f"{gguf}: damaged, {error}; get the file again") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        reader = GGUFReader(gguf)
+        for name, field in reader.fields.items():
+            if name.endswith(".block_count"):
+                check_counts(spec, {"num_hidden_layers": int(field.contents())})
+        config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        n_layers = checked_config(spec, config).num_hidden_layers
+        # The library would leave out the layers beyond those that the header speaks of.
+        found = {int(n) for t in reader.tensors for n in re.findall(r"^blk\.(\d+)", t.name)}
+        if found != set(range(n_layers)):
+            raise InputError(
+                f"{gguf}: its header has {n_layers} layers, its weights {len(found)}; "
+                "get the file again"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model, told = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+        )
+        check_whole(spec, model.config, told)
+    except InputError:
+        raise
+    except Exception as error:  # the reader raises whatever its parser stumbled on
+        raise InputError(f"{gguf}: cannot be read as a GGUF model ({oneline(error)})") from error
+    # What is saved is no longer quantised; save_pretrained refuses until nothing says it is.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+        copy = Path(scratch) / target.name
+        model.save_pretrained(copy)
+        try:
+            tokenizer.save_pretrained(copy)
+        except Exception as error:  # as which a full disk comes from the tokenizers library
+            raise OSError(oneline(error)) from error
+        for path in copy.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        os.rename(copy, target)
+    if gguf.is_relative_to(cache_folder()):
+        gguf.unlink()  # the joined file has served; the packages still hold its parts
+    return target
+
+
+def _own_gguf(spec: ModelSpec, path: Path) -> tuple[str, str]:
+    actual = _sha256(path)
+    ready = cache_folder() / actual[:16] / "model"
+    if not (ready / "config.json").exists():
+        with _held(actual):
+            ready = _converted(spec, path)
+    return str(ready), f"sha256 {actual}"
+
+
+def checked_config(spec: ModelSpec, config: Any) -> Any:
+    """Return a config whose model can be built here, with this machine's own code.
+
+    The library would fetch kernels by the name that a config gives, and build a model of a
+    million layers for as long as it takes.
+
+    Raises
+    ------
+    InputError
+        If it names code elsewhere, or a dimension is missing or out of all proportion.
+    """
+    text = config.get_text_config()
+    for part, name in product((config, text), ("_attn_implementation", "_experts_implementation")):
+        value = getattr(part, name, None)
+        if isinstance(value, str) and ("/" in value or ":" in value):
+            raise InputError(
+                f"model {spec.name!r}: its config asks for code from {value!r}, which is not run; "
+                f"remove {name} from it"
+            )
+    for name, most in LARGEST.items():
+        value = getattr(text, name, None)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise InputError(
+                f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and {most}"
+            )
+    return config
+
+
+def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
+    """Refuse weights that fill only a part of the model, or a model of only some of their layers.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    config : PretrainedConfig
+    told : mapping
+        What `from_pretrained` says of the loading. The library itself fills what is missing with
+        random numbers, and drops layers beyond those of the config.
+
+    Raises
+    ------
+    InputError
+    """
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise InputError(
+            f"model {spec.name!r}: its weights lack {len(missing)} tensors ({missing[0]}, ...); "
+            "get the files again, all of them"
+        )
+    n_layers = config.get_text_config().num_hidden_layers
+    beyond = [
+        key
+        for key in sorted(told["unexpected_keys"])
+        if key.endswith(".weight") and any(int(n) >= n_layers for n in _NUMBER.findall(key))
+    ]
+    if beyond:
+        raise InputError(
+            f"model {spec.name!r}: its config has {n_layers} layers, its weights more "
+            f"({beyond[0]}); get config.json again"
+        )
+
+
+@contextmanager
+def _held(sha256: str) -> Iterator[None]:
+    """Hold a file's place in the cache, so that one run at a time makes copies there.
+
+    Others wait: they need the same copy. What a killed run has left half-written is deleted.
+    """
+    from safetensors import SafetensorError
+
+    folder = cache_folder() / sha256[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for left in folder.glob(f"{SCRATCH}*"):
+                shutil.rmtree(left)
+            yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: no copy of the weights can be made there ({oneline(error)}); free some "
+            "space, or name another folder in XDG_CACHE_HOME"
+        ) from error
+
+
+@contextmanager
+def hub_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
+    """Turn the many errors of loading from a hub or a folder into one line."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # hub, network, parser and tensor errors share no base class
+        text = oneline(error)
+        if isinstance(error, GatedRepoError | RepositoryNotFoundError) or "gated" in text.lower():
+            remedy = (
+                "if it is gated, accept its licence on the hub and log in (hf auth login), "
+                "or set source to a local folder"
+            )
+        elif Path(folder).is_dir():
+            remedy = "the folder's files are incomplete or damaged; get them again"
+        else:
+            remedy = (
+                "the hub cannot be reached or has no such model; connect, log in (hf auth login), "
+                "or set source to a local folder"
+            )
+        raise InputError(f"model {spec.name!r} ({folder}): {text}; {remedy}") from error
+
+
+def oneline(error: BaseException) -> str:
+    """Return an error's message as one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,1 @@
+"""Steering: the trials, the judges of what is written, and measures of the text."""

@@ -1,0 +1,268 @@
+"""Who says that a text shows an emotion: judges that are not the steered model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from representations.corpus.corpus import Corpus
+from representations.corpus.embedding import embed
+from representations.models.weights import oneline
+from study.read import InputError
+
+Array = NDArray[np.float64]
+NEUTRAL = "neutral"
+FOLDS = 6
+#: Which of this project's emotions the lexicon has an opinion about.
+NRC = {
+    "happy": "joy", "sad": "sadness", "afraid": "fear", "angry": "anger",
+    "surprised": "surprise", "hopeful": "anticipation", "disgusted": "disgust",
+}  # fmt: skip
+
+
+class Judge(Protocol):
+    """Gives emotions to texts.
+
+    Attributes
+    ----------
+    name : str
+    emotions : tuple of str
+        Those it has an opinion about; the columns of what `score` returns.
+    facts : mapping
+        What is known about its quality, for `run.json`.
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+    def score(self, texts: Sequence[str]) -> Array:
+        """Return how much of each emotion the texts show, shape (texts, emotions), in [0, 1]."""
+        ...
+
+
+def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = None) -> Judge:
+    """Return a judge by its name in a study file.
+
+    Parameters
+    ----------
+    name : str
+        "local", "nrclex", or a text classifier by its folder or hub name.
+    corpus : Corpus
+        The texts that the local judge is fitted on.
+    labels : mapping of str to str, optional
+        For a classifier, which emotion each of its labels stands for.
+
+    Returns
+    -------
+    Judge
+
+    Raises
+    ------
+    InputError
+        If the judge cannot be loaded, or its labels fit no emotion.
+    """
+    if name == "local":
+        return LocalJudge(corpus)
+    if name == "nrclex":
+        return LexiconJudge()
+    return ClassifierJudge(name, labels or {})
+
+
+def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -> Array:
+    """Return how much of its own target emotion each text shows.
+
+    Parameters
+    ----------
+    judge : Judge
+    texts, emotions : sequence of str
+        One emotion for each text.
+
+    Returns
+    -------
+    ndarray, shape (texts,)
+        NaN where the judge has no opinion about the emotion.
+    """
+    unique = sorted(set(texts))
+    table = dict(zip(unique, judge.score(unique), strict=True)) if unique else {}
+    place = {emotion: i for i, emotion in enumerate(judge.emotions)}
+    return np.array([table[t][place[e]] if e in place else np.nan
+                     for t, e in zip(texts, emotions, strict=True)])  # fmt: skip
+
+
+class LocalJudge:
+    """Sentence embeddings and a multinomial logistic regression fitted on the corpus.
+
+    Its classes are the corpus's emotions and, where there are neutral texts, one for them. Its
+    held-out quality is measured in folds of whole topics.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    """
+
+    name = "local"
+
+    def __init__(self, corpus: Corpus) -> None:
+        passages = [*corpus.passages, *corpus.neutral]
+        texts = [p.text for p in passages]
+        labels = np.array([p.emotion or NEUTRAL for p in passages])
+        topics = np.array([p.topic for p in passages])
+        features = embed(texts)
+        self._model = _logistic(features, labels)
+        self.emotions = tuple(map(str, self._model.classes_))
+        self.facts: Mapping[str, Any] = {
+            "kind": "all-MiniLM-L6-v2 embeddings, multinomial logistic regression",
+            "corpus_sha256": corpus.sha256,
+            **held_out_quality(features, labels, topics),
+        }
+
+    def score(self, texts: Sequence[str]) -> Array:
+        """Return the probability of each emotion, shape (texts, emotions)."""
+        # An empty text has no embedding of its own; a full stop says as little.
+        result: Array = self._model.predict_proba(embed([t.strip() or "." for t in texts]))
+        return result
+
+
+def _logistic(features: Array, labels: NDArray[Any]) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(features, labels)
+
+
+def held_out_quality(features: Array, labels: NDArray[Any], topics: NDArray[Any]) -> dict[str, Any]:
+    """Measure a judge's classifier on topics that it has not seen.
+
+    Parameters
+    ----------
+    features : ndarray, shape (texts, dimensions)
+    labels, topics : ndarray of str, shape (texts,)
+
+    Returns
+    -------
+    dict
+        accuracy, chance (of the commonest class), n_texts, folds, log_loss, and calibration: bins
+        of the probability given to the likeliest class, each with n, the mean probability and the
+        share that was right, and their mean distance, weighted by n (expected_calibration_error).
+    """
+    from sklearn.model_selection import GroupKFold
+
+    folds = min(FOLDS, len(set(topics)))
+    if folds < 2:
+        raise InputError("the local judge needs passages of at least two topics to be tested")
+    classes = np.unique(labels)
+    chances = np.zeros((len(labels), len(classes)))
+    for train, test in GroupKFold(folds).split(features, groups=topics):
+        model = _logistic(features[train], labels[train])
+        columns = np.searchsorted(classes, model.classes_)
+        chances[np.ix_(test, columns)] = model.predict_proba(features[test])
+    sure, right = chances.max(axis=1), classes[chances.argmax(axis=1)] == labels
+    own = chances[np.arange(len(labels)), np.searchsorted(classes, labels)]
+    bins, error = [], 0.0
+    for part in np.array_split(np.argsort(sure), 5):
+        bins.append({"n": len(part), "probability": round(float(sure[part].mean()), 4),
+                     "right": round(float(right[part].mean()), 4)})  # fmt: skip
+        error += len(part) / len(labels) * abs(float(sure[part].mean() - right[part].mean()))
+    return {
+        "accuracy": round(float(right.mean()), 4),
+        "chance": round(float(max(np.mean(labels == c) for c in classes)), 4),
+        "n_texts": len(labels),
+        "folds": folds,
+        "log_loss": round(float(-np.log(np.maximum(own, 1e-12)).mean()), 4),
+        "expected_calibration_error": round(error, 4),
+        "calibration": bins,
+    }
+
+
+class LexiconJudge:
+    """Shares of the words that the NRC lexicon lists for each emotion (the package nrclex)."""
+
+    name = "nrclex"
+    emotions = tuple(NRC)
+
+    def __init__(self) -> None:
+        try:
+            from nrclex import NRCLex
+        except ImportError as error:
+            raise InputError(
+                f"judge 'nrclex' cannot be loaded ({error}); pip install --no-deps nrclex==4.1.0"
+            ) from None
+        self._lexicon = NRCLex
+        self.facts: Mapping[str, Any] = {
+            "kind": "NRC emotion lexicon, occurrences per word of the text",
+            "labels": NRC,
+        }
+
+    def score(self, texts: Sequence[str]) -> Array:
+        """Return the share of each text's words listed for each emotion."""
+        rows = []
+        for text in texts:
+            words = re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())
+            opinion = self._lexicon()
+            opinion.load_token_list(words)
+            counts = opinion.raw_emotion_scores
+            rows.append([counts.get(NRC[e], 0) / max(len(words), 1) for e in self.emotions])
+        return np.array(rows)
+
+
+class ClassifierJudge:
+    """A text classifier from the hub or a folder, its labels mapped to emotions.
+
+    Parameters
+    ----------
+    name : str
+        A folder, or ``owner/name`` on the hub.
+    labels : mapping of str to str
+        Which emotion each of its labels stands for; if empty, labels are emotions' names. The
+        probabilities of labels that stand for the same emotion are added.
+    """
+
+    def __init__(self, name: str, labels: Mapping[str, str]) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            self._model = AutoModelForSequenceClassification.from_pretrained(
+                name, use_safetensors=True, trust_remote_code=False
+            ).eval()
+        except Exception as error:  # hub, network, parser and tensor errors share no base class
+            raise InputError(
+                f"judge {name!r} cannot be loaded ({oneline(error)}); connect or log in (hf auth "
+                "login), or name a local folder. The judges local and nrclex need no hub"
+            ) from None
+        own = {str(label): int(i) for i, label in self._model.config.id2label.items()}
+        meaning = dict(labels) or {label: label for label in own}
+        unknown = [label for label in meaning if label not in own]
+        if unknown:
+            raise InputError(
+                f"judge {name!r} has no label {unknown[0]!r}: it has {', '.join(own)}; mend "
+                f"[steering.labels.{name!r}]"
+            )
+        self.name = name
+        self.emotions = tuple(dict.fromkeys(meaning.values()))
+        self._columns = [[own[label] for label, e in meaning.items() if e == emotion]
+                         for emotion in self.emotions]  # fmt: skip
+        self.facts: Mapping[str, Any] = {
+            "kind": "text classifier",
+            "labels": meaning,
+            "commit": getattr(self._model.config, "_commit_hash", None),
+        }
+
+    def score(self, texts: Sequence[str]) -> Array:
+        """Return the probability of each emotion, shape (texts, emotions)."""
+        import torch
+
+        rows = []
+        for start in range(0, len(texts), 32):
+            batch = self._tokenizer(
+                list(texts[start : start + 32]), padding=True, truncation=True, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                chances = self._model(**batch).logits.double().softmax(dim=-1).numpy()
+            rows.append(np.stack([chances[:, c].sum(axis=1) for c in self._columns], axis=1))
+        result: Array = np.concatenate(rows)
+        return result

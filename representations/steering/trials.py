@@ -1,0 +1,275 @@
+"""Steering trials: what is to be written, and the writing, at one layer of one model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from representations.activations import Steer, Window
+from representations.generation import Sampling, derived_seed, prompts_ids, write
+from representations.models.loading import LoadedModel
+from representations.steering.text_measures import (
+    distinct_n,
+    perplexity,
+    share_foreign_script,
+    share_non_ascii,
+)
+from representations.vectors import sham
+from study import Steering
+from study.read import InputError, read_toml
+
+Array = NDArray[np.float32]
+Row = dict[str, Any]
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """Neutral openings, and how a model is asked to go on with one.
+
+    Attributes
+    ----------
+    openings : mapping of str to str
+        By name, in the order of the file.
+    plain, chat : str
+        Templates for a base and for an instruct model.
+    sha256 : str
+        Of the file.
+    """
+
+    openings: Mapping[str, str]
+    plain: str
+    chat: str
+    sha256: str
+
+    def prompt(self, name: str, chat: bool) -> str:
+        """Return the prompt that a model is given for a scenario."""
+        return (self.chat if chat else self.plain).replace("{opening}", self.openings[name])
+
+
+def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
+    """Read the openings and check them.
+
+    Parameters
+    ----------
+    path : str or Path
+    n : int
+        How many, evenly spread over the file; all if 0.
+
+    Returns
+    -------
+    Scenarios
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, unreadable or empty, an opening that is empty or named twice,
+        a template without {opening}, or more openings asked for than there are.
+
+    Examples
+    --------
+    >>> scenarios = load_scenarios("data/scenarios.toml", n=2)
+    >>> list(scenarios.openings)
+    ['workshop', 'bridge']
+    """
+    path = Path(path)
+    raw, content = read_toml(path, "no such file of scenarios; set steering.scenarios")
+    entries = content.get("scenario", [])
+    if not entries or not isinstance(entries, list):
+        raise InputError(f"{path}: no scenarios; add [[scenario]] tables with name and opening")
+    openings: dict[str, str] = {}
+    for number, entry in enumerate(entries, start=1):
+        told = entry if isinstance(entry, dict) else {}
+        name, opening = told.get("name"), told.get("opening")
+        if not (isinstance(name, str) and name and isinstance(opening, str) and opening.strip()):
+            raise InputError(f"{path}: scenario {number} needs a name and an opening, both texts")
+        if name in openings:
+            raise InputError(f"{path}: scenario {number} has the name {name!r} of another one")
+        openings[name] = opening
+    templates = {key: content.get(key, "{opening}") for key in ("plain", "chat")}
+    for key, template in templates.items():
+        if not isinstance(template, str) or template.count("{opening}") != 1:
+            raise InputError(f"{path}: {key} must hold {{opening}} once")
+    if not 0 <= n <= len(openings):
+        raise InputError(
+            f"steering.n_scenarios = {n}: {path} has {len(openings)}; ask for at most as many"
+        )
+    if n:
+        names = list(openings)
+        openings = {m: openings[m] for m in (names[int((i + 0.5) * len(names) / n)]
+                                             for i in range(n))}  # fmt: skip
+    return Scenarios(openings, **templates, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def baseline(
+    loaded: LoadedModel,
+    settings: Steering,
+    scenarios: Scenarios,
+    study_seed: int,
+    progress: Progress = lambda tokens: None,
+) -> tuple[list[Row], list[float]]:
+    """Let a model continue every scenario unsteered.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    settings : Steering
+        The study's: how long, how hot, with which seeds, how many at once.
+    scenarios : Scenarios
+    study_seed : int
+        With a trial's own names and seed it gives the trial's random numbers.
+    progress : callable
+        Called with numbers of tokens.
+
+    Returns
+    -------
+    rows : list of dict
+        scenario, seed, text, token_ids, perplexity and the other measures.
+    norms : list of float
+        For each layer, the mean norm of the residual stream at the tokens that were written.
+
+    Raises
+    ------
+    InputError
+        If all texts are empty.
+    """
+    cells = [(name, seed) for name in scenarios.openings for seed in settings.seeds]
+    rows: list[Row] = [{"scenario": name, "seed": seed} for name, seed in cells]
+    norms = _write(loaded, settings, scenarios, study_seed, rows, None, 0, progress)
+    if not any(row["token_ids"] for row in rows):
+        raise InputError(
+            f"model {loaded.spec.name!r}: all texts that it wrote are empty; raise "
+            "steering.min_new_tokens, or look at the prompts of the scenarios"
+        )
+    return rows, norms
+
+
+def trials(
+    loaded: LoadedModel,
+    settings: Steering,
+    scenarios: Scenarios,
+    study_seed: int,
+    vectors: Mapping[str, Array],
+    layer: int,
+    norm: float,
+    strengths: Sequence[float],
+    progress: Progress = lambda tokens: None,
+    texts: slice = slice(None),
+) -> list[Row]:
+    """Let a model continue every scenario steered, and pushed in a random direction.
+
+    All trials of the layer are written together, each with a vector of its own.
+
+    Parameters
+    ----------
+    loaded, settings, scenarios, study_seed, progress
+        As for `baseline`.
+    vectors : mapping of str to ndarray, shape (layers + 1, width)
+        By emotion; their lengths do not matter.
+    layer : int
+        From 0, the embedding.
+    norm : float
+        The layer's mean residual norm; strengths are fractions of it.
+    strengths : sequence of float
+    texts : slice
+        Which of the trials.
+
+    Returns
+    -------
+    list of dict
+        As `baseline` gives, with emotion, strength and kind ("steered" or "sham").
+
+    Raises
+    ------
+    InputError
+        For a layer out of range, or a vector of length 0.
+
+    Notes
+    -----
+    The sham of a trial has the same norm and the same random numbers for sampling. Its direction
+    is one for each emotion, scenario and seed, the same at all strengths.
+    """
+    rows: list[Row] = []
+    added: list[Array] = []
+    for emotion, all_layers in vectors.items():
+        if not 0 <= layer < len(all_layers):
+            raise InputError(
+                f"layer {layer} is out of range: the vectors have layers 0 to {len(all_layers) - 1}"
+            )
+        vector = all_layers[layer]
+        length = float(np.linalg.norm(vector))
+        if length == 0:
+            raise InputError(f"the vector of {emotion!r} at layer {layer} is zero")
+        for name in scenarios.openings:
+            for seed in settings.seeds:
+                cell = (loaded.spec.name, layer, emotion, name, seed)
+                aside = sham(vector, derived_seed(study_seed, "sham", *cell))
+                for strength in strengths:
+                    for kind, direction in (("steered", vector), ("sham", aside)):
+                        rows.append({"emotion": emotion, "scenario": name, "strength": strength,
+                                     "seed": seed, "kind": kind})  # fmt: skip
+                        added.append(direction * np.float32(strength * norm / length))
+    rows, stacked = rows[texts], torch.from_numpy(np.stack(added[texts]))
+    _write(loaded, settings, scenarios, study_seed, rows, stacked, layer, progress)
+    return rows
+
+
+def _write(
+    loaded: LoadedModel,
+    settings: Steering,
+    scenarios: Scenarios,
+    study_seed: int,
+    rows: list[Row],
+    vectors: torch.Tensor | None,
+    layer: int,
+    progress: Progress,
+) -> list[float]:
+    """Write the rows' texts, measure them in place, and return the layers' mean norms."""
+    chat = loaded.spec.instruct
+    names = list(scenarios.openings)
+    asked = prompts_ids(loaded, [scenarios.prompt(name, chat) for name in names])
+    ids = dict(zip(names, asked, strict=True))
+    prompts = [ids[row["scenario"]] for row in rows]
+    stories = write(
+        loaded,
+        prompts,
+        # The same random numbers for a baseline and all that is compared with it.
+        [derived_seed(study_seed, "text", row["scenario"], row["seed"]) for row in rows],
+        Sampling(
+            max_new_tokens=settings.max_new_tokens,
+            min_new_tokens=settings.min_new_tokens,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+        ),
+        Window(1),
+        hook=None if vectors is None else lambda batch: Steer(vectors[batch]),
+        hook_layers=[layer],
+        max_texts=settings.batch,
+        progress=progress,
+    )
+    expected, norms = perplexity(
+        loaded, prompts, stories.token_ids, max_texts=settings.batch, progress=progress
+    )
+    for row, text, tokens, value in zip(
+        rows, stories.texts, stories.token_ids, expected, strict=True
+    ):
+        row |= {"text": text, "token_ids": tokens, "perplexity": value, **measures(text, tokens)}
+    return norms
+
+
+def measures(text: str, tokens: Sequence[int]) -> dict[str, float]:
+    """Return what can be said of a text without a model."""
+    return {
+        "n_tokens": len(tokens),
+        "distinct_1": distinct_n(tokens, 1),
+        "distinct_2": distinct_n(tokens, 2),
+        "share_non_ascii": share_non_ascii(text),
+        "share_foreign_script": share_foreign_script(text),
+    }

@@ -1,0 +1,384 @@
+"""The study file as one frozen settings object, checked when it is read.
+
+The file is also the preregistration: what is to be tested, and by which thresholds, is fixed in
+it before there are any data. `run.json` echoes it together with its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from study.read import InputError, read_toml
+
+HOME = Path(__file__).resolve().parent.parent
+STUDIES = HOME / "data" / "studies"
+
+METHODS = ("comprehension", "generation", "rereading")
+WEIGHTS = ("trained", "untrained")
+LABELS = ("true", "shuffled")
+#: Lists that hold something, and nothing twice.
+LISTED = (
+    "methods", "weights", "labels", "precisions", "models", "untrained_seeds", "scoring.metrics",
+    "steering.strengths", "steering.seeds", "steering.judges",
+)  # fmt: skip
+#: The least and the greatest that a number, or each of a list, may be.
+RANGES = {
+    "seed": (0, 2**31),
+    "untrained_seeds": (0, 2**31),
+    "generation.stories_per_cell": (1, 1000),
+    "generation.neutral_per_topic": (0, 1000),
+    "generation.max_new_tokens": (2, 100_000),
+    "generation.min_new_tokens": (0, 100_000),
+    "generation.batch": (1, 100_000),
+    "generation.top_k": (1, 1_000_000),
+    "generation.temperature": (0, 100),
+    "pooling.skip": (1, 100_000),
+    "pooling.size": (0, 100_000),
+    "pooling.batch_texts": (1, 100_000),
+    "pooling.batch_tokens": (1, 10**9),
+    "scoring.folds": (2, 1000),
+    "scoring.replicates": (2, 100_000),
+    "scoring.denoise": (0, 0.999),
+    "steering.n_scenarios": (0, 100_000),
+    "steering.seeds": (0, 2**31),
+    "steering.sweep_depths": (0, 1),
+    "steering.max_new_tokens": (2, 100_000),
+    "steering.min_new_tokens": (0, 100_000),
+    "steering.temperature": (0, 100),
+    "steering.top_k": (1, 1_000_000),
+    "steering.batch": (1, 100_000),
+    "preregistered.target": (0, 1),
+    "preregistered.delta": (1e-6, 1),
+    "preregistered.alpha": (1e-6, 0.5),
+    "preregistered.distinct_2": (0, 1),
+    "preregistered.perplexity_ratio": (1e-6, 1e6),
+}
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How stories are written.
+
+    Attributes
+    ----------
+    stories_per_cell, neutral_per_topic : int
+        Stories for each emotion and topic, and neutral ones for each topic.
+    max_new_tokens, min_new_tokens, temperature, top_k
+        As in `representations.generation.Sampling`.
+    batch : int
+        Stories written at once.
+    """
+
+    stories_per_cell: int = 1
+    neutral_per_topic: int = 2
+    max_new_tokens: int = 48
+    min_new_tokens: int = 24
+    temperature: float = 1.0
+    top_k: int = 50
+    batch: int = 48
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Which tokens enter a mean, and how many texts are read at once.
+
+    Attributes
+    ----------
+    skip : int
+        Leading tokens left out.
+    size : int
+        Tokens taken after them; 0 for all.
+    batch_texts, batch_tokens : int
+        Limits of a batch that is read.
+    """
+
+    skip: int = 8
+    size: int = 0
+    batch_texts: int = 16
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How pooled activations become scores.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Names from `representations.metrics.METRICS`.
+    folds, replicates : int
+    denoise : float
+        Share of the neutral texts' variance that is projected out.
+    """
+
+    metrics: tuple[str, ...] = ("auc", "crossnobis", "cosine", "anisotropy")
+    folds: int = 6
+    replicates: int = 200
+    denoise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Steering:
+    """How models are steered, and by whom the texts are judged.
+
+    Attributes
+    ----------
+    emotions : tuple of str
+        Those steered towards; all of the study's if empty.
+    scenarios : str
+        A file of neutral openings, relative to the project.
+    n_scenarios : int
+        How many of them, spread over the file; all if 0.
+    strengths : tuple of float
+        Lengths of the added vector, as fractions of the layer's mean residual norm. The
+        baseline, strength 0, is always there.
+    seeds : tuple of int
+        Each scenario is continued once with each.
+    sweep_depths : tuple of float
+        Depths at which the model is also steered, beside its peak.
+    sweep_strength : float
+        The one strength at those depths; it must be among `strengths`.
+    max_new_tokens, min_new_tokens, temperature, top_k
+        As in `representations.generation.Sampling`.
+    batch : int
+        Texts written at once.
+    judges : tuple of str
+        "local", "nrclex", or a text classifier by its folder or hub name.
+    labels : mapping of str to mapping
+        For each classifier, which emotion each of its labels stands for.
+    """
+
+    emotions: tuple[str, ...] = ()
+    scenarios: str = "data/scenarios.toml"
+    n_scenarios: int = 0
+    strengths: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    seeds: tuple[int, ...] = (0,)
+    sweep_depths: tuple[float, ...] = ()
+    sweep_strength: float = 0.2
+    max_new_tokens: int = 32
+    min_new_tokens: int = 8
+    temperature: float = 0.8
+    top_k: int = 50
+    batch: int = 48
+    judges: tuple[str, ...] = ("local",)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preregistered:
+    """What `analysis` tests, fixed before the data.
+
+    Attributes
+    ----------
+    metric, method : str
+        The primary metric and method.
+    target, delta, alpha : float
+        Localization at target, equivalence within delta (both in units of depth), test level.
+    distinct_2, perplexity_ratio : float
+        Bounds of the regimes of steering: repetitive collapse below the first, explosive above
+        the second.
+    """
+
+    metric: str = "auc"
+    method: str = "comprehension"
+    target: float = 0.5
+    delta: float = 0.10
+    alpha: float = 0.05
+    distinct_2: float = 0.5
+    perplexity_ratio: float = 4.0
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: what is extracted from which models, and what will be tested.
+
+    Attributes
+    ----------
+    name, description : str
+    corpus : str
+        A folder, relative to the project.
+    models : tuple of str
+        Names in `data/models.toml` or in `model`, folders, or hub repositories.
+    model : tuple of mappings
+        Entries of the registry's form for models of the study's own.
+    methods, untrained_methods, weights, labels, emotions : tuple of str
+        Methods for trained and for untrained models; emotions are all of the corpus if empty.
+    topics : tuple of str, or int
+        Names, or how many, spread over the corpus; all if empty or 0.
+    untrained_seeds : tuple of int
+        Seeds of the random initialisations.
+    precisions : tuple of str
+        Dtypes of the computation; "auto" is float32 on a CPU and bfloat16 on a GPU.
+    seed : int
+        Of everything that is random.
+    """
+
+    name: str
+    description: str = ""
+    corpus: str = "data/corpus"
+    models: tuple[str, ...] = ()
+    model: tuple[Mapping[str, Any], ...] = ()
+    methods: tuple[str, ...] = METHODS
+    untrained_methods: tuple[str, ...] = ("comprehension",)
+    weights: tuple[str, ...] = WEIGHTS
+    labels: tuple[str, ...] = LABELS
+    emotions: tuple[str, ...] = ()
+    topics: tuple[str, ...] | int = 0
+    untrained_seeds: tuple[int, ...] = (0,)
+    precisions: tuple[str, ...] = ("auto",)
+    seed: int = 0
+    generation: Generation = field(default_factory=Generation)
+    pooling: Pooling = field(default_factory=Pooling)
+    scoring: Scoring = field(default_factory=Scoring)
+    preregistered: Preregistered = field(default_factory=Preregistered)
+    steering: Steering = field(default_factory=Steering)
+    sha256: str = ""
+
+    def echo(self) -> dict[str, Any]:
+        """Return all settings, defaults included, as plain data for `run.json`."""
+        return asdict(self)
+
+
+def load_study(name: str | Path) -> Study:
+    """Read a study by its name in `data/studies`, or from a file of one's own.
+
+    Parameters
+    ----------
+    name : str or Path
+        For instance ``"demo"`` or ``"my/study.toml"``.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        One line that names the file, the field and the remedy.
+
+    Examples
+    --------
+    >>> load_study("demo").preregistered.target
+    0.5
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = STUDIES / f"{name}.toml"
+        if not os.path.isfile(path):
+            known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml")))
+            raise InputError(
+                f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
+            )
+    raw, settings = read_toml(path, "no such study file")
+    settings.setdefault("name", path.stem)
+    study: Study = _filled(Study, settings, str(path), "")
+    _check(study, str(path))
+    return Study(**{**vars(study), "sha256": hashlib.sha256(raw).hexdigest()})
+
+
+def _filled(kind: type, settings: Mapping[str, Any], where: str, prefix: str) -> Any:
+    """Build a settings object, with every field's name and type checked."""
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind) if f.name != "sha256"]
+    values = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise InputError(
+                f"{where}: unknown field {prefix + name!r}; the fields are {', '.join(known)}"
+            )
+        values[name] = _typed(hints[name], value, where, prefix + name)
+    return kind(**values)
+
+
+def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
+    if hint in (Generation, Pooling, Scoring, Steering, Preregistered):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {name} must be a table, [{name}]")
+        return _filled(hint, value, where, name + ".")
+    kinds: dict[Any, tuple[str, Any]] = {
+        str: ("a text", lambda v: isinstance(v, str)),
+        int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+        float: (
+            "a number",
+            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e300,
+        ),
+    }
+    if hint in kinds:
+        what, fits = kinds[hint]
+        if not fits(value):
+            raise InputError(f"{where}: {name} = {value!r} must be {what}")
+        return hint(value)
+    if hint == tuple[str, ...] | int:
+        hint = int if isinstance(value, int) else tuple[str, ...]
+        return _typed(hint, value, where, name)
+    if hint == Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {name} must be a table, [{name}]")
+        return value
+    member = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}.get(hint)
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {name} = {value!r} must be a list")
+    if member is None:  # the models of the study's own; the registry checks their fields
+        if not all(isinstance(v, dict) for v in value):
+            raise InputError(f"{where}: {name} must be tables, [[{name}]]")
+        return tuple(value)
+    return tuple(_typed(member, v, where, name) for v in value)
+
+
+def _check(study: Study, where: str) -> None:
+    """Check what types cannot say."""
+    if not study.name.replace("-", "").replace("_", "").isalnum() or not study.name.isascii():
+        raise InputError(
+            f"{where}: name = {study.name!r} becomes a folder; use letters, digits, - and _"
+        )
+    if len(study.name) > 64:
+        raise InputError(f"{where}: name has {len(study.name)} characters; use at most 64")
+    if not study.models:
+        raise InputError(f"{where}: models is empty; name at least one")
+    choices = {
+        "methods": METHODS, "untrained_methods": METHODS, "weights": WEIGHTS, "labels": LABELS,
+    }  # fmt: skip
+    for name, allowed in choices.items():
+        unknown = [v for v in getattr(study, name) if v not in allowed]
+        if unknown:
+            raise InputError(
+                f"{where}: {name} has unknown {unknown[0]!r}; choose from {', '.join(allowed)}"
+            )
+    for name in LISTED:
+        values = attrgetter(name)(study)
+        if len(set(values)) < len(values) or not values:
+            raise InputError(f"{where}: {name} must list at least one value, and each once")
+    steering = study.steering
+    if min(steering.strengths) <= 0 or max(steering.strengths) > 100:
+        raise InputError(
+            f"{where}: steering.strengths must be above 0 and at most 100; the baseline, "
+            "strength 0, is always there"
+        )
+    if steering.sweep_depths and steering.sweep_strength not in steering.strengths:
+        raise InputError(
+            f"{where}: steering.sweep_strength = {steering.sweep_strength:g} is not among "
+            f"steering.strengths ({', '.join(f'{s:g}' for s in steering.strengths)})"
+        )
+    for name in ("methods", "untrained_methods"):
+        if "rereading" in getattr(study, name) and "generation" not in getattr(study, name):
+            raise InputError(
+                f"{where}: {name} has rereading without generation, which writes its stories"
+            )
+    for name, (low, high) in RANGES.items():
+        value = attrgetter(name)(study)
+        several = isinstance(value, tuple)
+        for i, number in enumerate(value if several else (value,)):
+            if not low <= number <= high:
+                label = f"{name}[{i}]" if several else name
+                raise InputError(f"{where}: {label} = {number} must be within {low} and {high}")
+    if study.preregistered.metric not in study.scoring.metrics:
+        raise InputError(
+            f"{where}: preregistered.metric = {study.preregistered.metric!r} is not among "
+            f"scoring.metrics ({', '.join(study.scoring.metrics)})"
+        )
