@@ -1,155 +1,241 @@
-"""Calibration of the shape tests: error rates, coverage and power on simulated studies.
+"""How often each test is right, in the situations in which it could be wrong.
 
-Studies as they ship: 9 models in 5 families, 12 to 33 layers, AR(1) noise over layers with a
-correlation of 0.9, and a bootstrap of 12 (demo) or 24 topics; and a table without replicates. The
-ordinary regression over layers, as if layers were independent, stands beside.
+    python benchmarks/calibration.py --studies 40 --only "place: families"   # daily use
+    python benchmarks/calibration.py --studies 400 --workers 16              # the whole table
 
-    python benchmarks/calibration.py            # prints and writes results/calibration_shape.csv
+One situation and one question is a row of results/calibration.csv per quantity: its rate over
+simulated studies, the Monte Carlo error of the rate, and the target with whether it is met. Every
+study has a seed of its own, so that figures do not depend on the number of workers. Answers are
+kept in results/partial/ as they come, under a hash of the code: a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import re
+import time
+import warnings
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy import stats
+from questions import QUESTIONS
+from situations import SITUATIONS
+from targets import Target
 from workers import add_options, workers
 
-from analysis import fit_curves, localization_test, u_shape_test
-from analysis.loading.scores import Profile
-from analysis.planning.simulate import simulate_scores
-from analysis.profiles.curves import fieller
+import analysis
 
-OUT = Path(__file__).parent / "results" / "calibration_shape.csv"
-NOISE_SD, RHO = 0.02, 0.9
-#: The demo's hump is about as high; half of it shows where power ends.
-HEIGHTS = (0.1, 0.05)
-FALSE = ("flat", "rising", "saturating", "decay")
-#: Spread between models in every truth.
-MODEL_SD = {"level": 0.05, "vertex": 0.05, "height": 0.02}
-#: Number of topics of the bootstrap; None for a table without replicates.
-TOPICS = (12, 24, None)
-
-
-def ordinary(profiles: list[Profile]) -> tuple[bool, bool, tuple[float, float]]:
-    """Regress on depth as if layers were independent, with an intercept for each profile.
-
-    Returns whether the quadratic term is significant, whether Lind and Mehlum's test finds a turn,
-    and Fieller's interval of the vertex.
-    """
-    depth = np.concatenate([p.depth for p in profiles])
-    which = np.repeat(np.arange(len(profiles)), [len(p.depth) for p in profiles])
-    X = np.column_stack([which[:, None] == np.arange(len(profiles)), depth, depth**2])
-    y = np.concatenate([p.separation for p in profiles])
-    inverse = np.linalg.inv(X.T @ X)
-    b = inverse @ X.T @ y
-    df = len(y) - X.shape[1]
-    cov = (((y - X @ b) ** 2).sum() / df * inverse)[-2:, -2:]
-    b1, b2 = b[-2:]
-    p_term = 2 * stats.t.sf(abs(b2) / np.sqrt(cov[1, 1]), df)
-    ends = np.array([[1.0, 0.0], [1.0, 2.0]])
-    t = ends @ b[-2:] / np.sqrt(np.einsum("ij,jk,ik->i", ends, cov, ends))
-    p_turn = min(
-        max(stats.t.sf(t[0], df), stats.t.cdf(t[1], df)),
-        max(stats.t.cdf(t[0], df), stats.t.sf(t[1], df)),
-    )
-    interval = fieller(b1, b2, cov, float(stats.t.ppf(0.975, df)))
-    return bool(p_term < 0.05), bool(p_turn < 0.05), interval
+HERE = Path(__file__).parent
+OUT = HERE / "results" / "calibration.csv"
+#: Studies per job: short enough that little is lost, long enough to be worth sending.
+CHUNK = 10
+COLUMNS = [
+    "about",
+    "situation",
+    "test",
+    "quantity",
+    "rate",
+    "mc_error",
+    "n_studies",
+    "bound",
+    "target",
+    "met",
+]
+Job = tuple[str, str, int, int]
 
 
-def one_study(truth: str, height: float, vertex: float, n_topics: int | None, seed: int) -> Any:
-    """Simulate a study and return, for both levels, a list of (quantity, ours, ordinary)."""
-    # Where the interval of a model's own vertex is checked, its vertex must be the known one.
-    spread = {**MODEL_SD, "vertex": 0.0} if truth == "hump" else MODEL_SD
-    scores = simulate_scores(
-        shape=truth, height=height, vertex=vertex, noise_sd=NOISE_SD, rho=RHO, model_sd=spread,
-        seed=seed, n_topics=n_topics, n_replicates=200 if n_topics else 0,
-    )  # fmt: skip
-    profiles = list(scores.profiles())
-    tests = u_shape_test(scores)
-    turned = tests["verdict"].isin(["hump", "trough"])
-    naive = [ordinary([profile]) for profile in profiles]
-    together = ordinary(profiles)
-    of_profile, of_models = tests["level"] == "profile", tests["level"] == "models"
-    rows = [
-        ("profile", "declared a turn", turned[of_profile].mean(), np.mean([n[1] for n in naive])),
-        ("models", "declared a turn", turned[of_models].mean(), float(together[1])),
-        ("profile", "quadratic term alone", np.nan, np.mean([n[0] for n in naive])),
+def answers(job: Job) -> list[dict[str, Any]]:
+    """Draw the studies of one job, and ask each one question."""
+    situation, test, first, last = job
+    out = []
+    for number in range(first, last):
+        rng = np.random.default_rng([zlib.crc32(situation.encode()), number])
+        study = SITUATIONS[situation].draw(rng)
+        start = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                answer = QUESTIONS[test](study)
+            except Exception as error:  # a crash is a finding, and the other studies go on
+                answer = {"crashed": 1.0, "error": f"{type(error).__name__}: {error}"}
+        seconds = round(time.process_time() - start, 4)
+        out.append(
+            {
+                "situation": situation,
+                "test": test,
+                "study": number,
+                "seconds": seconds,
+                "answer": answer,
+            }
+        )
+    return out
+
+
+def code_hash() -> str:
+    """Return a hash of all code that an answer depends on."""
+    sha = hashlib.sha256()
+    for folder in (Path(analysis.__file__).parent, HERE):
+        for path in sorted(folder.rglob("*.py")):
+            sha.update(path.read_bytes())
+    return sha.hexdigest()[:12]
+
+
+def wanted(only: str, studies: int) -> list[Job]:
+    """Return the jobs whose "situation | test" matches a regular expression."""
+    pattern = re.compile(only, re.IGNORECASE)
+    return [
+        (name, test, first, min(first + CHUNK, studies))
+        for first in range(0, studies, CHUNK)
+        for name, situation in SITUATIONS.items()
+        for test in situation.asked
+        if pattern.search(f"{situation.about} | {name} | {test}")
     ]
-    if truth == "hump":
-        curves = fit_curves(scores)
-        low, high = (np.array([n[2][i] for n in naive]) for i in (0, 1))
-        covered = np.mean((low <= vertex) & (vertex <= high))
-        percentile = curves["vertex_low"].le(vertex) & curves["vertex_high"].ge(vertex)
-        closed = curves["fieller_low"].le(vertex) & curves["fieller_high"].ge(vertex)
-        extremum = curves["extremum_low"].le(vertex) & curves["extremum_high"].ge(vertex)
-        rows += [
-            ("profile", "vertex interval covers", percentile.mean(), covered),
-            ("profile", "Fieller's interval covers", closed.mean(), covered),
-            ("profile", "extremum interval covers", extremum.mean(), np.nan),
-        ]
-    return rows
 
 
-def one_pooling(vertex: float, n_topics: int | None, seed: int) -> Any:
-    """Simulate a study with vertices that vary between models, and pool them."""
-    scores = simulate_scores(
-        height=HEIGHTS[0], vertex=vertex, noise_sd=NOISE_SD, rho=RHO, model_sd=MODEL_SD,
-        seed=seed, n_topics=n_topics, n_replicates=200 if n_topics else 0,
-    )  # fmt: skip
-    pooled = localization_test(scores).iloc[0]
-    _, _, (low, high) = ordinary(list(scores.profiles()))
-    covers = float(pooled["low"] <= vertex <= pooled["high"])
-    rows = [("models", "pooled interval covers", covers, float(low <= vertex <= high))]
-    for verdict in ("at target", "elsewhere"):
-        rows.append(("models", f"declared {verdict}", float(pooled["verdict"] == verdict), np.nan))
-    return rows
+def read_answers(path: Path) -> list[dict[str, Any]]:
+    """Read kept answers; a line that was cut off is left out."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            kept.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return kept
 
 
-def summarise(runs: list[Any], **keys: Any) -> pd.DataFrame:
-    """Average over studies."""
-    long = pd.DataFrame(
-        [row for run in runs for row in run], columns=["level", "quantity", "ours", "ordinary"]
-    )
-    mean = long.groupby(["level", "quantity"], sort=False)[["ours", "ordinary"]].mean()
-    return mean.reset_index().assign(**keys, n_studies=len(runs))
+def remaining(jobs: Iterable[Job], kept: list[dict[str, Any]]) -> list[Job]:
+    """Return the jobs that have not been answered in full."""
+    done = {(a["situation"], a["test"], a["study"]) for a in kept}
+    return [job for job in jobs if any((*job[:2], n) not in done for n in range(job[2], job[3]))]
+
+
+def summarise(kept: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a row for each situation, test and quantity."""
+    by: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for a in kept:
+        by.setdefault((a["situation"], a["test"]), {})[a["study"]] = a["answer"]
+    rows = []
+    for name, situation in SITUATIONS.items():
+        for test, targets in situation.asked.items():
+            answered = pd.DataFrame(list(by.get((name, test), {}).values()))
+            answered = answered.drop(columns="error", errors="ignore").astype(float)
+            if "crashed" in answered:
+                answered["crashed"] = answered["crashed"].fillna(0.0)
+            rates = answered.mean()
+            for quantity in answered:
+                values = answered[quantity].dropna()
+                error = values.std(ddof=0) / np.sqrt(len(values)) if len(values) else np.nan
+                target = ("<=", 0.0) if quantity == "crashed" else targets.get(quantity)
+                rows.append(
+                    {
+                        "about": situation.about,
+                        "situation": name,
+                        "test": test,
+                        "quantity": quantity,
+                        "rate": values.mean(),
+                        "mc_error": error,
+                        "n_studies": len(values),
+                        **judged(rates, values.mean(), error, target),
+                    }
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def judged(rates: pd.Series, rate: float, error: float, target: Target | None) -> dict[str, Any]:
+    """Compare a rate with its target: "yes", "no", or "within error" (two Monte Carlo errors)."""
+    if target is None or not np.isfinite(rate):
+        return {"bound": "", "target": np.nan, "met": ""}
+    bound, value = target
+    value = 0.75 * float(rates[value]) if isinstance(value, str) else value
+    beyond = rate - value if bound == "<=" else value - rate
+    met = "yes" if beyond <= 1e-12 else "within error" if beyond <= 2 * error else "no"
+    return {"bound": bound, "target": value, "met": met}
+
+
+def report(table: pd.DataFrame, everything: bool) -> None:
+    """Print the rows that have a target, and how many targets are met."""
+    shown = table if everything else table[table["met"] != ""]
+    columns = [
+        "situation",
+        "test",
+        "quantity",
+        "rate",
+        "mc_error",
+        "n_studies",
+        "bound",
+        "target",
+        "met",
+    ]
+    with pd.option_context("display.width", 250, "display.max_colwidth", 80):
+        print(shown[columns].round(3).to_string(index=False, na_rep=""))
+    judged_rows = table[table["met"] != ""]
+    print(judged_rows.groupby("about", sort=False)["met"].value_counts().unstack(fill_value=0))
 
 
 def main() -> None:
-    """Simulate, print and write the table."""
+    """Run what is wanted and not there yet; print it, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--studies", type=int, default=400, help="studies for each truth")
+    parser.add_argument("--studies", type=int, default=400, help="studies for each situation")
+    parser.add_argument(
+        "--only",
+        default="",
+        help='what to run: a pattern in "about | situation '
+        '| test"; the table is printed and not written',
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=np.inf,
+        help="stop after this long, with about as many studies of each situation",
+    )
+    parser.add_argument("--out", type=Path, help=f"default: {OUT.name}, of a run of everything")
+    parser.add_argument("--partial", type=Path, default=HERE / "results" / "partial")
+    parser.add_argument("--all", action="store_true", help="print quantities without a target too")
     add_options(parser)
     args = parser.parse_args()
-    tables = []
-    with workers(args), Parallel() as parallel:
-        for n_topics in TOPICS:
-            about = {"topics": n_topics if n_topics else "none (AR(1))"}
-            truths = [(truth, 0.1, 0.5) for truth in FALSE]
-            truths += [("hump", height, 0.5) for height in HEIGHTS]
-            for truth, height, vertex in truths:
-                runs = parallel(
-                    delayed(one_study)(truth, height, vertex, n_topics, seed)
-                    for seed in range(args.studies)
-                )
-                name = truth if truth != "hump" else f"hump at {vertex}, height {height}"
-                tables.append(summarise(runs, truth=name, **about))
-                print(f"{name}, topics {about['topics']}: {len(runs)} studies", flush=True)
-            for vertex in (0.5, 0.6) if n_topics else ():
-                runs = parallel(
-                    delayed(one_pooling)(vertex, n_topics, seed) for seed in range(args.studies)
-                )
-                tables.append(summarise(runs, truth=f"vertices about {vertex}", **about))
-    table = pd.concat(tables)[
-        ["truth", "topics", "level", "quantity", "ours", "ordinary", "n_studies"]
+    args.partial.mkdir(parents=True, exist_ok=True)
+    path = args.partial / f"calibration-{code_hash()}.jsonl"
+    jobs = wanted(args.only, args.studies)
+    if not jobs:
+        parser.error(f"nothing matches {args.only!r}")
+    todo = remaining(jobs, read_answers(path))
+    print(f"{len(todo)} of {len(jobs)} jobs to do; answers in {path}", flush=True)
+    start = said = time.monotonic()
+    with workers(args), path.open("a", encoding="utf-8") as file:
+        found = Parallel(return_as="generator_unordered")(delayed(answers)(job) for job in todo)
+        for count, part in enumerate(found, 1):
+            file.write("".join(json.dumps(a) + "\n" for a in part))
+            file.flush()
+            now = time.monotonic()
+            if now - said > 30:
+                said = now
+                print(f"{count} of {len(todo)} jobs in {now - start:.0f} s", flush=True)
+            if now - start > 60 * args.minutes:
+                print(f"stopped after {count} of {len(todo)} jobs; the same command goes on")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that the rest is cancelled
+                    found.close()
+                break
+    mine = {job[:2] for job in jobs}
+    kept = [
+        a
+        for a in read_answers(path)
+        if (a["situation"], a["test"]) in mine and a["study"] < args.studies
     ]
-    print(table.round(3).to_string(index=False, na_rep=""))
-    OUT.parent.mkdir(exist_ok=True)
-    table.round(4).to_csv(OUT, index=False)
+    table = summarise(kept)
+    seconds = sum(a["seconds"] for a in kept) / max(len(kept), 1)
+    print(f"{len(kept)} answers, {seconds:.3f} s of a core each")
+    report(table, args.all)
+    out = args.out or (None if args.only else OUT)
+    if out is not None:
+        table.to_csv(out, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import joblib
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --jobs and --ray to a command line."""
-    parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
+    """Add --jobs (or --workers) and --ray to a command line."""
+    parser.add_argument(
+        "--jobs", "--workers", type=int, default=-1, help="processes (default: all cores)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster instead, for instance auto")
 
 
