@@ -68,8 +68,8 @@ def shape_rates_table(folder: Path) -> Markdown:
     """Typeset the simulated rates of the shape tests, a column for each source of errors."""
     path = folder / "calibration_shape.csv"
     if not path.exists():
-        return typeset(pd.DataFrame({"note": ["`python benchmarks/calibration_shape.py` makes them"]}),
-                       {"note": "Rates"})  # fmt: skip
+        note = "`python benchmarks/calibration_shape.py` makes them"
+        return typeset(pd.DataFrame({"note": [note]}), {"note": "Rates"})
     shape = pd.read_csv(path)
     shape = shape[shape["quantity"] != "quadratic term alone"]
     rows = ["truth", "level", "quantity"]
