@@ -38,20 +38,33 @@ local number = {
   end,
 }
 
+-- As Quarto writes it: the caption above a table and below a figure, each in a box of its own.
+local function html_float(div, caption)
+  local prefix, id = kind(div.identifier), div.identifier .. "-caption"
+  local text = names[prefix] .. "\u{a0}" .. numbers[div.identifier] .. ":"
+  caption.content = pandoc.Inlines({pandoc.Str(text), pandoc.Space()}) .. caption.content
+  local class = "quarto-float-" .. prefix
+  local captioned = pandoc.Blocks({
+    pandoc.RawBlock("html", '<figcaption class="quarto-float-caption ' .. class .. '" id="' .. id .. '">'),
+    pandoc.Plain(caption.content), pandoc.RawBlock("html", "</figcaption>"),
+  })
+  local content = pandoc.Blocks({pandoc.Div(div.content, {["aria-describedby"] = id})})
+  local blocks = prefix == "tbl" and captioned .. content or content .. captioned
+  blocks:insert(1, pandoc.RawBlock("html", '<figure class="quarto-float ' .. class .. '">'))
+  blocks:insert(pandoc.RawBlock("html", "</figure>"))
+  return pandoc.Div(blocks, pandoc.Attr(div.identifier))
+end
+
 local function with_number(div)
   local caption = div.content:remove()
-  local inlines = caption.content
-  if not typst then
-    local name = names[kind(div.identifier)] .. " " .. numbers[div.identifier] .. ":"
-    inlines = pandoc.Inlines({pandoc.Strong(name), pandoc.Space()}) .. inlines
+  local tbl = div.content[1]
+  if kind(div.identifier) == "tbl" and (#div.content ~= 1 or tbl.t ~= "Table") then
+    error(div.identifier .. " is not one table and its caption")
   end
-  local long = {pandoc.Plain(inlines)}
+  if not typst then return html_float(div, caption) end
+  local long = {pandoc.Plain(caption.content)}
   if kind(div.identifier) == "fig" then
     return pandoc.Figure(div.content, {long = long}, pandoc.Attr(div.identifier))
-  end
-  local tbl = div.content[1]
-  if #div.content ~= 1 or tbl.t ~= "Table" then
-    error(div.identifier .. " is not one table and its caption")
   end
   tbl.caption = {long = long}
   tbl.identifier = div.identifier
@@ -87,8 +100,8 @@ local write = {
           out:extend({raw('#math.equation(block: true, numbering: "(1)", ['), maths,
                       raw("]) <" .. label .. ">")})
         else
-          local mark = pandoc.Span("(" .. numbers[label] .. ")", {class = "number"})
-          out:insert(pandoc.Span({maths, mark}, pandoc.Attr(label, {"equation"})))
+          maths.text = maths.text .. " \\qquad(" .. numbers[label] .. ")"
+          out:insert(pandoc.Span({maths}, pandoc.Attr(label)))
         end
       else
         out:insert(inline)

@@ -23,11 +23,11 @@ CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS
 ATTRIBUTES = {"title", "fig-alt"}
 METADATA = {"title", "subtitle", "author", "date", "lang", "link-citations"}
 TOP_LEVEL = METADATA | {"bibliography", "format", "execute", "jupyter", "project",
-                        "number-sections", "toc"}  # fmt: skip
+                        "number-sections", "quarto-required"}  # fmt: skip
 #: Options of a format, and what pandoc takes each as (None: so here whatever it says).
 FORMATS: dict[str, dict[str, str | None]] = {
     "html": {"embed-resources": None, "html-math-method": None, "theme": None, "css": "files",
-             "toc-depth": None, "page-layout": None},
+             "toc": "itself", "filters": "filters"},
     "typst": {"citeproc": None, "include-in-header": "files", "papersize": "variables",
               "mainfont": "variables", "fontsize": "variables", "margin": "variables",
               "section-numbering": "variables", "page-numbering": "variables"},

@@ -32,6 +32,7 @@ import nbformat
 import pypandoc
 import typst
 import yaml
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -64,6 +65,15 @@ class Loop(asyncio.SelectorEventLoop):
         raise RuntimeError
 
 
+class ThisPython(KernelSpecManager):
+    """Has one kernel, this Python's: not whichever a user registered as python3."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return how that kernel is started."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, language="python", display_name="Python")
+
+
 def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
     """Run the cells and inline expressions in order; return the markdown with their output."""
     check(report, ["" if chunk.is_cell else chunk.text for chunk in report.chunks])
@@ -87,16 +97,18 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
         raise RenderError(f"{report.path.name}: -P {next(iter(params))}: no cell is tagged "
                           "parameters")  # fmt: skip
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
-    manager = AsyncKernelManager(kernel_name="python3")
-    assert manager.kernel_spec is not None
-    manager.kernel_spec.argv[0] = sys.executable  # not whichever python3 kernel a user registered
+    # Nothing of the kernel's lies in the home folder, which may be closed or hold settings.
+    manager = AsyncKernelManager(
+        kernel_spec_manager=ThisPython(), connection_file=str(figures / "kernel.json")
+    )
+    environment = os.environ | {"IPYTHONDIR": str(figures / "ipython")}
     client = NotebookClient(notebook, km=manager, timeout=600,
                             extra_arguments=["--IPKernelApp.log_level=ERROR"],
                             resources={"metadata": {"path": str(report.path.parent)}})  # fmt: skip
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
             try:
-                runner.run(client.async_execute())
+                runner.run(client.async_execute(env=environment))
             except KeyboardInterrupt:  # the kernel is shut down, which is no error worth telling
                 runner.get_loop().set_exception_handler(lambda loop, context: None)
                 raise
@@ -197,12 +209,12 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
     written = []
     for name, options in report.meta["format"].items():
         defaults: dict[str, Any] = {
-            "standalone": True, "embed-resources": name == "html", "resource-path": [str(folder)],
+            "standalone": True, "section-divs": name == "html", "embed-resources": name == "html",
+            "resource-path": [str(folder)],
             "html-math-method": {"method": "mathml"}, "highlight-style": "monochrome",
             "filters": [str(HERE / "crossref.lua"), "citeproc"],
             "metadata": {k: report.meta[k] for k in METADATA & set(report.meta)},
             "number-sections": report.meta.get("number-sections", False),
-            "table-of-contents": report.meta.get("toc", False) and name == "html",
         }  # fmt: skip
         if "bibliography" in report.meta:
             defaults["bibliography"] = [str(report.path.with_name(report.meta["bibliography"]))]
@@ -212,6 +224,11 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
                     defaults[key] = [str(report.path.with_name(value))]
                 case "variables":
                     defaults.setdefault("variables", {})[key] = value
+                case "itself":
+                    defaults[key] = value
+                case "filters":  # after Quarto's own, which are in crossref.lua
+                    paths = [str(report.path.with_name(f["path"])) for f in value]
+                    defaults["filters"][1:1] = paths
         (folder / "defaults.yaml").write_text(yaml.safe_dump(defaults), encoding="utf-8")
         source = folder / f"{report.path.stem}.{'typ' if name == 'typst' else 'html'}"
         arguments = [f"--defaults={folder / 'defaults.yaml'}"]
