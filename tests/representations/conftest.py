@@ -89,10 +89,28 @@ def model(request, tokenizer) -> LoadedModel:
     return tiny(request.param, tokenizer)
 
 
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def double(request, tokenizer) -> LoadedModel:
+    """Each family in turn in float64, so that no token hangs on the last digits of its batch."""
+    return in_float64(tiny(request.param, tokenizer))
+
+
+def in_float64(loaded: LoadedModel) -> LoadedModel:
+    """Turn a model's weights, in place."""
+    loaded.model.double()
+    return loaded
+
+
 @pytest.fixture(scope="session")
 def llama(tokenizer) -> LoadedModel:
     """One family, where one is enough."""
     return tiny("Llama", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def double_llama(tokenizer) -> LoadedModel:
+    """The same in float64."""
+    return in_float64(tiny("Llama", tokenizer))
 
 
 @pytest.fixture(scope="session")

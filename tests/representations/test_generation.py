@@ -13,12 +13,12 @@ def prompts(lengths, seed=1):
     return [torch.randint(3, 400, (n,), generator=generator).tolist() for n in lengths]
 
 
-def test_a_story_does_not_depend_on_its_batch(model):
+def test_a_story_does_not_depend_on_its_batch(double):
     asked, seeds = prompts([9, 4, 7, 12, 5, 8] * 5 + [6, 3]), list(range(32))
     sampling = Sampling(max_new_tokens=14)
-    together = write(model, asked, seeds, sampling, WINDOW, max_texts=32)
+    together = write(double, asked, seeds, sampling, WINDOW, max_texts=32)
     for index in (0, 1, 5, 30, 31):
-        alone = write(model, [asked[index]], [seeds[index]], sampling, WINDOW)
+        alone = write(double, [asked[index]], [seeds[index]], sampling, WINDOW)
         assert alone.token_ids[0] == together.token_ids[index]
         torch.testing.assert_close(
             alone.activations[0], together.activations[index], rtol=1e-4, atol=1e-4
@@ -42,11 +42,11 @@ def test_pooling_while_decoding_equals_a_second_pass(model):
             )
 
 
-def test_greedy_writing_equals_generate(model):
+def test_greedy_writing_equals_generate(double):
     asked = prompts([9, 5])
-    stories = write(model, asked, [0, 0], Sampling(max_new_tokens=10, temperature=0), WINDOW)
+    stories = write(double, asked, [0, 0], Sampling(max_new_tokens=10, temperature=0), WINDOW)
     for prompt, new in zip(asked, stories.token_ids, strict=True):
-        expected = model.model.generate(
+        expected = double.model.generate(
             torch.tensor([prompt]), max_new_tokens=10, do_sample=False, pad_token_id=0
         )[0, len(prompt) :].tolist()
         assert new == [t for t in expected if t != 2]
@@ -98,14 +98,14 @@ def test_stories_end_at_the_end_token_and_not_before_the_minimum(llama):
     assert later.pooled_tokens == [3, 3]
 
 
-def test_a_vector_of_zeros_changes_nothing_and_each_text_has_its_own(llama):
+def test_a_vector_of_zeros_changes_nothing_and_each_text_has_its_own(double_llama):
     asked, seeds = prompts([9, 4, 7]), [1, 2, 3]
     sampling = Sampling(max_new_tokens=12, temperature=0)
-    plain = write(llama, asked, seeds, sampling, WINDOW)
-    vectors = torch.zeros(3, llama.width)
-    vectors[1] = torch.linspace(-20, 20, llama.width)
+    plain = write(double_llama, asked, seeds, sampling, WINDOW)
+    vectors = torch.zeros(3, double_llama.width)
+    vectors[1] = torch.linspace(-20, 20, double_llama.width)
     steered = write(
-        llama, asked, seeds, sampling, WINDOW,
+        double_llama, asked, seeds, sampling, WINDOW,
         hook=lambda batch: Steer(vectors[batch]), hook_layers=[2], max_texts=2,
     )  # fmt: skip
     assert steered.token_ids[0] == plain.token_ids[0]

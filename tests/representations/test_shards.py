@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from draws import SAFE, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +43,9 @@ def facts(out):
 def whole(five, tmp_path_factory):
     """The tables of one model, whose units are not cut."""
     out = tmp_path_factory.mktemp("whole")
-    assert run(five, out) == 0
+    with measured() as distances:
+        assert run(five, out) == 0
+    assert min(distances) > SAFE  # or shards, which are other batches, could write other stories
     return out
 
 
@@ -240,7 +243,9 @@ def test_steering_in_shards(five, five_here, tmp_path):
     alone = five.with_name("cut.toml")
     alone.write_text(five.read_text().replace("\nmodels = [", '\nmodels = ["tiny-Llama"] # ['))
     common = ["--study", str(alone), "--scores", str(five_here), "--out"]
-    assert steering.main([*common, str(tmp_path / "whole")]) == 0
+    with measured() as distances:
+        assert steering.main([*common, str(tmp_path / "whole")]) == 0
+    assert min(distances) > SAFE
     assert steering.main([*common, str(tmp_path / "cut"), "--shards", "3"]) == 0
     a, b = (pd.read_parquet(tmp_path / side / "trials.parquet") for side in ("whole", "cut"))
     pd.testing.assert_frame_equal(a, b, rtol=1e-4)

@@ -149,9 +149,9 @@ def test_perplexity_is_of_the_continuation_alone_and_of_no_batch(model):
 # -- trials -------------------------------------------------------------------------------------
 
 
-def test_strength_0_is_the_baseline_token_for_token(model):
-    base, norms = baseline(model, SETTINGS, SCENARIOS, 7)
-    still = trials(model, SETTINGS, SCENARIOS, 7, vectors(model), 2, norms[2], [0.0])
+def test_strength_0_is_the_baseline_token_for_token(double):
+    base, norms = baseline(double, SETTINGS, SCENARIOS, 7)
+    still = trials(double, SETTINGS, SCENARIOS, 7, vectors(double), 2, norms[2], [0.0])
     by_scenario = {row["scenario"]: row for row in base}
     assert len(still) == 2 * 3 * 2
     for row in still:
@@ -159,12 +159,12 @@ def test_strength_0_is_the_baseline_token_for_token(model):
         assert row["perplexity"] == pytest.approx(by_scenario[row["scenario"]]["perplexity"])
 
 
-def test_batched_trials_equal_single_ones_under_greedy_decoding(model):
+def test_batched_trials_equal_single_ones_under_greedy_decoding(double):
     greedy = Steering(**{**vars(SETTINGS), "temperature": 0.0, "batch": 12})
     one_at_a_time = Steering(**{**vars(greedy), "batch": 1})
-    _, norms = baseline(model, greedy, SCENARIOS, 7)
+    _, norms = baseline(double, greedy, SCENARIOS, 7)
     together, alone = (
-        trials(model, how, SCENARIOS, 7, vectors(model), 1, norms[1], [0.5, 2.0])
+        trials(double, how, SCENARIOS, 7, vectors(double), 1, norms[1], [0.5, 2.0])
         for how in (greedy, one_at_a_time)
     )
     assert [r["token_ids"] for r in together] == [r["token_ids"] for r in alone]
