@@ -34,7 +34,7 @@ class Page:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data, method=verb)
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=300) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)["value"]
 
     def open(self, file: Path) -> None:
@@ -44,7 +44,7 @@ class Page:
         body = {"script": script, "args": list(arguments)}
         return self.send("POST", "/execute/sync", body)
 
-    def wait(self, script: str, seconds: float = 60) -> Any:
+    def wait(self, script: str, seconds: float = 600) -> Any:
         """Return a script's first true value."""
         until = time.monotonic() + seconds
         while not (value := self.run(script)):
@@ -88,7 +88,7 @@ def browser() -> Iterator[Page]:
         [driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -47,7 +47,7 @@ assert not {"pipeline", "representations"} & set(sys.modules)
 
 def run(*arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stderr
 

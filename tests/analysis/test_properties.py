@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import Scores, fit_curves, localization_test, u_shape_test
 from analysis.planning.simulate import simulate_scores
 
 SEEDS = st.integers(0, 10_000)
-few = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+few = settings(max_examples=8, derandomize=True)
 WHERE = ["vertex", "vertex_low", "vertex_high", "fieller_low", "fieller_high"]
 
 

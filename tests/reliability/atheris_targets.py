@@ -140,7 +140,7 @@ def main() -> None:
     seeds = SCRATCH / "seeds"
     seeds.mkdir()
     (seeds / "good").write_bytes(good())
-    atheris.Setup([*sys.argv, str(seeds), "-timeout=10", "-rss_limit_mb=4096"], one)
+    atheris.Setup([*sys.argv, str(seeds), "-timeout=60", "-rss_limit_mb=4096"], one)
     atheris.Fuzz()
 
 

@@ -31,7 +31,7 @@ def test_no_input_brings_a_parser_down(
     runs = 2000
     done = subprocess.run(
         [sys.executable, str(TARGETS), target, f"-runs={runs}"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=600,
+        capture_output=True, text=True, cwd=tmp_path, timeout=3600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     counted = re.search(r"Done (\d+) runs", done.stderr)

@@ -282,7 +282,7 @@ def test_a_chat_template_is_run_bounded_and_out_of_reach(
     model = loaded(folder)
     model.tokenizer.chat_template = template
     with pytest.raises(InputError, match=f"its chat template {message}"):
-        render("m", model.tokenizer, ["hello"], seconds=2)
+        render("m", model.tokenizer, ["hello"], seconds=2 if template == ENDLESS else 600)
     assert not Path("ran").exists()
 
 

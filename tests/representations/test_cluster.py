@@ -20,10 +20,23 @@ from study.read import InputError
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for staying on loopback
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
+# On a busy machine a node or worker that is slow to answer is not dead.
+os.environ |= {
+    "RAY_health_check_failure_threshold": "200",
+    "RAY_worker_register_timeout_seconds": "1200",
+    "RAY_raylet_start_wait_time_s": "1200",
+}
 ray = pytest.importorskip("ray", reason="needs the extra cluster")
 from pipeline import ray_engine  # noqa: E402
 
 TABLES = ("scores.parquet", "replicates.parquet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patience():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "WAIT", 1200)
+        yield
 
 
 @pytest.fixture(scope="module")

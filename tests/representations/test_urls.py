@@ -62,7 +62,7 @@ def test_a_run_killed_twice_resumes_in_s3_to_the_same_tables(
         process = subprocess.Popen(
             [sys.executable, "extraction.py", *options], cwd=HOME, stdout=-3, stderr=-3
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 1200
         while process.poll() is None and time.monotonic() < deadline:
             there = locate(out)
             there.fs.invalidate_cache()
@@ -176,7 +176,7 @@ def test_a_lock_is_renewed(monkeypatch):
     folder = locate("memory://study/renewed")
     with only_run(folder):
         first = folder.fs.modified((folder / ".lock").path)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 600
         while folder.fs.modified((folder / ".lock").path) == first:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -50,6 +50,14 @@ class Run:
             time.sleep(0.01)
         return False
 
+    def stops(self) -> bool:
+        """Wait until it has stopped itself; say whether it did, and has not ended."""
+        while self.runs():
+            if self._facts()["State"].startswith("T"):
+                return True
+            time.sleep(0.01)
+        return False
+
     def runs(self) -> bool:
         """Say whether it has not ended."""
         return not self._facts()["State"].startswith("Z")
@@ -283,7 +291,11 @@ def hub(model_folder: Path) -> Iterator[str]:
 def forks(tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Forks]:
     """The server of forked children."""
     home = tmp_path_factory.mktemp("runs")
-    server = Forks(home, {"HF_ENDPOINT": hub, "HF_HOME": str(home / "hub"), "no_proxy": "*"})
+    environment = {
+        "HF_ENDPOINT": hub, "HF_HOME": str(home / "hub"), "no_proxy": "*",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "600", "HF_HUB_ETAG_TIMEOUT": "600",
+    }  # fmt: skip
+    server = Forks(home, environment)
     yield server
     server.process.stdin.close()
     server.process.wait()

@@ -144,12 +144,17 @@ def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_of_two_runs_at_once_the_second_refuses(bench: Any, tmp_path: Path, command: str) -> None:
+    """The first stops in its work until the second has ended, however slow that is to come."""
     folder = tmp_path / "shared"
-    first, second = (start(bench, command, folder) for _ in range(2))
-    codes = first.wait(), second.wait()
+    halt = ("die_at_event", str(folder), 4, int(signal.SIGSTOP))
+    first = start(bench, command, folder, faults=[halt])
+    assert first.stops(), first.errors
+    refused = start(bench, command, folder)
+    code = refused.wait()
+    first.send(signal.SIGCONT)
+    assert first.wait() == 0, first.errors
+    assert code == 2, refused.errors
     bench.count(f"{command}: two at once")
-    assert sorted(codes) == [0, 2], first.errors + second.errors
-    refused = second if codes[1] else first
     assert refused.last_line == (
         f"{command}.py: {folder}: another run is at work there; wait for it to end"
     )
