@@ -1,6 +1,7 @@
 # make setup   the environment of the studies and the paper
 # make paper   set up, extract the demo study, analyse, render the paper
 # make test    set up, run the tests
+# make test-processors  run the tests of arithmetic as other processors would (half an hour)
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 QUARTO ?= quarto
 RENDER := $(if $(shell command -v $(QUARTO) 2>/dev/null),,$(VENV)/.render)
 
-.PHONY: setup paper steering report test fuzz lock lint clean docs mutants
+.PHONY: setup paper steering report test test-processors fuzz lock lint clean docs mutants
 
 paper: $(VENV)/.extract $(VENV)/.report $(RENDER)
 	$(BIN)/python extraction.py --study $(STUDY)
@@ -37,6 +38,10 @@ setup: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(RENDER)
 # Two processes of one thread each (tests/conftest.py) take half the time of one with two.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Instruction sets and numbers of threads, one after the other; a table of results and times.
+test-processors: $(VENV)/.dev
+	$(BIN)/python tests/processors/run.py
 
 fuzz: $(VENV)/.dev
 	-$(INSTALL) fuzz  # on some systems there is none; its tests say so

@@ -151,7 +151,9 @@ def test_every_tutorial_is_followed():
     assert {path.stem for path in TUTORIALS.glob("*.md")} - {"README"} == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.arithmetic) for name in NAMES]
+)
 def test_tutorial_works_as_written(name, tmp_path, monkeypatch):
     page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
     monkeypatch.chdir(scratch_copy(tmp_path))

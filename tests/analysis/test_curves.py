@@ -16,6 +16,8 @@ from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.curves import blocked_errors, extrema, fieller, natural_spline
 from analysis.profiles.uncertainty import ar1_likelihood, profile_errors, quadratic_weights
 
+pytestmark = pytest.mark.arithmetic
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 EXPECTED = pd.read_csv(REFERENCE / "ushape_expected.csv").set_index("case")
 CASES = dict(list(pd.read_csv(REFERENCE / "ushape_cases.csv").groupby("case")))

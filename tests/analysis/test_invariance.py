@@ -25,6 +25,8 @@ from analysis.planning.design import Truth, draw_study
 from analysis.planning.simulate import simulate_scores
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
 SCORES = as_scores(pd.read_csv(REFERENCE / "invariance_data.csv"))

@@ -22,6 +22,8 @@ from analysis.over_models.permutation import flip_p
 from analysis.planning.simulate import simulate_scores
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())["methods"]
 FOUND = method_test(pd.read_csv(REFERENCE / "invariance_data.csv")).set_index("test")

@@ -17,6 +17,8 @@ from analysis.over_models.sums import basis, curve_data, curve_sums, vertex
 from analysis.planning.simulate import simulate_scores
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
 DATA = pd.read_csv(REFERENCE / "invariance_data.csv")

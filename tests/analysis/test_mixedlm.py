@@ -16,6 +16,8 @@ from analysis.over_models.mixedlm import mixedlm_fits
 from analysis.over_models.sums import basis, curve_data, over_emotions
 from analysis.planning.simulate import simulate_scores
 
+pytestmark = pytest.mark.arithmetic
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 R = json.loads((REFERENCE / "invariance.json").read_text())
 SCORES = as_scores(pd.read_csv(REFERENCE / "invariance_data.csv"))

@@ -11,6 +11,8 @@ from analysis.loading.scores import as_scores
 from analysis.over_models.scale import meta_regression, scale_test
 from analysis.planning.simulate import simulate_scores
 
+pytestmark = pytest.mark.arithmetic
+
 R = json.loads((Path(__file__).parents[1] / "reference" / "scale.json").read_text())
 
 

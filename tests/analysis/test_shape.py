@@ -16,6 +16,8 @@ from analysis.profiles.localization import hartung_knapp
 from analysis.profiles.shape import Arms, judge, line_weights, robin_hood
 from analysis.profiles.uncertainty import quadratic_weights
 
+pytestmark = pytest.mark.arithmetic
+
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "tests" / "reference"
 EXPECTED = pd.read_csv(REFERENCE / "ushape_expected.csv").set_index("case")

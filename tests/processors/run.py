@@ -43,8 +43,8 @@ SETTINGS = (
     "OMP_NUM_THREADS=4",
     "SHAKEN_BITS=4",  # sitecustomize.py beside this file: torch's products are off by 16 units
 )
-#: Where the processor lacks the instructions, these crash and the others of AVX-512 change nothing.
-NEEDS_AVX512 = ("OPENBLAS_CORETYPE=SkylakeX",)
+#: Where the processor lacks the instructions, the first would change nothing, the second crashes.
+NEEDS_AVX512 = ("ONEDNN_MAX_CPU_ISA=AVX512_CORE", "OPENBLAS_CORETYPE=SkylakeX")
 
 
 def has(instructions: str) -> bool:
@@ -60,7 +60,8 @@ def environment(setting: str) -> dict[str, str]:
     names = {name.partition("=")[0] for name in SETTINGS if name}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
-    made = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    # Threads that wait must not keep others from the processor: there may be more than processors.
+    made = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": path}
     if setting:
         name, _, value = setting.partition("=")
         made[name] = value

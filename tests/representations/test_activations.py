@@ -15,6 +15,8 @@ from representations.activations import (
 from representations.models.loading import find_blocks
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 
 def texts(lengths, seed=0):
     generator = torch.Generator().manual_seed(seed)

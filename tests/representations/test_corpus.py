@@ -107,16 +107,19 @@ def test_the_shipped_corpus_keeps_its_promises(report):
     assert value(report, "sentences that occur twice") == 0
 
 
+@pytest.mark.arithmetic
 def test_words_tell_the_topic_and_not_the_emotion(report):
     assert value(report, "emotion from words") <= 0.35
     assert value(report, "topic from words") >= 0.80
 
 
+@pytest.mark.arithmetic
 def test_length_tells_no_emotion(report):
     assert value(report, "emotion from length alone") <= 0.10
     assert value(report, "p of lengths alike over emotions (Friedman)") > 0.05
 
 
+@pytest.mark.arithmetic
 def test_meaning_tells_the_emotion_better_than_words(shipped):
     # A third of the topics, for speed; `python -m representations.corpus` reads them all.
     third = shipped.restricted(topics=8)
@@ -163,6 +166,7 @@ def test_other_concepts_need_no_valence_and_no_limits(manners):
     assert len(corpus.restricted(topics=["shop"]).passages) == 3
 
 
+@pytest.mark.arithmetic
 def test_other_concepts_are_measured(manners):
     report = check_corpus(load_corpus(manners))
     assert value(report, "emotion from words") == 1.0

@@ -80,6 +80,7 @@ def run(study_file, out, *options):
     return extraction.main(["--study", str(study_file), "--out", str(out), *options])
 
 
+@pytest.mark.arithmetic
 def test_concepts_of_ones_own_go_through_the_whole_path(study_file, tmp_path, capsys):
     out = tmp_path / "scores"
     assert run(study_file, out) == 0
@@ -110,6 +111,7 @@ def test_concepts_of_ones_own_go_through_the_whole_path(study_file, tmp_path, ca
     assert np.isfinite(curves["vertex"]).all() or curves["reason"].notna().all()
 
 
+@pytest.mark.arithmetic
 def test_the_same_study_twice_gives_the_same_tables(study_file, tmp_path):
     assert run(study_file, tmp_path / "a") == 0
     assert run(study_file, tmp_path / "b") == 0
@@ -141,6 +143,7 @@ def test_a_second_run_reuses_units_and_a_new_metric_needs_no_forward_pass(
     assert len(set((out / "units").glob("*comprehension*.safetensors")) - before) == 2
 
 
+@pytest.mark.arithmetic
 def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, tmp_path):
     out = tmp_path / "scores"
     assert run(study_file, out) == 0

@@ -5,6 +5,8 @@ from representations.activations import Steer, Window, residual_stream
 from representations.generation import Sampling, draw, write
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 WINDOW = Window(skip=3)
 
 

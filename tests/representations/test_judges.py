@@ -14,6 +14,8 @@ from representations.steering.judges import (
 )
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.fixture(scope="module")
 def corpus():

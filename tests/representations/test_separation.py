@@ -11,6 +11,8 @@ from representations.metrics import METRICS, Layer, auc, crossnobis
 from representations.separation import separation_scores, shuffled_within_topics
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 E, T, L, D = 6, 12, 5, 40
 EMOTIONS = np.repeat([f"e{i}" for i in range(E)], T)
 TOPICS = np.tile([f"t{i:02}" for i in range(T)], E)

@@ -22,6 +22,8 @@ from representations.pooled import Unit
 from study import HOME, load_study
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 PROFILE = ["model", "weights", "method", "labels", "metric", "layer"]
 
 

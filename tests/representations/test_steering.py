@@ -23,6 +23,8 @@ from representations.vectors import emotion_vectors, export_vectors, sham
 from study import Steering, load_study
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 SCENARIOS = Scenarios(
     {"a": "the quick brown fox", "b": "over the lazy dog the", "c": "jumps"},
     plain="{opening}", chat="{opening}", sha256="0",

@@ -13,6 +13,8 @@ from representations.pooled import Part, Spool, Unit
 from representations.separation import separation_scores
 from study.read import InputError
 
+pytestmark = pytest.mark.arithmetic
+
 SHAPE = 7, 3, 4
 
 
