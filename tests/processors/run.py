@@ -59,12 +59,14 @@ def environment(setting: str) -> dict[str, str]:
     """Return the environment in which one setting alone is made."""
     names = {name.partition("=")[0] for name in SETTINGS if name}
     kept = {name: value for name, value in os.environ.items() if name not in names}
-    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
     # Threads that wait must not keep others from the processor: there may be more than processors.
-    made = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": path}
+    made = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     if setting:
         name, _, value = setting.partition("=")
         made[name] = value
+    if setting.startswith("SHAKEN"):
+        path = [str(HERE), os.environ.get("PYTHONPATH", "")]
+        made["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return kept | made
 
 

@@ -35,7 +35,7 @@ TABLES = ("scores.parquet", "replicates.parquet")
 @pytest.fixture(scope="module", autouse=True)
 def _patience():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusters, "WAIT", 1200)
+        patch.setattr(ray_engine, "WAIT", 1200)
         yield
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from draws import SAFE, measured
+
+import extraction
+import steering
 
 COMMANDS = ("extraction", "steering")
 INTERRUPTED = {
@@ -26,6 +30,15 @@ def start(bench: Any, command: str, folder: Path, *options: object, **how: Any) 
 
 def whole(bench: Any, command: str) -> Path:
     return {"extraction": bench.scores, "steering": bench.trials}[command]
+
+
+def test_no_token_of_the_study_is_near_another(bench: Any, tmp_path: Path) -> None:
+    """Else runs in shards or in halved batches, compared below, could write other texts."""
+    common = ["--study", str(bench.study), "--out"]
+    with measured() as distances:
+        assert extraction.main([*common, str(tmp_path / "scores")]) == 0
+        assert steering.main([*common, str(tmp_path), "--scores", str(bench.scores)]) == 0
+    assert min(distances) > SAFE
 
 
 @pytest.mark.parametrize("command", COMMANDS)
