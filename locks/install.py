@@ -21,10 +21,10 @@ VENV = Path(os.environ.get("VENV", ".venv")).absolute()
 PYTHON = VENV / "bin" / "python"
 
 LOCKED = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement"]
-TORCH = ["--constraint", str(ROOT / "constraints.txt"), "torch==2.13.0"]
-ITSELF = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+TORCH: list[str | Path] = ["--constraint", ROOT / "constraints.txt", "torch==2.13.0"]
+ITSELF: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
 #: What pip installs for each part: lists of locks/ or arguments, one after the other.
-PARTS: dict[str, list[str | list[str]]] = {
+PARTS: dict[str, list[str | list[str | Path]]] = {
     "base": ["base.txt", ITSELF],
     "extract": ["extract.txt", TORCH, "models.txt"],
     "judges": ["judges.txt"],
@@ -95,20 +95,29 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
 
 
-def install(arguments: list[str]) -> None:
+def install(arguments: list[str | Path]) -> None:
     """Run pip install; its questions reach the user, its warnings only a log."""
     environment = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | {"PIP_USER": "0"}
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if not sys.stdin or not sys.stdin.isatty():
-        command.append("--no-input")
+    log = VENV / "pip.log"
+    log.unlink(missing_ok=True)
+    command: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    command += ["--log", log] if sys.stdin and sys.stdin.isatty() else ["--log", log, "--no-input"]
     done = subprocess.run(
         command + arguments, env=environment, stderr=subprocess.PIPE, text=True, errors="replace",
         check=False,
     )  # fmt: skip
     if done.returncode:
-        log = VENV / "pip.log"
-        log.write_text(done.stderr, encoding="utf-8")
-        raise SetupError(f"{meaning(done.stderr)} (all of what pip said: {log})")
+        # Why a page could not be had is in the log alone.
+        pages = [line for line in log.read_text(errors="replace").splitlines() if "URL" in line]
+        said = "\n".join([*pages, done.stderr])
+        raise SetupError(f"{meaning(said)} (all of what pip said: {log})")
 
 
 def meaning(said: str) -> str:
@@ -138,7 +147,7 @@ def main(parts: list[str]) -> int:
             print(f"setup: {part}", file=sys.stderr)
             make_environment()
             for step in PARTS[part]:
-                install(step if isinstance(step, list) else [*LOCKED, str(HERE / step)])
+                install(step if isinstance(step, list) else [*LOCKED, HERE / step])
             if part == "report":
                 tell_quarto()
     except SetupError as error:

@@ -40,6 +40,12 @@ class Page:
     def open(self, file: Path) -> None:
         self.send("POST", "/url", {"url": file.as_uri()})
 
+    def resize(self, width: int, height: int = 1000) -> None:
+        """Give the page a width that a window cannot have, such as a telephone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        self.send("POST", "/goog/cdp/execute", command)
+
     def run(self, script: str, *arguments: Any) -> Any:
         body = {"script": script, "args": list(arguments)}
         return self.send("POST", "/execute/sync", body)

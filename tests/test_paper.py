@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,32 @@ CLAIMS = (
 @pytest.fixture(scope="module")
 def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_study(tmp_path_factory.mktemp("scores") / "nine", n_emotions=4)
+
+
+@dataclass
+class Pages:
+    """Both reports of the study of nine models, as the light renderer makes them."""
+
+    paper: Path
+    pdf: Path
+    explorer: Path
+    shown: list[set[str]]  # the types of each output that a cell displayed
+
+
+@pytest.fixture(scope="module")
+def pages(nine: Path, tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    folder, shown = tmp_path_factory.mktemp("pages"), []
+    display = render._display
+
+    def note(report: qmd.Report, chunk: qmd.Chunk, data: dict[str, str], target: Path) -> str:
+        shown.append(set(data))
+        return display(report, chunk, data, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "_display", note)
+        paper, pdf = render.render(REPORTS / "paper.qmd", {"study": str(nine)}, folder)
+        (explorer,) = render.render(REPORTS / "explore.qmd", {"study": str(nine)}, folder)
+    return Pages(paper, pdf, explorer, shown)
 
 
 def text_of(html: str) -> str:
@@ -85,8 +112,8 @@ def test_typed_numbers_would_be_found() -> None:
     assert sentences(code) == [" models, 12 are so"]
 
 
-def test_paper_of_nine_models(nine: Path, tmp_path: Path) -> None:
-    text, pdf = rendered(nine, tmp_path)
+def test_paper_of_nine_models(pages: Pages) -> None:
+    text, pdf = text_of(pages.paper.read_text(encoding="utf-8")), pages.pdf
     assert "The study nine has nine models of five families" in text
     assert not re.search(r"\b(nan|NaN|inf|None)\b", text)
     assert all(word in text for word in ("supported", "undecided", "not testable"))
@@ -138,11 +165,107 @@ def test_unknown_study_lists_those_that_exist(nine: Path) -> None:
         paper.findings(folder, "ten")
 
 
-def test_explorer_works_from_a_file(nine: Path, tmp_path: Path) -> None:
-    (file,) = render.render(REPORTS / "explore.qmd", {"study": str(nine)}, tmp_path)
-    html = file.read_text(encoding="utf-8")
-    markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", html, flags=re.DOTALL)
-    assert not re.search(r'<(script|link|img)[^>]*(src|href)="(?!data:|#)', markup)
+def test_every_output_is_of_a_type_that_quarto_embeds(pages: Pages) -> None:
+    """In the page and in the PDF; beside HTML or JavaScript, Quarto loads scripts from a CDN."""
+    assert len(pages.shown) > 20
+    for types in pages.shown:
+        assert types & {"text/markdown", "image/svg+xml", "image/png"}, types
+        assert not types & {"text/html", "application/javascript"}, types
+        assert not any("widget" in name for name in types), types
+
+
+def test_no_page_loads_anything_from_elsewhere(pages: Pages) -> None:
+    for file in (pages.paper, pages.explorer):
+        html = file.read_text(encoding="utf-8")
+        markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", html, flags=re.DOTALL)
+        loads = r'<(script|link|img|iframe|source|object)[^>]*(src|href|data)="(?!data:|#)'
+        assert not re.search(loads, markup)
+        styles = " ".join(re.findall(r"<style[^>]*>(.*?)</style>", html, flags=re.DOTALL))
+        assert not re.search(r"@import|url\([\"']?(?!data:|#)", styles)
+
+
+#: What reaches out of the page on either side and is in no box of its own that scrolls.
+OUTSIDE = """
+const width = document.documentElement.clientWidth, found = [];
+for (const element of document.querySelectorAll('body *')) {
+  const {left, right, width: own} = element.getBoundingClientRect();
+  if (!own || (left > -1 && right < width + 1)) continue;
+  let box = element.parentElement;
+  const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+  while (box && !scrolls(box)) box = box.parentElement;
+  if (!box) found.push(`${element.tagName} ${element.id} ${Math.round(left)} ${Math.round(right)}`);
+}
+return found;
+"""
+#: Boxes that hide what is wider, or scroll up and down.
+CUT = """
+return [...document.querySelectorAll('body :not(svg, svg *)')].filter(element => {
+  const {overflowX, overflowY} = getComputedStyle(element);
+  return overflowX === 'hidden' && element.scrollWidth > element.clientWidth + 1
+    || ['auto', 'scroll'].includes(overflowY) && element.scrollHeight > element.clientHeight + 1;
+}).map(element => `${element.tagName} ${element.id}`);
+"""
+#: Quarto's wrappers of a cell's output, and its rule for them (always a bar), round every table.
+AS_QUARTO = """
+const style = document.createElement('style');
+style.textContent = '.cell-output-display { overflow-x: scroll; }';
+document.head.prepend(style);
+for (const table of document.querySelectorAll('table')) {
+  const box = document.createElement('div');
+  box.className = 'cell-output cell-output-display cell-output-markdown';
+  table.replaceWith(box);
+  box.append(table);
+}
+"""
+
+
+@pytest.mark.parametrize("width", [400, 800, 1200, 1600])
+def test_pages_fit_every_width(pages: Pages, width: int) -> None:
+    if shutil.which("chromedriver") is None:
+        pytest.skip("no chromedriver: the pages were made but not opened")
+    with browser() as page:
+        for file in (pages.paper, pages.explorer):
+            page.resize(width)
+            page.open(file)
+            if file == pages.explorer:
+                page.wait("return document.querySelectorAll('.mark-rect path').length > 10")
+            for change in ("", AS_QUARTO):
+                page.run(change)
+                assert page.run("return document.documentElement.scrollWidth") <= width
+                assert page.run(OUTSIDE) == []
+                assert page.run(CUT) == []
+            assert page.run("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_captions_and_equations_look_as_in_the_pdf(pages: Pages) -> None:
+    if shutil.which("chromedriver") is None:
+        pytest.skip("no chromedriver: the pages were made but not opened")
+    look = """
+    const [caption, table] = ['figcaption', 'table'].map(
+      name => document.querySelector('#tbl-claims ' + name));
+    const label = caption.querySelector('strong');
+    const equation = document.querySelector('#eq-curve'), place = e => e.getBoundingClientRect();
+    return {
+      label: label.textContent, weight: +getComputedStyle(label).fontWeight,
+      align: getComputedStyle(caption).textAlign,
+      above: place(caption).bottom <= place(table).top + 1,
+      numbers: document.querySelectorAll('.equation > .number').length,
+      gap: place(equation).right - place(equation.querySelector('.number')).right,
+    };
+    """
+    with browser() as page:
+        page.resize(1200)
+        page.open(pages.paper)
+        found = page.run(look)
+    assert found["label"] == "Table\u00a01:"
+    assert found["weight"] >= 600
+    assert found["align"] == "left"
+    assert found["above"]
+    assert found["numbers"] == 4
+    assert abs(found["gap"]) < 1
+
+
+def test_explorer_works_from_a_file(pages: Pages) -> None:
     if shutil.which("chromedriver") is None:
         pytest.skip("no chromedriver: the explorer was built but not opened")
     cells = "document.querySelectorAll('.mark-rect path[aria-label*=emotion]')"
@@ -151,7 +274,7 @@ def test_explorer_works_from_a_file(nine: Path, tmp_path: Path) -> None:
     tip = "document.querySelector('#vg-tooltip-element')"
     titles = "[...document.querySelectorAll('.role-title-text')].map(t => t.textContent).join()"
     with browser() as page:
-        page.open(file)
+        page.open(pages.explorer)
         page.wait(f"return {cells}.length >= 4 * 13")
         assert page.run("return document.querySelectorAll('select').length") == 3
         assert page.run(f"return {bands}") == 9
