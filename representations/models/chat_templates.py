@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from representations.models.weights import oneline
+from representations.models.errors import oneline
 from study.read import InputError
 
 #: For all prompts of a unit; a real template takes a millisecond for each.

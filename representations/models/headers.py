@@ -6,14 +6,16 @@ one by one, also those that are not there.
 
 from __future__ import annotations
 
+import json
 import mmap
 import re
 import struct
 from pathlib import Path
 from typing import Any
 
+from representations.models.errors import oneline
 from representations.models.registry import ModelSpec
-from study.read import InputError
+from study.read import InputError, read_bytes
 
 #: More than any model has.
 LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
@@ -51,6 +53,49 @@ def check_counts(spec: ModelSpec, settings: Any) -> None:
                     f"{most}"
                 )
             pending.append(value)
+
+
+def check_config_file(spec: ModelSpec, path: Path) -> None:
+    """Refuse a config whose counts are impossible, before the library reads it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    path : Path
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        settings = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):  # the library says what is wrong with it
+        return
+    check_counts(spec, settings)
+
+
+def check_index(spec: ModelSpec, index: Path) -> None:
+    """Refuse an index to other files than safetensors: the library reads whatever it names.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    index : Path
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        named = set(json.loads(read_bytes(index))["weight_map"].values())
+        unsafe = [name for name in named if not name.endswith(".safetensors") or "/" in name]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index}: model {spec.name!r}: damaged ({oneline(error)})") from None
+    if unsafe:
+        raise InputError(
+            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is no .safetensors file "
+            "beside it; weights in other forms are not read"
+        )
 
 
 def check_gguf(path: Path) -> None:

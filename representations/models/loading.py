@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,15 +11,11 @@ import torch
 import transformers
 from torch import nn
 
+from representations.models import hub
+from representations.models.errors import loading_errors, oneline
 from representations.models.headers import check_counts
 from representations.models.registry import ModelSpec, registry
-from representations.models.weights import (
-    check_whole,
-    checked_config,
-    hub_errors,
-    local_folder,
-    oneline,
-)
+from representations.models.weights import check_whole, checked_config, local_folder
 from study.read import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -158,13 +155,13 @@ def load(
     if config_only:
         config = config_from(spec)
         source = _tokenizer_source(spec)
-        with hub_errors(spec, source):
+        with loading_errors(spec, source):
             tokenizer = _tokenizer(spec, source)
         fingerprint = f"config {dict(spec.config)}"
         model = None
     else:
         folder, fingerprint = local_folder(spec)
-        with hub_errors(spec, folder):
+        with loading_errors(spec, folder):
             config = config_in(spec, folder)
             tokenizer = _tokenizer(spec, folder)
             model = None if untrained_seed is not None else _weights(spec, folder, config, kind)
@@ -197,10 +194,29 @@ def load(
         blocks=blocks,
         tokenizer=tokenizer,
         spec=replace(spec, family=family),
-        n_params=sum(p.numel() for p in model.parameters()),
+        n_params=parameter_count(model, body),
         precision=precision,
         fingerprint=fingerprint,
     )
+
+
+def parameter_count(model: Any, body: nn.Module) -> int:
+    """Count the parameters of the language model that is read, without towers for images or sound.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    body : Module
+        Its embedding and blocks, as `find_blocks` returns them.
+
+    Returns
+    -------
+    int
+        Of the body and of both embeddings; what they share counts once.
+    """
+    parts = (body, model.get_input_embeddings(), model.get_output_embeddings())
+    found = {id(p): p.numel() for part in parts if part is not None for p in part.parameters()}
+    return sum(found.values())
 
 
 def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str]:
@@ -284,13 +300,12 @@ def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
 
 
 def config_in(spec: ModelSpec, folder: str) -> Any:
-    """Read the config of a model that lies in a folder or on the hub.
+    """Read the config of a model that lies in a folder.
 
     Parameters
     ----------
     spec : ModelSpec
     folder : str
-        Or the hub's name for it.
 
     Returns
     -------
@@ -304,7 +319,7 @@ def config_in(spec: ModelSpec, folder: str) -> Any:
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, revision=spec.revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return checked_config(spec, config)
 
 
@@ -348,7 +363,6 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
         extra["quantization_config"] = FineGrainedFP8Config(dequantize=True)
     model, told = auto.from_pretrained(
         folder,
-        revision=spec.revision,
         dtype=DTYPES[kind],
         use_safetensors=True,
         trust_remote_code=False,
@@ -356,7 +370,8 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
         **extra,
     )
     check_whole(spec, config, told)
-    return model
+    # What was not quantised has stayed as it was stored.
+    return model.to(DTYPES[kind]) if extra else model
 
 
 def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> Any:
@@ -383,10 +398,12 @@ def _placed(model: Any, place: str) -> Any:
 
 
 def _tokenizer_source(spec: ModelSpec) -> str:
-    """Return the folder or hub name of a config-only model's tokenizer."""
+    """Return the folder of a config-only model's tokenizer."""
     source = spec.tokenizer or spec.source
-    if not source.startswith("package:"):
+    if os.path.isdir(source):
         return source
+    if not source.startswith("package:"):
+        return str(hub.fetched(replace(spec, source=source), weights=False)[0])
     for other in registry().values():
         if other.source == source:
             return local_folder(other)[0]
@@ -396,8 +413,6 @@ def _tokenizer_source(spec: ModelSpec) -> str:
 def _tokenizer(spec: ModelSpec, folder: str) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, revision=spec.revision, trust_remote_code=False
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     tokenizer("Odd settings fail at the first text only.")
     return tokenizer

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,17 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from representations.models.headers import LARGEST, check_counts, check_gguf
+from representations.models import hub
+from representations.models.errors import oneline
+from representations.models.headers import (
+    LARGEST,
+    check_config_file,
+    check_counts,
+    check_gguf,
+    check_index,
+)
 from representations.models.registry import ModelSpec
-from study.read import InputError, read_bytes
+from study.read import InputError
 
 #: What begins the names of unfinished copies.
 SCRATCH = "unfinished."
@@ -38,7 +45,7 @@ def cache_folder() -> Path:
 
 
 def local_folder(spec: ModelSpec) -> tuple[str, str]:
-    """Return a folder or hub name that `from_pretrained` takes, and the weights' fingerprint."""
+    """Return a folder that `from_pretrained` takes, and the weights' fingerprint."""
     if spec.package:
         ready = converted_folder(spec)
         if ready is None:
@@ -62,7 +69,9 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
         for path in sorted(folder.glob("*.safetensors")):
             digest.update(_sha256(path).encode())
         return str(folder), f"sha256 {digest.hexdigest()}"
-    return spec.source, f"revision {_hub_commit(spec)}"
+    folder, commit = hub.fetched(spec)
+    check_folder(spec, folder)
+    return str(folder), f"revision {commit}"
 
 
 def check_folder(spec: ModelSpec, folder: Path) -> None:
@@ -77,30 +86,8 @@ def check_folder(spec: ModelSpec, folder: Path) -> None:
     if spec.file and not (folder / spec.file).is_file():
         raise InputError(f"{folder}: model {spec.name!r} has no file {spec.file!r} there")
     for index in folder.glob("*.index.json"):
-        _check_index(spec, index)
-    _check_config_file(spec, folder / "config.json")
-
-
-def _check_config_file(spec: ModelSpec, path: Path) -> None:
-    try:
-        settings = json.loads(read_bytes(path))
-    except (OSError, ValueError, RecursionError):  # the library says what is wrong with it
-        return
-    check_counts(spec, settings)
-
-
-def _check_index(spec: ModelSpec, index: Path) -> None:
-    """Refuse an index to other files than safetensors: the library reads whatever it names."""
-    try:
-        named = set(json.loads(read_bytes(index))["weight_map"].values())
-        unsafe = [name for name in named if not name.endswith(".safetensors") or "/" in name]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index}: model {spec.name!r}: damaged ({oneline(error)})") from None
-    if unsafe:
-        raise InputError(
-            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is no .safetensors file "
-            "beside it; weights in other forms are not read"
-        )
+        check_index(spec, index)
+    check_config_file(spec, folder / "config.json")
 
 
 def check_package(spec: ModelSpec) -> None:
@@ -131,21 +118,6 @@ def _checked_sha256(spec: ModelSpec, path: Path) -> str:
             f"delete the file and get it again ({spec.install or 'from its source'})"
         )
     return actual
-
-
-def _hub_commit(spec: ModelSpec) -> str:
-    from transformers.utils.hub import cached_file, extract_commit_hash
-
-    with hub_errors(spec, spec.source):
-        path = cached_file(spec.source, "config.json", revision=spec.revision)
-        _check_config_file(spec, Path(str(path)))
-        index = cached_file(
-            spec.source, "model.safetensors.index.json", revision=spec.revision,
-            _raise_exceptions_for_missing_entries=False,
-        )  # fmt: skip
-        if index:
-            _check_index(spec, Path(index))
-    return str(extract_commit_hash(path, None))
 
 
 def _packaged_file(spec: ModelSpec) -> Path:
@@ -339,35 +311,3 @@ def _held(sha256: str) -> Iterator[None]:
             f"{folder}: no copy of the weights can be made there ({oneline(error)}); free some "
             "space, or name another folder in XDG_CACHE_HOME"
         ) from error
-
-
-@contextmanager
-def hub_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
-    """Turn the many errors of loading from a hub or a folder into one line."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # hub, network, parser and tensor errors share no base class
-        text = oneline(error)
-        if isinstance(error, GatedRepoError | RepositoryNotFoundError) or "gated" in text.lower():
-            remedy = (
-                "if it is gated, accept its licence on the hub and log in (hf auth login), "
-                "or set source to a local folder"
-            )
-        elif Path(folder).is_dir():
-            remedy = "the folder's files are incomplete or damaged; get them again"
-        else:
-            remedy = (
-                "the hub cannot be reached or has no such model; connect, log in (hf auth login), "
-                "or set source to a local folder"
-            )
-        raise InputError(f"model {spec.name!r} ({folder}): {text}; {remedy}") from error
-
-
-def oneline(error: BaseException) -> str:
-    """Return an error's message as one line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

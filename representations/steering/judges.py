@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from representations.corpus.corpus import Corpus
 from representations.corpus.embedding import embed
-from representations.models.weights import oneline
+from representations.models.errors import oneline
 from study.read import InputError
 
 Array = NDArray[np.float64]

@@ -128,7 +128,7 @@ def test_a_package_that_is_not_installed_names_its_remedy():
 
 
 def test_a_hub_model_that_cannot_be_had_names_the_ways_out():
-    with pytest.raises(InputError, match=r"'far' \(nobody/nothing\).*log in.*local folder"):
+    with pytest.raises(InputError, match=r"'far' \(nobody/nothing\).*local folder"):
         local_folder(ModelSpec("far", "X", "nobody/nothing"))
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 COMMIT = "c" * 40
 SECONDS, PIECE = 2.0, 8192
@@ -36,6 +37,9 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body: bool) -> None:
+        if self.path.startswith("/api/models/"):
+            self._list()
+            return
         owner, *_, name = self.path.strip("/").split("/")
         path = self.folder / name
         if "/resolve/" not in self.path or not path.is_file():
@@ -62,6 +66,24 @@ class Hub(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self._send(owner, name, content, start)
+
+    def _list(self) -> None:
+        """Answer which commit the one branch is, and which files that has."""
+        parts = self.path.partition("?")[0].split("/")
+        sizes = {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
+        found: Any = [
+            {"type": "file", "path": name, "size": size, "oid": COMMIT}
+            for name, size in sizes.items()
+        ]
+        if "tree" not in parts:
+            siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+            found = {"id": "/".join(parts[3:5]), "sha": COMMIT, "siblings": siblings}
+        body = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def _send(self, owner: str, name: str, content: bytes, start: int) -> None:
         weights = name.endswith(".safetensors")

@@ -1,0 +1,70 @@
+"""Errors of libraries in one line: what happened, and what helps.
+
+Hub, network, parser and tensor errors share no base class; what they have in common is read off
+their chain of causes.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from representations.models.registry import ModelSpec
+from study.read import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def oneline(error: BaseException) -> str:
+    """Return an error's message as one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and then what it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def disk_error(error: BaseException) -> int | None:
+    """Return the number of the system's error about a disk, if that is behind an error."""
+    for one in causes(error):
+        if isinstance(one, OSError) and one.errno in (*FULL, *CLOSED):
+            return one.errno
+    return None
+
+
+@contextmanager
+def loading_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
+    """Turn the many errors of loading from a folder into one line.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    folder : str
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # they share no base class
+        text = oneline(error)
+        if isinstance(error, MemoryError) or "can't allocate memory" in text:
+            raise
+        if "trust_remote_code" in text:
+            text = "its architecture is code in its repository, which is not run"
+            remedy = "choose a model whose architecture is a part of transformers"
+        elif isinstance(error, ImportError):
+            remedy = "install what it names"
+        else:
+            remedy = "the folder's files are incomplete or damaged; get them again"
+        raise InputError(f"model {spec.name!r} ({folder}): {text}; {remedy}") from error

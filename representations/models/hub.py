@@ -1,0 +1,397 @@
+"""Models of the hub: one commit, whose files are fetched once, checked by their hashes, and kept.
+
+The library would load config, tokenizer and weights one by one from whatever a branch points to at
+the moment, and convert pickle files by code of its own or of an open pull request. Here the commit
+is resolved first, the files that are needed are fetched from it, and everything is loaded from
+their folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, TypeVar
+
+from representations.models.errors import CLOSED, FULL, causes, disk_error, oneline
+from representations.models.headers import check_index
+from representations.models.registry import ModelSpec
+from study.read import InputError, read_bytes
+
+#: Seconds within which the hub must answer a question, and how often it is asked.
+ANSWER, TRIES = 10.0, 3
+#: Seconds before it is asked again.
+PAUSE = 2.0
+#: What describes a model and its tokenizer; not other forms of the same, nor pickle files or code.
+NEEDED = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+NOT_NEEDED = ("*.index.json", "params.json", "tekken.json", "README*")
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+_COMMIT = re.compile("[0-9a-f]{40}")
+#: Hosts that did not answer, with what came instead: in one run they are not asked again.
+_silent: dict[str, str] = {}
+#: What branches pointed to when this process first asked.
+_commits: dict[tuple[str, str], str] = {}
+
+Result = TypeVar("Result")
+
+
+def commit_of(spec: ModelSpec) -> str:
+    """Return the commit that a model's revision stands for; the same all through a process.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+
+    Returns
+    -------
+    str
+        40 hexadecimal digits. Where the hub does not answer, the last that was fetched.
+
+    Raises
+    ------
+    InputError
+        If the hub has no such model or revision, or does not answer and no copy is here.
+    """
+    if _COMMIT.fullmatch(spec.revision):
+        return spec.revision
+    key = spec.source, spec.revision
+    if key not in _commits:
+        try:
+            _commits[key] = str(_info(spec).sha)
+        except Unreachable:
+            here = _cache(spec) / "refs" / spec.revision
+            if not here.is_file():
+                raise
+            _commits[key] = here.read_text().strip()
+    return _commits[key]
+
+
+def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
+    """Return a folder with a model's files as of one commit, and the commit.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    weights : bool
+        Without, config and tokenizer only.
+
+    Returns
+    -------
+    folder : Path
+    commit : str
+
+    Raises
+    ------
+    InputError
+        If files cannot be had, or are not what the hub says they are.
+    """
+    commit = commit_of(spec)
+    folder = _kept(spec, commit, weights) or _download(spec, commit, weights)
+    damaged = [path for path in sorted(folder.iterdir()) if not _as_named(path)]
+    if damaged:
+        for path in damaged:
+            path.resolve().unlink()
+            path.unlink()
+        folder = _download(spec, commit, weights)
+        for path in damaged:
+            if path.exists() and not _as_named(path):
+                raise InputError(
+                    f"model {spec.name!r}: {path.name} from {spec.source} is not what the hub "
+                    "says it is, twice; try again later, or through another network"
+                )
+    if not (_cache(spec) / "refs" / spec.revision).exists():
+        _remember(spec, commit)
+    return folder, commit
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Return the files of a folder that the library takes a model's weights from."""
+    if (folder / SINGLE).exists():
+        return [SINGLE]
+    named = json.loads(read_bytes(folder / INDEX))["weight_map"].values()
+    return sorted(set(named))
+
+
+class Unreachable(InputError):
+    """The hub does not help at the moment; a copy that is here may serve."""
+
+
+class Silent(Unreachable):
+    """The hub does not answer at all."""
+
+
+# -- the copy that is here --------------------------------------------------------------------
+
+
+def _cache(spec: ModelSpec) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{spec.source.replace('/', '--')}")
+
+
+def _remember(spec: ModelSpec, commit: str) -> None:
+    """Note which commit a branch stood for, as the library does."""
+    if spec.revision == commit:
+        return
+    path = _cache(spec) / "refs" / spec.revision
+    with suppress(OSError):  # a cache that others have filled, and that is read only
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(commit)
+
+
+def _kept(spec: ModelSpec, commit: str, weights: bool) -> Path | None:
+    """Return the folder of a commit's files, if all that is needed is here."""
+    folder = _cache(spec) / "snapshots" / commit
+    listing = _cache(spec) / "trees" / f"{commit}.json"
+    try:
+        names = sorted(json.loads(listing.read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):  # fetched by other means: as it is
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    try:
+        wanted = needed(spec, names)
+        if weights and not {SINGLE, INDEX} & {*wanted}:
+            return None
+        wanted = [n for n in wanted if weights or n != SINGLE]
+        if not names or not all((folder / name).exists() for name in wanted):
+            return None
+        if weights and not all((folder / name).exists() for name in weight_files(folder)):
+            return None
+    except (InputError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return folder
+
+
+def _as_named(path: Path) -> bool:
+    """Whether a file of the cache has the hash that it is named by."""
+    if not path.is_symlink():  # no links on this system, or files that someone else laid there
+        return True
+    name = Path(os.readlink(path)).name
+    if len(name) not in (40, 64) or not re.fullmatch("[0-9a-f]+", name):
+        return True
+    try:
+        with path.open("rb") as file:
+            if len(name) == 64:
+                return hashlib.file_digest(file, "sha256").hexdigest() == name
+            content = file.read()
+    except OSError:  # a link to nowhere
+        return False
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name
+
+
+# -- the hub ----------------------------------------------------------------------------------
+
+
+def needed(spec: ModelSpec, names: Iterable[str]) -> list[str]:
+    """Return which of a repository's files describe a model, and where its weights begin.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    names : iterable of str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        If there is no model that is read here among them.
+
+    Examples
+    --------
+    >>> spec = ModelSpec("m", "", "a/m")
+    >>> needed(spec, ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/config.json"])
+    ['config.json', 'model.safetensors']
+    """
+    names = sorted(names)
+    label = f"model {spec.name!r} ({spec.source})"
+    if "adapter_config.json" in names:
+        raise InputError(f"{label} is an adapter; merge it with its base model")
+    if "config.json" not in names and any(name.endswith(".gguf") for name in names):
+        raise InputError(
+            f"{label} holds GGUF files; get one of them, and name its folder as source and the "
+            "file as file in a [[model]] entry"
+        )
+    if "config.json" not in names:
+        raise InputError(f"{label} has no config.json; name a repository of a language model")
+    found = [
+        name
+        for name in names
+        if "/" not in name
+        and any(fnmatch(name, pattern) for pattern in NEEDED)
+        and not any(fnmatch(name, pattern) for pattern in NOT_NEEDED)
+    ]
+    if "tokenizer.json" not in names and "tekken.json" in names:
+        found.append("tekken.json")
+    return found + [name for name in (SINGLE, INDEX) if name in names][:1]
+
+
+def _download(spec: ModelSpec, commit: str, weights: bool) -> Path:
+    info = _info(spec, commit)
+    sizes = {s.rfilename: s.size or 0 for s in info.siblings or []}
+    wanted = needed(spec, sizes)
+    if weights and not {SINGLE, INDEX} & {*wanted}:
+        raise InputError(
+            f"model {spec.name!r} ({spec.source}) has no weights as safetensors, and weights in "
+            "pickle form are not read; name another repository, or a revision that has them"
+        )
+    folder = _files(spec, commit, [name for name in wanted if name != SINGLE], sizes)
+    if weights:
+        names = [SINGLE]
+        if INDEX in wanted:
+            check_index(spec, folder / INDEX)
+            names = weight_files(folder)
+        _files(spec, commit, names, sizes)
+    return folder
+
+
+def _files(spec: ModelSpec, commit: str, names: list[str], sizes: dict[str, int]) -> Path:
+    """Fetch files into the library's cache; return their folder."""
+    from huggingface_hub import snapshot_download
+
+    absent = [name for name in names if name not in sizes]
+    if absent:
+        raise InputError(
+            f"model {spec.name!r} ({spec.source}) has no {absent[0]}, which its index names; "
+            "name another revision"
+        )
+    folder = _cache(spec) / "snapshots" / commit
+    size = sum(sizes[name] for name in names if not (folder / name).exists())
+    _check_space(spec, size)
+    patterns = [re.sub(r"([\[\]*?])", r"[\1]", name) for name in names]
+    return Path(
+        _asked(
+            spec,
+            lambda: snapshot_download(spec.source, revision=commit, allow_patterns=patterns),
+        )
+    )
+
+
+def _check_space(spec: ModelSpec, size: int) -> None:
+    place = _cache(spec)
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise InputError(
+            f"model {spec.name!r} needs {size / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB "
+            "left; free some space, or name another folder in HF_HOME"
+        )
+
+
+def _info(spec: ModelSpec, revision: str = "") -> Any:
+    from huggingface_hub import HfApi
+
+    def ask() -> Any:
+        return HfApi().model_info(
+            spec.source, revision=revision or spec.revision, timeout=ANSWER, files_metadata=True
+        )
+
+    return _asked(spec, ask)
+
+
+def _asked(spec: ModelSpec, ask: Callable[[], Result]) -> Result:
+    """Ask the hub; what passes by itself is waited for, and a host that is silent left alone."""
+    from huggingface_hub import constants
+
+    if constants.ENDPOINT in _silent:
+        raise Silent(
+            f"model {spec.name!r} ({spec.source}): {_silent[constants.ENDPOINT]}, as before"
+        )
+    with _worded(spec):
+        for left in reversed(range(TRIES)):
+            try:
+                return ask()
+            except Exception as error:  # the hub's errors, the network's and the disk's
+                if not left or not _passes(error):
+                    raise
+                time.sleep(PAUSE)
+    raise AssertionError("the last try returns or raises")
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an error may be gone at the next try: a server's trouble, a broken connection."""
+    status = _status(error)
+    if status is not None:
+        return status == 408 or status >= 500
+    return any(name in _chain(error) for name in ("TransportError", "ConsistencyError"))
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _chain(error: BaseException) -> set[str]:
+    """Return the names of an error's classes, and of those of its causes."""
+    names: set[str] = set()
+    for one in causes(error):
+        names |= {kind.__name__ for kind in type(one).__mro__}
+        if "Consistency check failed" in str(one):
+            names.add("ConsistencyError")
+    return names
+
+
+@contextmanager
+def _worded(spec: ModelSpec) -> Iterator[None]:
+    """Turn what can go wrong with a hub into one line, with the remedy for it."""
+    from huggingface_hub import constants
+
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # they share no base class
+        text, remedy, kind = _reason(spec, error, constants.ENDPOINT)
+        if kind is Silent:
+            _silent[constants.ENDPOINT] = f"{text}; {remedy}"
+        raise kind(f"model {spec.name!r} ({spec.source}): {text}; {remedy}") from error
+
+
+def _reason(spec: ModelSpec, error: Exception, endpoint: str) -> tuple[str, str, type[InputError]]:
+    """Return what happened, what to do, and what kind of error it is."""
+    names, status, disk = _chain(error), _status(error), disk_error(error)
+    page = f"{endpoint}/{spec.source}"
+    log_in = "log in (hf auth login), or set source to a local folder"
+    if "GatedRepoError" in names:
+        return "it is gated", f"accept its licence at {page} and {log_in}", InputError
+    if "RepositoryNotFoundError" in names:
+        text = "the hub has no such model, or it is private"
+        return text, f"check the name, {log_in}", InputError
+    if "RevisionNotFoundError" in names:
+        text = f"the hub has no revision {spec.revision!r} of it"
+        return text, f"choose one of {page}/commits/main", InputError
+    if "EntryNotFoundError" in names:
+        text = "a file that the hub lists is not there"
+        return text, "try again later, or name another revision", InputError
+    if status in (401, 403):
+        return f"the hub refuses the token (status {status})", f"{log_in}", InputError
+    if status == 429:
+        return "the hub has had too many requests", "log in (hf auth login), or wait", Unreachable
+    if status is not None:
+        return f"the hub answers with status {status}", "try again later", Unreachable
+    if "OfflineModeIsEnabled" in names:
+        text = "not all its files are here, and HF_HUB_OFFLINE is set"
+        return text, f"unset it, or bring them (hf download {spec.source})", Unreachable
+    if disk in FULL:
+        text = "the disk of the hub's cache is full"
+        return text, "free some space, or name another folder in HF_HOME", InputError
+    if disk in CLOSED:
+        text = "the hub's cache cannot be written to"
+        return text, "name another folder in HF_HOME", InputError
+    if "ConsistencyError" in names:
+        text = "a download ended too early, or has another size than the hub says"
+        return text, "run again, it goes on where it was", InputError
+    if "TransportError" in names:
+        text = f"the hub at {endpoint} cannot be reached ({oneline(error)})"
+        return text, "connect, or set source to a local folder", Silent
+    return oneline(error), "try again, or set source to a local folder", InputError
