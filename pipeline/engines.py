@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.jobs import Engine, Here
+from study.home import requirements
 from study.read import InputError
 from study.write import Place
 
@@ -42,8 +43,8 @@ def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[En
         from pipeline.ray_engine import cluster
     except ModuleNotFoundError as error:
         raise InputError(
-            f"--engine ray needs the package {error.name!r}: pip install 'emotion-depth[cluster]', "
-            f"or on this machine: {command}"
+            f"--engine ray needs the package {error.name!r}: "
+            f"pip install {requirements('cluster')}, or on this machine: {command}"
         ) from None
     with cluster(args.address, args.device, args.cpus, folder, command) as ray:
         yield ray

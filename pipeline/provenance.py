@@ -10,7 +10,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "safetensors", "gguf", "numpy", "scipy", "pandas", "pyarrow")
+from study.home import IS_CHECKOUT, ROOT
+
+PACKAGES = (
+    "emotion-depth",
+    "torch",
+    "transformers",
+    "safetensors",
+    "gguf",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+)
 
 
 def provenance() -> dict[str, Any]:
@@ -29,6 +41,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = ""
+    python = ["python"] if sys.argv[0].endswith(".py") else []  # not before the wheel's command
     return {
         "versions": versions,
         "git_commit": _commit(),
@@ -38,14 +51,15 @@ def provenance() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         },
-        "command": ["python", *(Path(sys.argv[0]).name, *sys.argv[1:])],
+        "command": [*python, Path(sys.argv[0]).name, *sys.argv[1:]],
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _commit() -> str:
-    """Return the git commit, marked where tracked files differ from it; empty without git."""
-    here = Path(__file__).resolve().parent
+    """Return a checkout's commit, marked where tracked files differ from it; else nothing."""
+    if not IS_CHECKOUT:  # a repository around the environment is someone else's
+        return ""
     # The tables themselves are being written; they do not make the code another.
     code = [":/", ":(exclude,top)data/scores", ":(exclude,top)data/steering"]
     commands = (
@@ -55,7 +69,7 @@ def _commit() -> str:
     answers = []
     for command in commands:
         try:
-            done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return ""
         if done.returncode:

@@ -3,9 +3,9 @@
 Only Python's own modules are imported here, until a URL is asked for.
 """
 
+from study.home import HOME
 from study.read import InputError
 from study.settings import (
-    HOME,
     METHODS,
     Generation,
     Pooling,

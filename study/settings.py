@@ -14,10 +14,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from study.home import HOME, find, studies
 from study.read import InputError, read_toml
-
-HOME = Path(__file__).resolve().parent.parent
-STUDIES = HOME / "data" / "studies"
 
 METHODS = ("comprehension", "generation", "rereading")
 WEIGHTS = ("trained", "untrained")
@@ -269,9 +267,9 @@ def load_study(name: str | Path) -> Study:
     """
     path = Path(name)
     if path.suffix != ".toml":
-        path = STUDIES / f"{name}.toml"
+        path = find(HOME / "data" / "studies" / f"{name}.toml")
         if not os.path.isfile(path):
-            known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml")))
+            known = ", ".join(studies())
             raise InputError(
                 f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
             )

@@ -24,6 +24,7 @@ from representations.corpus.files import (
     read_prompts,
     read_topics,
 )
+from study.home import find
 from study.read import InputError, one_line, read_bytes
 
 #: So many faults are shown; the rest are counted.
@@ -195,7 +196,7 @@ def load_corpus(folder: str | Path) -> Corpus:
     >>> len(corpus.emotions), len(corpus.topics), len(corpus.passages), len(corpus.neutral)
     (20, 24, 480, 96)
     """
-    folder = Path(folder)
+    folder = find(folder)
     if not os.path.isdir(folder):
         raise CorpusError([f"{folder}: no such folder; give one that has {', '.join(FILES)}"])
     faults: list[str] = []

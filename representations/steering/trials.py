@@ -23,6 +23,7 @@ from representations.steering.text_measures import (
 )
 from representations.vectors import sham
 from study import Steering
+from study.home import find
 from study.read import InputError, read_toml
 
 Array = NDArray[np.float32]
@@ -79,7 +80,7 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     >>> list(scenarios.openings)
     ['workshop', 'bridge']
     """
-    path = Path(path)
+    path = find(path)
     raw, content = read_toml(path, "no such file of scenarios; set steering.scenarios")
     entries = content.get("scenario", [])
     if not entries or not isinstance(entries, list):

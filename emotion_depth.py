@@ -1,0 +1,60 @@
+"""What the wheel puts on the command line: extraction, steering and the verdicts in one command.
+
+    emotion-depth extract --study my.toml     as python extraction.py in a checkout
+    emotion-depth steer --study my.toml       as python steering.py
+    emotion-depth analyze data/scores/demo    as python -m analysis
+
+Results go to data/scores and data/steering of the working folder; --help after a word tells more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from study.home import requirements
+from study.interruption import listen
+
+GOES_ON = "finished units are kept, the same command goes on"
+#: For each word the module whose `main` it calls, what is left of a run that was stopped, and the
+#: extra that it needs.
+COMMANDS = {
+    "extract": ("extraction", GOES_ON, "extract"),
+    "steer": ("steering", GOES_ON, "extract"),
+    "analyze": ("analysis.__main__", "nothing is changed, give the same command again", ""),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program that the first word names, with the rest; return its exit code."""
+    summary, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="emotion-depth",
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("emotion-depth"))
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its options")
+    given = parser.parse_args(arguments)
+    module, kept, extra = COMMANDS[given.command]
+    name = f"emotion-depth {given.command}"
+    listen(name, kept)
+    try:
+        program = import_module(module)
+    except ModuleNotFoundError as error:
+        if not extra:
+            raise
+        needed = f"pip install {requirements(extra)}"
+        print(f"{name}: needs the package {error.name!r}: {needed}", file=sys.stderr)
+        return 2
+    code: int = program.main(given.rest)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
