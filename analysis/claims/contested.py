@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.claims.depth import Row, untestable
+from analysis.families import Estimate, mean_over_families, too_few
 from analysis.loading.scores import Array, Scores
 from analysis.profiles.curves import fit_curves
 from analysis.wording import count, listing, number
@@ -26,32 +27,41 @@ def embeddings(main: Scores, method: str, metric: str, alpha: float) -> Row:
     chance = main.run.get("metrics", {}).get(metric, {}).get("chance")
     if chance is None:
         return untestable(f"{metric} has no chance level to measure separation from")
-    profiles = list(main.select(method=method).profiles())
-    above = [p.separation - p.sign * chance for p in profiles]
-    share = np.array([y[0] / y.max() for y in above if y.max() > 0])
-    if share.size < 2:
-        return untestable("needs at least two models that separate emotions")
-    found = student(share - 0.5, alpha)
-    if not found:
-        return untestable("the models do not differ")
-    mean, p = float(share.mean()), found["p"]
-    verdict = "undecided" if p >= alpha else "supported" if mean > 0.5 else "contradicted"
-    return {
-        "quantity": "share of the best layer", "estimate": mean, "low": found["low"] + 0.5,
-        "high": found["high"] + 0.5, "p": p, "n": share.size, "verdict": verdict,
-        "reason": f"layer 0 has {mean:.0%} of the best layer's separation above chance",
-    }  # fmt: skip
+    shares: dict[tuple[str, str], list[float]] = {}
+    for profile in main.select(method=method).profiles():
+        above = profile.separation - profile.sign * chance
+        if above.max() > 0:
+            of = shares.setdefault((profile.keys["model"], profile.keys["family"]), [])
+            of.append(float(above[0] / above.max()))
+    families = [family for _, family in shares]
+    found = mean_over_families(np.array([np.mean(of) for of in shares.values()]), families)
+    if found.exact:
+        return untestable("needs models of two families that separate emotions and differ")
+    reason = f"layer 0 has {found.estimate:.0%} of the best layer's separation above chance"
+    words = ("supported", "contradicted")
+    return _over_families(found, 0.5, words, "share of the best layer", reason, alpha)
 
 
-def student(values: Array, alpha: float) -> dict[str, float]:
-    """Mean with Student's interval and two-sided p; empty where the values do not differ."""
-    error = float(stats.sem(values)) if values.size > 1 else 0.0
-    if error == 0:
-        return {}
-    mean, df = float(values.mean()), values.size - 1
-    reach = float(stats.t.ppf(1 - alpha / 2, df)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, df))
-    return {"estimate": mean, "low": mean - reach, "high": mean + reach, "p": p}
+def _over_families(
+    found: Estimate, null: float, words: tuple[str, str], quantity: str, reason: str, alpha: float
+) -> Row:
+    """Return the row of a mean over families: the first word above the null, the second below."""
+    low, high = found.ends(alpha)
+    row: Row = {
+        "quantity": quantity,
+        "estimate": found.estimate,
+        "low": low,
+        "high": high,
+        "p": found.p(null),
+        "n": found.n,
+        "verdict": "undecided",
+        "reason": reason,
+    }
+    if few := too_few(found.n_families):
+        return row | {"reason": f"{reason}; {few}"}
+    if row["p"] < alpha:
+        row["verdict"] = words[0] if found.estimate > null else words[1]
+    return row
 
 
 def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) -> pd.DataFrame:
@@ -115,6 +125,7 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     the extremes. It is contradicted where all models are shown to rise, or all to fall.
     """
     shares, fall_p, rise_p = {}, [], []
+    family = scores.table.groupby("model")["family"].first()
     for model, (depth, y, x) in _distances(scores, method).items():
         early, late = y[:, depth <= EARLY].sum(axis=1), y[:, depth >= LATE].sum(axis=1)
         if min(early.mean(), late.mean()) <= 0:
@@ -131,9 +142,11 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
         return untestable("needs at least two models: the claim is that they differ")
     names, drop = list(shares), np.array([share[1] for share in shares.values()])
     most, least = int(np.argmin(fall_p)), int(np.argmin(rise_p))
+    mean = mean_over_families(drop, family.loc[names])
+    low, high = mean.ends(alpha)
     row: Row = {
-        "quantity": "valence, early less late", "n": n, **student(drop, alpha),
-        "estimate": float(drop.mean()),
+        "quantity": "valence, early less late", "n": n, "estimate": mean.estimate,
+        "low": low, "high": high,
         "reason": "of the squared distances, valence makes "
         + listing(
             f"{_percent(shares[names[i]][0])} early and {_percent(shares[names[i]][0] - drop[i])} "
@@ -186,8 +199,8 @@ def _share(y: Array, x: Array, seed: int) -> tuple[Array, Array]:
 def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     """Judge whether instruction tuning moves the best layer, from models within families.
 
-    The depth of each model's best layer (the maximum of its spline) is regressed on instruction
-    tuning with an effect for every family, so that only families with both kinds say anything.
+    In each family with both kinds, the depth of the best layer (the maximum of the spline) of the
+    tuned models less that of the base models; the family is the unit.
     """
     fits = fit_curves(main, method=method, alpha=alpha)
     if "extremum" not in fits:
@@ -200,16 +213,13 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     both = [name for name, kinds in family["tuned"] if len(set(kinds)) > 1]
     if not both:
         return untestable("no family has a base and an instruction-tuned model")
-    x = (one["tuned"] - family["tuned"].transform("mean")).to_numpy()
-    y = (one["best"] - family["best"].transform("mean")).to_numpy()
-    df = len(one) - family.ngroups - 1
-    if df < 1:
+    best = one[one["family"].isin(both)].groupby(["family", "tuned"])["best"].mean().unstack()
+    moves = mean_over_families((best[1.0] - best[0.0]).to_numpy(), best.index)
+    if len(both) < 2:
         return untestable("one family has a base and an instruction-tuned model; two are needed")
-    moved = float(x @ y / (x @ x))
-    error = float(np.sqrt(((y - moved * x) ** 2).sum() / df / (x @ x)))
-    if error < 1e-12:
+    if moves.exact:
         return untestable("the families do not differ: there is no error to judge by")
-    reach = float(stats.t.ppf(1 - alpha / 2, df)) * error
+    moved = moves.estimate
     means = one[one["family"].isin(both)].groupby(["family", "tuned"])["size"].mean().unstack()
     larger, equal = int((means[1.0] > means[0.0]).sum()), int((means[1.0] == means[0.0]).sum())
     reason = (
@@ -220,15 +230,18 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     if equal < len(both):
         where = count(larger, "family", "families")
         reason += f"; the tuned are the larger in {where}, so that size may be the cause"
-    p = float(2 * stats.t.sf(abs(moved) / error, df))
-    p_same = float(stats.t.sf((delta - abs(moved)) / error, df))
-    row: Row = {"quantity": "change of the best layer", "estimate": moved, "low": moved - reach,
-                "high": moved + reach, "n": len(one), "p": p, "reason": reason}  # fmt: skip
-    if p < alpha:
-        return row | {"verdict": "supported"}
-    if p_same < alpha:
+    row = _over_families(
+        replace(moves, n=len(one)),
+        0.0,
+        ("supported",) * 2,
+        "change of the best layer",
+        reason,
+        alpha,
+    )
+    p_same = moves.p_within(-delta, delta)
+    if row["verdict"] == "undecided" and p_same < alpha and not too_few(moves.n_families):
         return row | {"verdict": "contradicted", "p": p_same}
-    return row | {"verdict": "undecided"}
+    return row
 
 
 def precision(main: Scores, method: str, alpha: float) -> Row:
@@ -248,15 +261,16 @@ def precision(main: Scores, method: str, alpha: float) -> Row:
             "of the same weights; two are needed"
         )
     sign = main.directions[table["metric"].iloc[0]]
-    found = student(sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64), alpha)
-    if not found:
-        return untestable("the models do not differ: there is no error to judge by")
-    return {
-        "quantity": "low less high precision", "n": len(ends), **found,
-        "verdict": "supported" if found["p"] < alpha else "undecided",
-        "reason": f"separation changes by {found['estimate']:+.3f} from the highest to the lowest "
-        "precision of the same weights",
-    }  # fmt: skip
+    change = sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64)
+    found = mean_over_families(change, table.groupby("model")["family"].first().loc[ends.index])
+    if found.exact:
+        return untestable("the models are of one family, or do not differ: no error to judge by")
+    reason = (
+        f"separation changes by {found.estimate:+.3f} from the highest to the lowest precision "
+        "of the same weights"
+    )
+    quantity = "low less high precision"
+    return _over_families(found, 0.0, ("supported",) * 2, quantity, reason, alpha)
 
 
 def _bits(precision: str) -> float:

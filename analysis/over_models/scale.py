@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import stats
 
+from analysis.families import meta_regression
 from analysis.loading.scores import Array, Scores, as_scores
 from analysis.over_models.optimise import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
@@ -169,83 +170,3 @@ def vertex_variance(coef: Array, depth: Array, cov: Array) -> float:
     onto = np.linalg.pinv(basis(depth))
     slope = np.array([-1 / (6 * coef[1]), coef[0] / (6 * coef[1] ** 2), 0.0]) @ onto
     return max(float(slope @ cov @ slope), 0.0)
-
-
-def meta_regression(
-    y: Array, variance: Array, x: Array, group: Codes | None = None
-) -> tuple[Array, Array, Array]:
-    """Random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
-
-    Parameters
-    ----------
-    y, variance : ndarray, shape (n,)
-        Estimates and their sampling variances.
-    x : ndarray, shape (n, p)
-        Moderators, the constant included.
-    group : ndarray of int, shape (n,), optional
-        Groups that share a random effect of their own.
-
-    Returns
-    -------
-    coef, se : ndarray, shape (p,)
-    tau2 : ndarray, shape (2,)
-        Variances between estimates and between groups, by restricted maximum likelihood. The
-        latter is 0 without groups, and where no group or every group is of one estimate.
-
-    Examples
-    --------
-    >>> coef, se, tau2 = meta_regression(
-    ...     np.array([1.0, 2.0, 4.0]), np.full(3, 0.1), np.ones((3, 1))
-    ... )
-    >>> coef.round(3), tau2.round(3)
-    (array([2.333]), array([2.233, 0.   ]))
-    """
-    onehot = np.eye(int(group.max()) + 1)[group] if group is not None else np.zeros((len(y), 0))
-    if not 1 < onehot.shape[1] < len(y):
-        onehot = onehot[:, :0]
-    df = len(y) - x.shape[1]
-    ordinary: Array = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
-    spread = float(((y - x @ ordinary) ** 2).sum()) / df
-    if spread == 0:
-        return ordinary, np.zeros_like(ordinary), np.zeros(2)
-    size = spread + float(variance.mean())
-
-    def solve(tau: Array) -> tuple[Array, Array, float, float]:
-        """Solve at standard deviations tau, in units of sqrt(size): by sums over the groups."""
-        own = np.maximum(variance + size * tau[0] ** 2, 1e-12 * size)
-        weight = 1 / own
-        total = weight @ onehot
-        shrink = size * tau[1] ** 2 / (1 + size * tau[1] ** 2 * total)
-
-        def product(a: Array, b: Array) -> Array:
-            part = (a.T * weight) @ onehot
-            return np.asarray((a.T * weight) @ b - (part * shrink) @ ((b.T * weight) @ onehot).T)
-
-        bread: Array = np.asarray(np.linalg.inv(product(x, x)), dtype=np.float64)
-        coef: Array = bread @ product(x, y[:, None])[:, 0]
-        residual = (y - x @ coef)[:, None]
-        quadratic = float(product(residual, residual)[0, 0])
-        log_det = float(np.log(own).sum() + np.log1p(size * tau[1] ** 2 * total).sum())
-        return coef, bread, quadratic, log_det
-
-    def restricted(tau: Array) -> float:
-        _, bread, quadratic, log_det = solve(tau)
-        return log_det - float(np.linalg.slogdet(bread)[1]) + quadratic
-
-    # The criterion may have a local minimum, so a grid comes before the polish.
-    grid = np.concatenate([[0.0], np.geomspace(0.03, 5, 12)])
-    of_groups = grid if onehot.shape[1] else grid[:1]
-    start = min((np.array([a, b]) for a in grid for b in of_groups), key=restricted)
-    free = 2 if onehot.shape[1] else 1
-    polished = optimize.minimize(
-        lambda tau: restricted(np.append(tau, 0.0)[:2]), start[:free], method="Nelder-Mead",
-        options={"xatol": 1e-7, "fatol": 1e-11, "initial_simplex": _simplex(start[:free])},
-    )  # fmt: skip
-    tau = np.append(polished.x, 0.0)[:2]
-    coef, bread, quadratic, _ = solve(tau)
-    return coef, np.sqrt(quadratic / df * np.diag(bread)), size * tau**2
-
-
-def _simplex(start: Array) -> Array:
-    """Corners of the first simplex: the start, and a step from it along each axis."""
-    return np.vstack([start, start + np.diag(0.2 * start + 0.02)])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.families import mean_over_families, too_few
 from analysis.loading.scores import PROFILE, Array, Profile, Scores, as_scores
 from analysis.profiles.shape import GROUP, u_shape_test
 from analysis.profiles.uncertainty import (
@@ -58,6 +59,7 @@ class Contrast:
 
 def control_test(
     scores: Scores | pd.DataFrame,
+    *,
     metric: str | None = None,
     method: str | None = None,
     alpha: float = 0.05,
@@ -81,7 +83,8 @@ def control_test(
     -------
     DataFrame
         A row for each profile and contrast (level "profile"), then for each method, metric and
-        contrast (level "models": the model is the unit, t with n_models - 1 degrees of freedom).
+        contrast (level "models": the family is the unit, t with n_families - 1 degrees of
+        freedom; undecided with fewer than three families).
 
         - contrast: "trained - untrained" and "true - shuffled" (paired by model), "given
           anisotropy" (with the anisotropy profile as a covariate), all three of the bulge; and
@@ -91,7 +94,7 @@ def control_test(
         - verdict: "learned", "not learned" or "undecided"; reason.
         - profile, control: the two that are compared; shape, control_shape: their verdicts by
           `u_shape_test`.
-        - df, n_models.
+        - df, n_models, n_families.
 
     Raises
     ------
@@ -121,8 +124,8 @@ def control_test(
     Examples
     --------
     >>> from analysis.planning.simulate import combine, simulate_scores
-    >>> both = combine(simulate_scores(seed=1, families=(2, 1)),
-    ...                simulate_scores(seed=1, families=(2, 1), shape="decay",
+    >>> both = combine(simulate_scores(seed=1, families=(1, 1, 1)),
+    ...                simulate_scores(seed=1, families=(1, 1, 1), shape="decay",
     ...                                weights="untrained"))
     >>> tests = control_test(both)
     >>> tests[tests["level"] == "models"][["contrast", "verdict", "shape", "control_shape"]]
@@ -148,14 +151,15 @@ def control_test(
     for profile in study.profiles():
         everything.setdefault(_of_model(profile.keys), []).append(profile)
     rows: list[dict[str, Any]] = []
-    compared: dict[tuple[Any, ...], dict[str, list[Contrast]]] = {}
+    compared: dict[tuple[Any, ...], dict[tuple[str, str], list[Contrast]]] = {}
     for profile in base:
         for name in CONTRASTS:
             others = _controls(name, profile, everything)
             outcome = _compare(name, profile, others)
             models = compared.setdefault((_group(profile.keys), name), {})
             if isinstance(outcome, Contrast):
-                models.setdefault(profile.keys["model"], []).append(outcome)
+                of = profile.keys["model"], profile.keys["family"]
+                models.setdefault(of, []).append(outcome)
             theirs = {of_profile[_key(p.keys)] for p in others if _key(p.keys) in of_profile}
             control = "mixed" if len(theirs) > 1 else theirs.pop() if theirs else "none"
             judged = _judge(name, outcome, of_profile[_key(profile.keys)], control, alpha)
@@ -166,7 +170,10 @@ def control_test(
         keys |= {**dict(zip(GROUP, group, strict=True)), "contrast": name}
         other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), "none")
         judged = _judge(name, _over_models(models), of_group[group], other, alpha)
-        rows.append({**keys, **judged, "n_models": len(models)})
+        n_families = len({family for _, family in models})
+        if isinstance(judged.get("df"), float) and (few := too_few(n_families)):
+            judged |= {"verdict": "undecided", "reason": f"{judged['reason']}, but {few}"}
+        rows.append({**keys, **judged, "n_models": len(models), "n_families": n_families})
     return pd.DataFrame(rows)
 
 
@@ -269,22 +276,31 @@ def adjusted_bulge_weights(depth: Array, covariate: Array) -> Array | None:
     return np.asarray(-adjusted * (depth[-1] - depth[0]) ** 2 / 4)
 
 
-def _over_models(models: Mapping[str, list[Contrast]]) -> Contrast | str:
-    """Average over models; a model with several profiles counts once."""
-    n = len(models)
-    if n < 2:
-        return f"models with this control: {n}; the test over models needs at least 2"
+def _over_models(models: Mapping[tuple[str, str], list[Contrast]]) -> Contrast | str:
+    """Average over families; a model with several profiles counts once."""
+    if not models:
+        return "no model has this control"
     table = np.array(
         [
             np.mean([(c.estimate, c.half, c.profile, c.control) for c in of], axis=0)
             for of in models.values()
         ]
     )
-    mean = table.mean(axis=0)
-    se = table.std(axis=0, ddof=1) / np.sqrt(n)
-    if (se[:2] <= 1e-12 * np.abs(table).max()).any():
+    families = [family for _, family in models]
+    whole, half, profile, control = (mean_over_families(column, families) for column in table.T)
+    if whole.n_families < 2:
+        return too_few(whole.n_families, "models with this control")
+    if whole.exact or half.exact:
         return "the models do not differ"
-    return Contrast(mean[0], se[0], mean[2], mean[3], mean[1], se[1], n - 1.0)
+    return Contrast(
+        whole.estimate,
+        whole.se,
+        profile.estimate,
+        control.estimate,
+        half.estimate,
+        half.se,
+        whole.df,
+    )
 
 
 def _judge(

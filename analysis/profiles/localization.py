@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from analysis.families import ROUNDING, Estimate, meta_regression, too_few
 from analysis.loading.scores import Array, Profile, Scores
 from analysis.profiles.curves import curve_row
 from analysis.profiles.shape import GROUP, models_rows, shape_row
@@ -21,12 +22,14 @@ from analysis.profiles.uncertainty import (
 from study.read import InputError
 
 RESULT = (
-    "estimate", "low", "high", "p", "p_elsewhere", "tau", "i2", "prediction_low", "prediction_high",
+    "estimate", "low", "high", "p", "p_elsewhere", "df", "tau", "tau_family", "i2",
+    "prediction_low", "prediction_high",
 )  # fmt: skip
 
 
 def localization_test(
     scores: Scores | pd.DataFrame,
+    *,
     metric: str | None = None,
     method: str | None = None,
     weights: str | None = "trained",
@@ -62,16 +65,19 @@ def localization_test(
     DataFrame
         One row for each weights, method, labels and metric.
 
-        - estimate, low, high: pooled peak with its Hartung-Knapp interval.
+        - estimate, low, high: pooled peak with its Hartung-Knapp interval over families.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
-          pooled peak at the nearer edge of target +- delta (1 inside it).
-        - verdict: "at target" (p < alpha), "elsewhere" (p_elsewhere < alpha, or all profiles that
-          say anything say that they have no peak), "undecided"; reason.
-        - tau, i2, prediction_low, prediction_high: standard deviation between models (REML), the
-          share of the variance that it makes up, and where a further model's peak would lie.
-        - n_models, n_pooled: models, and those whose peak is located; n_inside: those whose whole
-          interval is inside the range of depths; n_no_peak: those shown to have none (monotone,
-          or a trough); n_unlocated: those too noisy to tell; n_humps: humps by `u_shape_test`.
+          pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
+        - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
+          or all profiles that say anything say that they have no peak), "undecided"; reason.
+        - tau, tau_family, i2: standard deviation of the peak between models and its part between
+          families (REML), and the share of the variance that the former makes up;
+          prediction_low, prediction_high: where a further model's peak would lie.
+        - n_models, n_pooled, n_families: models, those whose peak is located, and their families;
+          n_within: pooled models whose peak is within delta of the target; n_inside: those whose
+          whole interval is inside the range of depths; n_no_peak: those shown to have none
+          (monotone, or a trough); n_unlocated: those too noisy to tell; n_humps: humps by
+          `u_shape_test`.
 
     Raises
     ------
@@ -95,14 +101,25 @@ def localization_test(
     the middle. So the standard errors that weight are taken at the models' mean curvature and
     median vertex; those of extrema, which have no such form, at their root mean square.
 
-    The peaks :math:`y_i` with standard errors :math:`s_i` are pooled with weights
-    :math:`1/(s_i^2 + \tau^2)`; the standard error is Hartung and Knapp's, with k - 1 degrees of
-    freedom. Models with several profiles (seeds, precisions) enter with their mean.
+    Models of a family are alike, so what is pooled are the families' mean peaks :math:`y_f`, with
+    standard errors :math:`s_f` and weights :math:`w_f = 1/(s_f^2 + \tau_f^2)`. The squared
+    standard error is Hartung and Knapp's with the modification for few studies (Roever, Knapp and
+    Friede), :math:`\max(1, \sum_f w_f (y_f - \bar y)^2 / (F - 1)) / \sum_f w_f`, with F - 1
+    degrees of freedom. With fewer than three families the verdict is "undecided". Models with
+    several profiles (seeds, precisions) enter with their mean.
+
+    A mean says little of models that differ: with half of the models at 0.3 and half at 0.7 it is
+    at 0.5, where none of them is. "At target" therefore also needs that half of the pooled models
+    peak within delta of the target, and that a further model is predicted to do so with a
+    probability of one half at least.
 
     References
     ----------
     Hartung, J. and Knapp, G. (2001). A refined method for the meta-analysis of controlled clinical
     trials with binary outcome. Statistics in Medicine 20, 3875-3889.
+    Roever, C., Knapp, G. and Friede, T. (2015). Hartung-Knapp-Sidik-Jonkman approach and its
+    modification for random-effects meta-analysis with few studies. BMC Medical Research
+    Methodology 15, 99.
     Schuirmann, D. J. (1987). A comparison of the two one-sided tests procedure and the power
     approach. Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
     Viechtbauer, W. (2005). Bias and efficiency of meta-analytic variance estimators in the
@@ -115,8 +132,8 @@ def localization_test(
     >>> away = localization_test(simulate_scores(vertex=0.7, seed=1))
     >>> pd.concat([at, away])[["estimate", "low", "high", "verdict"]].round(2)
        estimate   low  high    verdict
-    0      0.49  0.49   0.5  at target
-    0      0.69  0.68   0.7  elsewhere
+    0      0.49  0.48  0.51  at target
+    0      0.69  0.67  0.71  elsewhere
     """
     if not (delta > 0 and target - delta >= 0 and target + delta <= 1):
         raise InputError(
@@ -156,22 +173,31 @@ def _pooled(
     n, without = models.nunique(), models[absent].nunique()
     humps = models[curves["hump"]].nunique()
     unlocated = models[~located & ~absent].nunique()
+    of_model = curves.groupby("model")["family"].first()
+    families = [str(of_model[model]) for model in of.index]
+    n_families = len(set(families))
+    within = (of[peak] - target).abs() <= delta
     counts = {
-        "peak": peak, "n_models": n, "n_pooled": len(of), "n_inside": models[inside].nunique(),
+        "peak": peak, "n_models": n, "n_pooled": len(of), "n_families": n_families,
+        "n_within": int(within.sum()), "n_inside": models[inside].nunique(),
         "n_no_peak": without, "n_unlocated": unlocated, "n_humps": humps,
     }  # fmt: skip
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
-    if len(of) >= 2 and np.ptp(of[peak]) == 0:
+    if len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
         reason = "the models' peaks do not differ at all: no error to judge them by"
+    elif len(of) >= 2 and n_families < 2:
+        reason = too_few(n_families, "located peaks")
     elif len(of) >= 2:
-        result = hartung_knapp(of[peak].to_numpy(), of["se"].to_numpy(), alpha)
-        estimate, se, df = result["estimate"], result.pop("se"), len(of) - 1
-        result["p"] = float(stats.t.sf((delta - abs(estimate - target)) / se, df))
-        beyond = max(abs(estimate - target) - delta, 0.0)
-        result["p_elsewhere"] = float(2 * stats.t.sf(beyond / se, df))
+        pooled, result = _over_families(of[peak].to_numpy(), of["se"].to_numpy(), families, alpha)
+        estimate = pooled.estimate
+        result["p"] = pooled.p_within(target - delta, target + delta)
+        result["p_elsewhere"] = pooled.p(estimate - max(abs(estimate - target) - delta, 0.0))
         where = f"{target - delta:.2f} to {target + delta:.2f}"
-        if not humped and 2 * humps < n:
+        spread = np.hypot(pooled.se, result["tau"]) * stats.t.ppf(0.75, pooled.df)
+        if few := too_few(pooled.n_families, "located peaks"):
+            reason = few
+        elif not humped and 2 * humps < n:
             reason = f"{humps} of {n} models are humps: the {peak} {estimate:.2f} is not a peak's"
         elif result["p_elsewhere"] < alpha:
             verdict, reason = "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
@@ -181,6 +207,11 @@ def _pooled(
             reason = f"{len(of)} models peak within {where}, but {without} have no peak"
         elif 2 * len(of) < n:
             reason = f"a peak could be located in {len(of)} of {n} models only"
+        elif 2 * within.sum() < len(of) or abs(estimate - target) + spread > delta:
+            reason = (
+                f"the mean {estimate:.2f} is within {where}, but the models differ (SD "
+                f"{result['tau']:.2f}): {within.sum()} of {len(of)} peak there"
+            )
         else:
             verdict, reason = "at target", f"the pooled peak {estimate:.2f} is within {where}"
     elif without and without == n - unlocated:
@@ -189,6 +220,29 @@ def _pooled(
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
     return {**result, "verdict": verdict, "reason": reason, **counts}
+
+
+def _over_families(
+    y: Array, se: Array, family: list[str], alpha: float
+) -> tuple[Estimate, dict[str, float]]:
+    """Pool models' peaks with the family as the unit; return the columns that describe them."""
+    onehot = pd.get_dummies(pd.Series(family)).to_numpy(dtype=float)
+    share = onehot / onehot.sum(axis=0)
+    result = hartung_knapp(share.T @ y, np.sqrt((share**2).T @ se**2), alpha, modified=True)
+    group = onehot.argmax(axis=1)
+    between = meta_regression(y, se**2, np.ones((len(y), 1)), group)[2]
+    tau2, typical = float(between.sum()), typical_variance(se**2)
+    df = onehot.shape[1] - 1.0
+    pooled = Estimate(result["estimate"], result.pop("se"), df, len(y), onehot.shape[1])
+    reach = float(stats.t.ppf(1 - alpha / 2, df)) * np.hypot(pooled.se, np.sqrt(tau2))
+    return pooled, result | {
+        "df": df,
+        "tau": np.sqrt(tau2),
+        "tau_family": np.sqrt(between[1]),
+        "i2": tau2 / (tau2 + typical),
+        "prediction_low": pooled.estimate - reach,
+        "prediction_high": pooled.estimate + reach,
+    }
 
 
 def _coefficients(profile: Profile, errors: Errors | str) -> tuple[Array, Array] | None:
@@ -224,7 +278,9 @@ def _located(
     return located, absent, curves["verdict"] == "peak inside"
 
 
-def hartung_knapp(y: Array, se: Array, alpha: float = 0.05) -> dict[str, float]:
+def hartung_knapp(
+    y: Array, se: Array, alpha: float = 0.05, *, modified: bool = False
+) -> dict[str, float]:
     """Pool estimates in a random-effects meta-analysis.
 
     Parameters
@@ -232,6 +288,8 @@ def hartung_knapp(y: Array, se: Array, alpha: float = 0.05) -> dict[str, float]:
     y, se : ndarray, shape (k,)
         Estimates and their standard errors, k at least 2.
     alpha : float
+    modified : bool
+        Whether the error is at least what the weights imply (Roever, Knapp and Friede 2015).
 
     Returns
     -------
@@ -265,15 +323,20 @@ def hartung_knapp(y: Array, se: Array, alpha: float = 0.05) -> dict[str, float]:
         tau2 = float(optimize.brentq(score, low, high, xtol=1e-16, rtol=1e-14))
     w = 1 / (v + tau2)
     estimate = float(w @ y / w.sum())
-    error = float(np.sqrt(w @ (y - estimate) ** 2 / (k - 1) / w.sum()))
+    factor = float(w @ (y - estimate) ** 2 / (k - 1))
+    error = float(np.sqrt(max(factor, 1.0 if modified else 0.0) / w.sum()))
     t = float(stats.t.ppf(1 - alpha / 2, k - 1))
     reach = t * np.sqrt(error**2 + tau2)
-    # Higgins and Thompson's typical sampling variance.
-    fixed = 1 / v
-    typical = (k - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum())
+    typical = typical_variance(v)
     return {
         "estimate": estimate, "se": error,
         "low": estimate - t * error, "high": estimate + t * error,
         "tau": float(np.sqrt(tau2)), "i2": float(tau2 / (tau2 + typical)),
         "prediction_low": float(estimate - reach), "prediction_high": float(estimate + reach),
     }  # fmt: skip
+
+
+def typical_variance(v: Array) -> float:
+    """Return Higgins and Thompson's typical sampling variance."""
+    fixed = 1 / v
+    return float((len(v) - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum()))

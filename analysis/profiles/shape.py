@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from analysis.families import mean_over_families, too_few
 from analysis.loading.scores import Array, Profile, Scores
 from analysis.profiles.curves import GRID, smoother
 from analysis.profiles.uncertainty import (
@@ -82,8 +83,9 @@ def u_shape_test(
     -------
     DataFrame
         A row for each profile (level "profile": errors from its replicates, or from AR(1)), then
-        one for each weights, method, labels and metric (level "models": the model is the unit,
-        t with n_models - 1 degrees of freedom). Slopes are in the metric's own units per depth.
+        one for each weights, method, labels and metric (level "models": the family is the unit,
+        t with n_families - 1 degrees of freedom; undecided with fewer than three). Slopes are in
+        the metric's own units per depth.
 
         - estimate, low, high: change along the weaker of the two lines, positive if it goes the
           way that `direction` needs, so that low > 0 says that both arms are there.
@@ -94,7 +96,7 @@ def u_shape_test(
         - slope_start, slope_end, p_hump, p_trough: the quadratic's slopes at both ends, and
           Sasabuchi's p for either shape (the larger of two one-sided p).
         - breakpoint, slope_before, slope_after, p_before, p_after: the two lines, p two-sided.
-        - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models.
+        - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models, n_families.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def models_rows(
 
 
 def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dict[str, Any]:
-    """Test over models; a model with several profiles (seeds, precisions) counts once."""
+    """Test over models, the family as the unit; a model with several profiles counts once."""
     models = sorted({str(profile.keys["model"]) for profile in sound})
     keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
     keys |= {k: group[0].keys[k] for k in GROUP}
@@ -192,22 +194,27 @@ def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dic
         lambda p: (line_weights(p.depth, which[p.keys["model"]]) @ p.separation, 0.0),
     )
     slopes = np.hstack([ends, lines])
-    se = slopes.std(axis=0, ddof=1) / np.sqrt(len(models))
-    if (se <= 1e-12 * np.abs(slopes).max()).any():
-        return {**keys, **_blank("the models do not differ"), "n_models": len(models)}
+    family = {str(p.keys["model"]): p.keys["family"] for p in sound}
+    over = [mean_over_families(column, [family[m] for m in models]) for column in slopes.T]
+    counts = {"n_models": len(models), "n_families": over[0].n_families}
+    if any(slope.exact for slope in over):
+        few = too_few(over[0].n_families) if over[0].n_families < 2 else "the models do not differ"
+        return {**keys, **_blank(few), **counts}
     turn = float(turns.mean())
     arms = Arms(
-        value=slopes.mean(axis=0),
-        se=se,
-        df=len(models) - 1.0,
+        value=np.array([slope.estimate for slope in over]),
+        se=np.array([slope.se for slope in over]),
+        df=over[0].df,
         length=np.array([turn - first.mean(), last.mean() - turn]),
         curvature=float(curvature.mean()),
     )
     judged = judge(arms, turn, group[0].sign, alpha)
+    if few := too_few(over[0].n_families):
+        judged |= {"verdict": "undecided", "reason": f"{judged['reason']}, but {few}"}
     left_out = len(group) - len(sound)
     if left_out:
         judged["reason"] += f"; profiles left out: {left_out}"
-    return {**keys, **judged, "error": "models", "df": arms.df, "n_models": len(models)}
+    return {**keys, **judged, "error": "models", "df": arms.df, **counts}
 
 
 def _by_model(

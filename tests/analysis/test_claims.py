@@ -11,7 +11,6 @@ import pytest
 from analysis.claims.contested import (
     DISTANCE,
     precision,
-    student,
     tuning,
     valence,
     valence_table,
@@ -118,10 +117,3 @@ def test_precision_is_paired_by_model() -> None:
     assert found["n"] == 8
     assert found["estimate"] == pytest.approx(-loss.groupby(table["model"]).first().mean())
     assert precision(as_scores(table), "comprehension", 0.05)["verdict"] == "not testable"
-
-
-def test_student_agrees_with_the_textbook() -> None:
-    found = student(np.array([1.0, 2.0, 3.0, 4.0]), 0.05)
-    assert found["estimate"] == 2.5
-    assert (found["low"], found["high"]) == pytest.approx((0.4457397, 4.5542603))
-    assert student(np.ones(3), 0.05) == {}

@@ -12,7 +12,7 @@ from analysis import InputError, Scores, control_test
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.controls import CONTRASTS, adjusted_bulge_weights, bulge_weights
 
-FAMILIES = (2, 2)
+FAMILIES = (1, 1, 1, 1)
 
 
 def study(shape: str = "hump", seed: int = 1, **columns: str) -> Scores:
@@ -72,7 +72,7 @@ def test_middle_against_layer_0() -> None:
 
 
 def test_anisotropy_as_covariate() -> None:
-    own = study()
+    own = simulate_scores(families=(2, 2), noise_sd=0.005, seed=1)
     unrelated = combine(own, named(study("flat", labels="shuffled"), "anisotropy"))
     assert found(control_test(unrelated), "given anisotropy") == {"learned"}
     same = combine(own, named(own, "anisotropy"))

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
 from analysis.over_models.invariance import (
     between_sd,
@@ -19,7 +20,7 @@ from analysis.over_models.invariance import (
 )
 from analysis.over_models.mixed import draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.permutation import n_partitions, permutation_p
-from analysis.over_models.scale import meta_regression, scale_test
+from analysis.over_models.scale import scale_test
 from analysis.over_models.sums import curve_data, vertex
 from analysis.planning.design import Truth, draw_study
 from analysis.planning.simulate import simulate_scores

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
-from analysis.over_models.scale import meta_regression, scale_test
+from analysis.over_models.scale import scale_test
 from analysis.planning.simulate import simulate_scores
 
 pytestmark = pytest.mark.arithmetic

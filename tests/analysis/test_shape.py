@@ -144,7 +144,7 @@ def test_noise_is_undecided(level: str) -> None:
 def test_heterogeneous_models_are_the_unit() -> None:
     """Each model is clear for itself, in opposite ways: over models nothing is shown."""
     both = [simulate_scores(families=(1,) * 3, shape=s, seed=3) for s in ("hump", "trough")]
-    second = both[1].table.assign(model="n" + both[1].table["model"])
+    second = both[1].table.assign(**{c: "n" + both[1].table[c] for c in ("model", "family")})
     assert both[1].replicates is not None
     replicates = both[1].replicates.assign(model="n" + both[1].replicates["model"])
     other = type(both[1])(second, replicates, both[1].directions)
@@ -180,7 +180,7 @@ def test_smaller_is_better_gives_the_same_conclusion() -> None:
 
 
 def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
-    table = simulate_scores(families=(3,), n_replicates=0, seed=4).table
+    table = simulate_scores(families=(1, 1, 1), n_replicates=0, seed=4).table
     table.loc[table["model"] == "m2", "score"] = 0.5
     tests = u_shape_test(table)
     assert "constant" in tests.loc[tests["model"] == "m2", "reason"].iloc[0]
@@ -222,7 +222,7 @@ def test_a_peak_between_is_undecided_and_so_is_noise() -> None:
 
 
 def test_monotone_profiles_do_not_poison_the_pool() -> None:
-    humps = simulate_scores(families=(5,), vertex=0.5, seed=6)
+    humps = simulate_scores(families=(2, 2, 1), vertex=0.5, seed=6)
     rising = simulate_scores(families=(2,), vertex=1.6, height=0.03, noise_sd=0.002, seed=7)
     assert rising.replicates is not None
     other = type(rising)(

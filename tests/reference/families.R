@@ -1,0 +1,43 @@
+# Values of R's clubSandwich and metafor for inference over families, on made-up values.
+#   Rscript tests/reference/families.R    writes tests/reference/families.json
+suppressMessages({library(metafor); library(clubSandwich); library(jsonlite)})
+set.seed(5)
+regression <- lapply(list(nine = c(2, 2, 2, 2, 1), twelve = c(3, 3, 3, 3), uneven = c(6, 3, 2, 1)),
+                     function(sizes) {
+  family <- rep(seq_along(sizes), sizes)
+  n <- length(family)
+  x <- runif(length(sizes))[family] + 0.3 * runif(n)
+  y <- 0.5 + 0.1 * rnorm(length(sizes))[family] + 0.05 * rnorm(n)
+  vi <- 0.001 * (1 + (1:n) %% 3)
+  lapply(list(none = 0, half = 0.5, most = 0.9), function(share) {
+    V <- diag(vi) + 0.01 * ((1 - share) * diag(n) + share * outer(family, family, "=="))
+    fit <- rma.mv(y, V, mods = ~ x)
+    test <- coef_test(fit, vcov = vcovCR(fit, cluster = family, type = "CR2"),
+                      test = "Satterthwaite")
+    list(family = family, x = x, y = y, vi = vi, share = share, estimate = test$beta, se = test$SE,
+         df = if (is.null(test$df_Satt)) test$df else test$df_Satt)
+  })
+})
+
+# The mean over families is Student's on the families' means.
+y <- c(0.42, 0.55, 0.61, 0.48, 0.50, 0.39, 0.70, 0.52, 0.58)
+family <- c("a", "a", "b", "b", "c", "c", "d", "d", "e")
+test <- t.test(tapply(y, family, mean))
+mean_over <- list(y = y, family = family, estimate = test$estimate[[1]], se = test$stderr,
+                  df = test$parameter[[1]], interval = as.numeric(test$conf.int), p = test$p.value)
+
+# Hartung and Knapp's interval with the factor of at least one (Rover, Knapp and Friede 2015).
+pool <- function(y, se) {
+  fit <- rma(yi = y, sei = se, method = "REML", test = "adhoc",
+             control = list(threshold = 1e-14, maxiter = 10000))
+  list(y = y, se = se, estimate = as.numeric(fit$beta), error = fit$se, low = fit$ci.lb,
+       high = fit$ci.ub, tau = sqrt(fit$tau2))
+}
+adhoc <- list(alike = pool(c(0.50, 0.51, 0.49, 0.505), c(0.03, 0.02, 0.05, 0.04)),
+              apart = pool(c(0.42, 0.55, 0.61, 0.48, 0.39), c(0.03, 0.02, 0.05, 0.04, 0.06)))
+
+write_json(list(regression = regression, mean = mean_over, adhoc = adhoc,
+                versions = as.list(c(R = as.character(getRversion()),
+                                     sapply(c("metafor", "clubSandwich"),
+                                            function(p) as.character(packageVersion(p)))))),
+           "tests/reference/families.json", auto_unbox = TRUE, digits = NA, pretty = TRUE)
