@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("analysis", "pipeline", "reports", "representations", "study")
 #: What `pip install .` alone does not bring: of the torch side, and of the report.
 TORCH = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "gguf")
-REPORT = ("plotnine", "mizani", "altair", "yaml", "pypandoc", "typst")
+REPORT = (
+    "plotnine",
+    "mizani",
+    "altair",
+    "yaml",
+    "pypandoc",
+    "typst",
+    "matplotlib",
+    "seaborn",
+    "pingouin",
+    "sklearn",
+)
 
 WITHOUT = """
 import importlib, pkgutil, sys

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
@@ -240,6 +241,28 @@ def test_no_overlapping_samples_exceed_the_bound_on_d(sizes):
 def test_mann_whitney_of_tied_samples_runs():
     row = mann_whitney(np.array([1.0, 2.0, 2.0]), np.array([2.0, 3.0, 4.0]), 0.05)
     assert 0 < row["p"] <= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 9, 60])
+def test_effect_sizes_and_ranks_equal_pingouins(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(0.3, 2.0, n), rng.normal(0.0, 1.0, n)
+    several = np.append(y, rng.normal(size=3))
+    for row, other, paired in (
+        (signed_rank(x, y, 0.05, ""), y, True),
+        (mann_whitney(x, several, 0.05), several, False),
+    ):
+        g = pingouin.compute_effsize(x, other, paired=paired, eftype="hedges")
+        assert_allclose(row["hedges_g"], g, rtol=1e-12)
+        ends = pingouin.compute_esci(g, n, other.size, paired=paired, eftype="g", decimals=12)
+        assert_allclose([row["g_low"], row["g_high"]], ends, rtol=1e-9)
+        test, method = (pingouin.wilcoxon, "auto") if paired else (pingouin.mwu, "exact")
+        theirs = test(x, other, method=method).iloc[0]
+        assert_allclose(row["p"], theirs["p_val"], rtol=1e-9)
+        assert row["statistic"] == theirs["W_val" if paired else "U_val"]
+        if not paired:
+            assert_allclose(row["rank_biserial"], theirs["RBC"], rtol=1e-9)
+            assert_allclose(row["cles"], theirs["CLES"], rtol=1e-9)
 
 
 def test_a_thousand_models_neither_overflow_nor_take_the_exact_way():
