@@ -299,18 +299,55 @@ class PooledMean:
     Attributes
     ----------
     means : Tensor, shape (batch, layers + 1, width), float32, on `device`
+        Once each layer came.
     """
 
     def __init__(self, weights: Tensor, n_layers: int, width: int, device: torch.device) -> None:
         self._weights = weights.to(device)
         # Laid out beforehand: small results that outlive their pass would split up the memory
         # that the large ones of the next layer could reuse.
-        self.means = torch.empty(len(weights), n_layers + 1, width, device=device)
+        self._means = torch.empty(len(weights), n_layers + 1, width, device=device)
+        self._came = [0] * (n_layers + 1)
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
         """Keep the weighted mean of `hidden` as the layer's."""
         weights = self._weights.to(hidden.device).unsqueeze(1)
-        self.means[:, layer] = torch.bmm(weights, hidden.float()).squeeze(1)
+        self._means[:, layer] = torch.bmm(weights, hidden.float()).squeeze(1)
+        self._came[layer] += 1
+
+    @property
+    def means(self) -> Tensor:
+        """The means, when each layer came once.
+
+        Raises
+        ------
+        InputError
+            If one did not come, and its place holds whatever was in memory, or came twice.
+        """
+        check_layers(self._came)
+        return self._means
+
+
+def check_layers(came: Sequence[int], passes: int = 1) -> None:
+    """Refuse passes in which a layer did not come once.
+
+    Parameters
+    ----------
+    came : sequence of int
+        How often each came, from layer 0.
+    passes : int
+
+    Raises
+    ------
+    InputError
+    """
+    odd = [layer for layer, times in enumerate(came) if times != passes]
+    if odd:
+        raise InputError(
+            f"layer {odd[0]} of the residual stream comes {came[odd[0]]} times in {passes} passes "
+            'over texts; name the list of blocks with blocks = "dotted.path" in the model\'s '
+            "[[model]] entry"
+        )
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from representations.activations import Hook, Window, finite, halving, pad, residual_stream
+from representations.activations import (
+    Hook,
+    Window,
+    check_layers,
+    finite,
+    halving,
+    pad,
+    residual_stream,
+)
 from representations.models.chat_templates import render
 from representations.models.loading import LoadedModel
 from study.read import InputError
@@ -200,7 +208,7 @@ def _write_batch(
     open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
     new: list[Tensor] = []
     alive: list[Tensor] = []
-    pool = RunningMean()
+    pool = RunningMean(loaded.n_layers)
     with ExitStack() as stack:
         if hook is not None:
             stack.enter_context(residual_stream(loaded.blocks, hook, hook_layers))
@@ -295,10 +303,15 @@ class RunningMean:
     ----------
     weights : Tensor, shape (batch,)
         1 for the stories whose current token counts, else 0. Set it before each pass.
+
+    Parameters
+    ----------
+    n_layers : int
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_layers: int) -> None:
         self.weights = torch.zeros(0)
+        self._came = [0] * (n_layers + 1)
         self._sums: dict[int, Tensor] = {}
         self._counts: dict[int, Tensor] = {}
 
@@ -308,9 +321,17 @@ class RunningMean:
         part = hidden[:, -1].float() * weights[:, None]
         self._sums[layer] = self._sums[layer] + part if layer in self._sums else part
         self._counts[layer] = self._counts.get(layer, torch.zeros_like(weights)) + weights
+        self._came[layer] += 1
 
     def means(self) -> Tensor:
-        """Return the means, shape (texts, layers + 1, width), on the CPU."""
+        """Return the means, shape (texts, layers + 1, width), on the CPU.
+
+        Raises
+        ------
+        InputError
+            If a layer did not come in each pass.
+        """
+        check_layers(self._came, max(self._came))
         return torch.stack(
             [
                 (self._sums[layer] / self._counts[layer].clamp(min=1)[:, None]).cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,8 @@ class LoadedModel:
         Dtype of the computation, preceded by the weights' quantisation if there is one.
     fingerprint : str
         Hub commit or sha256 of the weights, or a hash of config and seed.
+    certificate : dict
+        What `representations.certificate` found; empty before.
     """
 
     model: Any
@@ -50,6 +52,7 @@ class LoadedModel:
     n_params: int
     precision: str
     fingerprint: str
+    certificate: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_layers(self) -> int:

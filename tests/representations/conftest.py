@@ -83,6 +83,12 @@ def tiny(family: str, tokenizer, seed: int = 0) -> LoadedModel:
     )
 
 
+@pytest.fixture(scope="session")
+def small(tokenizer):
+    """Make a model of a family, that a test may break."""
+    return lambda family: tiny(family, tokenizer)
+
+
 @pytest.fixture(scope="session", params=list(FAMILIES))
 def model(request, tokenizer) -> LoadedModel:
     """Each family in turn."""
