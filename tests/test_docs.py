@@ -135,6 +135,15 @@ def test_citation_and_changelog_name_the_version():
     assert f"## [{project['version']}]" in changes
 
 
+def test_readme_shows_what_the_set_up_downloads():
+    """If not: python benchmarks/setup_size.py --write."""
+    size = script("benchmarks/setup_size.py")
+    measured = pd.read_csv(size.RESULTS)
+    inside = size.README.read_text(encoding="utf-8").split(size.BEGIN)[1].split(size.END)[0]
+    assert inside.strip() == size.shown(measured).strip()
+    assert set(size.SHOWN) <= set(measured["role"]) == set(size.ROLES)
+
+
 def test_readme_shows_the_benchmark_as_it_was_measured():
     measured = pd.read_csv(HOME / "benchmarks" / "results" / "extraction.csv")
     shown = re.findall(r"^\| (read.*?|write) \| (.+?) \| (\d+) \| ([\d.]+) \| (\d+) \|$",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -157,6 +158,53 @@ def test_a_proxy_is_used(clone: Path, mirror: tuple[type[Mirror], str]) -> None:
     assert done.returncode == 0, done.stderr
     assert has_tiny(clone)
     assert handler.seen[0] == "http://mirror.invalid/simple/tiny/"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has CUDA on Linux only")
+def test_torch_comes_without_cuda_where_there_is_no_gpu_unless_pip_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("install", ROOT / "locks" / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setattr(setup, "DEVICES", (str(tmp_path / "absent"),))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    assert setup.build_of_torch() == ["--extra-index-url", setup.WITHOUT_CUDA, *setup.TORCH]
+    assert "torch without CUDA" in capsys.readouterr().err
+    for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX"):
+        with monkeypatch.context() as told:
+            told.setenv(f"PIP_{name}", "1" if name == "NO_INDEX" else "https://mirror.invalid")
+            assert setup.build_of_torch() == setup.TORCH
+    (tools / "nvidia-smi").write_text("", encoding="utf-8")
+    (tools / "nvidia-smi").chmod(0o755)
+    assert setup.build_of_torch() == setup.TORCH
+    assert capsys.readouterr().err == ""
+
+
+def test_an_index_beside_a_users_own_is_added(
+    clone: Path, mirror: tuple[type[Mirror], str]
+) -> None:
+    """As the one of torch is: what a variable says holds beside what the command says."""
+    python = clone / ".venv" / "bin" / "python"
+    install(clone, "judges", PIP_INDEX_URL=f"http://{mirror[1]}/simple")  # makes .venv
+    assert has_tiny(clone)
+    variables = {"PIP_EXTRA_INDEX_URL": f"http://{mirror[1]}/simple", "PIP_RETRIES": "0"}
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--index-url", "http://127.0.0.1:9/simple",
+         "--extra-index-url", "http://127.0.0.1:9/whl", "tiny==1.0"],
+        env={"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull} | variables,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert has_tiny(clone)
 
 
 def test_what_the_index_lacks_or_changed_is_said_in_one_line(
