@@ -6,8 +6,8 @@
     python extraction.py --engine ray          models side by side, and shards of large ones
     python extraction.py --out s3://bucket/x   any store that fsspec knows
 
-Every unit (one model x weights x precision x method) is finished as a whole and kept, so a run
-that was stopped goes on where it was: give the same command again.
+Every unit (one model x weights x precision x method) is finished as a whole and kept. To resume a
+run that was stopped, give the same command again.
 """
 
 from __future__ import annotations
@@ -15,246 +15,206 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("extraction.py", "finished units are kept, the same command goes on")
 
-from rich.console import Console
-
-from pipeline.engines import engine, run_parser
-from pipeline.estimate import (
-    expected_tokens,
-    parameter_count,
-    print_estimate,
-    text_count,
-)
-from pipeline.jobs import Engine, Job, Model, Report, progress_bar
-from pipeline.plan import Task, plan
+from pipeline.estimate import print_estimate
+from pipeline.jobs import Job, Model, Report
+from pipeline.options import run_parser
+from pipeline.plan import ExtractionUnit, effort, plan, text_count, token_counts
+from pipeline.runner import Run, run_script
 from pipeline.score_tables import score, write_tables
-from pipeline.shards import WHOLE, Shard, joined, n_shards, remove_shards, shard_jobs
+from pipeline.shards import WHOLE, Shard, joined
 from pipeline.summary import print_summary
 from pipeline.units import load_facts, save_unit
+from pipeline.work import Work
 from representations import arms
-from representations.corpus.corpus import Corpus, load_corpus
+from representations.corpus.corpus import Corpus
+from representations.facts import Story
 from representations.models.loading import LoadedModel
 from representations.models.registry import find_model
-from representations.pooled import Unit
-from study import HOME, Study, load_study
-from study.lock import only_run
+from representations.pooled import PooledUnit
+from study import HOME, Study
 from study.read import InputError
-from study.write import Place, is_there, locate
-
-Stories = list[dict[str, Any]]
+from study.write import is_there
 
 SCORES = HOME / "data" / "scores"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; return the exit code."""
-    args = _parser().parse_args(arguments)
-    console = Console(stderr=True)
-    try:
-        study = load_study(args.study)
-        corpus = load_corpus(HOME / study.corpus).restricted(
-            study.emotions or None, study.topics or None
-        )
-        folder = locate(args.out or SCORES / study.name)
-        with engine(args, folder, f"python extraction.py --study {args.study}") as worker:
-            tasks = plan(study, corpus, folder, worker.device, worker.elsewhere)
-            chosen = [t for t in tasks if _asked_for(t, args, study)]
-            shards = shards_of(tasks, chosen, study, corpus, worker.device, args.shards)
-            if args.dry_run:
-                print_estimate(console, chosen, study, corpus, shards)
-                return 0
-            return run(study, corpus, folder, tasks, shards, args, console, worker)
-    except InputError as error:
-        print(f"extraction.py: {error}", file=sys.stderr)
-        return 2
+    parser = run_parser("extraction.py", __doc__, "data/scores/STUDY")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
+    return run_script(parser, arguments, SCORES, extract_study)
 
 
-def run(
+def extract_study(run: Run) -> list[str]:
+    """Do the chosen units that are not finished, then write the tables of all that are."""
+    study, corpus, engine = run.study, run.used, run.engine
+    units = plan(study, corpus, run.folder, engine.device, engine.elsewhere)
+    chosen = chosen_units(units, study, run.args)
+    shards = run.shards(works(chosen, units, study, corpus, engine.device))
+    if run.args.dry_run:
+        print_estimate(run.console, f"Study {study.name}", shards)
+        return []
+    with run.alone() as said:
+        failures = run.do(shards, said)
+        finished = [unit for unit in units if is_there(unit.path)]
+        engine.run([score_job(u, study, labels) for u in finished for labels in study.labels], said)
+        if finished:
+            write_tables(study, corpus, run.folder, units, finished, run.started)
+    if finished:
+        run.report(lambda console: print_summary(console, run.folder))
+    return failures
+
+
+def chosen_units(
+    units: list[ExtractionUnit], study: Study, args: argparse.Namespace
+) -> list[ExtractionUnit]:
+    """Return the units that the command line asks for."""
+    for values, known, what in (
+        (args.models, study.models, "model"),
+        (args.methods, study.methods, "method"),
+    ):
+        unknown = [v for v in values or [] if v not in known]
+        if unknown:
+            raise InputError(
+                f"study {study.name} has no {what} {unknown[0]!r}; it has {', '.join(known)}"
+            )
+    models = {find_model(name, study.model).name for name in args.models or study.models}
+    methods = args.methods or {unit.method for unit in units}
+    return [unit for unit in units if unit.spec.name in models and unit.method in methods]
+
+
+def works(
+    chosen: list[ExtractionUnit],
+    units: list[ExtractionUnit],
     study: Study,
     corpus: Corpus,
-    folder: Place,
-    tasks: list[Task],
-    shards: Mapping[Task, int],
-    args: argparse.Namespace,
-    console: Console,
-    worker: Engine,
-) -> int:
-    """Do the chosen units that are not finished, then write the tables of all that are."""
-    started = time.monotonic()
-    with only_run(folder):
-        remove_shards(folder / "units")
-        with progress_bar(console) as bar:
-            todo = {t: n for t, n in shards.items() if args.force or not is_there(t.path)}
-            failures = worker.run(
-                unit_jobs(todo, tasks, study, corpus, worker.device, args.force),
-                bar, args.keep_going,
-            )  # fmt: skip
-            remove_shards(folder / "units")
-            finished = [t for t in tasks if is_there(t.path)]
-            pairs = [(t, labels) for t in finished for labels in study.labels]
-            worker.run([score_job(t, study, labels) for t, labels in pairs], bar)
-        if finished:
-            write_tables(study, corpus, folder, tasks, finished, started)
-    if finished:
-        print_summary(Console(), folder)
-    for failure in failures:
-        print(f"extraction.py: failed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    device: str,
+) -> list[Work]:
+    """Return the units as work for the runner; what is reread is written first."""
+    by_unit: dict[ExtractionUnit, Work] = {}
+    for unit in chosen:
+        writer = writer_of(unit, units)
+        wrote = writer and (by_unit.get(writer) or _work(writer, None, study, corpus, device))
+        work = _work(unit, writer, study, corpus, device)
+        by_unit[unit] = replace(work, after=wrote, like=wrote)
+    return list(by_unit.values())
 
 
-def shards_of(
-    tasks: list[Task], chosen: list[Task], study: Study, corpus: Corpus, device: str,
-    asked: int | None,
-) -> dict[Task, int]:  # fmt: skip
-    """Return into how many shards each chosen unit is cut; rereading as its writing."""
-    specs = {} if asked else {task.spec.name: task.spec for task in chosen}
-    sizes = {name: parameter_count(spec) for name, spec in specs.items()}
-    shards = {}
-    for task in chosen:
-        work = writer_of(task, tasks) or task
-        tokens, texts = expected_tokens(work, study, corpus), text_count(work, study, corpus)
-        shards[task] = n_shards(sizes.get(task.spec.name, 0), tokens, texts, device, asked)
-    return shards
+def _work(
+    unit: ExtractionUnit, writer: ExtractionUnit | None, study: Study, corpus: Corpus, device: str
+) -> Work:
+    return Work(
+        title=unit.title,
+        path=unit.path,
+        model=Model(
+            unit.spec, unit.seed if unit.weights == "untrained" else None, device, unit.dtype
+        ),
+        tokens=sum(token_counts(unit.method, study, corpus)),
+        effort=effort(unit, study, corpus),
+        n_texts=text_count(unit, study, corpus),
+        do=partial(keep, unit, writer, study, corpus),
+        join=partial(join, unit, study),
+    )
 
 
-def writer_of(task: Task, tasks: list[Task]) -> Task | None:
+def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUnit | None:
     """Return the unit that wrote what a unit reads again."""
-    if task.method != "rereading":
+    if unit.method != "rereading":
         return None
-    return next(t for t in tasks if (t.model_key, t.method) == (task.model_key, "generation"))
-
-
-def unit_jobs(
-    todo: Mapping[Task, int], tasks: list[Task], study: Study, corpus: Corpus, device: str,
-    again: bool,
-) -> list[Job]:  # fmt: skip
-    """Make each unit a job, or as many as it has shards; what is read again is written before."""
-    jobs: dict[Task | None, list[Job]] = {}
-    for task, of in todo.items():
-        writer = writer_of(task, tasks)
-        seed = task.seed if task.weights == "untrained" else None
-        unit = Job(
-            task.title, expected_tokens(task, study, corpus),
-            partial(keep, task, writer, study, corpus),
-            Model(task.spec, seed, device, task.dtype),
-        )  # fmt: skip
-        join = partial(put_together, task, of, study)
-        jobs[task] = shard_jobs(unit, task.path, of, join, again, jobs.get(writer, ()))
-    return [job for some in jobs.values() for job in some]
+    return next(u for u in units if (u.model_key, u.method) == (unit.model_key, "generation"))
 
 
 def keep(
-    task: Task, writer: Task | None, study: Study, corpus: Corpus, shard: Shard,
-    loaded: LoadedModel, report: Report,
-) -> None:  # fmt: skip
+    unit: ExtractionUnit,
+    writer: ExtractionUnit | None,
+    study: Study,
+    corpus: Corpus,
+    shard: Shard,
+    loaded: LoadedModel,
+    report: Report,
+) -> None:
     """Run one unit, or a shard of it, and keep it."""
-    unit = extract(task, writer, loaded, study, corpus, report, shard)
+    pooled = extract(unit, writer, loaded, study, corpus, report, shard)
     if shard.of == 1:
-        arms.check_some(unit, study)
-    save_unit(shard.path(task.path), unit)
+        arms.check_some(pooled.facts, study.pooling)
+    save_unit(shard.path(unit.path), pooled)
 
 
-def put_together(task: Task, of: int, study: Study, *unused: object) -> None:
+def join(unit: ExtractionUnit, study: Study, of: int) -> None:
     """Make a unit of its shards."""
-    with joined(task.path, of) as unit:
-        arms.check_some(unit, study)
-        save_unit(task.path, unit)
+    with joined(unit.path, of) as pooled:
+        arms.check_some(pooled.facts, study.pooling)
+        save_unit(unit.path, pooled)
 
 
-def score_job(task: Task, study: Study, labels: str) -> Job:
+def score_job(unit: ExtractionUnit, study: Study, labels: str) -> Job:
     """Make the scoring of a finished unit a job."""
-    title = f"scores: {task.title}, {labels} labels"
-    return Job(title, 1, lambda *unused: score(task, study, labels))
+    title = f"scores: {unit.title}, {labels} labels"
+    return Job(title, 1, lambda *unused: score(unit, study, labels))
 
 
 def extract(
-    task: Task,
-    writer: Task | None,
+    unit: ExtractionUnit,
+    writer: ExtractionUnit | None,
     loaded: LoadedModel,
     study: Study,
     corpus: Corpus,
     progress: Report = lambda tokens: None,
     shard: Shard = WHOLE,
-) -> Unit:
+) -> PooledUnit:
     """Run one unit, or a shard of it: read the passages, write the stories, or read them again.
 
     Returns
     -------
-    Unit
+    PooledUnit
     """
     began = time.monotonic()
-    texts = shard.texts(text_count(writer or task, study, corpus))
-    if task.method == "comprehension":
-        unit = arms.comprehension(loaded, study, corpus, progress, task.path, texts)
-    elif task.method == "generation":
-        unit = arms.generation(loaded, study, corpus, progress, task.path, texts)
+    pooling, settings = study.pooling, study.generation
+    texts = shard.texts(text_count(writer or unit, study, corpus))
+    if unit.method == "comprehension":
+        pooled = arms.comprehension(
+            loaded, corpus, pooling, progress=progress, near=unit.path, texts=texts
+        )
+    elif unit.method == "generation":
+        pooled = arms.generation(
+            loaded,
+            corpus,
+            settings,
+            pooling,
+            study.seed,
+            progress=progress,
+            near=unit.path,
+            texts=texts,
+        )
     else:
-        stories = stories_of(task, writer, shard, texts)
-        unit = arms.rereading(loaded, study, stories, progress, task.path)
-    facts = {
-        **unit.facts,
-        "model": task.spec.name,
-        "family": loaded.spec.family,
-        "source": task.spec.source,
-        "fingerprint": loaded.fingerprint,
-        "n_params": loaded.n_params,
-        "n_layers": loaded.n_layers,
-        "width": loaded.width,
-        "instruct": loaded.spec.instruct,
-        "weights": task.weights,
-        "seed": task.seed,
-        "precision": loaded.precision,
-        "method": task.method,
-        "device": str(loaded.device),
-        "seconds": round(time.monotonic() - began, 2),
-    }
-    return replace(unit, facts=facts)
+        stories = stories_of(unit, writer, shard, texts)
+        pooled = arms.rereading(
+            loaded, stories, settings, pooling, progress=progress, near=unit.path
+        )
+    made = {"weights": unit.weights, "seed": unit.seed, "method": unit.method}
+    seconds = round(time.monotonic() - began, 2)
+    return replace(pooled, facts={**pooled.facts, **loaded.facts(), **made, "seconds": seconds})
 
 
-def stories_of(task: Task, writer: Task | None, shard: Shard, texts: slice) -> Stories:
+def stories_of(
+    unit: ExtractionUnit, writer: ExtractionUnit | None, shard: Shard, texts: slice
+) -> list[Story]:
     """Return the stories that a unit, or a shard of it, reads again."""
-    stories: Stories
     if writer is not None and is_there(path := shard.path(writer.path)):
-        stories = load_facts(path)["stories"]
-    elif writer is not None and is_there(writer.path):
-        stories = load_facts(writer.path)["stories"][texts]
-    else:
-        raise InputError(f"{task.title}: its stories are not written; run generation first")
-    return stories
-
-
-def _asked_for(task: Task, args: argparse.Namespace, study: Study) -> bool:
-    for value, known, what in (
-        (args.models, study.models, "model"),
-        (args.methods, study.methods, "method"),
-    ):
-        unknown = [v for v in value or [] if v not in known]
-        if unknown:
-            raise InputError(
-                f"study {study.name} has no {what} {unknown[0]!r}; it has {', '.join(known)}"
-            )
-    in_models = not args.models or task.spec.name in {
-        find_model(m, study.model).name for m in args.models
-    }
-    return in_models and (not args.methods or task.method in args.methods)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = run_parser("extraction.py", __doc__)
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
-    parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
-    parser.add_argument("--keep-going", action="store_true", help="go on after a model fails")
-    return parser
+        return load_facts(path)["stories"]
+    if writer is not None and is_there(writer.path):
+        return load_facts(writer.path)["stories"][texts]
+    raise InputError(f"{unit.title}: its stories are not written; run generation first")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,16 @@
     python steering.py --dry-run             what would be done
     python steering.py --export              the vectors as safetensors and GGUF control vectors
 
-Every unit (a model's baselines, or all its trials at one layer) is finished as a whole and kept,
-so a run that was stopped goes on where it was: give the same command again.
+Every unit (a model's baselines, or all its trials at one layer) is finished as a whole and kept.
+To resume a run that was stopped, give the same command again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,52 +26,41 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
-from pipeline.engines import engine, run_parser
-from pipeline.estimate import parameter_count
-from pipeline.jobs import Engine, Job, Model, Report, progress_bar
-from pipeline.plan import Task, check_links, plan
-from pipeline.shards import (
-    Shard,
-    added_up,
-    all_shards,
-    n_shards,
-    remove_shards,
-    shard_jobs,
-)
+from pipeline.estimate import print_estimate
+from pipeline.jobs import Engine, Model, Report
+from pipeline.options import run_parser
+from pipeline.plan import ExtractionUnit, check_links, plan
+from pipeline.runner import Run, run_script
+from pipeline.shards import Shard, all_shards, facts_of_shards
 from pipeline.trial_tables import write_trials
 from pipeline.units import load_facts, open_unit
-from representations.corpus.corpus import Corpus, load_corpus
+from pipeline.work import Work
+from representations.corpus.corpus import Corpus
+from representations.facts import SteeringFacts
 from representations.generation import WRITTEN
 from representations.models.loading import LoadedModel
 from representations.models.weights import local_folder
 from representations.steering.judges import load_judge
 from representations.steering.trials import Scenarios, baseline, load_scenarios, trials
 from representations.vectors import emotion_vectors, export_vectors
-from study import HOME, Study, load_study
-from study.lock import only_run
+from study import HOME, Study
+from study.home import command
 from study.read import InputError
-from study.write import (
-    Place,
-    fingerprint,
-    is_there,
-    locate,
-    read_json,
-    slug,
-    write_text,
-)
+from study.write import Place, fingerprint, is_there, locate, read_json, slug, write_text
 
 SCORES = HOME / "data" / "scores"
 STEERING = HOME / "data" / "steering"
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class SteeringUnit:
     """A model's baselines (no layer), or its trials at one layer."""
 
-    task: Task
+    source: ExtractionUnit
     layer: int | None
     place: str
     strengths: tuple[float, ...]
@@ -83,68 +71,82 @@ class Unit:
     def title(self) -> str:
         """How progress and messages call it."""
         where = "baseline" if self.layer is None else f"layer {self.layer}"
-        return f"{self.task.spec.name}, {where}"
+        return f"{self.source.spec.name}, {where}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; return the exit code."""
-    args = _parser().parse_args(arguments)
-    try:
-        study = load_study(args.study)
-        corpus = load_corpus(HOME / study.corpus)
-        used = corpus.restricted(study.emotions or None, study.topics or None)
-        emotions = study.steering.emotions or tuple(e.name for e in used.emotions)
-        study = replace(study, steering=replace(study.steering, emotions=emotions))
-        scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
-        scores = locate(args.scores or SCORES / study.name)
-        folder = locate(args.out or STEERING / study.name)
-        check_links(folder)
-        with engine(args, folder, f"python steering.py --study {args.study}") as worker:
-            tasks = read_tasks(study, used, scores, worker)
-            if args.export:
-                return export(study, tasks, folder)
-            units = plan_units(study, scenarios, tasks, scores, folder)
-            shards = shards_of(units, study, worker.device, args.shards)
-            if args.dry_run:
-                for unit, of in shards.items():
-                    cut = f" in {of} shards" if of > 1 else ""
-                    left = "done" if is_there(unit.path) else f"{unit.n_texts} texts{cut}"
-                    print(f"{unit.title}: {left}")
-                return 0
-            return run(study, corpus, scenarios, shards, scores, folder, args, worker)
-    except InputError as error:
-        print(f"steering.py: {error}", file=sys.stderr)
-        return 2
+    parser = run_parser("steering.py", __doc__, "data/steering/STUDY")
+    parser.add_argument("--scores", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
+    parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
+    return run_script(parser, arguments, STEERING, steer_study)
 
 
-def read_tasks(study: Study, corpus: Corpus, scores: Place, worker: Engine) -> list[Task]:
-    """Return the extraction's units that vectors are made of, one for each model."""
-    tasks: dict[str, Task] = {}
-    for task in plan(study, corpus, scores, worker.device, worker.elsewhere):
-        if (task.weights, task.method) == ("trained", "comprehension"):
-            tasks.setdefault(task.spec.name, task)
-    for task in tasks.values():
-        if not is_there(task.path):
+def steer_study(run: Run) -> list[str]:
+    """Do the units that are not finished, then judge all texts and write the tables."""
+    emotions = run.study.steering.emotions or tuple(e.name for e in run.used.emotions)
+    study = replace(run.study, steering=replace(run.study.steering, emotions=emotions))
+    scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
+    scores = locate(run.args.scores or SCORES / study.name)
+    check_links(run.folder)
+    sources = vector_sources(study, run.used, scores, run.engine)
+    if run.args.export:
+        export(study, sources, run.folder)
+        return []
+    units = plan_units(study, scenarios, sources, scores, run.folder)
+    shards = run.shards(works(units, study, scenarios, run.engine.device))
+    if run.args.dry_run:
+        print_estimate(run.console, f"Steering of study {study.name}", shards)
+        return []
+    with run.alone() as said:
+        named = study.steering.judges
+        judges = [load_judge(n, run.corpus, study.steering.labels.get(n)) for n in named]
+        failures = run.do(shards, said)
+        complete = [unit for unit in units if all_done(unit, units)]
+        if complete:
+            said.begin("judging")
+            finished = [read_json(unit.path) for unit in complete]
+            write_trials(study, scenarios, judges, finished, scores, run.folder, run.started)
+    if complete:
+        run.report(lambda console: print_summary(console, run.folder))
+    return failures
+
+
+def all_done(unit: SteeringUnit, units: list[SteeringUnit]) -> bool:
+    """Say whether all units of the same model are finished: its table is whole or not there."""
+    return all(is_there(u.path) for u in units if u.source is unit.source)
+
+
+def vector_sources(
+    study: Study, corpus: Corpus, scores: Place, engine: Engine
+) -> list[ExtractionUnit]:
+    """Return the units of extraction that vectors are made of, one per model."""
+    sources: dict[str, ExtractionUnit] = {}
+    for unit in plan(study, corpus, scores, engine.device, engine.elsewhere):
+        if (unit.weights, unit.method) == ("trained", "comprehension"):
+            sources.setdefault(unit.spec.name, unit)
+    for unit in sources.values():
+        if not is_there(unit.path):
             raise InputError(
-                f"{scores}: no activations of {task.title} under this study's settings; "
-                f"make them with: python extraction.py --study {study.name}"
+                f"{scores}: no activations of {unit.title} under this study's settings; "
+                f"make them with: {command('extraction.py')} --study {study.name}"
             )
-        unknown = set(study.steering.emotions) - set(load_facts(task.path)["emotions"])
+        unknown = set(study.steering.emotions) - set(load_facts(unit.path)["emotions"])
         if unknown:
             raise InputError(
                 f"study {study.name}: steering.emotions has {min(unknown)!r}, which has no vector; "
                 f"choose from {', '.join(e.name for e in corpus.emotions)}"
             )
-    if not tasks:
+    if not sources:
         raise InputError(
             f"study {study.name}: steering needs trained weights and the method comprehension"
         )
-    return list(tasks.values())
+    return list(sources.values())
 
 
 def plan_units(
-    study: Study, scenarios: Scenarios, tasks: list[Task], scores: Place, folder: Place
-) -> list[Unit]:
+    study: Study, scenarios: Scenarios, sources: list[ExtractionUnit], scores: Place, folder: Place
+) -> list[SteeringUnit]:
     """List the units in the order of the work: each model's baselines, its peak, its sweep."""
     settings = study.steering
     cells = len(scenarios.openings) * len(settings.seeds)
@@ -152,21 +154,22 @@ def plan_units(
     apart = ("judges", "labels", "batch", "strengths", "sweep_depths", "sweep_strength")
     made_by = {k: v for k, v in asdict(settings).items() if k not in apart}
     units = []
-    for task in tasks:
-        n_layers = load_facts(task.path)["n_layers"]
-        peak = peak_layer(study, scores, task.spec.name, n_layers)
+    for source in sources:
+        n_layers = load_facts(source.path)["n_layers"]
+        peak = peak_layer(study, scores, source.spec.name, n_layers)
         layers: dict[int | None, tuple[str, tuple[float, ...]]] = {
-            None: ("baseline", ()), peak: ("peak", settings.strengths),
-        }  # fmt: skip
+            None: ("baseline", ()),
+            peak: ("peak", settings.strengths),
+        }
         for depth in settings.sweep_depths:
             layers.setdefault(round(depth * n_layers), ("sweep", (settings.sweep_strength,)))
         for layer, (place, strengths) in layers.items():
-            facts = [made_by, strengths, layer, task.path.name, scenarios.sha256, study.seed]
+            facts = [made_by, strengths, layer, source.path.name, scenarios.sha256, study.seed]
             key = fingerprint(facts)
-            name = f"{slug(task.spec.name, 'baseline' if layer is None else layer)}.{key}.json"
+            name = f"{slug(source.spec.name, 'baseline' if layer is None else layer)}.{key}.json"
             texts = cells * (2 * len(settings.emotions) * len(strengths) or 1)
             path = folder / "units" / name
-            units.append(Unit(task, layer, place, strengths, texts, path))
+            units.append(SteeringUnit(source, layer, place, strengths, texts, path))
     return units
 
 
@@ -184,73 +187,43 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
-def run(
-    study: Study,
-    corpus: Corpus,
-    scenarios: Scenarios,
-    shards: Mapping[Unit, int],
-    scores: Place,
-    folder: Place,
-    args: argparse.Namespace,
-    worker: Engine,
-) -> int:
-    """Do the units that are not finished, then judge all texts and write the tables."""
-    started = time.monotonic()
-    with only_run(folder), progress_bar(Console(stderr=True)) as bar:
-        judges = [
-            load_judge(name, corpus, study.steering.labels.get(name))
-            for name in study.steering.judges
-        ]
-        remove_shards(folder / "units")
-        todo = {u: n for u, n in shards.items() if args.force or not is_there(u.path)}
-        jobs = unit_jobs(todo, list(shards), study, scenarios, worker.device, args.force)
-        worker.run(jobs, bar)
-        remove_shards(folder / "units")
-        bar.add_task("judging", total=None)
-        finished = [(unit, read_json(unit.path)) for unit in shards]
-        write_trials(study, scenarios, judges, finished, scores, folder, started)
-    print_summary(Console(), folder)
-    return 0
+def works(units: list[SteeringUnit], study: Study, scenarios: Scenarios, device: str) -> list[Work]:
+    """Return the units as work for the runner; baselines come before their trials.
 
-
-def shards_of(units: list[Unit], study: Study, device: str, asked: int | None) -> dict[Unit, int]:
-    """Return into how many shards each unit is cut; baselines stay whole, for their norms."""
-    specs = {} if asked else {unit.task.spec.name: unit.task.spec for unit in units}
-    sizes = {name: parameter_count(spec) for name, spec in specs.items()}
-    shards = {}
+    Baselines stay whole, since the norms are means over all of them.
+    """
+    settings = study.steering
+    found: list[Work] = []
+    firsts: dict[ExtractionUnit, tuple[SteeringUnit, Work]] = {}
     for unit in units:
-        # A text is written, then read for its perplexity.
-        tokens = unit.n_texts * study.steering.max_new_tokens * (WRITTEN + 1)
-        n_params = sizes.get(unit.task.spec.name, 0)
-        of = n_shards(n_params, tokens, unit.n_texts, device, asked)
-        shards[unit] = of if unit.layer is not None else 1
-    return shards
-
-
-def unit_jobs(
-    todo: Mapping[Unit, int], units: list[Unit], study: Study, scenarios: Scenarios, device: str,
-    again: bool,
-) -> list[Job]:  # fmt: skip
-    """Make each unit a job, or as many as it has shards; baselines come before their trials."""
-    jobs: dict[Unit, list[Job]] = {}
-    for unit, of in todo.items():
-        first = next(u for u in units if u.task is unit.task and u.layer is None)
-        job = Job(
-            unit.title, unit.n_texts, partial(steer, unit, first, study, scenarios),
-            Model(unit.task.spec, None, device, unit.task.dtype), tuple(jobs.get(first, ())),
-        )  # fmt: skip
-        jobs[unit] = shard_jobs(job, unit.path, of, partial(put_together, unit, of), again)
-    return [job for some in jobs.values() for job in some]
+        first, baselines = firsts.get(unit.source, (unit, None))
+        tokens = unit.n_texts * settings.max_new_tokens
+        work = Work(
+            title=unit.title,
+            path=unit.path,
+            model=Model(unit.source.spec, None, device, unit.source.dtype),
+            tokens=2 * tokens,
+            effort=(WRITTEN + 1) * tokens,  # a text is written, then read for its perplexity
+            n_texts=unit.n_texts,
+            do=partial(steer, unit, first, study, scenarios),
+            join=partial(join, unit),
+            after=baselines,
+            whole=unit.layer is None,
+        )
+        found.append(work)
+        if unit.layer is None:
+            firsts[unit.source] = unit, work
+    return found
 
 
 def steer(
-    unit: Unit,
-    first: Unit,
+    unit: SteeringUnit,
+    first: SteeringUnit,
     study: Study,
     scenarios: Scenarios,
     shard: Shard,
     loaded: LoadedModel,
-    report: Report = lambda texts: None,
+    report: Report = lambda effort: None,
 ) -> None:
     """Write the texts of one unit, or a shard of it; keep them with their measures as one file.
 
@@ -258,36 +231,46 @@ def steer(
     """
 
     def progress(tokens: int) -> None:
-        # Tokens are written once and read once; a text is its share of both.
-        report(0.5 * tokens / study.steering.max_new_tokens)
+        report((WRITTEN + 1) / 2 * tokens)  # half of them are written, half are read
 
     began = time.monotonic()
-    content: dict[str, Any] = {
-        "model": loaded.spec.name, "family": loaded.spec.family, "n_params": loaded.n_params,
-        "n_layers": loaded.n_layers, "instruct": loaded.spec.instruct,
-        "precision": loaded.precision, "fingerprint": loaded.fingerprint,
-        "device": loaded.device.type, "layer": unit.layer, "place": unit.place,
-    }  # fmt: skip
+    settings, n_texts = study.steering, unit.n_texts
+    norms: dict[str, Any] = {}
     if unit.layer is None:
-        rows, content["norms"] = baseline(loaded, study.steering, scenarios, study.seed, progress)
+        rows, norms["norms"] = baseline(loaded, settings, scenarios, study.seed, progress)
     else:
-        norm = read_json(first.path)["norms"][unit.layer]
-        with open_unit(unit.task.path) as kept:
-            vectors = emotion_vectors(kept, study.steering.emotions)
+        norms["norm"] = norm = read_json(first.path)["norms"][unit.layer]
+        with open_unit(unit.source.path) as kept:
+            vectors = emotion_vectors(kept, settings.emotions)
         rows = trials(
-            loaded, study.steering, scenarios, study.seed, vectors, unit.layer, norm,
-            unit.strengths, progress, shard.texts(unit.n_texts),
-        )  # fmt: skip
-        content["norm"] = norm
-    seconds = round(time.monotonic() - began, 1)
-    content |= {"tokens": sum(row["n_tokens"] for row in rows), "seconds": seconds, "rows": rows}
-    write_text(shard.path(unit.path), json.dumps(content, ensure_ascii=False))
+            loaded,
+            settings,
+            scenarios,
+            study.seed,
+            vectors,
+            unit.layer,
+            norm,
+            unit.strengths,
+            progress,
+            shard.texts(n_texts),
+        )
+    facts: dict[str, Any] = {
+        **loaded.facts(),
+        **norms,
+        "layer": unit.layer,
+        "place": unit.place,
+        "tokens": sum(row["n_tokens"] for row in rows),
+        "seconds": round(time.monotonic() - began, 1),
+        "rows": rows,
+    }
+    write_text(shard.path(unit.path), json.dumps(facts, ensure_ascii=False))
 
 
-def put_together(unit: Unit, of: int, *unused: object) -> None:
+def join(unit: SteeringUnit, of: int) -> None:
     """Make a unit of its shards."""
-    content = added_up([read_json(s.path(unit.path)) for s in all_shards(of)], unit.path)
-    write_text(unit.path, json.dumps(content, ensure_ascii=False))
+    shards = [read_json(shard.path(unit.path)) for shard in all_shards(of)]
+    facts = facts_of_shards(SteeringFacts, shards, unit.path)
+    write_text(unit.path, json.dumps(facts, ensure_ascii=False))
 
 
 def print_summary(console: Console, folder: Place) -> None:
@@ -298,37 +281,32 @@ def print_summary(console: Console, folder: Place) -> None:
     summary = steering_summary(load_trials(folder), by=("model", "strength"))
     for row in summary.to_dict("records"):
         table.add_row(
-            row["model"], f"{row['strength']:g}", str(row["n"]),
+            escape(row["model"]),
+            f"{row['strength']:g}",
+            str(row["n"]),
             f"{row['estimate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
-            f"{row['sham']:.0%}", f"{row['success']:.0%}", row["verdict"],
-        )  # fmt: skip
+            f"{row['sham']:.0%}",
+            f"{row['success']:.0%}",
+            row["verdict"],
+        )
     console.print(table)
     console.print(f"Trials are in\n{folder}", highlight=False)
 
 
-def export(study: Study, tasks: list[Task], folder: Place) -> int:
+def export(study: Study, sources: list[ExtractionUnit], folder: Place) -> None:
     """Write every model's vectors in forms that others read."""
     from transformers import AutoConfig
 
-    for task in tasks:
-        config = AutoConfig.from_pretrained(local_folder(task.spec)[0], trust_remote_code=False)
+    for source in sources:
+        config = AutoConfig.from_pretrained(local_folder(source.spec)[0], trust_remote_code=False)
         facts: dict[str, Any] = {"study": study.name}
         facts["model_type"] = config.get_text_config().model_type
-        with open_unit(task.path) as unit:
+        with open_unit(source.path) as unit:
             names = ("model", "n_layers", "fingerprint", "precision")
             facts |= {name: unit.facts[name] for name in names}
             vectors = emotion_vectors(unit, study.steering.emotions)
         for path in export_vectors(folder / "vectors", vectors, facts):
             print(path)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = run_parser("steering.py", __doc__)
-    parser.add_argument("--scores", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
-    parser.add_argument("--out", metavar="FOLDER", help="or a URL, instead of data/steering/STUDY")
-    parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
-    return parser
 
 
 if __name__ == "__main__":

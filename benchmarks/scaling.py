@@ -169,14 +169,14 @@ def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[R
     from study import load_study
 
     loaded, study, corpus = small(n_layers, width), load_study("demo"), corpus_of(n)
-    comprehension(loaded, study, corpus_of(32))
+    comprehension(loaded, corpus_of(32), study.pooling)
     facts = {"x": case["x"], "texts": n, "n_layers": n_layers, "width": width,
              "n_params": loaded.n_params}  # fmt: skip
     yield {"step": "start", "peak_mb": peak(), **facts}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "unit.safetensors"
         rounds = 2 if n < 3000 else 1
-        unit, spent = timed(lambda: comprehension(loaded, study, corpus, near=path), rounds)
+        unit, spent = timed(lambda: comprehension(loaded, corpus, study.pooling, near=path), rounds)
         yield {"step": "read", **spent, "tokens": unit.facts["tokens"], **facts}
         _, spent = timed(lambda: save_unit(path, unit))
         yield {"step": "keep", **spent, "mb": path.stat().st_size / 2**20, **facts}
@@ -225,10 +225,11 @@ def measure_width(case: Case) -> Iterator[Row]:
 
 def count_study() -> Iterator[Row]:
     """Count the tokens and texts of each unit of the study of nine hub models."""
-    from pipeline.estimate import parameter_count, token_counts
+    from pipeline.plan import token_counts
     from representations.corpus.corpus import load_corpus
     from representations.models.loading import config_from
     from representations.models.registry import find_model
+    from representations.models.size import expected_parameters
     from study import load_study
 
     study = load_study("jeong2026")
@@ -238,7 +239,7 @@ def count_study() -> Iterator[Row]:
     for name in study.models:
         spec = find_model(name)
         config = config_from(spec)
-        facts = {"case": name, "x": None, "n_params": parameter_count(spec),
+        facts = {"case": name, "x": None, "n_params": expected_parameters(spec),
                  "n_layers": config.num_hidden_layers, "width": config.hidden_size}  # fmt: skip
         for method in (*study.methods, *(f"untrained {m}" for m in study.untrained_methods)):
             kind = method.split()[-1]

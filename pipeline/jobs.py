@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from pipeline.progress import Progress
 from representations.models.loading import LoadedModel, load
 from representations.models.registry import ModelSpec
 from study.read import InputError
@@ -73,8 +71,19 @@ class Engine(Protocol):
     #: Whether that is another machine.
     elsewhere: bool
 
-    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, with a line in the bar; return what failed."""
+    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, saying how far it is; return what failed."""
+
+
+class _Meter:
+    """Adds up what a job reports, on top of what was done before it."""
+
+    def __init__(self, done: float, said: Progress) -> None:
+        self._done, self._said = done, said
+
+    def __call__(self, more: float) -> None:
+        self._done += more
+        self._said.at(self._done)
 
 
 class Here:
@@ -93,13 +102,13 @@ class Here:
         self._loaded: LoadedModel | None = None
         self._refused: tuple[Model, InputError] | None = None
 
-    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, with a line in the bar; return what failed.
+    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, saying how far it is; return what failed.
 
         Parameters
         ----------
         jobs : sequence of Job
-        bar : Progress
+        said : Progress
         keep_going : bool
             Go on after a job fails.
 
@@ -113,22 +122,25 @@ class Here:
             If a job fails, and `keep_going` is not set.
         """
         faults: dict[Job, str] = {}
-        line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
         finished = 0.0
+        said.start(sum(job.size for job in jobs), len(jobs))
         for job in jobs:
+            said.begin(job.title)
             try:
-                bar.update(line, description=job.title)
                 for needed in job.after:
                     if needed in faults:
                         raise InputError(faults[needed])
-                self.do(job, lambda done: bar.advance(line, done))
+                self.do(job, _Meter(finished, said))
             except InputError as error:
+                said.end(job.title, str(error))
                 if not keep_going:
                     raise
                 faults[job] = str(error)
                 self.free()
             finished += job.size
-            bar.update(line, completed=finished)
+            said.at(finished)
+            if job not in faults:
+                said.end(job.title)
         self.free()
         return [f"{job.title}: {fault}" for job, fault in faults.items()]
 
@@ -140,7 +152,7 @@ class Here:
             self.free()  # the last model goes before the next comes
             try:
                 self._loaded, self._model = job.model.load(), job.model
-            except InputError as error:  # a download that is waited for in vain is so once
+            except InputError as error:  # do not retry a failed download for later jobs
                 self._refused = job.model, error
                 raise
         job.do(self._loaded, report)
@@ -148,16 +160,3 @@ class Here:
     def free(self) -> None:
         """Forget the loaded model."""
         self._model = self._loaded = None
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return the bar of a run."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )

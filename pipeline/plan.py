@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from representations.corpus.corpus import Corpus
+from representations.generation import WRITTEN
 from representations.metrics import METRICS
 from representations.models.loading import resolved
 from representations.models.registry import ModelSpec, find_model
@@ -19,8 +21,8 @@ FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """One unit of work: a model with its weights, read in one way."""
+class ExtractionUnit:
+    """A unit of extraction: a model with its weights, read in one way."""
 
     spec: ModelSpec
     weights: str
@@ -36,7 +38,7 @@ class Task:
 
     @property
     def model_key(self) -> tuple[str, str, int, str]:
-        """Tasks with the same key share a loaded model."""
+        """Units with the same key share a loaded model."""
         return self.spec.name, self.weights, self.seed, self.dtype
 
 
@@ -59,7 +61,7 @@ def check_links(folder: Place) -> None:
 
 def plan(
     study: Study, corpus: Corpus, folder: Place, device: str = "auto", elsewhere: bool = False
-) -> list[Task]:
+) -> list[ExtractionUnit]:
     """List the units of a study, in the order of the work.
 
     Parameters
@@ -76,7 +78,7 @@ def plan(
 
     Returns
     -------
-    list of Task
+    list of ExtractionUnit
 
     Raises
     ------
@@ -90,7 +92,7 @@ def plan(
             f"choose from {', '.join(METRICS)}"
         )
     check_links(folder)
-    tasks = []
+    units = []
     specs: dict[str, str] = {}
     for name in study.models:
         spec = find_model(name, study.model)
@@ -108,13 +110,61 @@ def plan(
                 for precision in study.precisions:
                     dtype = resolved(device, precision, elsewhere)[1]
                     for method in sorted(methods, key=METHODS.index):
-                        made_by = [
-                            FORMAT, asdict(spec), weights, seed, dtype, method, corpus.sha256,
-                            [e.name for e in corpus.emotions], [t.name for t in corpus.topics],
-                            study.seed, study.pooling.skip, study.pooling.size,
-                            asdict(study.generation) if method != "comprehension" else None,
-                        ]  # fmt: skip
-                        name_ = slug(spec.name, weights, seed, dtype, method)
-                        path = folder / "units" / f"{name_}.{fingerprint(made_by)}.safetensors"
-                        tasks.append(Task(spec, weights, seed, dtype, method, path))
-    return tasks
+                        of_unit = [asdict(spec), weights, seed, dtype, method]
+                        key = fingerprint([FORMAT, *of_unit, *_settings(study, corpus, method)])
+                        stem = slug(spec.name, weights, seed, dtype, method)
+                        path = folder / "units" / f"{stem}.{key}.safetensors"
+                        units.append(ExtractionUnit(spec, weights, seed, dtype, method, path))
+    return units
+
+
+def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
+    """Return the settings that decide what a unit holds; the sizes of batches do not."""
+    emotions, topics = [e.name for e in corpus.emotions], [t.name for t in corpus.topics]
+    pooling = [study.seed, study.pooling.skip, study.pooling.size]
+    stories = {k: v for k, v in asdict(study.generation).items() if k != "batch"}
+    reads = method == "comprehension"
+    return [corpus.sha256, emotions, topics, *pooling, None if reads else stories]
+
+
+def text_count(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
+    """Return how many texts a unit reads or writes."""
+    if unit.method == "comprehension":
+        return len(corpus.passages) + len(corpus.neutral)
+    return _stories(study, corpus)
+
+
+def _stories(study: Study, corpus: Corpus) -> int:
+    settings = study.generation
+    cells = len(corpus.emotions) * settings.stories_per_cell + settings.neutral_per_topic
+    return len(corpus.topics) * cells
+
+
+def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
+    """Return about how many tokens a unit reads and writes.
+
+    Parameters
+    ----------
+    method : str
+    study : Study
+    corpus : Corpus
+
+    Returns
+    -------
+    read, written : int
+    """
+    if method == "comprehension":
+        words = sum(len(p.text.split()) for p in (*corpus.passages, *corpus.neutral))
+        return int(1.35 * words), 0
+    stories = _stories(study, corpus)
+    tokens = stories * study.generation.max_new_tokens
+    if method == "rereading":
+        return tokens, 0
+    prompt = corpus.prompt(corpus.emotions[0].name, corpus.topics[0].name, chat=True)
+    return int(stories * 1.5 * len(prompt.split())), tokens
+
+
+def effort(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
+    """Return about how many tokens a unit reads; one that it writes counts as `WRITTEN`."""
+    read, written = token_counts(unit.method, study, corpus)
+    return read + WRITTEN * written

@@ -31,9 +31,8 @@ from study.read import InputError
 from study.write import Place, is_there
 
 if TYPE_CHECKING:  # a process of Ray's that needs no model need not load torch
-    from rich.progress import Progress
-
     from pipeline.jobs import Here, Job, Model
+    from pipeline.progress import Progress
 
 #: Packages and modules whose code decides what a unit holds.
 CODE = ("extraction", "steering", "pipeline", "representations", "study")
@@ -158,12 +157,12 @@ class OnRay:
         self._cpus = cpus
         self._folder = folder
 
-    def run(self, jobs: Sequence[Job], bar: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, with a line in the bar; return what failed.
+    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+        """Do all jobs, saying how far it is; return what failed.
 
         As `pipeline.jobs.Here.run`, with jobs of several models side by side.
         """
-        line = bar.add_task("", total=max(sum(j.size for j in jobs), 1), visible=bool(jobs))
+        said.start(sum(job.size for job in jobs), len(jobs))
         ledger = ledgers.remote()
         waiting = self._groups(jobs)
         outcomes: dict[Job, str | None] = {}
@@ -180,12 +179,14 @@ class OnRay:
             for reference in done:
                 job, _worker = running.pop(reference)
                 outcomes[job] = fault = _fault(reference)
+                said.end(job.title, fault)
                 if fault and not keep_going:
                     raise InputError(f"{job.title}: {fault}")
                 finished += job.size
-            titles, share = _read(ledger, {job.title for job, _ in running.values()})
-            bar.update(line, completed=finished + share, description=titles or "waiting for Ray")
-        bar.update(line, description=jobs[-1].title if jobs else "")
+            at_work, share = _read(ledger, {job.title for job, _ in running.values()})
+            for title in at_work:
+                said.begin(title)
+            said.at(finished + share, _together(at_work) if running else jobs[-1].title)
         return [f"{job.title}: {fault}" for job, fault in outcomes.items() if fault]
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -230,12 +231,12 @@ class OnRay:
 
     def _needs(self, model: Model) -> dict[str, float]:
         """Return what a model needs beside processors."""
-        from pipeline.estimate import parameter_count
+        from representations.models.size import expected_parameters
 
         needs: dict[str, float] = {}
         if self.device != "cpu":
             needs["num_gpus"] = _largest("GPU") if self.device == "balanced" else 1
-        if count := parameter_count(model.spec):
+        if count := expected_parameters(model.spec):
             wide = 4 if model.dtype == "float32" or model.untrained_seed is not None else 2
             needs["memory"] = int(1.2 * wide * count) + BASE
             if needs["memory"] > (most := _largest("memory")):
@@ -265,15 +266,19 @@ def _fault(reference: Any) -> str | None:
     return fault
 
 
-def _read(ledger: Any, titles: set[str]) -> tuple[str, float]:
+def _read(ledger: Any, titles: set[str]) -> tuple[list[str], float]:
     """Return which jobs are at work, and how much of them is done."""
     try:
         done: dict[str, float] = ray.get(ledger.read.remote(), timeout=5)
     except (GetTimeoutError, RayError):
-        return "", 0.0
+        return [], 0.0
     at_work = sorted(titles & set(done))
-    more = f" and {len(at_work) - 1} more" if len(at_work) > 1 else ""
-    return (at_work[0] + more if at_work else ""), sum(done[t] for t in at_work)
+    return at_work, sum(done[title] for title in at_work)
+
+
+def _together(titles: list[str]) -> str:
+    more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+    return titles[0] + more if titles else "waiting for Ray"
 
 
 def _line(error: BaseException) -> str:

@@ -10,13 +10,14 @@ from itertools import groupby
 
 import pandas as pd
 
-from pipeline.plan import Task
+from pipeline.plan import ExtractionUnit
 from pipeline.provenance import provenance
 from pipeline.units import load_facts, open_unit
 from representations.corpus.corpus import Corpus
 from representations.metrics import METRICS
 from representations.separation import separation_scores, shuffled_within_topics
 from study import Study
+from study.schema import MODEL, PROFILE, REPLICATE_COLUMNS, SCORE_COLUMNS
 from study.write import (
     Place,
     fingerprint,
@@ -28,13 +29,11 @@ from study.write import (
     write_text,
 )
 
-PROFILE_COLUMNS = [
-    "study", "model", "family", "n_params", "n_layers", "instruct", "weights", "seed",
-    "precision", "method", "labels",
-]  # fmt: skip
+#: What describes a profile, whatever the metric.
+OF_UNIT = [c for c in ("study", *PROFILE, *MODEL) if c != "metric"]
 
 
-def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
+def score(unit: ExtractionUnit, study: Study, labels: str) -> pd.DataFrame:
     """Score one finished unit; computed once and kept beside it.
 
     Returns
@@ -44,20 +43,20 @@ def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
         holds the scores of each emotion, the others the mean over emotions.
     """
     settings = [asdict(study.scoring), study.seed, labels]
-    path = task.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
+    path = unit.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
     if is_there(path):
         return read_table(path)
-    with open_unit(task.path) as unit:
-        facts = unit.facts
+    with open_unit(unit.path) as pooled:
+        facts = pooled.facts
         emotions = facts["emotions"]
         if labels == "shuffled":
             emotions = shuffled_within_topics(emotions, facts["topics"], study.seed)
         scores, replicates = separation_scores(
-            unit.activations,
+            pooled.activations,
             emotions,
             facts["topics"],
             metrics=study.scoring.metrics,
-            neutral=unit.neutral,
+            neutral=pooled.neutral,
             neutral_topics=facts["neutral_topics"],
             folds=study.scoring.folds,
             replicates=study.scoring.replicates,
@@ -65,7 +64,7 @@ def score(task: Task, study: Study, labels: str) -> pd.DataFrame:
             seed=study.seed,
         )
     table = pd.concat([scores.assign(replicate=0), replicates.assign(emotion="")])
-    for column in PROFILE_COLUMNS:
+    for column in OF_UNIT:
         table[column] = facts.get(column)
     table["study"], table["labels"] = study.name, labels
     table["depth"] = table["layer"] / facts["n_layers"]
@@ -77,8 +76,8 @@ def write_tables(
     study: Study,
     corpus: Corpus,
     folder: Place,
-    tasks: list[Task],
-    finished: list[Task],
+    units: list[ExtractionUnit],
+    finished: list[ExtractionUnit],
     started: float,
 ) -> None:
     """Write the study's tables, stories and `run.json`, each atomically.
@@ -90,15 +89,15 @@ def write_tables(
     remove(folder / "run.json")
     write_tables_as_one(folder / "scores.parquet", _estimates(finished, study))
     write_tables_as_one(folder / "replicates.parquet", _replicates(finished, study))
-    units, lines = [], []
-    for task in finished:
-        facts = load_facts(task.path)
-        if task.method == "generation":
+    echoes, lines = [], []
+    for unit in finished:
+        facts = load_facts(unit.path)
+        if unit.method == "generation":
             keys = {k: facts[k] for k in ("model", "weights", "seed", "precision")}
             stories = [{k: v for k, v in s.items() if k != "token_ids"} for s in facts["stories"]]
             lines += [json.dumps({**keys, **s}, ensure_ascii=False) for s in stories]
         bulky = ("stories", "emotions", "topics", "neutral_topics")
-        units.append({k: v for k, v in facts.items() if k not in bulky})
+        echoes.append({k: v for k, v in facts.items() if k not in bulky})
     write_text(folder / "stories.jsonl", "".join(line + "\n" for line in lines))
     content = {
         "study": {k: v for k, v in study.echo().items() if k != "sha256"},
@@ -114,28 +113,27 @@ def write_tables(
             }
             for name in study.scoring.metrics
         },
-        "units": units,
-        "missing": [t.title for t in tasks if t not in finished],
+        "units": echoes,
+        "missing": [unit.title for unit in units if unit not in finished],
         "seconds": round(time.monotonic() - started, 1),
         **provenance(),
     }
     write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _by_model(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
+def _by_model(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:
     """Yield the scores of one model after the other."""
-    ordered = sorted(finished, key=lambda task: task.spec.name)
-    for _, tasks in groupby(ordered, key=lambda task: task.spec.name):
-        yield pd.concat([score(t, study, labels) for t in tasks for labels in study.labels])
+    ordered = sorted(finished, key=lambda unit: unit.spec.name)
+    for _, units in groupby(ordered, key=lambda unit: unit.spec.name):
+        yield pd.concat([score(u, study, labels) for u in units for labels in study.labels])
 
 
-def _estimates(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
-    columns = [*PROFILE_COLUMNS, "emotion", "layer", "depth", "metric", "score"]
+def _estimates(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:
     for table in _by_model(finished, study):
-        yield table.loc[table["replicate"] == 0, columns]
+        yield table.loc[table["replicate"] == 0, list(SCORE_COLUMNS)]
 
 
-def _replicates(finished: Sequence[Task], study: Study) -> Iterator[pd.DataFrame]:
-    columns = [*PROFILE_COLUMNS, "layer", "depth", "metric", "replicate", "score"]
+def _replicates(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:
     for table in _by_model(finished, study):
-        yield table.loc[table["replicate"] > 0, columns].astype({"score": "float32"})
+        rows = table.loc[table["replicate"] > 0, list(REPLICATE_COLUMNS)]
+        yield rows.astype({"score": "float32"})

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.jobs import Job
 from pipeline.units import open_unit
+from representations.facts import UnitFacts, joined_facts
 from representations.models.loading import resolved
-from representations.pooled import Joined, Unit
+from representations.pooled import Joined, PooledUnit
 from study.read import InputError
-from study.write import Place, files_in, is_there, remove
+from study.write import Place, files_in, remove
 
 #: Operations of about half an hour, beyond which a unit is cut: of a core in float32 (measured, see
 #: docs/scaling.md), and of a GPU (by arithmetic, at a third of the peak of 312 x 10^12 a second).
 OPERATIONS = {"cpu": 2e14, "gpu": 2e17}
-
-#: What one set of weights says of itself.
-SOURCE = ("fingerprint", "precision", "n_layers")
-#: What adds up over shards, numbers and lists.
-ADDED = (
-    "emotions", "topics", "neutral_topics", "stories", "rows", "texts", "left_out", "tokens",
-    "seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,55 +108,8 @@ def n_shards(
     return min(asked, n_texts)
 
 
-def shard_jobs(
-    unit: Job,
-    path: Place,
-    of: int,
-    put_together: Callable[..., object],
-    again: bool = False,
-    written: Iterable[Job] = (),
-) -> list[Job]:
-    """Cut the job of a unit into those of its shards, and one that puts them together.
-
-    Parameters
-    ----------
-    unit : Job
-        Its `do` takes a shard before the other arguments, and keeps it at `Shard.path`.
-    path : Path or UPath
-        Of the unit.
-    of : int
-        How many shards.
-    put_together : callable
-        Makes the unit of its shards.
-    again : bool
-        Do shards that are there again.
-    written : iterable of Job
-        Of a unit of as many shards, each of which the shard of the same number needs.
-
-    Returns
-    -------
-    list of Job
-        Each shard's number is its lane.
-    """
-    shards = [
-        replace(
-            unit,
-            title=unit.title if of == 1 else f"{unit.title}, {shard.number} of {of}",
-            size=unit.size / of,
-            do=partial(unit.do, shard),
-            after=(*unit.after, *(job for job in written if job.lane == shard.number)),
-            lane=shard.number,
-        )
-        for shard in all_shards(of)
-        if again or not is_there(shard.path(path))
-    ]
-    if of == 1:
-        return shards
-    return [*shards, Job(f"{unit.title}, put together", 0, put_together, after=tuple(shards))]
-
-
 @contextmanager
-def joined(path: Place, of: int) -> Iterator[Unit]:
+def joined(path: Place, of: int) -> Iterator[PooledUnit]:
     """Open the shards of a unit as one, whose texts are in the order of the whole.
 
     Parameters
@@ -176,7 +120,7 @@ def joined(path: Place, of: int) -> Iterator[Unit]:
 
     Yields
     ------
-    Unit
+    PooledUnit
 
     Raises
     ------
@@ -185,52 +129,40 @@ def joined(path: Place, of: int) -> Iterator[Unit]:
     """
     with ExitStack() as stack:
         shards = [stack.enter_context(open_unit(s.path(path))) for s in all_shards(of)]
-        yield Unit(
+        yield PooledUnit(
             Joined([shard.activations for shard in shards]),
             Joined([shard.neutral for shard in shards]),
-            added_up([shard.facts for shard in shards], path),
+            facts_of_shards(UnitFacts, [shard.facts for shard in shards], path),
         )
 
 
-def added_up(facts: Sequence[Mapping[str, Any]], path: Place) -> dict[str, Any]:
-    """Return the facts of a unit from those of its shards: numbers and lists of texts add up.
+def facts_of_shards(kind: type, shards: Sequence[Mapping[str, Any]], path: Place) -> dict[str, Any]:
+    """Return the facts of a unit from those of its shards.
 
     Parameters
     ----------
-    facts : sequence of mappings
+    kind : type
+        `UnitFacts` or `SteeringFacts`.
+    shards : sequence of mappings
     path : Path or UPath
         Of the unit, for the message.
-
-    Returns
-    -------
-    dict
 
     Raises
     ------
     InputError
         If a shard is damaged, or they do not come from the same weights.
-
-    Examples
-    --------
-    >>> added_up([{"texts": 2, "topics": ["sea"]}, {"texts": 1, "topics": ["war"]}], "unit")
-    {'texts': 3, 'topics': ['sea', 'war'], 'shards': 2}
     """
     try:
-        whole = dict(facts[0])
-        sources = [[more.get(key) for key in SOURCE] for more in facts]
-        for more in facts[1:]:
-            whole |= {key: whole[key] + more[key] for key in ADDED if key in whole}
-        if "seconds" in whole:
-            whole["seconds"] = round(whole["seconds"], 2)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return joined_facts(kind, shards)
+    except ValueError as error:
         raise InputError(
-            f"{path}: one of its shards is damaged; make them anew with --force"
+            f"{path}: its shards differ in {error}, so they were made with different weights; "
+            "make them again with --force"
         ) from None
-    if any(source != sources[0] for source in sources):
+    except (AttributeError, KeyError, TypeError):
         raise InputError(
-            f"{path}: its shards were made with different weights; make them anew with --force"
-        )
-    return {**whole, "shards": len(facts)}
+            f"{path}: one of its shards is damaged; make them again with --force"
+        ) from None
 
 
 def remove_shards(folder: Place) -> None:

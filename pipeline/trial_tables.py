@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from pipeline.provenance import provenance
+from representations.facts import SteeringFacts
 from representations.steering.judges import Judge, target_scores
 from representations.steering.trials import Scenarios
 from study import Study
+from study.schema import BASELINE, MODEL, MORE_TRIAL_COLUMNS, TRIAL_COLUMNS
 from study.write import Place, read_text, remove, write_table, write_text
-
-COLUMNS = [
-    "study", "model", "family", "n_params", "n_layers", "instruct", "precision", "place", "layer",
-    "depth", "emotion", "scenario", "seed", "strength", "kind", "text", "baseline_text",
-    "n_tokens", "perplexity", "baseline_perplexity", "distinct_1", "distinct_2",
-    "baseline_distinct_2", "share_non_ascii", "share_foreign_script",
-    "baseline_share_foreign_script",
-]  # fmt: skip
-MODEL = ["model", "family", "n_params", "n_layers", "instruct", "precision"]
-BASELINE = ["text", "perplexity", "distinct_2", "share_foreign_script"]
 
 
 def write_trials(
     study: Study,
     scenarios: Scenarios,
     judges: Sequence[Judge],
-    finished: Sequence[tuple[Any, Mapping[str, Any]]],
+    finished: Sequence[SteeringFacts],
     scores: Place,
     folder: Place,
     started: float,
@@ -42,7 +34,7 @@ def write_trials(
     study : Study
     scenarios : Scenarios
     judges : sequence of Judge
-    finished : sequence of (unit, content)
+    finished : sequence of SteeringFacts
         In the order of the work: a model's baselines come before its trials.
     scores : Path or UPath
         The folder of the scores that the peak was read from.
@@ -52,19 +44,21 @@ def write_trials(
     """
     parts: list[pd.DataFrame] = []
     baselines: dict[str, pd.DataFrame] = {}
-    for _, content in finished:
-        rows = pd.DataFrame(content["rows"])
-        if content["layer"] is None:
+    for facts in finished:
+        rows = pd.DataFrame(facts["rows"])
+        if facts["layer"] is None:
             names = {c: f"baseline_{c}" for c in BASELINE}
-            baselines[content["model"]] = rows[["scenario", "seed", *BASELINE]].rename(
-                columns=names
-            )
+            some = rows[["scenario", "seed", *BASELINE]]
+            baselines[facts["model"]] = some.rename(columns=names)
             continue
-        rows = rows.merge(baselines[content["model"]], on=["scenario", "seed"], validate="m:1")
-        rows = rows.assign(**{key: content[key] for key in [*MODEL, "layer", "place"]})
+        rows = rows.merge(baselines[facts["model"]], on=["scenario", "seed"], validate="m:1")
+        named: dict[str, Any] = {
+            c: v for c, v in facts.items() if c in {"model", "precision", *MODEL, "layer", "place"}
+        }
+        rows = rows.assign(**named)
         parts.append(rows.assign(depth=rows["layer"] / rows["n_layers"], study=study.name))
     table = pd.concat(parts, ignore_index=True)
-    columns = list(COLUMNS)
+    columns = [*TRIAL_COLUMNS, *MORE_TRIAL_COLUMNS]
     for judge in judges:
         for name, texts in (("score", "text"), ("baseline_score", "baseline_text")):
             column = f"{name}_{judge.name}"
@@ -79,7 +73,7 @@ def write_trials(
         "scenarios_sha256": scenarios.sha256,
         "scores": {k: extraction.get(k) for k in ("study_sha256", "corpus_sha256", "git_commit")},
         "judges": {judge.name: {**judge.facts, "emotions": judge.emotions} for judge in judges},
-        "units": [{k: v for k, v in c.items() if k != "rows"} for _, c in finished],
+        "units": [{k: v for k, v in c.items() if k != "rows"} for c in finished],
         "trials": len(table),
         "seconds": round(time.monotonic() - started, 1),
         **provenance(),

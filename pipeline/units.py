@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from representations.pooled import Array, Unit
-from study.read import InputError
-from study.write import Place, answering, write_atomically
+from representations.facts import UnitFacts
+from representations.pooled import Array, PooledUnit
+from study.read import SILENT, InputError, refusing
+from study.write import Place, write_atomically
 
 #: The longest header that safetensors allows.
 HEADER = 100_000_000
@@ -53,18 +54,18 @@ class Stored:
         """Return ``stored[:, layer]``, shape (texts, width)."""
         from safetensors import safe_open
 
-        # Opened anew, since all that was ever looked at of an open file counts as memory.
+        # Opened for each layer: all that was ever read of an open file counts as memory.
         with _undamaged(self._path), safe_open(self._path, framework="np") as file:
             return np.asarray(file.get_slice(self._tensor)[key[1]])
 
 
-def save_unit(path: Place, unit: Unit) -> None:
+def save_unit(path: Place, unit: PooledUnit) -> None:
     """Write a unit atomically.
 
     Parameters
     ----------
     path : Path or UPath
-    unit : Unit
+    unit : PooledUnit
 
     Raises
     ------
@@ -98,7 +99,7 @@ def save_unit(path: Place, unit: Unit) -> None:
 
 
 @contextmanager
-def open_unit(path: Place) -> Iterator[Unit]:
+def open_unit(path: Place) -> Iterator[PooledUnit]:
     """Open a unit, whose layers are then read as they are asked for.
 
     Parameters
@@ -108,7 +109,7 @@ def open_unit(path: Place) -> Iterator[Unit]:
 
     Yields
     ------
-    Unit
+    PooledUnit
 
     Raises
     ------
@@ -120,17 +121,17 @@ def open_unit(path: Place) -> Iterator[Unit]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch, "unit")
-        with answering(path):
+        with refusing(path, *SILENT):
             path.fs.get_file(path.path, str(here))
         yield _opened(here, path)
 
 
-def _opened(here: Path, path: Place) -> Unit:
+def _opened(here: Path, path: Place) -> PooledUnit:
     with _undamaged(path):
-        return Unit(Stored(here, "activations"), Stored(here, "neutral"), _facts(here))
+        return PooledUnit(Stored(here, "activations"), Stored(here, "neutral"), _facts(here))
 
 
-def load_facts(path: Place) -> dict[str, Any]:
+def load_facts(path: Place) -> UnitFacts:
     """Read what is known about a unit, without its activations.
 
     Raises
@@ -144,15 +145,15 @@ def load_facts(path: Place) -> dict[str, Any]:
         return _parsed(json.loads(_header(path))["__metadata__"])
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path) -> UnitFacts:
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as file:
         return _parsed(file.metadata())
 
 
-def _parsed(metadata: Mapping[str, str]) -> dict[str, Any]:
-    facts = json.loads(metadata["facts"])
+def _parsed(metadata: Mapping[str, str]) -> UnitFacts:
+    facts: UnitFacts = json.loads(metadata["facts"])
     if not isinstance(facts, dict):
         raise ValueError("its facts are no table")
     return facts
@@ -172,7 +173,7 @@ def _undamaged(path: Place) -> Iterator[None]:
 
 def _header(path: UPath) -> bytes:
     """Fetch the header of a safetensors file, and no more: the library reads local files only."""
-    with answering(path):
+    with refusing(path, *SILENT):
         length = int.from_bytes(path.fs.cat_file(path.path, start=0, end=8), "little")
         if length > HEADER:
             raise InputError(f"{path}: damaged (too long a header); delete it and run again")

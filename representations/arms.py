@@ -7,18 +7,18 @@ and so tells the text's part in a difference of methods from the state's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from representations.activations import Window, read
 from representations.corpus.corpus import Corpus, Passage
+from representations.facts import Story, TextFacts, UnitFacts
 from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
 from representations.models.loading import LoadedModel
-from representations.pooled import Activations, Part, Spool, Unit
-from study import Study
+from representations.pooled import Activations, Part, PooledUnit, Spool
+from study import Generation, Pooling
 from study.read import InputError
 from study.write import Place
 
@@ -31,19 +31,20 @@ AT_ONCE = 256
 
 def comprehension(
     loaded: LoadedModel,
-    study: Study,
     corpus: Corpus,
+    pooling: Pooling,
+    *,
     progress: Progress = lambda tokens: None,
     near: Place | None = None,
     texts: slice = slice(None),
-) -> Unit:
+) -> PooledUnit:
     """Read the corpus's passages.
 
     Parameters
     ----------
     loaded : LoadedModel
-    study : Study
     corpus : Corpus
+    pooling : Pooling
     progress : callable
         Called with numbers of tokens.
     near : Path or UPath, optional
@@ -54,7 +55,7 @@ def comprehension(
 
     Returns
     -------
-    Unit
+    PooledUnit
 
     Raises
     ------
@@ -66,24 +67,30 @@ def comprehension(
     for start in range(0, len(passages), AT_ONCE):
         some = [p.text for p in passages[start : start + AT_ONCE]]
         ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(some)["input_ids"]]
-    return _read(loaded, study, ids, passages, 0, progress, near)
+    return _read(loaded, pooling, ids, passages, 0, progress, near)
 
 
 def generation(
     loaded: LoadedModel,
-    study: Study,
     corpus: Corpus,
+    settings: Generation,
+    pooling: Pooling,
+    seed: int,
+    *,
     progress: Progress = lambda tokens: None,
     near: Place | None = None,
     texts: slice = slice(None),
-) -> Unit:
+) -> PooledUnit:
     """Let the model write a story for each emotion and topic, and neutral ones.
 
     Parameters
     ----------
     loaded : LoadedModel
-    study : Study
     corpus : Corpus
+    settings : Generation
+    pooling : Pooling
+    seed : int
+        The study's; each story's own comes from it and from what the story is about.
     progress : callable
         Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
     near : Path or UPath, optional
@@ -93,7 +100,7 @@ def generation(
 
     Returns
     -------
-    Unit
+    PooledUnit
         Its facts hold the stories, each with emotion, topic, seed, text and token_ids.
 
     Raises
@@ -101,7 +108,6 @@ def generation(
     InputError
         If an activation is not finite.
     """
-    settings = study.generation
     wanted = [
         (emotion.name, topic.name, number)
         for topic in corpus.topics
@@ -115,7 +121,7 @@ def generation(
     wanted = wanted[texts]
     chat = loaded.spec.instruct
     prompts = prompts_ids(loaded, [corpus.prompt(e, t, chat) for e, t, _ in wanted])
-    seeds = [derived_seed(study.seed, loaded.spec.name, *cell) for cell in wanted]
+    seeds = [derived_seed(seed, loaded.spec.name, *cell) for cell in wanted]
     written = write(
         loaded,
         prompts,
@@ -126,12 +132,12 @@ def generation(
             temperature=settings.temperature,
             top_k=settings.top_k,
         ),
-        Window(study.pooling.skip, study.pooling.size or None),
+        Window(pooling.skip, pooling.size or None),
         max_texts=settings.batch,
         progress=lambda tokens: progress(WRITTEN * tokens),
         out=_spool(len(prompts), loaded, near),
     )
-    stories = [
+    stories: list[Story] = [
         {"emotion": e, "topic": t, "number": k, "seed": s, "text": text, "token_ids": ids}
         for (e, t, k), s, text, ids in zip(
             wanted, seeds, written.texts, written.token_ids, strict=True
@@ -141,17 +147,19 @@ def generation(
     tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
     passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
     return _labelled(
-        Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories=stories
+        Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories
     )
 
 
 def rereading(
     loaded: LoadedModel,
-    study: Study,
-    stories: Sequence[Mapping[str, Any]],
+    stories: Sequence[Story],
+    settings: Generation,
+    pooling: Pooling,
+    *,
     progress: Progress = lambda tokens: None,
     near: Place | None = None,
-) -> Unit:
+) -> PooledUnit:
     """Read the model's own stories without their prompts.
 
     The same tokens enter the means as in `generation`: the last of a story that reached its full
@@ -160,9 +168,11 @@ def rereading(
     Parameters
     ----------
     loaded : LoadedModel
-    study : Study
-    stories : sequence of mappings
+    stories : sequence of Story
         As `generation` keeps them.
+    settings : Generation
+        With which they were written.
+    pooling : Pooling
     progress : callable
         Called with numbers of tokens.
     near : Path or UPath, optional
@@ -171,7 +181,7 @@ def rereading(
 
     Returns
     -------
-    Unit
+    PooledUnit
 
     Raises
     ------
@@ -179,23 +189,23 @@ def rereading(
         If an activation is not finite.
     """
     start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
-    fed = study.generation.max_new_tokens - 1
+    fed = settings.max_new_tokens - 1
     ids = [np.array([*start, *s["token_ids"][:fed]], dtype=np.int32) for s in stories]
     passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
-    return _read(loaded, study, ids, passages, len(start), progress, near)
+    return _read(loaded, pooling, ids, passages, len(start), progress, near)
 
 
 def _read(
     loaded: LoadedModel,
-    study: Study,
+    pooling: Pooling,
     ids: Sequence[Tokens],
     passages: Sequence[Passage],
     start: int,
     progress: Progress,
     near: Place | None,
-) -> Unit:
+) -> PooledUnit:
     """Read the texts that are long enough; the first `start` tokens are not the text's own."""
-    window = Window(study.pooling.skip + start, study.pooling.size or None)
+    window = Window(pooling.skip + start, pooling.size or None)
     kept = [len(i) > window.skip for i in ids]
     activations: Activations = np.zeros((0, loaded.n_layers + 1, loaded.width), dtype=np.float32)
     if any(kept):
@@ -203,8 +213,8 @@ def _read(
             loaded,
             [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
             window,
-            max_texts=study.pooling.batch_texts,
-            max_tokens=study.pooling.batch_tokens,
+            max_texts=pooling.batch_texts,
+            max_tokens=pooling.batch_tokens,
             progress=progress,
             out=_spool(sum(kept), loaded, near),
         )
@@ -217,23 +227,22 @@ def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | Non
     return Spool((n_texts, loaded.n_layers + 1, loaded.width), near)
 
 
-def check_some(unit: Unit, study: Study) -> None:
+def check_some(facts: UnitFacts, pooling: Pooling) -> None:
     """Refuse a unit that has no texts.
 
     Parameters
     ----------
-    unit : Unit
-        With its model's name among the facts.
-    study : Study
+    facts : UnitFacts
+    pooling : Pooling
 
     Raises
     ------
     InputError
         If no text is longer than what pooling skips.
     """
-    if not unit.facts["texts"]:
+    if not facts["texts"]:
         raise InputError(
-            f"model {unit.facts['model']!r}: no text is longer than the {study.pooling.skip} "
+            f"model {facts['model']!r}: no text is longer than the {pooling.skip} "
             "tokens that pooling skips; lower pooling.skip, or raise generation.min_new_tokens "
             "for stories"
         )
@@ -244,19 +253,20 @@ def _labelled(
     passages: Sequence[Passage],
     kept: Sequence[bool],
     tokens: int,
-    **more: Any,
-) -> Unit:
+    stories: list[Story] | None = None,
+) -> PooledUnit:
     """Part the kept texts into emotional and neutral ones, with their labels."""
     texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
     felt = np.array([bool(passage.emotion) for passage in texts], dtype=bool)
-    facts = {
+    facts: TextFacts = {
         "emotions": [p.emotion for p in texts if p.emotion],
         "topics": [p.topic for p in texts if p.emotion],
         "neutral_topics": [p.topic for p in texts if not p.emotion],
         "texts": len(texts),
         "left_out": len(passages) - len(texts),
         "tokens": tokens,
-        **more,
     }
+    if stories is not None:
+        facts["stories"] = stories
     emotional, neutral = np.flatnonzero(felt), np.flatnonzero(~felt)
-    return Unit(Part(activations, emotional), Part(activations, neutral), facts)
+    return PooledUnit(Part(activations, emotional), Part(activations, neutral), facts)

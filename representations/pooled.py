@@ -34,7 +34,7 @@ class Activations(Protocol):
 
 
 @dataclass(frozen=True)
-class Unit:
+class PooledUnit:
     """The pooled activations of one unit.
 
     Attributes

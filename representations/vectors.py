@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from representations.pooled import Unit
+from representations.pooled import PooledUnit
 from study.read import InputError
 from study.write import Place, slug, write_atomically
 
@@ -18,12 +18,12 @@ Array = NDArray[np.float32]
 DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"
 
 
-def emotion_vectors(unit: Unit, emotions: Sequence[str] = ()) -> dict[str, Array]:
+def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str, Array]:
     """Return a vector for each emotion at each layer.
 
     Parameters
     ----------
-    unit : Unit
+    unit : PooledUnit
         Pooled activations with their texts' emotions.
     emotions : sequence of str
         Which vectors; all by default. The others still count in what is subtracted.

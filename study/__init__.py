@@ -1,12 +1,12 @@
 """What both sides share: a study's settings, its files, and how scripts read, write and stop.
 
-Only Python's own modules are imported here, until a URL is asked for.
+It needs msgspec and Python's own modules alone, until a URL is asked for.
 """
 
 from study.home import HOME
 from study.read import InputError
+from study.schema import METHODS
 from study.settings import (
-    METHODS,
     Generation,
     Pooling,
     Preregistered,
@@ -14,6 +14,7 @@ from study.settings import (
     Steering,
     Study,
     load_study,
+    study_schema,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "Steering",
     "Study",
     "load_study",
+    "study_schema",
 ]

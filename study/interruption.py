@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def listen(name: str, kept: str) -> None:
-    """Let signals and failing disks end this script in one line.
+    """Let signals and failing disks end this script in one line; no bars of libraries in a file.
 
     Parameters
     ----------
@@ -36,6 +36,9 @@ def listen(name: str, kept: str) -> None:
     kept : str
         What the user has and can do now.
     """
+    if not sys.stderr.isatty():  # tqdm and huggingface_hub look when they are imported
+        for switch in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(switch, "1")
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)

@@ -1,6 +1,6 @@
-"""How files and words from strangers are taken: bounded, and refused in one line.
+"""Read untrusted files and names; reject bad ones with a one-line error.
 
-Only Python's own modules are imported here, until a URL is asked for; both sides stand on it.
+Only Python's own modules are imported here, until a URL is asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 #: A text file of a study, a corpus or a run holds less.
 LARGEST = 64 * 2**20
+#: What is said of a store, and what to do.
+SILENT = ("its store does not answer", "look at the URL, and at your rights there")
 #: Longer messages lose their middle, so that what and where, and the remedy, remain.
 LONGEST = 1000
 
@@ -79,13 +81,10 @@ def locate(name: Any) -> Any:
 
 
 @contextmanager
-def answering(path: Any) -> Iterator[None]:
-    """Make an OSError of what a store's own library raises, of which there is no common kind.
+def store_errors(path: Any) -> Iterator[None]:
+    """Turn what the library of a URL's store raises into OSError; it has no common kind.
 
-    Raises
-    ------
-    OSError
-        For anything but an OSError or a ValueError, where the path is a URL.
+    Errors of local files pass as they are, and so do ValueErrors (InputErrors among them).
     """
     try:
         yield
@@ -94,7 +93,32 @@ def answering(path: Any) -> Iterator[None]:
     except Exception as error:
         if isinstance(path, Path):
             raise
-        raise OSError(str(error) or type(error).__name__) from error
+        raise OSError(reason(error)) from error
+
+
+@contextmanager
+def refusing(
+    path: Any, what: str, remedy: str, kinds: tuple[type[Exception], ...] = (OSError, ValueError)
+) -> Iterator[None]:
+    """Turn errors of a file or its store into one line: the path, what failed and why, a remedy.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        with store_errors(path):
+            yield
+    except InputError:
+        raise
+    except kinds as error:
+        raise InputError(f"{path}: {what} ({reason(error)}); {remedy}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed, in the shortest words of the error."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(said or error).split()) or type(error).__name__
 
 
 def is_there(path: Any) -> bool:
@@ -107,11 +131,8 @@ def is_there(path: Any) -> bool:
     """
     if isinstance(path, Path):
         return os.path.exists(path)
-    try:
-        with answering(path):
-            return bool(path.exists())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error or type(error).__name__}") from None
+    with refusing(path, *SILENT):
+        return bool(path.exists())
 
 
 def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
@@ -124,7 +145,7 @@ def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
         or a device is refused before it is opened, since that could wait for ever.
     """
     try:
-        with answering(path):
+        with store_errors(path):
             if not stat.S_ISREG(path.stat().st_mode):
                 raise OSError("not a regular file")
             with path.open("rb") as file:

@@ -9,54 +9,53 @@ from __future__ import annotations
 import hashlib
 import os.path
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from study.home import HOME, find, studies
 from study.read import InputError, read_toml
+from study.schema import LABELS, METHODS, WEIGHTS
+from study.typed import typed
 
-METHODS = ("comprehension", "generation", "rereading")
-WEIGHTS = ("trained", "untrained")
-LABELS = ("true", "shuffled")
+#: The words that some lists choose from.
+CHOICES = {
+    "methods": METHODS,
+    "untrained_methods": METHODS,
+    "weights": WEIGHTS,
+    "labels": LABELS,
+}
 #: Lists that hold something, and nothing twice.
 LISTED = (
-    "methods", "weights", "labels", "precisions", "models", "untrained_seeds", "scoring.metrics",
-    "steering.strengths", "steering.seeds", "steering.judges",
-)  # fmt: skip
-#: The least and the greatest that a number, or each of a list, may be.
-RANGES = {
-    "seed": (0, 2**31),
-    "untrained_seeds": (0, 2**31),
-    "generation.stories_per_cell": (1, 1000),
-    "generation.neutral_per_topic": (0, 1000),
-    "generation.max_new_tokens": (2, 100_000),
-    "generation.min_new_tokens": (0, 100_000),
-    "generation.batch": (1, 100_000),
-    "generation.top_k": (1, 1_000_000),
-    "generation.temperature": (0, 100),
-    "pooling.skip": (1, 100_000),
-    "pooling.size": (0, 100_000),
-    "pooling.batch_texts": (1, 100_000),
-    "pooling.batch_tokens": (1, 10**9),
-    "scoring.folds": (2, 1000),
-    "scoring.replicates": (2, 100_000),
-    "scoring.denoise": (0, 0.999),
-    "steering.n_scenarios": (0, 100_000),
-    "steering.seeds": (0, 2**31),
-    "steering.sweep_depths": (0, 1),
-    "steering.max_new_tokens": (2, 100_000),
-    "steering.min_new_tokens": (0, 100_000),
-    "steering.temperature": (0, 100),
-    "steering.top_k": (1, 1_000_000),
-    "steering.batch": (1, 100_000),
-    "preregistered.target": (0, 1),
-    "preregistered.delta": (1e-6, 1),
-    "preregistered.alpha": (1e-6, 0.5),
-    "preregistered.distinct_2": (0, 1),
-    "preregistered.perplexity_ratio": (1e-6, 1e6),
-}
+    "methods",
+    "weights",
+    "labels",
+    "precisions",
+    "models",
+    "untrained_seeds",
+    "scoring.metrics",
+    "steering.strengths",
+    "steering.seeds",
+    "steering.judges",
+)
+
+
+def _within(low: float, high: float) -> Meta:
+    return Meta(ge=low, le=high)
+
+
+Seed = Annotated[int, _within(0, 2**31)]
+Count = Annotated[int, _within(1, 100_000)]
+Tokens = Annotated[int, _within(2, 100_000)]
+CountOrNone = Annotated[int, _within(0, 100_000)]
+Share = Annotated[float, _within(0, 1)]
+TopK = Annotated[int, _within(1, 1_000_000)]
+Temperature = Annotated[float, _within(0, 100)]
+Strength = Annotated[float, Meta(gt=0, le=100)]
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,13 @@ class Generation:
         Stories written at once.
     """
 
-    stories_per_cell: int = 1
-    neutral_per_topic: int = 2
-    max_new_tokens: int = 48
-    min_new_tokens: int = 24
-    temperature: float = 1.0
-    top_k: int = 50
-    batch: int = 48
+    stories_per_cell: Annotated[int, _within(1, 1000)] = 1
+    neutral_per_topic: Annotated[int, _within(0, 1000)] = 2
+    max_new_tokens: Tokens = 48
+    min_new_tokens: CountOrNone = 24
+    temperature: Temperature = 1.0
+    top_k: TopK = 50
+    batch: Count = 48
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,10 @@ class Pooling:
         Limits of a batch that is read.
     """
 
-    skip: int = 8
-    size: int = 0
-    batch_texts: int = 16
-    batch_tokens: int = 4096
+    skip: Count = 8
+    size: CountOrNone = 0
+    batch_texts: Count = 16
+    batch_tokens: Annotated[int, _within(1, 10**9)] = 4096
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,9 @@ class Scoring:
     """
 
     metrics: tuple[str, ...] = ("auc", "crossnobis", "cosine", "anisotropy")
-    folds: int = 6
-    replicates: int = 200
-    denoise: float = 0.0
+    folds: Annotated[int, _within(2, 1000)] = 6
+    replicates: Annotated[int, _within(2, 100_000)] = 200
+    denoise: Annotated[float, _within(0, 0.999)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -154,16 +153,16 @@ class Steering:
 
     emotions: tuple[str, ...] = ()
     scenarios: str = "data/scenarios.toml"
-    n_scenarios: int = 0
-    strengths: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
-    seeds: tuple[int, ...] = (0,)
-    sweep_depths: tuple[float, ...] = ()
-    sweep_strength: float = 0.2
-    max_new_tokens: int = 32
-    min_new_tokens: int = 8
-    temperature: float = 0.8
-    top_k: int = 50
-    batch: int = 48
+    n_scenarios: CountOrNone = 0
+    strengths: tuple[Strength, ...] = (0.1, 0.2, 0.4, 0.8)
+    seeds: tuple[Seed, ...] = (0,)
+    sweep_depths: tuple[Share, ...] = ()
+    sweep_strength: Strength = 0.2
+    max_new_tokens: Tokens = 32
+    min_new_tokens: CountOrNone = 8
+    temperature: Temperature = 0.8
+    top_k: TopK = 50
+    batch: Count = 48
     judges: tuple[str, ...] = ("local",)
     labels: Mapping[str, Any] = field(default_factory=dict)
 
@@ -185,11 +184,11 @@ class Preregistered:
 
     metric: str = "auc"
     method: str = "comprehension"
-    target: float = 0.5
-    delta: float = 0.10
-    alpha: float = 0.05
-    distinct_2: float = 0.5
-    perplexity_ratio: float = 4.0
+    target: Share = 0.5
+    delta: Annotated[float, _within(1e-6, 1)] = 0.10
+    alpha: Annotated[float, _within(1e-6, 0.5)] = 0.05
+    distinct_2: Share = 0.5
+    perplexity_ratio: Annotated[float, _within(1e-6, 1e6)] = 4.0
 
 
 @dataclass(frozen=True)
@@ -228,9 +227,9 @@ class Study:
     labels: tuple[str, ...] = LABELS
     emotions: tuple[str, ...] = ()
     topics: tuple[str, ...] | int = 0
-    untrained_seeds: tuple[int, ...] = (0,)
+    untrained_seeds: tuple[Seed, ...] = (0,)
     precisions: tuple[str, ...] = ("auto",)
-    seed: int = 0
+    seed: Seed = 0
     generation: Generation = field(default_factory=Generation)
     pooling: Pooling = field(default_factory=Pooling)
     scoring: Scoring = field(default_factory=Scoring)
@@ -275,58 +274,9 @@ def load_study(name: str | Path) -> Study:
             )
     raw, settings = read_toml(path, "no such study file")
     settings.setdefault("name", path.stem)
-    study: Study = _filled(Study, settings, str(path), "")
+    study = typed(Study, settings, str(path), hidden=("sha256",))
     _check(study, str(path))
     return Study(**{**vars(study), "sha256": hashlib.sha256(raw).hexdigest()})
-
-
-def _filled(kind: type, settings: Mapping[str, Any], where: str, prefix: str) -> Any:
-    """Build a settings object, with every field's name and type checked."""
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind) if f.name != "sha256"]
-    values = {}
-    for name, value in settings.items():
-        if name not in known:
-            raise InputError(
-                f"{where}: unknown field {prefix + name!r}; the fields are {', '.join(known)}"
-            )
-        values[name] = _typed(hints[name], value, where, prefix + name)
-    return kind(**values)
-
-
-def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
-    if hint in (Generation, Pooling, Scoring, Steering, Preregistered):
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: {name} must be a table, [{name}]")
-        return _filled(hint, value, where, name + ".")
-    kinds: dict[Any, tuple[str, Any]] = {
-        str: ("a text", lambda v: isinstance(v, str)),
-        int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-        float: (
-            "a number",
-            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e300,
-        ),
-    }
-    if hint in kinds:
-        what, fits = kinds[hint]
-        if not fits(value):
-            raise InputError(f"{where}: {name} = {value!r} must be {what}")
-        return hint(value)
-    if hint == tuple[str, ...] | int:
-        hint = int if isinstance(value, int) else tuple[str, ...]
-        return _typed(hint, value, where, name)
-    if hint == Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: {name} must be a table, [{name}]")
-        return value
-    member = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}.get(hint)
-    if not isinstance(value, list):
-        raise InputError(f"{where}: {name} = {value!r} must be a list")
-    if member is None:  # the models of the study's own; the registry checks their fields
-        if not all(isinstance(v, dict) for v in value):
-            raise InputError(f"{where}: {name} must be tables, [[{name}]]")
-        return tuple(value)
-    return tuple(_typed(member, v, where, name) for v in value)
 
 
 def _check(study: Study, where: str) -> None:
@@ -339,10 +289,7 @@ def _check(study: Study, where: str) -> None:
         raise InputError(f"{where}: name has {len(study.name)} characters; use at most 64")
     if not study.models:
         raise InputError(f"{where}: models is empty; name at least one")
-    choices = {
-        "methods": METHODS, "untrained_methods": METHODS, "weights": WEIGHTS, "labels": LABELS,
-    }  # fmt: skip
-    for name, allowed in choices.items():
+    for name, allowed in CHOICES.items():
         unknown = [v for v in getattr(study, name) if v not in allowed]
         if unknown:
             raise InputError(
@@ -353,11 +300,6 @@ def _check(study: Study, where: str) -> None:
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
     steering = study.steering
-    if min(steering.strengths) <= 0 or max(steering.strengths) > 100:
-        raise InputError(
-            f"{where}: steering.strengths must be above 0 and at most 100; the baseline, "
-            "strength 0, is always there"
-        )
     if steering.sweep_depths and steering.sweep_strength not in steering.strengths:
         raise InputError(
             f"{where}: steering.sweep_strength = {steering.sweep_strength:g} is not among "
@@ -368,15 +310,34 @@ def _check(study: Study, where: str) -> None:
             raise InputError(
                 f"{where}: {name} has rereading without generation, which writes its stories"
             )
-    for name, (low, high) in RANGES.items():
-        value = attrgetter(name)(study)
-        several = isinstance(value, tuple)
-        for i, number in enumerate(value if several else (value,)):
-            if not low <= number <= high:
-                label = f"{name}[{i}]" if several else name
-                raise InputError(f"{where}: {label} = {number} must be within {low} and {high}")
     if study.preregistered.metric not in study.scoring.metrics:
         raise InputError(
             f"{where}: preregistered.metric = {study.preregistered.metric!r} is not among "
             f"scoring.metrics ({', '.join(study.scoring.metrics)})"
         )
+
+
+def study_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the study file, for editors that complete and check it.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> study_schema()["properties"]["seed"]["minimum"]
+    0
+    """
+    whole = msgspec.json.schema(Study)
+    parts = whole.pop("$defs")
+    study = parts.pop("Study")
+    del study["properties"]["sha256"]
+    for name, choices in CHOICES.items():
+        study["properties"][name]["items"]["enum"] = list(choices)
+    study["required"] = ["models"]  # a file without a name has its own
+    for part in (study, *parts.values()):
+        part["additionalProperties"] = False
+        part["description"] = str(part.get("description", "")).partition("\n\n")[0]
+    address = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": address, **study, "title": "emotion-depth study", "$defs": parts}

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes of tables and texts, here or at a URL.
+"""Write files whole or not at all: tables and texts, on this disk or at a URL.
 
 A place is a local path, or a URL of any store that fsspec knows (s3, gs, abfs, memory ...) and
 that puts whole objects: there what is written appears when its last byte has arrived.
@@ -11,8 +11,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from upath import UPath
 
-from study.read import InputError
+from study.read import SILENT, refusing
 from study.read import is_there as is_there
 from study.read import locate as locate
 
@@ -30,25 +30,11 @@ Place = Path | UPath
 #: What ends the names of files that are being written.
 SCRATCH = ".unfinished"
 
+#: What is said of a file of ours that cannot be read, and what to do.
+DAMAGED = ("damaged", "delete it and run again")
+
 #: Rows of a group in a Parquet file: what is read at least, to find one model's.
 ROWS = 16_384
-
-
-@contextmanager
-def answering(path: Place) -> Iterator[None]:
-    """Turn what a store's own library raises, of which there is no common kind, into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        if isinstance(path, Path):
-            raise
-        raise InputError(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
@@ -87,28 +73,18 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
             os.unlink(scratch)
 
 
-@contextmanager
-def writing(path: Place) -> Iterator[None]:
-    """Turn what the disk says while a file is written into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
-            "another folder with --out. What is finished is kept"
-        ) from error
+def writing(path: Place) -> AbstractContextManager[None]:
+    """Turn what a disk or a store says while a file is written into one line."""
+    where = "free some space" if isinstance(path, Path) else "look at the URL and at your rights"
+    remedy = f"{where} or choose another folder with --out. What is finished is kept"
+    kinds = (OSError,) if isinstance(path, Path) else (OSError, ValueError)
+    return refusing(path, "cannot be written", remedy, kinds)
 
 
 def _put(path: UPath, write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            write(Path(scratch, path.name))
-            path.fs.put_file(str(Path(scratch, path.name)), path.path)
-        except Exception as error:  # each store has its own kinds
-            raise InputError(
-                f"{path}: cannot be written ({_reason(error)}); look at the URL and at your rights "
-                "to write there, or choose another folder with --out. What is finished is kept"
-            ) from error
+    with tempfile.TemporaryDirectory() as scratch, writing(path):
+        write(Path(scratch, path.name))
+        path.fs.put_file(str(Path(scratch, path.name)), path.path)
 
 
 def files_in(folder: Place) -> dict[str, Place]:
@@ -119,7 +95,7 @@ def files_in(folder: Place) -> dict[str, Place]:
     InputError
         If its store does not answer.
     """
-    with answering(folder):
+    with refusing(folder, *SILENT):
         if isinstance(folder, Path):
             return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
         folder.fs.invalidate_cache()  # what a store remembers, others may have changed
@@ -138,14 +114,8 @@ def remove(path: Place) -> None:
     InputError
         If its folder cannot be written to.
     """
-    try:
-        with answering(path):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written anew ({error.strerror or error}); choose another folder "
-            "with --out"
-        ) from error
+    with refusing(path, "cannot be replaced", "choose another folder with --out"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Place, text: str) -> None:
@@ -188,13 +158,8 @@ def read_table(path: Place) -> pd.DataFrame:
     InputError
         If the file is damaged, or its store does not answer.
     """
-    try:
-        with answering(path), path.open("rb") as file:
-            return pd.read_parquet(file)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
-        raise InputError(f"{path}: damaged ({_reason(error)}); delete it and run again") from None
+    with refusing(path, *DAMAGED), path.open("rb") as file:
+        return pd.read_parquet(file)  # pyarrow's errors are OSErrors or ValueErrors
 
 
 def read_text(path: Place) -> str:
@@ -203,9 +168,9 @@ def read_text(path: Place) -> str:
     Raises
     ------
     InputError
-        If its store does not answer.
+        If it cannot be read, or its store does not answer.
     """
-    with answering(path):
+    with refusing(path, "cannot be read", "delete it and run again"):
         return path.read_text(encoding="utf-8")
 
 
@@ -217,12 +182,8 @@ def read_json(path: Place) -> Any:
     InputError
         If the file is damaged, or its store does not answer.
     """
-    try:
+    with refusing(path, *DAMAGED):
         return json.loads(read_text(path))
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({_reason(error)}); delete it and run again") from None
 
 
 def fingerprint(settings: Any) -> str:

@@ -13,7 +13,7 @@ from representations import generation
 from representations.generation import Sampling
 
 #: Batches of other sizes, and other processors, move a share of the probability by some 1e-7.
-SAFE = 5e-6
+SAFE = 1e-6
 
 
 def distance(logits: Tensor, uniform: Tensor, sampling: Sampling) -> float:

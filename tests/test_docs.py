@@ -19,10 +19,19 @@ from representations.models.registry import find_model
 from study import load_study
 
 HOME = Path(__file__).resolve().parent.parent
+FOLDERS = (
+    "analysis",
+    "benchmarks",
+    "data",
+    "docs",
+    "examples",
+    "pipeline",
+    "reports",
+    "representations",
+    "study",
+)
 PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "data/**/*.md", "examples/**/*.md")
-    for path in HOME.glob(pattern)
+    path for pattern in ("*.md", *(f"{f}/**/*.md" for f in FOLDERS)) for path in HOME.glob(pattern)
 )
 EXAMPLES = sorted((HOME / "examples").glob("*.toml"))
 
@@ -46,9 +55,15 @@ def test_api_page_is_what_the_docstrings_say(reference):
     assert reference.API.read_text(encoding="utf-8") == reference.api_page(), "run make docs"
 
 
-def test_architecture_page_lists_the_modules_that_there_are(reference):
-    page = reference.ARCHITECTURE.read_text(encoding="utf-8")
-    assert page == reference.architecture_page(), "run make docs"
+def test_each_folder_lists_its_modules(reference):
+    for folder in reference.FOLDERS:
+        page = (HOME / folder / "README.md").read_text(encoding="utf-8")
+        assert page == reference.readme(folder), "run make docs"
+
+
+def test_every_folder_of_code_has_a_page(reference):
+    inside = [p.parent for top in reference.FOLDERS for p in (HOME / top).glob("**/__init__.py")]
+    assert {p.relative_to(HOME).as_posix() for p in inside} <= set(reference.FOLDERS)
 
 
 def test_the_planning_page_says_what_the_simulations_found():

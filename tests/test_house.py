@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
+import pytest
 from importlinter.cli import lint_imports
+
+from study import study_schema
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("analysis", "pipeline", "reports", "representations", "study")
@@ -68,8 +74,24 @@ def test_analysis_judges_the_claims_where_torch_cannot_be_imported() -> None:
     run("-c", f"{TORCH = }\n{REPORT = }\n{WITHOUT}")
 
 
-def test_the_study_file_needs_only_the_standard_library() -> None:
-    run("-S", "-c", "import study")
+def test_the_study_file_needs_no_library_of_either_side() -> None:
+    heavy = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers")
+    run("-c", f"import study, sys; assert not set({heavy}) & set(sys.modules)")
+
+
+def test_the_schema_of_the_study_file_is_the_codes() -> None:
+    written = (ROOT / "data" / "studies" / "study.schema.json").read_text(encoding="utf-8")
+    again = "write it again: python -m study > data/studies/study.schema.json"
+    assert json.loads(written) == json.loads(json.dumps(study_schema())), again
+
+
+def test_the_schema_takes_the_studies_that_ship_and_no_other_field() -> None:
+    for path in sorted((ROOT / "data" / "studies").glob("*.toml")):
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        jsonschema.validate(content, study_schema())
+        for wrong in ({"moduls": ["gpt2"]}, {"seed": -1}, {"pooling": {"skipp": 1}}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(content | wrong, study_schema())
 
 
 def test_imports_run_in_one_direction() -> None:

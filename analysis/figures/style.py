@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import plotnine as p9
 
-from analysis.loading.scores import METHODS, Scores
+from analysis.loading.scores import Scores
+from study import METHODS
 from study.read import InputError
 
 #: Width of every figure in inches.

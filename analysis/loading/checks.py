@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os.path
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from study.read import InputError, answering, is_there, read_bytes
+from study.read import InputError, is_there, store_errors
 
 #: A file that unpacks to more than the first, and to more than the second times its own size, is
 #: made to fill the memory: real scores hardly compress.
@@ -65,7 +63,7 @@ def read_table(
             raise InputError(f"{path}: not found; python {writer} writes it")
         if not path.is_file():  # a pipe would be waited for
             raise InputError(f"{path}: not a regular file")
-        with answering(path), _opened(path) as file:
+        with store_errors(path), _opened(path) as file:
             return _read(path, file, list(columns), writer, lean, levels or {})
     except InputError:
         raise
@@ -187,65 +185,6 @@ def read_rows(path: Any, columns: list[str], wanted: Mapping[str, list[Any]]) ->
         asked = ", ".join(f"{c} = {values}" for c, values in wanted.items())
         raise InputError(f"{path}: no row has {asked}")
     return table
-
-
-def read_run(path: Any) -> dict[str, Any]:
-    """Read a study's `run.json`, and check the parts of it that are computed with.
-
-    Raises
-    ------
-    InputError
-        If it is missing, no JSON, or of another form.
-    """
-    if isinstance(path, Path) and not os.path.isdir(path.parent):
-        raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
-    try:
-        run = json.loads(read_bytes(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; python extraction.py writes it") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(run, dict):
-        raise InputError(f"{path}: not a JSON object")
-    study = _part(run, "study", dict, path)
-    rules = _part(study, "preregistered", dict, path)
-    for name in ("metric", "method"):
-        _part(rules, name, str, path)
-    bounds = {"target": (0, 1), "delta": (0, 1), "alpha": (0, 0.5), "distinct_2": (0, 1),
-              "perplexity_ratio": (0, 1e6)}  # fmt: skip
-    for name, (low, high) in bounds.items():
-        value = rules.get(name, high)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{path}: study.preregistered.{name} must be a number")
-        if not low <= value <= high or (value == 0 and name in ("delta", "alpha")):
-            raise InputError(f"{path}: study.preregistered.{name} = {value} is out of bounds")
-    for name, facts in _part(run, "metrics", dict, path).items():
-        if not isinstance(facts, dict):
-            raise InputError(f"{path}: metric {name!r} must be an object")
-        _part(facts, "higher_is_better", bool, path)
-        _part(facts, "label", str, path)
-        chance = facts.get("chance")
-        if chance is not None and not (_is_number(chance) and abs(chance) < LARGEST):
-            raise InputError(f"{path}: chance of metric {name!r} must be a number or null")
-    _part(run, "topics", list, path)
-    return run
-
-
-def _part(whole: Mapping[str, Any], name: str, kind: type, path: Path) -> Any:
-    """Return a part of `run.json`, empty where there is none, or refuse another type."""
-    part = whole.get(name, kind())
-    if not isinstance(part, kind):
-        words = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-        raise InputError(f"{path}: {name} must be {words[kind]}")
-    return part
-
-
-def _neighbours(folder: Path) -> str:
-    """List the studies that do exist beside a missing one."""
-    if not os.path.isdir(folder.parent):
-        return ""
-    names = sorted(p.parent.name for p in folder.parent.glob("*/run.json"))
-    return f"; there are {', '.join(names)}" if names else ""
 
 
 def tidied(

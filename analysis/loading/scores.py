@@ -22,11 +22,12 @@ from analysis.loading.checks import (
     in_range,
     out_of_order,
     read_rows,
-    read_run,
     read_table,
     tidied,
 )
 from analysis.loading.grouping import Runs, may_repeat, wide
+from analysis.loading.run_file import read_run
+from study import schema
 from study.read import InputError as InputError
 from study.read import is_there, locate
 
@@ -35,20 +36,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: What makes a profile, in the order in which tables are sorted and labelled.
-PROFILE = ["model", "weights", "seed", "precision", "method", "labels", "metric"]
-#: What describes the model of a profile; constant within a model.
-MODEL = ["family", "n_params", "n_layers", "instruct"]
-#: All columns of `scores.parquet`.
-COLUMNS = ["study", *PROFILE, *MODEL, "emotion", "layer", "depth", "score"]
-#: All columns of `replicates.parquet`.
-REPLICATE_COLUMNS = [
-    "study", *PROFILE, *MODEL, "layer", "depth", "replicate", "score",
-]  # fmt: skip
-
-#: The order in which metrics and methods are reported: the primary ones first.
-METRICS = ("auc", "crossnobis", "cosine", "anisotropy")
-METHODS = ("comprehension", "generation", "rereading")
+PROFILE, MODEL = list(schema.PROFILE), list(schema.MODEL)
+COLUMNS, REPLICATE_COLUMNS = list(schema.SCORE_COLUMNS), list(schema.REPLICATE_COLUMNS)
 
 #: Columns of names, without a gap; the last is of `scores.parquet` alone.
 NAMES = ["study", *PROFILE, "family", "emotion"]
@@ -309,12 +298,12 @@ def metric_order(metrics: Iterable[str]) -> list[str]:
     >>> metric_order(["mine", "cosine", "auc", "auc"])
     ['auc', 'cosine', 'mine']
     """
-    return _in_order(metrics, METRICS)
+    return _in_order(metrics, schema.METRICS)
 
 
 def method_order(methods: Iterable[str]) -> list[str]:
     """Return the methods in the order in which they are reported, unknown ones last by name."""
-    return _in_order(methods, METHODS)
+    return _in_order(methods, schema.METHODS)
 
 
 def _in_order(found: Iterable[str], known: tuple[str, ...]) -> list[str]:

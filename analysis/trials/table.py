@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.loading.checks import read_run, read_table, tidied
+from analysis.loading.checks import read_table, tidied
+from analysis.loading.run_file import read_run
+from study import schema
 from study.read import InputError, is_there, locate
 
 if TYPE_CHECKING:
     from upath import UPath
 
 #: What makes a trial; with `kind` ("steered" or "sham") it is one row.
-TRIAL = ["model", "layer", "emotion", "scenario", "seed", "strength"]
+TRIAL = list(schema.TRIAL)
 #: All columns of `trials.parquet`, beside two for each judge: score_JUDGE, baseline_score_JUDGE.
-COLUMNS = [
-    "study", *TRIAL, "kind", "family", "n_params", "place", "depth", "text", "baseline_text",
-    "n_tokens", "perplexity", "baseline_perplexity", "distinct_2", "baseline_distinct_2",
-    "share_foreign_script",
-]  # fmt: skip
+COLUMNS = list(schema.TRIAL_COLUMNS)
 #: Columns of numbers, and those of them that a text too short to be measured has none of.
 NUMBERS = [
     "layer", "strength", "n_params", "depth", "n_tokens", "perplexity", "baseline_perplexity",

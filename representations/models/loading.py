@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import nn
 
+from representations.facts import ModelFacts
 from representations.models import hub
 from representations.models.errors import loading_errors, oneline
 from representations.models.headers import check_counts
@@ -70,6 +71,21 @@ class LoadedModel:
         device = self.model.get_input_embeddings().weight.device
         assert isinstance(device, torch.device)
         return device
+
+    def facts(self) -> ModelFacts:
+        """Return what tables and messages say of the model."""
+        return {
+            "model": self.spec.name,
+            "family": self.spec.family,
+            "source": self.spec.source,
+            "fingerprint": self.fingerprint,
+            "n_params": self.n_params,
+            "n_layers": self.n_layers,
+            "width": self.width,
+            "instruct": self.spec.instruct,
+            "precision": self.precision,
+            "device": str(self.device),
+        }
 
     def run(self, part: nn.Module, **inputs: Any) -> Any:
         """Return what the model or its body makes of texts.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
 from study.home import HOME, find
 from study.read import InputError, read_toml
+from study.typed import typed
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,10 @@ def _by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, ModelSpec]:
 def _checked(entry: Mapping[str, Any]) -> ModelSpec:
     """Check an entry that someone else wrote: its fields, their types, and where they lead."""
     label = f"[[model]] {entry.get('name', '?')!r}"
-    known = {f.name: f.type for f in fields(ModelSpec)}
-    unknown = sorted(set(entry) - set(known))
-    if unknown:
-        raise InputError(
-            f"{label}: unknown field {unknown[0]!r}; the fields are {', '.join(sorted(known))}"
-        )
+    spec = typed(ModelSpec, entry, label)
     for name in ("name", "family", "source"):
-        if not isinstance(entry.get(name), str) or not entry[name].strip():
+        if not getattr(spec, name).strip():
             raise InputError(f"{label}: field {name!r} is missing")
-    kinds = {"str": (str, "a text"), "bool": (bool, "true or false")}
-    for name, value in entry.items():
-        kind, what = kinds.get(str(known[name]), (dict, "a table"))
-        if not isinstance(value, kind):
-            raise InputError(f"{label}: {name} = {value!r} must be {what}")
-    spec = ModelSpec(**entry)
     for name in ("source", "tokenizer"):
         package = getattr(spec, name)
         # A dot would import the package before it, and so run its code.

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from representations.activations import Steer, Window
@@ -25,10 +26,28 @@ from representations.vectors import sham
 from study import Steering
 from study.home import find
 from study.read import InputError, read_toml
+from study.typed import typed
 
 Array = NDArray[np.float32]
 Row = dict[str, Any]
 Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An entry of a file of scenarios."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    opening: str
+
+
+@dataclass(frozen=True)
+class ScenarioFile:
+    """A file of scenarios as it stands."""
+
+    scenario: tuple[Scenario, ...] = ()
+    plain: str = "{opening}"
+    chat: str = "{opening}"
 
 
 @dataclass(frozen=True)
@@ -82,21 +101,19 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     """
     path = find(path)
     raw, content = read_toml(path, "no such file of scenarios; set steering.scenarios")
-    entries = content.get("scenario", [])
-    if not entries or not isinstance(entries, list):
+    file = typed(ScenarioFile, content, str(path))
+    if not file.scenario:
         raise InputError(f"{path}: no scenarios; add [[scenario]] tables with name and opening")
     openings: dict[str, str] = {}
-    for number, entry in enumerate(entries, start=1):
-        told = entry if isinstance(entry, dict) else {}
-        name, opening = told.get("name"), told.get("opening")
-        if not (isinstance(name, str) and name and isinstance(opening, str) and opening.strip()):
-            raise InputError(f"{path}: scenario {number} needs a name and an opening, both texts")
-        if name in openings:
-            raise InputError(f"{path}: scenario {number} has the name {name!r} of another one")
-        openings[name] = opening
-    templates = {key: content.get(key, "{opening}") for key in ("plain", "chat")}
+    for number, scenario in enumerate(file.scenario):
+        if not scenario.opening.strip():
+            raise InputError(f"{path}: scenario[{number}].opening is empty")
+        if scenario.name in openings:
+            raise InputError(f"{path}: scenario[{number}].name = {scenario.name!r} is taken")
+        openings[scenario.name] = scenario.opening
+    templates = {"plain": file.plain, "chat": file.chat}
     for key, template in templates.items():
-        if not isinstance(template, str) or template.count("{opening}") != 1:
+        if template.count("{opening}") != 1:
             raise InputError(f"{path}: {key} must hold {{opening}} once")
     if not 0 <= n <= len(openings):
         raise InputError(
@@ -104,8 +121,8 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
         )
     if n:
         names = list(openings)
-        openings = {m: openings[m] for m in (names[int((i + 0.5) * len(names) / n)]
-                                             for i in range(n))}  # fmt: skip
+        chosen = [names[int((i + 0.5) * len(names) / n)] for i in range(n)]
+        openings = {name: openings[name] for name in chosen}
     return Scenarios(openings, **templates, sha256=hashlib.sha256(raw).hexdigest())
 
 
@@ -214,8 +231,8 @@ def trials(
                 aside = sham(vector, derived_seed(study_seed, "sham", *cell))
                 for strength in strengths:
                     for kind, direction in (("steered", vector), ("sham", aside)):
-                        rows.append({"emotion": emotion, "scenario": name, "strength": strength,
-                                     "seed": seed, "kind": kind})  # fmt: skip
+                        row = {"emotion": emotion, "scenario": name, "strength": strength}
+                        rows.append({**row, "seed": seed, "kind": kind})
                         added.append(direction * np.float32(strength * norm / length))
     rows, stacked = rows[texts], torch.from_numpy(np.stack(added[texts]))
     _write(loaded, settings, scenarios, study_seed, rows, stacked, layer, progress)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from representations.corpus.corpus import load_corpus
-from representations.models.registry import REGISTRY
 from study import HOME
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `server` and `nine`
@@ -60,7 +59,9 @@ def small_study(tmp_path_factory):
         assert long in text
         text = text.replace(long, short)
     text += STEERING
-    for entry in tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["model"]:
+    for entry in tomllib.loads((HOME / "data" / "models.toml").read_text(encoding="utf-8"))[
+        "model"
+    ]:
         if entry.get("config"):  # twins have the dimensions of the small models
             kept = {k: entry[k] for k in ("name", "family", "source")}
             lines = [f'{key} = "{value}"' for key, value in kept.items()]

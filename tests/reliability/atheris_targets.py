@@ -24,11 +24,12 @@ sys.path[:0] = [str(HOME), str(Path(__file__).parent)]
 with atheris.instrument_imports(include=["analysis", "gguf", "inputs", "representations", "study"]):
     from gguf import GGUFReader, GGUFWriter
 
-    from analysis.loading.checks import read_run, read_table
+    from analysis.loading.checks import read_table
+    from analysis.loading.run_file import read_run
     from pipeline.units import load_facts, open_unit, save_unit
     from representations.corpus.corpus import load_corpus
     from representations.models.headers import check_gguf
-    from representations.pooled import Unit
+    from representations.pooled import PooledUnit
     from representations.steering.trials import load_scenarios
     from study import load_study
     from study.read import InputError
@@ -101,7 +102,7 @@ def parquet() -> bytes:
 def safetensors() -> bytes:
     path = SCRATCH / "good.safetensors"
     arrays = np.ones((2, 2, 3), np.float32), np.zeros((1, 2, 3), np.float32)
-    save_unit(path, Unit(*arrays, {"emotions": ["a", "b"]}))
+    save_unit(path, PooledUnit(*arrays, {"emotions": ["a", "b"]}))
     return path.read_bytes()
 
 

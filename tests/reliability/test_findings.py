@@ -99,7 +99,7 @@ DIGEST = {"sha256": "0" * 64}
     [
         ({"instruct": "yes"}, "instruct = 'yes' must be true or false"),
         ({"file": 3}, "file = 3 must be a text"),
-        ({"config": 3}, "config = 3 must be a table"),
+        ({"config": 3}, "config must be a table"),
         ({"revision": []}, "must be a text"),
         ({"sha256": "../../../../tmp"}, "64 hexadecimal digits"),
         ({"file": "../../x"}, "within its folder"),
@@ -173,8 +173,8 @@ def test_faults_without_number_are_counted_and_not_shown(corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("scenario = 3", "no scenarios"),
-        ("scenario = [3]", "needs a name and an opening"),
+        ("scenario = 3", "scenario = 3 must be a list"),
+        ("scenario = [3]", r"scenario\[0\] must be a table"),
         ("a = " + "[" * 20_000, "nested too deeply"),
     ],
 )

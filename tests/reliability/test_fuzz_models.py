@@ -15,12 +15,12 @@ from hostile import damaged, numbers, rewritten, texts, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.estimate import parameter_count
 from representations.arms import comprehension, generation
 from representations.corpus.corpus import Corpus, load_corpus
 from representations.models.chat_templates import render
 from representations.models.loading import LoadedModel, load
 from representations.models.registry import ModelSpec
+from representations.models.size import expected_parameters
 from study import HOME, Generation, Pooling, Study
 
 STUDY = Study("fuzz", generation=Generation(neutral_per_topic=1, max_new_tokens=3,
@@ -89,10 +89,10 @@ class Folders:
     def used(self, seed: int | None = None, instruct: bool = False) -> LoadedModel:
         """What a run does with a model: read passages, write stories."""
         spec = ModelSpec("m", "", str(self.folder), instruct)
-        assert parameter_count(spec) >= 0  # asked before any model is loaded, it refuses none
+        assert expected_parameters(spec) >= 0  # asked before any model is loaded, it refuses none
         loaded = load(spec, untrained_seed=seed, device="cpu")
-        comprehension(loaded, STUDY, self.corpus)
-        generation(loaded, STUDY, self.corpus)
+        comprehension(loaded, self.corpus, STUDY.pooling)
+        generation(loaded, self.corpus, STUDY.generation, STUDY.pooling, STUDY.seed)
         return loaded
 
     def run(self, target: str, changes: dict[str, bytes], **how: Any) -> tuple[Any, str]:

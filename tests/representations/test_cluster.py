@@ -17,7 +17,8 @@ from rich.console import Console
 
 import extraction
 import steering
-from pipeline.jobs import Job, progress_bar
+from pipeline.jobs import Job
+from pipeline.progress import progress
 from study.read import InputError
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for staying on loopback
@@ -175,7 +176,7 @@ def test_what_dies_or_fails_is_repeated_then_reported(address, tmp_path):
     jobs = [Job("a", 1, dies_once), Job("b", 1, breaks), Job("c", 1, refuses)]
     jobs.append(Job("d", 0, lambda *unused: attempt("joins"), after=(jobs[0],)))
     jobs.append(Job("e", 0, lambda *unused: attempt("never"), after=(jobs[0], jobs[2])))
-    bar = progress_bar(Console(stderr=True))
+    bar = progress(Console(stderr=True))
     with ray_engine.cluster(address, "auto", 1, tmp_path, "python this") as engine, bar:
         assert engine.device == "cpu"
         failures = engine.run(jobs, bar, keep_going=True)
@@ -243,7 +244,7 @@ def test_without_ray_its_packages_are_named(five, tmp_path, capsys, monkeypatch)
 
 
 def test_a_model_too_large_for_every_node(five, address, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.estimate.parameter_count", lambda spec: 10**13)
+    monkeypatch.setattr("representations.models.size.expected_parameters", lambda spec: 10**13)
     out = tmp_path / "out"
     assert run(five, out, "--engine", "ray", "--address", address) == 2
     assert "the largest node has" in capsys.readouterr().err

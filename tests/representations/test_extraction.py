@@ -217,7 +217,7 @@ def test_a_study_whose_every_model_fails_ends_with_the_reasons(study_file, tmp_p
         (('models = ["tiny"]', 'models = ["tinny"]'), "unknown model 'tinny'"),
         (("replicates = 8", 'metrics = ["auk"]'), "scoring.metrics"),
         (("[pooling]", "[poling]"), "unknown field 'poling'"),
-        (("skip = 4", "skip = 0"), "pooling.skip = 0 must be within 1"),
+        (("skip = 4", "skip = 0"), "pooling.skip = 0 must be at least 1"),
         (("skip = 4", 'skip = "four"'), "must be a whole number"),
         (('name = "manners"', 'name = "../up"'), "becomes a folder"),
         (('corpus = "', 'corpus = "/nowhere'), "nowhere"),

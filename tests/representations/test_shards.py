@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 import extraction
 import steering
 from pipeline import shards
-from pipeline.shards import Shard, added_up, all_shards, joined, n_shards, remove_shards
+from pipeline.shards import Shard, all_shards, facts_of_shards, joined, n_shards, remove_shards
 from pipeline.units import open_unit, save_unit
 from representations.arms import check_some, comprehension
 from representations.corpus.corpus import load_corpus
-from representations.pooled import Unit
+from representations.facts import TextFacts
+from representations.pooled import PooledUnit
 from study import HOME, load_study
 from study.read import InputError
 
@@ -87,16 +88,16 @@ def test_shards_make_the_unit_that_is_not_cut(of, five, whole, tmp_path):
 def test_finished_shards_are_not_done_again(five, whole, tmp_path, monkeypatch):
     """A run is cut off in the third shard of reading, then in the fourth of writing."""
     done = []
-    real = {name: getattr(extraction.methods, name) for name in ("comprehension", "generation")}
+    real = {name: getattr(extraction.arms, name) for name in ("comprehension", "generation")}
 
     def fails_at(method, number):
-        def tried(loaded, study, corpus, progress, near, texts):
+        def tried(*arguments, texts, **more):
             done.append((method, texts.start))
             if sum(name == method for name, _ in done) == number:
                 raise InputError("out of luck")
-            return real[method](loaded, study, corpus, progress, near, texts)
+            return real[method](*arguments, texts=texts, **more)
 
-        monkeypatch.setattr(extraction.methods, method, tried)
+        monkeypatch.setattr(extraction.arms, method, tried)
 
     fails_at("comprehension", 3)
     assert run(five, tmp_path, "--shards", "4") == 2
@@ -144,13 +145,13 @@ def test_shards_of_different_weights_do_not_mix(five, whole, tmp_path, capsys):
     assert run(five, tmp_path, "--shards", "2", "--methods", "comprehension") == 0
     path = next(path for name, path in units(tmp_path).items() if ".trained" in name)
     with open_unit(path) as unit:
-        other = Unit(unit.activations, unit.neutral, {**unit.facts, "fingerprint": "other"})
+        other = PooledUnit(unit.activations, unit.neutral, {**unit.facts, "fingerprint": "other"})
         save_unit(Shard(1, 2).path(path), other)
     path.unlink()
     capsys.readouterr()
     assert run(five, tmp_path, "--shards", "2") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f"extraction.py: {path}: its shards were made with different weights")
+    assert error.startswith(f"extraction.py: {path}: its shards differ in fingerprint")
     assert run(five, tmp_path, "--shards", "2", "--force") == 0
     assert_same(tmp_path, whole)
     path.unlink()
@@ -167,8 +168,8 @@ def test_shards_of_different_weights_do_not_mix(five, whole, tmp_path, capsys):
 
 @pytest.mark.parametrize("odd", [[], [1], {}, {"tokens": "three"}, None, {"tokens": None}])
 def test_facts_that_do_not_add_up_are_damage(odd):
-    with pytest.raises(InputError, match="unit: one of its shards is damaged; make them anew"):
-        added_up([{"tokens": 3}, odd], "unit")
+    with pytest.raises(InputError, match="unit: one of its shards is damaged; make them again"):
+        facts_of_shards(TextFacts, [{"tokens": 3}, odd], "unit")
 
 
 def test_a_shard_may_have_no_text_that_is_long_enough(llama, tmp_path):
@@ -180,20 +181,20 @@ def test_a_shard_may_have_no_text_that_is_long_enough(llama, tmp_path):
     lengths = [len(ids) for ids in llama.tokenizer(texts)["input_ids"]]
     skip = int(np.median(lengths))
     study = replace(study, pooling=replace(study.pooling, skip=skip))
-    whole = comprehension(llama, study, corpus)
+    whole = comprehension(llama, corpus, study.pooling)
     assert 0 < whole.facts["left_out"] < len(texts)
     path, empty = tmp_path / "unit.safetensors", 0
     for shard, length in zip(all_shards(len(texts)), lengths, strict=True):
-        unit = comprehension(llama, study, corpus, texts=shard.texts(len(texts)))
+        unit = comprehension(llama, corpus, study.pooling, texts=shard.texts(len(texts)))
         unit = replace(unit, facts={**unit.facts, "model": "tiny"})
         save_unit(shard.path(path), unit)
         if length <= skip:
             empty += 1
             with pytest.raises(InputError, match="'tiny': no text is longer than the"):
-                check_some(unit, study)
+                check_some(unit.facts, study.pooling)
     assert empty == whole.facts["left_out"]
     with joined(path, len(texts)) as unit:
-        check_some(unit, study)
+        check_some(unit.facts, study.pooling)
         assert_close(whole, unit)
         assert {**whole.facts, "model": "tiny", "shards": len(texts)} == unit.facts
 

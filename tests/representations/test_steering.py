@@ -11,7 +11,7 @@ import extraction
 import steering
 from analysis import load_trials, steering_summary
 from representations.generation import prompt_ids, write
-from representations.pooled import Unit
+from representations.pooled import PooledUnit
 from representations.steering.text_measures import (
     distinct_n,
     perplexity,
@@ -37,7 +37,7 @@ def unit(n_layers=3, width=32, emotions=("happy", "sad", "calm"), topics=4, seed
     rng = np.random.default_rng(seed)
     labels = [e for e in emotions for _ in range(topics)]
     activations = rng.normal(size=(len(labels), n_layers + 1, width)).astype(np.float32)
-    return Unit(activations, activations[:1], {"emotions": labels})
+    return PooledUnit(activations, activations[:1], {"emotions": labels})
 
 
 def vectors(model):
@@ -51,7 +51,7 @@ def test_a_vector_is_a_mean_minus_the_mean_of_the_other_emotions_means():
     some = unit()
     kept = [*range(4), *range(4, 7), *range(8, 12)]  # one text of `sad` fewer
     labels = [some.facts["emotions"][i] for i in kept]
-    some = Unit(some.activations[kept], some.neutral, {"emotions": labels})
+    some = PooledUnit(some.activations[kept], some.neutral, {"emotions": labels})
     found = emotion_vectors(some)
     a = some.activations
     expected = a[:4].mean(0) - (a[4:7].mean(0) + a[7:].mean(0)) / 2
@@ -231,9 +231,9 @@ def test_trials_of_bad_input(llama, monkeypatch):
     [
         ("", "no scenarios"),
         ("[[scenario]", "not readable as TOML"),
-        ('[[scenario]]\nname = "a"\n', "needs a name and an opening"),
-        ('[[scenario]]\nname = "a"\nopening = " "\n', "needs a name and an opening"),
-        ('[[scenario]]\nname = "a"\nopening = "b"\n' * 2, "has the name 'a' of another"),
+        ('[[scenario]]\nname = "a"\n', r"field 'scenario\[0\].opening' is missing"),
+        ('[[scenario]]\nname = "a"\nopening = " "\n', r"scenario\[0\].opening is empty"),
+        ('[[scenario]]\nname = "a"\nopening = "b"\n' * 2, "is taken"),
         ('chat = "go on"\n[[scenario]]\nname = "a"\nopening = "b"\n', "chat must hold"),
         ('[[scenario]]\nname = "a"\nopening = "b"\n', "ask for at most"),
     ],
@@ -297,7 +297,7 @@ def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys):
     pytest.importorskip("nrclex")
     out = tmp_path / "out"
     assert run(study_file, out, "--dry-run") == 0
-    assert "tiny, baseline: 3 texts" in capsys.readouterr().out
+    assert "tiny, baseline" in capsys.readouterr().err
     assert not out.exists()
     assert run(study_file, out) == 0
     assert "over baseline" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from pipeline.units import load_facts, open_unit, save_unit
 from representations.activations import Window, read
-from representations.pooled import Part, Spool, Unit
+from representations.pooled import Part, PooledUnit, Spool
 from representations.separation import separation_scores
 from study.read import InputError
 
@@ -51,7 +51,7 @@ def test_a_spool_leaves_no_file(spool, tmp_path):
 def test_a_unit_is_a_safetensors_file(spool, values, tmp_path):
     facts = {"emotions": ["joy"] * 6, "stories": [{"text": '\u00e9\U0001f600 \\ "'}]}
     path = tmp_path / "units" / "one.safetensors"
-    save_unit(path, Unit(Part(spool, np.arange(6)), Part(spool, np.array([6])), facts))
+    save_unit(path, PooledUnit(Part(spool, np.arange(6)), Part(spool, np.array([6])), facts))
     with safe_open(path, framework="np") as file:
         assert json.loads(file.metadata()["facts"]) == facts
         np.testing.assert_array_equal(file.get_tensor("activations"), values[:6].swapaxes(0, 1))
@@ -65,7 +65,7 @@ def test_a_unit_is_a_safetensors_file(spool, values, tmp_path):
 
 def test_a_unit_without_neutral_texts(spool, tmp_path):
     none = Part(spool, np.array([], dtype=np.int64))
-    save_unit(tmp_path / "one.safetensors", Unit(spool, none, {}))
+    save_unit(tmp_path / "one.safetensors", PooledUnit(spool, none, {}))
     with open_unit(tmp_path / "one.safetensors") as unit:
         assert (unit.neutral.shape, unit.neutral[:, 1].shape) == ((0, 3, 4), (0, 4))
 
@@ -73,7 +73,7 @@ def test_a_unit_without_neutral_texts(spool, tmp_path):
 @pytest.mark.parametrize("kept", [0, 7, 100, -1])
 def test_a_unit_that_is_cut_off_is_damaged(spool, tmp_path, kept):
     path = tmp_path / "one.safetensors"
-    save_unit(path, Unit(spool, spool, {}))
+    save_unit(path, PooledUnit(spool, spool, {}))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"one\.safetensors: damaged.*run again"), open_unit(path):
         pass
@@ -112,7 +112,8 @@ def test_scores_are_those_of_an_array(tmp_path):
     spool = Spool(values.shape, tmp_path / "unit")
     spool[range(24)] = values
     save_unit(
-        tmp_path / "unit", Unit(Part(spool, np.arange(16)), Part(spool, np.arange(16, 24)), {})
+        tmp_path / "unit",
+        PooledUnit(Part(spool, np.arange(16)), Part(spool, np.arange(16, 24)), {}),
     )
     options = {"replicates": 20, "denoise": 0.3, "neutral_topics": list("abcdefgh")}
     of_array = separation_scores(values[:16], emotions, topics, neutral=values[16:], **options)

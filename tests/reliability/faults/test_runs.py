@@ -143,7 +143,7 @@ def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
-        if line.rstrip().endswith(b" interruption"):
+        if line.rstrip().endswith(b" study.interruption"):
             break
     for _ in range(bench.chance.randint(1, 200)):  # the first comes when the script listens
         process.stderr.readline()

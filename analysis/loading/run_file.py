@@ -1,0 +1,103 @@
+"""A study's `run.json`: the parts that the tests compute with, checked."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from study.read import InputError, read_bytes
+from study.typed import typed
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The preregistered rules."""
+
+    metric: str = ""
+    method: str = ""
+    target: Share = 0.5
+    delta: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+    distinct_2: Share = 0.5
+    perplexity_ratio: Annotated[float, Meta(ge=0, le=1e6)] = 4.0
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """The study file as the run echoes it."""
+
+    preregistered: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """What a metric declares."""
+
+    label: str = ""
+    higher_is_better: bool = True
+    chance: Annotated[float, Meta(gt=-1e60, lt=1e60)] | None = None
+
+
+@dataclass(frozen=True)
+class EmotionFacts:
+    """What the corpus says of an emotion."""
+
+    name: str
+    valence: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
+    arousal: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What is computed with; a run file holds more."""
+
+    study: StudyFile = field(default_factory=StudyFile)
+    metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
+    emotions: tuple[EmotionFacts, ...] = ()
+
+
+def read_run(path: Any) -> dict[str, Any]:
+    """Read a study's `run.json`, and check the parts of it that are computed with.
+
+    Parameters
+    ----------
+    path : Path or UPath
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If it is missing, no JSON, or of another form.
+    """
+    if isinstance(path, Path) and not os.path.isdir(path.parent):
+        raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
+    try:
+        run = json.loads(read_bytes(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; python extraction.py writes it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(run, dict):
+        raise InputError(f"{path}: not a JSON object")
+    typed(RunFile, run, str(path), more=True)
+    return run
+
+
+def _neighbours(folder: Path) -> str:
+    """List the studies that do exist beside a missing one."""
+    if not os.path.isdir(folder.parent):
+        return ""
+    names = sorted(p.parent.name for p in folder.parent.glob("*/run.json"))
+    return f"; there are {', '.join(names)}" if names else ""

@@ -1,0 +1,128 @@
+"""The run of a script, from its command line to its exit code; both scripts share it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.engines import engine
+from pipeline.jobs import Engine, Job
+from pipeline.progress import Progress, progress
+from pipeline.shards import remove_shards
+from pipeline.work import Work, shards_per_unit, unit_jobs
+from representations.corpus.corpus import Corpus, load_corpus
+from study import HOME, Study, load_study
+from study.home import command
+from study.lock import only_run
+from study.read import InputError
+from study.write import Place, locate
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works with.
+
+    Attributes
+    ----------
+    args : Namespace
+        Of the command line.
+    study : Study
+    corpus : Corpus
+        The whole corpus.
+    used : Corpus
+        The study's emotions and topics of it.
+    folder : Path or UPath
+        Where the results go.
+    engine : Engine
+    console : Console
+        Of standard error.
+    started : float
+        On the monotonic clock, which nobody sets back.
+    """
+
+    args: argparse.Namespace
+    study: Study
+    corpus: Corpus
+    used: Corpus
+    folder: Place
+    engine: Engine
+    console: Console
+    started: float
+
+    @contextmanager
+    def alone(self) -> Iterator[Progress]:
+        """Keep other runs out of the folder, and show progress, while the context lasts."""
+        with only_run(self.folder):
+            remove_shards(self.folder / "units")
+            with progress(self.console, self.args.quiet, self.args.verbose) as said:
+                yield said
+
+    def shards(self, units: Sequence[Work]) -> dict[Work, int]:
+        """Return the number of shards per unit."""
+        return shards_per_unit(units, self.engine.device, self.args.shards)
+
+    def do(self, shards: Mapping[Work, int], said: Progress) -> list[str]:
+        """Do the units that are not finished (all, with --force); return what failed."""
+        todo = {u: n for u, n in shards.items() if self.args.force or not u.done}
+        for unit in shards:
+            if unit not in todo:
+                said.note(f"{unit.title}: kept from before, {unit.path}")
+        jobs: list[Job] = unit_jobs(todo, self.args.force)
+        failures = self.engine.run(jobs, said, self.args.keep_going)
+        remove_shards(self.folder / "units")
+        return failures
+
+    def report(self, show: Callable[[Console], object]) -> None:
+        """Print the results, unless the user wants quiet."""
+        if not self.args.quiet:
+            show(Console())
+
+
+def run_script(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    results: Path,
+    work: Callable[[Run], list[str]],
+) -> int:
+    """Run a script and return its exit code.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Made by `pipeline.options.run_parser`.
+    arguments : sequence of str, optional
+        The command line, if it is not this process's.
+    results : Path
+        The folder of all studies' results.
+    work : callable
+        Does the run and returns what failed.
+
+    Returns
+    -------
+    int
+        0, 1 if a model failed and others went on, or 2 for bad input.
+    """
+    started = time.monotonic()
+    args = parser.parse_args(arguments)
+    try:
+        study = load_study(args.study)
+        corpus = load_corpus(HOME / study.corpus)
+        used = corpus.restricted(study.emotions or None, study.topics or None)
+        folder = locate(args.out or results / study.name)
+        here = f"{command(parser.prog)} --study {args.study}"
+        with engine(args, folder, here) as worker:
+            console = Console(stderr=True)
+            failures = work(Run(args, study, corpus, used, folder, worker, console, started))
+    except InputError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    for failure in failures:
+        print(f"{parser.prog}: failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,130 @@
+"""A unit of work as both scripts hand it to the runner: what it reads or writes, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pipeline.jobs import Job, Model, Report
+from pipeline.shards import Shard, all_shards, n_shards
+from representations.models.loading import LoadedModel
+from representations.models.size import expected_parameters
+from study.write import Place, is_there
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One unit of a run: finished as a whole, or in shards of its texts that are then joined.
+
+    Attributes
+    ----------
+    title : str
+        How progress and messages call it.
+    path : Path or UPath
+        Where the finished unit is kept.
+    model : Model
+        What it needs loaded.
+    tokens : int
+        About how many it reads and writes.
+    effort : float
+        The same in tokens that are read; a token that is written counts as several.
+    n_texts : int
+    do : callable
+        Called with a shard, the loaded model, and a function to report effort; keeps the shard.
+    join : callable
+        Called with the number of shards; makes the unit of them.
+    after : Work, optional
+        Whose results it needs. A unit with as many shards needs the shard of the same number.
+    like : Work, optional
+        A unit over the same texts, which decides how many shards this one has.
+    whole : bool
+        Whether it is never cut.
+    """
+
+    title: str
+    path: Place
+    model: Model
+    tokens: int
+    effort: float
+    n_texts: int
+    do: Callable[[Shard, LoadedModel, Report], object]
+    join: Callable[[int], object]
+    after: Work | None = None
+    like: Work | None = None
+    whole: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the unit is finished."""
+        return is_there(self.path)
+
+
+def shards_per_unit(
+    units: Sequence[Work], device: str, asked: int | None = None
+) -> dict[Work, int]:
+    """Return the number of shards per unit.
+
+    Parameters
+    ----------
+    units : sequence of Work
+    device : str
+    asked : int, optional
+        The number that the user wants; by default it follows from model and texts.
+
+    Returns
+    -------
+    dict of Work to int
+    """
+    specs = {} if asked else {unit.model.spec.name: unit.model.spec for unit in units}
+    sizes = {name: expected_parameters(spec) for name, spec in specs.items()}
+    found = {}
+    for unit in units:
+        n_params, by = sizes.get(unit.model.spec.name, 0), unit.like or unit
+        n = n_shards(n_params, by.effort, by.n_texts, device, asked)
+        found[unit] = 1 if unit.whole else n
+    return found
+
+
+def unit_jobs(shards: Mapping[Work, int], again: bool = False) -> list[Job]:
+    """Return the jobs of units, those that others need first.
+
+    Parameters
+    ----------
+    shards : mapping of Work to int
+        Units in the order of the work, and the number of shards of each.
+    again : bool
+        Also do shards that are finished.
+
+    Returns
+    -------
+    list of Job
+        A cut unit has a job per shard, each in a lane of its own, and one that joins them.
+    """
+    jobs: dict[Work | None, list[Job]] = {}
+    for unit, of in shards.items():
+        needed = jobs.get(unit.after, [])
+        same = unit.after is not None and shards.get(unit.after) == of
+        parts = []
+        for shard in all_shards(of):
+            if again or not is_there(shard.path(unit.path)):
+                job = Job(
+                    unit.title if of == 1 else f"{unit.title}, {shard.number} of {of}",
+                    unit.effort / of,
+                    partial(unit.do, shard),
+                    unit.model,
+                    tuple(j for j in needed if not same or j.lane == shard.number),
+                    lane=shard.number,
+                )
+                parts.append(job)
+        if of > 1:
+            join = Job(
+                f"{unit.title}, joined", 0, partial(_joined, unit.join, of), after=tuple(parts)
+            )
+            parts = [*parts, join]
+        jobs[unit] = parts
+    return [job for some in jobs.values() for job in some]
+
+
+def _joined(join: Callable[[int], object], of: int, *unused: object) -> None:
+    join(of)

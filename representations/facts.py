@@ -1,0 +1,139 @@
+"""What is known about a unit: typed records whose fields say how shards add up.
+
+A unit that is cut into shards is put together from them. Each field of its facts carries a rule
+for that, so a new field without one cannot silently keep the first shard's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints
+
+
+class Rule(Enum):
+    """How a field of a whole comes from the fields of its shards."""
+
+    ADD = "numbers and lists add up"
+    SAME = "all shards must agree"
+    FIRST = "the first shard's is as good as any"
+
+
+class Story(TypedDict):
+    """A story that a model wrote."""
+
+    emotion: str
+    topic: str
+    number: int
+    seed: int
+    text: str
+    token_ids: list[int]
+
+
+class TextFacts(TypedDict):
+    """What is known about the texts of a unit."""
+
+    emotions: Annotated[list[str], Rule.ADD]
+    topics: Annotated[list[str], Rule.ADD]
+    neutral_topics: Annotated[list[str], Rule.ADD]
+    texts: Annotated[int, Rule.ADD]
+    left_out: Annotated[int, Rule.ADD]
+    tokens: Annotated[int, Rule.ADD]
+    stories: NotRequired[Annotated[list[Story], Rule.ADD]]
+
+
+class ModelFacts(TypedDict):
+    """What is known about a loaded model."""
+
+    model: Annotated[str, Rule.SAME]
+    family: Annotated[str, Rule.SAME]
+    source: Annotated[str, Rule.SAME]
+    fingerprint: Annotated[str, Rule.SAME]
+    n_params: Annotated[int, Rule.SAME]
+    n_layers: Annotated[int, Rule.SAME]
+    width: Annotated[int, Rule.SAME]
+    instruct: Annotated[bool, Rule.SAME]
+    precision: Annotated[str, Rule.SAME]
+    device: Annotated[str, Rule.FIRST]
+
+
+class UnitFacts(TextFacts, ModelFacts):
+    """What is known about a unit of extraction."""
+
+    weights: Annotated[str, Rule.SAME]
+    seed: Annotated[int, Rule.SAME]
+    method: Annotated[str, Rule.SAME]
+    seconds: Annotated[float, Rule.ADD]
+    shards: NotRequired[Annotated[int, Rule.FIRST]]
+
+
+class SteeringFacts(ModelFacts):
+    """What is known about a unit of steering, its texts among it.
+
+    A model's baselines have no layer, and the mean residual norm of every layer; its trials have
+    the norm of theirs.
+    """
+
+    layer: Annotated[int | None, Rule.SAME]
+    place: Annotated[str, Rule.SAME]
+    norms: NotRequired[Annotated[list[float], Rule.SAME]]
+    norm: NotRequired[Annotated[float, Rule.SAME]]
+    tokens: Annotated[int, Rule.ADD]
+    seconds: Annotated[float, Rule.ADD]
+    rows: Annotated[list[dict[str, Any]], Rule.ADD]
+    shards: NotRequired[Annotated[int, Rule.FIRST]]
+
+
+def rules(kind: type) -> dict[str, Rule]:
+    """Return the rule of every field of a record.
+
+    Examples
+    --------
+    >>> rules(TextFacts)["tokens"].name
+    'ADD'
+    """
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        inner = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
+        (found[name],) = [a for a in get_args(inner) if isinstance(a, Rule)]
+    return found
+
+
+def joined_facts(kind: type, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the facts of a whole from those of its shards, in their order.
+
+    Parameters
+    ----------
+    kind : type
+        `UnitFacts` or `SteeringFacts`.
+    shards : sequence of mappings
+        Records of that kind.
+
+    Returns
+    -------
+    dict
+        With the number of shards.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If a shard lacks a field, or has one that the record does not know.
+    ValueError
+        If a field that must agree does not; the message names it.
+
+    Examples
+    --------
+    >>> joined_facts(TextFacts, [{"texts": 2, "topics": ["sea"]}, {"texts": 1, "topics": ["war"]}])
+    {'texts': 3, 'topics': ['sea', 'war'], 'shards': 2}
+    """
+    rule_of = rules(kind)
+    whole: dict[str, Any] = {}
+    for name, value in shards[0].items():
+        rule, values = rule_of[name], [shard[name] for shard in shards]
+        if rule is Rule.ADD:
+            for more in values[1:]:
+                value = value + more  # a new object: the shards' own lists stay as they are
+        elif rule is Rule.SAME and any(other != value for other in values):
+            raise ValueError(name)
+        whole[name] = round(value, 2) if name == "seconds" else value
+    return {**whole, "shards": len(shards)}

@@ -1,0 +1,41 @@
+"""How large a model is, from its config alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from representations.models.loading import config_from, config_in
+from representations.models.registry import ModelSpec
+from representations.models.weights import check_folder, converted_folder
+
+
+def expected_parameters(spec: ModelSpec) -> int:
+    """Return a model's parameters from its config, or 0 where that is not at hand, or bad."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = _config(spec)
+        if config is None:
+            return 0
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config.get_text_config())
+    except Exception:  # each architecture has its own; the model is refused when its turn comes
+        return 0
+    return sum(p.numel() for p in model.parameters())
+
+
+def _config(spec: ModelSpec) -> Any:
+    """Return the config of a model whose dimensions are known, or that is here."""
+    if spec.config:
+        return config_from(spec)
+    folder = converted_folder(spec)
+    if folder is None:
+        if not os.path.isdir(spec.source):
+            return None
+        folder = Path(spec.source)
+        check_folder(spec, folder)
+    return config_in(spec, str(folder))
