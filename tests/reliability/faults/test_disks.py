@@ -99,6 +99,15 @@ def test_a_picture_on_a_disk_that_is_read_only(bench: Any, disk: Mount) -> None:
     refused(bench.forks.start("analysis", bench.scores, "--picture", picture), "Read-only file")
 
 
+def test_weights_are_not_converted_in_a_home_that_is_closed(
+    bench: Any, gguf_study: Path, tmp_path: Path
+) -> None:
+    closed = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": ""}
+    run = bench.extract(tmp_path / "scores", study=gguf_study, environment=closed)
+    refused(run, "name another folder in XDG_CACHE_HOME")
+    bench.count("conversion: home closed")
+
+
 def test_weights_are_not_converted_onto_a_full_disk(
     bench: Any, disk: Mount, gguf_study: Path, tmp_path: Path
 ) -> None:

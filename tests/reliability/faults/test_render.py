@@ -95,6 +95,12 @@ def test_a_signal_while_a_kernel_runs_leaves_a_clear_last_line(
     assert not (report.parent / "out").exists()
 
 
+def test_a_home_that_is_closed_does_not_matter(bench: Any, report: Path) -> None:
+    run = render(bench, report, environment={"HOME": "/dev/null/home"})
+    assert run.wait() == 0, run.errors
+    assert "The answer is 42" in (report.parent / "out" / "report.html").read_text("utf-8")
+
+
 def test_a_disk_that_is_full_or_read_only_is_named(bench: Any, report: Path, disk: Any) -> None:
     place = disk("size=4k")
     (place / "filler").write_bytes(bytes(4096))
