@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analysis.claims import contested, depth
-from analysis.claims import steering as steered
-from analysis.claims.depth import Row, untestable
+from analysis.claims.depth import untestable
+from analysis.claims.registry import CLAIMS, Evidence
 from analysis.loading.scores import Scores, method_order, metric_order
-from analysis.profiles.controls import ANISOTROPY
-from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import Trials
 from study.read import InputError
 
-COLUMNS = ["key", "claim", "source", "quantity", "estimate", "low", "high", "p", "p_holm", "n",
-           "rule", "verdict", "reason"]  # fmt: skip
-JEONG, STATIC = "Jeong 2026", "arXiv:2609.22208"
-VALENCE, TUNING = "van der Ben et al. 2026", "Jeong 2026b"
+COLUMNS = [
+    "key",
+    "claim",
+    "source",
+    "quantity",
+    "estimate",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "n",
+    "rule",
+    "verdict",
+    "reason",
+]
 
 
 def claims_table(
@@ -67,62 +74,24 @@ def claims_table(
        Journal of Statistics, 6(2), 65-70.
     """
     rules = preregistered(scores)
-    name = metric or primary_metric(scores)
-    main = scores.select(metric=name, labels="true", weights="trained")
-    main_and_twins = scores.select(metric=_with_anisotropy(scores, name), labels="true")
-    reading = primary_method(scores)
-    shape = u_shape_test(main, method=reading, alpha=rules["alpha"])
-    judged: list[tuple[str, str, str, str, Callable[[], Row]]] = [
-        ("every", "Separation is U-shaped in every model", JEONG,
-         "every profile rises and falls; contradicted where one is shown not to",
-         lambda: depth.every_model(shape)),
-        ("overall", "Separation is U-shaped over models", JEONG,
-         "end slopes and two lines agree, the model as the unit",
-         lambda: depth.over_models(shape)),
-        ("peak", f"It peaks at {rules['target']:.0%} of the depth", JEONG,
-         f"equivalence of the pooled vertex within {rules['delta']:g} of {rules['target']:g}",
-         lambda: depth.peak(main, reading, rules, seed)),
-        ("architecture", "The curve is the same in every architecture", JEONG,
-         "family by curve in a mixed model, and equivalence of the vertices",
-         lambda: depth.invariance(main, rules, n_boot, seed)),
-        ("scale", "The curve is the same at every scale", JEONG,
-         "equivalence of the change of the vertex over the range of sizes",
-         lambda: depth.scale(main, rules)),
-        ("method", "Generation separates better than reading", JEONG,
-         "exact sign flips of the difference, paired by model",
-         lambda: depth.methods(main, rules["alpha"])),
-        ("steering", "Steering succeeds in 92% of scenarios", JEONG,
-         "more texts over their baseline than the published share's lower limit, and than shams",
-         lambda: steered.steering(steered.needed(trials), rules["alpha"], seed)),
-        ("regimes", "Steering has three regimes", JEONG,
-         "at some strength, broken regimes in over 5% of texts, surgical in over a third",
-         lambda: steered.regimes(steered.needed(trials), rules["alpha"])),
-        ("regime-cause", "Regimes follow architecture, not scale", JEONG,
-         "regime by family against regime by scale, the model as the unit",
-         lambda: steered.regime_cause(steered.needed(trials), rules["alpha"], seed)),
-        ("learned", "The U is learned: an untrained network has none", "control",
-         "bulge of the curve, trained minus untrained, the model as the unit",
-         lambda: depth.learned(main_and_twins, reading, name, rules["alpha"])),
-        ("embeddings", "Much of the separation is in the embeddings", STATIC,
-         "layer zero has more than half of the best layer's separation above chance",
-         lambda: contested.embeddings(main, reading, name, rules["alpha"])),
-        ("valence", "Valence is early in some models, absent in others", VALENCE,
-         "valence's share of the distances falls with depth in one model, rises in another",
-         lambda: contested.valence(scores, reading, rules["alpha"], seed)),
-        ("tuning", "Instruction tuning moves the best layer", TUNING,
-         "depth of the best layer, tuned against base models within families",
-         lambda: contested.tuning(main, reading, rules["alpha"], rules["delta"])),
-        ("precision", "Numerical precision changes separation", TUNING,
-         "the same weights at two precisions, paired by model",
-         lambda: contested.precision(main, reading, rules["alpha"])),
-    ]  # fmt: skip
+    if metric is not None:
+        scores.select(metric=metric)  # refuses a metric that is not in the table
+    evidence = Evidence(
+        scores=scores,
+        trials=trials,
+        metric=metric or primary_metric(scores),
+        method=primary_method(scores),
+        rules=rules,
+        n_boot=n_boot,
+        seed=seed,
+    )
     rows = []
-    for key, claim, source, rule, judge in judged:
+    for claim in CLAIMS:
         try:
-            row = judge()
+            row = claim.judge(evidence)
         except InputError as error:
             row = untestable(str(error))
-        rows.append({"key": key, "claim": claim, "source": source, "rule": rule, **row})
+        rows.append({**claim.words(rules), **row})
     return holm(pd.DataFrame(rows).reindex(columns=COLUMNS), rules["alpha"])
 
 
@@ -148,10 +117,6 @@ def primary_method(scores: Scores) -> str:
     """Return the method that the study file names as primary, or the first in reporting order."""
     named = preregistered(scores).get("method")
     return str(named) if named else method_order(scores.table["method"])[0]
-
-
-def _with_anisotropy(scores: Scores, metric: str) -> list[str]:
-    return [metric, *({ANISOTROPY} & set(scores.table["metric"]) - {metric})]
 
 
 def holm(table: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -1,0 +1,212 @@
+"""The claims: each a sentence, its source, its rule in words, and the function that judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims import contested, depth
+from analysis.claims import steering as steered
+from analysis.claims.depth import Row
+from analysis.loading.scores import Scores
+from analysis.profiles.controls import ANISOTROPY
+from analysis.profiles.shape import u_shape_test
+from analysis.trials.table import Trials
+
+JEONG, STATIC = "Jeong 2026", "arXiv:2609.22208"
+VALENCE, TUNING = "van der Ben et al. 2026", "Jeong 2026b"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a claim is judged by: one study, and the choices of its study file.
+
+    Attributes
+    ----------
+    scores : Scores
+    trials : Trials, DataFrame or None
+    metric, method : str
+        The primary ones.
+    rules : dict
+        The preregistered target, delta and alpha.
+    n_boot, seed : int
+        Parametric-bootstrap replicates of the test of invariance, and the seed.
+    """
+
+    scores: Scores
+    trials: Trials | pd.DataFrame | None
+    metric: str
+    method: str
+    rules: dict[str, Any]
+    n_boot: int
+    seed: int
+
+    @property
+    def alpha(self) -> float:
+        """The level of the tests."""
+        return float(self.rules["alpha"])
+
+    @cached_property
+    def main(self) -> Scores:
+        """The primary metric of the trained models."""
+        return self.scores.select(metric=self.metric, labels="true", weights="trained")
+
+    @cached_property
+    def main_and_twins(self) -> Scores:
+        """The primary metric of trained and untrained models, with anisotropy if it is there."""
+        more = {ANISOTROPY} & set(self.scores.table["metric"]) - {self.metric}
+        return self.scores.select(metric=[self.metric, *more], labels="true")
+
+    @cached_property
+    def shape(self) -> pd.DataFrame:
+        """The shape of every trained profile and over models, which two claims need."""
+        return u_shape_test(self.main, method=self.method, alpha=self.alpha)
+
+    @property
+    def steered(self) -> Trials | pd.DataFrame:
+        """The steering trials.
+
+        Raises
+        ------
+        InputError
+            If the study has none.
+        """
+        return steered.needed(self.trials)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence with a rule.
+
+    Attributes
+    ----------
+    key : str
+        How code and paper call it.
+    sentence, rule : str
+        In words; {target} and {delta} stand for the preregistered values.
+    source : str
+        Who said it.
+    judge : callable
+        Returns quantity, estimate, low, high, p, n, verdict and reason.
+    """
+
+    key: str
+    sentence: str
+    source: str
+    rule: str
+    judge: Callable[[Evidence], Row]
+
+    def words(self, rules: Mapping[str, Any]) -> dict[str, str]:
+        """Return key, claim, source and rule for a table."""
+        return {
+            "key": self.key,
+            "claim": self.sentence.format(**rules),
+            "source": self.source,
+            "rule": self.rule.format(**rules),
+        }
+
+
+CLAIMS = (
+    Claim(
+        "every",
+        "Separation is U-shaped in every model",
+        JEONG,
+        "every profile rises and falls; contradicted where one is shown not to",
+        lambda e: depth.every_model(e.shape),
+    ),
+    Claim(
+        "overall",
+        "Separation is U-shaped over models",
+        JEONG,
+        "end slopes and two lines agree, the model as the unit",
+        lambda e: depth.over_models(e.shape),
+    ),
+    Claim(
+        "peak",
+        "It peaks at {target:.0%} of the depth",
+        JEONG,
+        "equivalence of the pooled vertex within {delta:g} of {target:g}",
+        lambda e: depth.peak(e.main, e.method, e.rules, e.seed),
+    ),
+    Claim(
+        "architecture",
+        "The curve is the same in every architecture",
+        JEONG,
+        "family by curve in a mixed model, and equivalence of the vertices",
+        lambda e: depth.invariance(e.main, e.rules, e.n_boot, e.seed),
+    ),
+    Claim(
+        "scale",
+        "The curve is the same at every scale",
+        JEONG,
+        "equivalence of the change of the vertex over the range of sizes",
+        lambda e: depth.scale(e.main, e.rules),
+    ),
+    Claim(
+        "method",
+        "Generation separates better than reading",
+        JEONG,
+        "exact sign flips of the difference, paired by model",
+        lambda e: depth.methods(e.main, e.alpha),
+    ),
+    Claim(
+        "steering",
+        "Steering succeeds in 92% of scenarios",
+        JEONG,
+        "more texts over their baseline than the published share's lower limit, and than shams",
+        lambda e: steered.steering(e.steered, e.alpha, e.seed),
+    ),
+    Claim(
+        "regimes",
+        "Steering has three regimes",
+        JEONG,
+        "at some strength, broken regimes in over 5% of texts, surgical in over a third",
+        lambda e: steered.regimes(e.steered, e.alpha),
+    ),
+    Claim(
+        "regime-cause",
+        "Regimes follow architecture, not scale",
+        JEONG,
+        "regime by family against regime by scale, the model as the unit",
+        lambda e: steered.regime_cause(e.steered, e.alpha, e.seed),
+    ),
+    Claim(
+        "learned",
+        "The U is learned: an untrained network has none",
+        "control",
+        "bulge of the curve, trained minus untrained, the model as the unit",
+        lambda e: depth.learned(e.main_and_twins, e.method, e.metric, e.alpha),
+    ),
+    Claim(
+        "embeddings",
+        "Much of the separation is in the embeddings",
+        STATIC,
+        "layer zero has more than half of the best layer's separation above chance",
+        lambda e: contested.embeddings(e.main, e.method, e.metric, e.alpha),
+    ),
+    Claim(
+        "valence",
+        "Valence is early in some models, absent in others",
+        VALENCE,
+        "valence's share of the distances falls with depth in one model, rises in another",
+        lambda e: contested.valence(e.scores, e.method, e.alpha, e.seed),
+    ),
+    Claim(
+        "tuning",
+        "Instruction tuning moves the best layer",
+        TUNING,
+        "depth of the best layer, tuned against base models within families",
+        lambda e: contested.tuning(e.main, e.method, e.alpha, e.rules["delta"]),
+    ),
+    Claim(
+        "precision",
+        "Numerical precision changes separation",
+        TUNING,
+        "the same weights at two precisions, paired by model",
+        lambda e: contested.precision(e.main, e.method, e.alpha),
+    ),
+)
