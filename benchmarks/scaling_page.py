@@ -116,6 +116,26 @@ def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
     )  # fmt: skip
 
 
+def on_gpu(table: pd.DataFrame) -> str:
+    """Return what reading and writing cost on a GPU by model size."""
+    rows = table[table["part"] == "model on a GPU"].sort_values("x", kind="stable")
+    read, written = (rows[rows["step"] == step] for step in ("read", "write"))
+    fast, slow = read["tokens"] / read["seconds"], written["written"] / written["seconds"]
+    cells = []
+    for r, w, f, s in zip(
+        read.to_dict("records"), written.to_dict("records"), fast, slow, strict=True
+    ):
+        size, weights = f"{r['x'] / 1e6:,.0f}", f"{r['x'] * 2 / 2**20:,.0f}"
+        rate = number(2 * r["x"] * f / 1e12)
+        memory = [f"{m['peak_mb']:,.0f}" for m in (r, w)]
+        cells.append([r["case"], size, number(f), rate, number(s), weights, *memory])
+    header = ["model", "parameters, 10^6", "tokens read/s", "10^12 operations/s"]
+    header += ["tokens written/s", "weights, MB", "peak reading, MB", "peak writing, MB"]
+    said = f"On one {read['device'].iloc[0]}, in bfloat16; stories in one batch of "
+    said += f"{written['texts'].iloc[0]:.0f}, activations of every layer taken in both."
+    return f"{said}\n\n{markdown(header, cells)}"
+
+
 def of_shards(table: pd.DataFrame) -> str:
     """Return how long a unit takes that workers share."""
     rows = table[table["part"] == "shards"].to_dict("records")
@@ -206,7 +226,7 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
     """Return the page's computed parts by name; a part without figures says how to get them."""
     made: dict[str, tuple[tuple[str, ...], Callable[[], str]]] = {
         "model": (("model",), lambda: of_models(table)),
-        "gpu": (("model on a GPU",), lambda: of_models(table, "model on a GPU", wide=2)),
+        "gpu": (("model on a GPU",), lambda: on_gpu(table)),
         "shards": (("shards",), lambda: of_shards(table)),
         "texts": (("texts",), lambda: growth(table, "texts", "texts", READING)),
         "memory": (("texts",), lambda: of_memory(table)),
