@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from study.home import command
+
 
 def run_parser(program: str, story: str | None, results: str) -> argparse.ArgumentParser:
     """Return a parser with the options of every run: what to do, and who does it.
@@ -11,6 +13,7 @@ def run_parser(program: str, story: str | None, results: str) -> argparse.Argume
     Parameters
     ----------
     program : str
+        The script, for instance ``extraction.py``; the wheel has a command in its place.
     story : str or None
         The script's docstring: a summary, then examples.
     results : str
@@ -21,10 +24,11 @@ def run_parser(program: str, story: str | None, results: str) -> argparse.Argume
     ArgumentParser
     """
     summary, _, examples = (story or "").partition("\n\n")
+    started = command(program)
     parser = argparse.ArgumentParser(
-        prog=program,
+        prog=started.removeprefix("python "),
         description=summary,
-        epilog=examples,
+        epilog=examples.replace(f"python {program}", started),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--study", default="demo", help="a name in data/studies, or a .toml file")

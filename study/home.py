@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os.path
 import shlex
-from importlib.metadata import requires
 from importlib.resources import files
 from pathlib import Path
 
@@ -61,7 +60,8 @@ def command(script: str) -> str:
     """
     if IS_CHECKOUT:
         return f"python {script}"
-    return {"extraction.py": "emotion-depth extract", "steering.py": "emotion-depth steer"}[script]
+    words = {"extraction.py": "emotion-depth extract", "steering.py": "emotion-depth steer"}
+    return words.get(script, script)
 
 
 def requirements(extra: str) -> str:
@@ -74,6 +74,8 @@ def requirements(extra: str) -> str:
     >>> requirements("cluster")
     "'ray>=2.50' 's3fs>=2025.9'"
     """
+    from importlib.metadata import requires  # it takes longer than all else here
+
     of_extra = [r.partition(";") for r in requires("emotion-depth") or ()]
     names = [name.strip() for name, _, marker in of_extra if f'"{extra}"' in marker]
     return shlex.join(names)
