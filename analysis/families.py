@@ -170,6 +170,51 @@ def mean_over_families(values: Array, family: Iterable[Any]) -> Estimate:
     return Estimate(means.estimate, means.se, means.df, values.size, means.n)
 
 
+def skew_corrected(values: Array, alpha: float) -> tuple[float, float, float]:
+    r"""Return an interval of the mean of independent values, and p of mean 0, for skewed values.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        At least three that differ.
+    alpha : float
+
+    Returns
+    -------
+    low, high, p : float
+
+    Notes
+    -----
+    Hall's cubic transformation takes the skewness g out of t, here :math:`T = (\bar y - \mu)/s`:
+    :math:`\sqrt n (T + g T^2 / 3 + g^2 T^3 / 27 + g / 6n)` is compared with Student's t with
+    n - 1 degrees of freedom.
+
+    References
+    ----------
+    Hall, P. (1992). On the removal of skewness by transformation. Journal of the Royal
+    Statistical Society B, 54, 221-228.
+
+    Examples
+    --------
+    >>> low, high, p = skew_corrected(np.array([0.1, 0.2, 0.2, 0.3, 1.2]), 0.05)
+    >>> round(low, 2), round(high, 2), round(p, 3)
+    (0.06, 2.07, 0.025)
+    """
+    n, mean, sd = values.size, float(values.mean()), float(values.std())
+    skew = float(((values - mean) ** 3).mean()) / sd**3
+    ratio = mean / sd
+    root = np.sqrt(n)
+    z = root * (ratio + skew * ratio**2 / 3 + skew**2 * ratio**3 / 27 + skew / (6 * n))
+    reach = float(special.stdtrit(n - 1, 1 - alpha / 2))
+    ends = []
+    for q in (reach, -reach):
+        bent = q / root - skew / (6 * n)
+        # The inverse of the cubic, whose limit at no skewness is the identity.
+        t = 3 / skew * (np.cbrt(1 + skew * bent) - 1) if abs(skew) > 1e-8 else bent
+        ends.append(mean - sd * float(t))
+    return ends[0], ends[1], float(2 * special.stdtr(n - 1, -abs(z)))
+
+
 def too_few(n_families: int, what: str = "models") -> str:
     """Say what would decide where the families are too few; empty where they are enough.
 

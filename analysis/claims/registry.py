@@ -122,7 +122,7 @@ CLAIMS = (
         "overall",
         "Separation is U-shaped over models",
         JEONG,
-        "end slopes and two lines agree, the model as the unit",
+        "end slopes and two lines agree, the family as the unit",
         lambda e: depth.over_models(e.shape),
     ),
     Claim(
@@ -150,7 +150,7 @@ CLAIMS = (
         "method",
         "Generation separates better than reading",
         JEONG,
-        "exact sign flips of the difference, paired by model",
+        "the difference, paired by model, with the family as the unit",
         lambda e: depth.methods(e.main, e.alpha),
     ),
     Claim(
@@ -178,7 +178,7 @@ CLAIMS = (
         "learned",
         "The U is learned: an untrained network has none",
         "control",
-        "bulge of the curve, trained minus untrained, the model as the unit",
+        "bulge of the curve, trained minus untrained, the family as the unit",
         lambda e: depth.learned(e.main_and_twins, e.method, e.metric, e.alpha),
     ),
     Claim(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
 from analysis.claims.depth import Row, untestable
 from analysis.trials.regimes import regime_table, regime_test
-from analysis.trials.success import PUBLISHED, at_chosen_strength, over_scenarios, share
+from analysis.trials.success import (
+    PUBLISHED,
+    at_chosen_strength,
+    over_scenarios_and_families,
+    share,
+)
 from analysis.trials.table import Trials, outcomes
 from study.read import InputError
 
@@ -26,9 +30,7 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     hits = table["over_baseline"].astype(float)
     found, published = share(int(hits.sum()), len(table), alpha), share(*PUBLISHED, alpha)
     above, beyond = (
-        over_scenarios(
-            np.asarray(d.groupby(table["scenario"]).mean(), dtype=np.float64), alpha, seed
-        )
+        over_scenarios_and_families(d, table, alpha, seed)
         for d in (hits - published["low"], hits - table["sham_over_baseline"])
     )
     against = [t for t in (above, beyond) if t["difference"] < 0]
@@ -38,10 +40,11 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     return {
         "quantity": "share over the baseline", "n": table["model"].nunique(),
         **{key: found[key] for key in ("estimate", "low", "high")}, "p": p,
-        "verdict": word if p < alpha else "undecided",
+        "verdict": word if p < alpha and not above["few"] else "undecided",
         "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
         f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
-        f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}",
+        f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}"
+        + (f"; {above['few']}" if above["few"] else ""),
     }  # fmt: skip
 
 

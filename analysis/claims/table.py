@@ -31,8 +31,9 @@ COLUMNS = [
 
 
 def claims_table(
-    scores: Scores,
+    scores: Scores | pd.DataFrame,
     trials: Trials | pd.DataFrame | None = None,
+    *,
     metric: str | None = None,
     n_boot: int = 2000,
     seed: int = 0,
@@ -42,7 +43,8 @@ def claims_table(
     Parameters
     ----------
     scores : Scores
-        A study with `run.json`: target, delta and alpha are read from its study file.
+        A study with `run.json`: target, delta and alpha are read from its study file. A bare
+        DataFrame has none and is refused.
     trials : Trials or DataFrame, optional
         Steering trials; without them the claims about steering are not testable.
     metric : str, optional
@@ -73,6 +75,11 @@ def claims_table(
     .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
        Journal of Statistics, 6(2), 65-70.
     """
+    if isinstance(scores, pd.DataFrame):
+        raise InputError(
+            "claims_table takes a study with its run.json, which holds target, delta and alpha: "
+            "load_scores(folder); a bare table has none (use the tests one by one)"
+        )
     rules = preregistered(scores)
     if metric is not None:
         scores.select(metric=metric)  # refuses a metric that is not in the table

@@ -26,12 +26,14 @@ N_PIVOT = 2000
 
 def invariance_test(
     scores: Scores | pd.DataFrame,
+    *,
+    metric: str | None = None,
     by: str = "family",
     delta: float = 0.1,
     n_boot: int = 2000,
-    seed: int = 0,
-    metric: str | None = None,
     alpha: float = 0.05,
+    seed: int = 0,
+    higher_is_better: bool = True,
 ) -> pd.DataFrame:
     """Test whether families of models share the shape of their depth curve.
 
@@ -40,6 +42,8 @@ def invariance_test(
     scores : Scores or DataFrame
         With columns model, family, depth, score and any others that a score table has.
         Trained models and true labels are taken where there are others; methods are averaged.
+    metric : str, optional
+        Default: every metric of the table, one row each.
     by : str
         Column that groups the models.
     delta : float
@@ -47,10 +51,10 @@ def invariance_test(
     n_boot : int
         Parametric-bootstrap replicates, and random permutations where there are too many to
         enumerate.
-    seed : int
-    metric : str, optional
-        Default: every metric of the table, one row each.
     alpha : float
+    seed : int
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def invariance_test(
     >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_terms"]
     ('invariant', True, '(1 + d + d^2 | model)')
     """
-    scores = as_scores(scores)
+    scores = as_scores(scores, higher_is_better)
     if (n_boot + 1) * alpha < 1:
         raise InputError(
             f"n_boot {n_boot} cannot give a p below alpha {alpha}; take at least "

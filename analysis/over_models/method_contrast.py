@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.families import (
+    ROUNDING,
+    family_means,
+    mean_of,
+    mean_over_families,
+    regression_over_families,
+    skew_corrected,
+    too_few,
+)
 from analysis.loading.scores import Array, Scores, as_scores
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
 from analysis.over_models.sums import main_rows
@@ -21,24 +29,27 @@ from study.read import InputError
 MAX_EXACT_RANKS = 10_000
 #: An effect size beyond this is a pooled standard deviation near zero, not an effect.
 IMPLAUSIBLE = 5.0
-PRIMARY = "paired permutation"
+PRIMARY = "paired over families"
 COLUMNS = [
-    "test", "metric", "model", "a", "b", "value", "n", "estimate", "low", "high", "statistic", "p",
-    "p_min", "hedges_g", "g_low", "g_high", "rank_biserial", "rb_low", "rb_high", "cles",
-    "cles_low", "cles_high", "flag", "verdict", "reason",
+    "test", "metric", "model", "a", "b", "value", "n", "n_families", "estimate", "low", "high",
+    "statistic", "df", "p", "p_min", "hedges_g", "g_low", "g_high", "rank_biserial", "rb_low",
+    "rb_high", "cles", "cles_low", "cles_high", "flag", "verdict", "reason",
 ]  # fmt: skip
 
 
 def method_test(
     scores: Scores | pd.DataFrame,
+    *,
     a: str = "generation",
     b: str = "comprehension",
     metric: str | None = None,
     value: str = "mean",
+    delta: float | None = None,
     alpha: float = 0.05,
     seed: int = 0,
+    higher_is_better: bool = True,
 ) -> pd.DataFrame:
-    """Compare two methods, with the model as the unit.
+    r"""Compare two methods, paired by model, with the family of models as the unit.
 
     Parameters
     ----------
@@ -50,23 +61,29 @@ def method_test(
         Default: every metric of the table.
     value : {"mean", "peak"}
         What stands for a model: its separation averaged over layers, or at the best layer.
+    delta : float, optional
+        Margin of sameness, in the metric's own units: the verdict "alike" needs the difference to
+        be shown within it. Without it, sameness is never claimed.
     alpha : float
     seed : int
-        For random sign flips, with more than 16 pairs.
+        For random sign flips, with more than 16 families.
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
 
     Returns
     -------
     DataFrame
-        For each metric one row per test, `COLUMNS`: "paired permutation" (exact sign flips, the
-        row that counts), "signed-rank" (Wilcoxon, exact up to 50 models), "Mann-Whitney" (exact up
-        to 100 values a method; what is usually published, it ignores the pairing), "mixed model"
-        (the effect of the method), "method x instruct" and "method x family" (moderators; the
-        latter has no direction), with a rereading arm "state" (generation - rereading) and "text"
-        (rereading - comprehension), and "within model", one row per model, over its topic
-        replicates.
+        For each metric one row per test, `COLUMNS`: "paired over families" (the row that counts),
+        "sign flips" (exact, of whole families), "signed-rank" (Wilcoxon, on families' means),
+        "Mann-Whitney" (exact up to 100 values a method; what is usually published, it ignores
+        pairs and families), "mixed model" (the effect of the method), "method x instruct" and
+        "method x family" (moderators; the latter has no direction), with a rereading arm "state"
+        (generation - rereading) and "text" (rereading - comprehension), and "within model", one
+        row per model, over its topic replicates.
         ``estimate, low, high`` are differences a - b in the metric's own units; effect sizes are of
-        separation, so that positive means a better; ``p_min`` is the smallest p that the design
-        can give; ``flag`` marks a g beyond 5.
+        separation over models, so that positive means a better; ``p_min`` is the smallest p that
+        the design can give; ``n_families`` those that the inference rests on; ``flag`` marks a g
+        beyond 5. Verdicts: "a better", "b better", "alike", "undecided".
 
     Raises
     ------
@@ -75,16 +92,21 @@ def method_test(
 
     Notes
     -----
-    The interval of the mean difference is Student's over models; a permutation p counts the
-    sign flips with a mean at least as far from 0. Hedges' g has Student's interval [2]_. The
-    common-language effect size (CLES) is P(a > b): over all pairs, with Newcombe's score interval
-    [1]_, for Mann-Whitney, and within models, with Wilson's interval, for paired tests. The
-    rank-biserial correlation is 2 CLES - 1 for Mann-Whitney, and the difference of the rank sums
-    over their total for pairs, with Wilson's interval at n = (sum rank)^2 / sum rank^2.
+    The difference is the mean of the families' mean differences (`mean_over_families`). With few
+    families a long tail of the differences makes Student's t reject too often, so p is the larger
+    of Student's over families and that of Hall's skewness-corrected t over models
+    (`skew_corrected`), and the interval holds both. With fewer than three families the verdict is
+    "undecided". Hedges' g has Student's interval [2]_. The common-language effect size (CLES) is
+    P(a > b): over all pairs, with Newcombe's score interval [1]_, for Mann-Whitney, and within
+    models, with Wilson's interval, for paired tests. The rank-biserial correlation is 2 CLES - 1
+    for Mann-Whitney, and the difference of the rank sums over their total for pairs, with Wilson's
+    interval at n = (sum rank)^2 / sum rank^2.
 
-    With the two methods once per model, ``value ~ method * instruct + (1 | model)`` is the
-    regression of the difference on instruct, with its exact degrees of freedom; "mixed model" is
-    the effect midway between models with and without instruction tuning.
+    With the two methods once per model, ``value ~ method * instruct + (method | family) +
+    (1 | model)`` is a regression of the difference on instruct with random families. "Mixed model"
+    is the effect midway between models with and without instruction tuning; families are taken to
+    have half of the variance, and the errors are cluster-robust, so that they hold whatever
+    families share (`regression_over_families`).
 
     References
     ----------
@@ -97,11 +119,11 @@ def method_test(
     >>> from analysis.planning.simulate import simulate_scores
     >>> study = simulate_scores(methods=("comprehension", "generation"), method_effect=0.05)
     >>> method_test(study).loc[0, ["test", "verdict"]].tolist()
-    ['paired permutation', 'a better']
+    ['paired over families', 'a better']
     """
     if value not in ("mean", "peak"):
         raise InputError(f"value {value!r} is unknown; there are 'mean' and 'peak'")
-    scores = as_scores(scores)
+    scores = as_scores(scores, higher_is_better)
     for name in (a, b):
         if name not in set(scores.table["method"]):
             raise InputError(
@@ -113,7 +135,7 @@ def method_test(
     rng = np.random.default_rng(seed)
     tables = []
     for name in metrics:
-        rows = list(_rows(scores.select(metric=name), a, b, value, alpha, rng))
+        rows = list(_rows(scores.select(metric=name), a, b, value, delta, alpha, rng))
         sign = scores.directions[name]
         for row in rows:
             ends = sorted(sign * row[end] for end in ("low", "high"))
@@ -127,7 +149,13 @@ def method_test(
 
 
 def _rows(
-    scores: Scores, a: str, b: str, value: str, alpha: float, rng: np.random.Generator
+    scores: Scores,
+    a: str,
+    b: str,
+    value: str,
+    delta: float | None,
+    alpha: float,
+    rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows for one metric, in units of separation."""
     wide, facts, draws = _values(scores, value)
@@ -135,8 +163,12 @@ def _rows(
     unpaired = sorted(set(wide.index[wide[[a, b]].notna().any(axis=1)]) - set(pairs.index))
     note = f"; {', '.join(unpaired)} left out, with one method only" if unpaired else ""
     x, y = pairs[a].to_numpy(dtype=np.float64), pairs[b].to_numpy(dtype=np.float64)
-    yield {"test": PRIMARY, **paired_permutation(x, y, alpha, rng, note)}
-    yield {"test": "signed-rank", **signed_rank(x, y, alpha, note)}
+    family = facts.loc[pairs.index, "family"].tolist()
+    yield {"test": PRIMARY, **paired_over_families(x, y, family, alpha, delta, note)}
+    of_x, of_y = (family_means(v, family) if v.size else v for v in (x, y))
+    counts = {"n": x.size, "n_families": of_x.size}
+    yield {"test": "sign flips", **sign_flips(of_x, of_y, alpha, rng, note), **counts}
+    yield {"test": "signed-rank", **signed_rank(of_x, of_y, alpha, note), **counts}
     yield {"test": "Mann-Whitney", **mann_whitney(
         wide[a].dropna().to_numpy(dtype=np.float64),
         wide[b].dropna().to_numpy(dtype=np.float64), alpha,
@@ -146,9 +178,11 @@ def _rows(
         for test, first, second in (
             ("state", "generation", "rereading"), ("text", "rereading", "comprehension"),
         ):  # fmt: skip
-            x, y = wide[[first, second]].dropna().to_numpy(dtype=np.float64).T
-            yield {"test": test, "a": first, "b": second,
-                   **paired_permutation(x, y, alpha, rng, "")}  # fmt: skip
+            paired = wide[[first, second]].dropna()
+            x, y = paired.to_numpy(dtype=np.float64).T
+            family = facts.loc[paired.index, "family"].tolist()
+            found = paired_over_families(x, y, family, alpha, delta)
+            yield {"test": test, "a": first, "b": second, **found}
     for model, difference in (pairs[a] - pairs[b]).items():
         both = draws.get((str(model), a)), draws.get((str(model), b))
         yield {"test": "within model", "model": model, "n": 1,
@@ -192,19 +226,46 @@ def _same_emotions(scores: Scores) -> None:
             )
 
 
-def paired_permutation(
+def paired_over_families(
+    x: Array, y: Array, family: list[str], alpha: float, delta: float | None = None, note: str = ""
+) -> dict[str, Any]:
+    """Test the mean of x - y with the family as the unit, guarded against skewed differences."""
+    difference = x - y
+    row: dict[str, Any] = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+    row |= {"n": x.size, "n_families": len(set(family)), "verdict": "undecided"}
+    if x.size == 0:
+        return row | {"reason": f"no model has both methods{note}"}
+    mean = mean_over_families(difference, family)
+    row |= {"estimate": mean.estimate, "df": mean.df, "p_min": 0.0} | paired_effects(x, y)
+    if mean.exact:
+        few = too_few(mean.n_families) if mean.n_families < 2 else ""
+        return row | {"reason": (few or "the families do not differ: no error to judge by") + note}
+    low, high = mean.ends(alpha)
+    row |= {"low": low, "high": high, "statistic": mean.estimate / mean.se, "p": mean.p()}
+    if few := too_few(mean.n_families):
+        return row | {"reason": few + note}
+    low, high, p = skew_corrected(difference, alpha)
+    row |= {"low": min(low, row["low"]), "high": max(high, row["high"]), "p": max(p, row["p"])}
+    judged = _verdict(row, alpha, note)
+    if judged["verdict"] == "undecided" and delta is not None:
+        p = mean.p_within(-delta, delta)
+        if p <= alpha:
+            reason = f"the difference is within {delta:g} (equivalence p = {p:.3g}){note}"
+            judged = {"verdict": "alike", "reason": reason}
+    return row | judged
+
+
+def sign_flips(
     x: Array, y: Array, alpha: float, rng: np.random.Generator, note: str
 ) -> dict[str, Any]:
     """Exact sign-flip test of the mean of x - y, with Student's interval."""
-    n, difference = x.size, x - y
-    row: dict[str, Any] = {"n": n, "estimate": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-    row |= {"p_min": 2.0 ** (1 - n) if 0 < n <= MAX_EXACT_PAIRS else 1 / (N_FLIPS + 1)}
-    if n == 0:
+    mean = mean_of(x - y)
+    row: dict[str, Any] = {"n": mean.n, "estimate": mean.estimate, "p": np.nan}
+    row["low"], row["high"] = mean.ends(alpha)
+    row |= {"p_min": 2.0 ** (1 - mean.n) if 0 < mean.n <= MAX_EXACT_PAIRS else 1 / (N_FLIPS + 1)}
+    if mean.n == 0:
         return row | {"verdict": "undecided", "reason": f"no model has both methods{note}"}
-    row |= {"estimate": difference.mean(), "p": flip_p(difference, rng)}
-    if n > 1:
-        reach = stats.t.ppf(1 - alpha / 2, n - 1) * stats.sem(difference)
-        row |= {"low": row["estimate"] - reach, "high": row["estimate"] + reach}
+    row |= {"p": flip_p(x - y, rng)}
     return row | paired_effects(x, y) | _verdict(row, alpha, note)
 
 
@@ -330,18 +391,35 @@ def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterato
     instruct = facts["instruct"].to_numpy(dtype=bool)
     both = 0 < instruct.sum() < instruct.size
     design = np.column_stack([np.ones(instruct.size), instruct - 0.5])[:, : 1 + both]
-    df = difference.size - design.shape[1]
+    family = facts["family"].to_numpy()
     names = ("mixed model", "method x instruct")
-    if df < 2 or np.ptp(difference) <= 1e-12 * np.abs(difference).max():
+    n_families = len(set(family))
+    row["n_families"] = n_families
+    spread = np.ptp(difference) if difference.size else 0.0
+    few = too_few(n_families) or (
+        ""
+        if difference.size > design.shape[1] and spread > ROUNDING * np.abs(difference).max()
+        else "too few models, or all with one difference"
+    )
+    if few:
         for test in names:
-            yield row | {"test": test, "reason": "too few models, or all with one difference"}
+            yield row | {"test": test, "reason": few}
     else:
-        fit = sm.OLS(difference, design).fit()
-        ends = fit.conf_int(alpha)
-        for i, test in enumerate(names[: design.shape[1]]):
-            here = row | {"estimate": fit.params[i], "low": ends[i, 0], "high": ends[i, 1],
-                          "statistic": fit.tvalues[i], "p": fit.pvalues[i]}  # fmt: skip
-            note = "" if i == 0 else "; the effect with instruction tuning less the one without"
+        cov = 0.5 * np.eye(difference.size) + 0.5 * (family[:, None] == family)
+        fits = regression_over_families(difference, design, family, cov)
+        for test, fit in zip(names, fits, strict=False):
+            if fit.exact or not fit.df >= 1:
+                reason = "too few families differ in instruction tuning"
+                yield row | {"test": test, "estimate": fit.estimate, "reason": reason}
+                continue
+            low, high = fit.ends(alpha)
+            here = row | {"estimate": fit.estimate, "low": low, "high": high, "df": fit.df,
+                          "statistic": fit.estimate / fit.se, "p": fit.p()}  # fmt: skip
+            note = (
+                ""
+                if test == names[0]
+                else ("; the effect with instruction tuning less the one without")
+            )
             yield here | {"test": test} | _verdict(here, alpha, note)
         if not both:
             yield row | {"test": names[1], "reason": "all models are alike in instruction tuning"}

@@ -16,9 +16,11 @@ from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, v
 
 def scale_test(
     scores: Scores | pd.DataFrame,
-    delta: float = 0.1,
+    *,
     metric: str | None = None,
+    delta: float = 0.1,
     alpha: float = 0.05,
+    higher_is_better: bool = True,
 ) -> pd.DataFrame:
     """Regress the vertex on log10 of the number of parameters.
 
@@ -27,12 +29,14 @@ def scale_test(
     scores : Scores or DataFrame
         With the column n_params. Trained models and true labels are taken where there are others;
         methods are averaged.
+    metric : str, optional
+        Default: every metric of the table, one row each.
     delta : float
         Equivalence margin for the change of the vertex over the study's range of sizes, in units
         of depth.
-    metric : str, optional
-        Default: every metric of the table, one row each.
     alpha : float
+    higher_is_better : bool
+        Whether a larger score means better separated, for a bare DataFrame.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def scale_test(
     >>> scale_test(study)["verdict"].item()
     'invariant'
     """
-    scores = as_scores(scores)
+    scores = as_scores(scores, higher_is_better)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
     rows = []
     for name in metrics:

@@ -12,9 +12,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.families import family_means
 from analysis.loading.scores import Array
 from analysis.over_models.invariance import judge
-from analysis.over_models.method_contrast import mann_whitney, paired_permutation, signed_rank
+from analysis.over_models.method_contrast import mann_whitney, paired_over_families, signed_rank
 from analysis.over_models.scale import judge_scale, vertex_variance
 from analysis.over_models.sums import CurveData, basis, curve_sums, vertex
 from analysis.planning.simulate import ar1_noise, curve
@@ -130,7 +131,7 @@ def design_power(
     Examples
     --------
     >>> table = design_power(n_sim=20, n_boot=19, families=(3, 3))
-    >>> table.loc[table["test"] == "method, paired permutation", "n_models"].item()
+    >>> table.loc[table["test"] == "method, paired over families", "n_models"].item()
     6
     """
     unknown = sorted(set(truth) - set(Truth.__dataclass_fields__))
@@ -321,10 +322,12 @@ def _outcomes(
         covered = bool(row["low"] <= change <= row["high"])
     yield "scale", OUTCOMES[row["verdict"]], covered
     x, y = pairs.T
+    family = [data.groups[g] for g in data.group]
+    of_x, of_y = family_means(x, family), family_means(y, family)
     effect = setting.method_effect
     for test, row in (
-        ("paired permutation", paired_permutation(x, y, alpha, rng, "")),
-        ("signed-rank", signed_rank(x, y, alpha, "")),
+        ("paired over families", paired_over_families(x, y, family, alpha)),
+        ("signed-rank", signed_rank(of_x, of_y, alpha, "")),
         ("Mann-Whitney", mann_whitney(x, y, alpha)),
     ):
         covered = bool(row["low"] <= effect <= row["high"]) if np.isfinite(row["low"]) else None

@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.families import mean_of, mean_over_families, too_few
 from analysis.loading.scores import Array, Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
@@ -24,6 +25,7 @@ PUBLISHED = (37, 40)
 
 def steering_summary(
     trials: Trials | pd.DataFrame,
+    *,
     by: Sequence[str] = ("model",),
     judge: str | None = None,
     place: str | None = "peak",
@@ -54,14 +56,16 @@ def steering_summary(
     DataFrame
         One row a group:
 
-        - n, n_scenarios, judge; estimate: the share of texts that the judge gives the target
-          more than their baselines, with Wilson's interval (low, high) and Clopper and Pearson's
-          (low_exact, high_exact);
+        - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts that the
+          judge gives the target more than their baselines, with Wilson's interval (low, high)
+          and Clopper and Pearson's (low_exact, high_exact);
         - sham: the same share of the shams; success: the share over baseline and sham both;
           surgical: the share of successes whose text is whole;
         - difference: estimate less sham, with Student's interval over scenarios
-          (difference_low, difference_high); p: exact sign flips over scenarios; p_mcnemar:
-          the exact test that takes trials as independent, for comparison only;
+          (difference_low, difference_high), over families where the row pools models; p: exact
+          sign flips over scenarios, and where the row pools models the larger of that and of
+          Student's over families; p_mcnemar: the exact test that takes trials as independent, for
+          comparison only;
         - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason.
 
     Raises
@@ -72,8 +76,10 @@ def steering_summary(
     Notes
     -----
     Trials of a scenario share its opening and its random numbers. The scenario is therefore the
-    unit of p and of the difference's interval; those of the shares take trials as independent,
-    as the published interval must. All hold for these models and emotions.
+    unit of p and of the difference's interval for one model. A row that pools models speaks of
+    models, whose families are alike: the family is its unit too, and with fewer than three
+    families it is "undecided". Intervals of the shares take trials as independent, as the
+    published interval must. All hold for these emotions.
 
     References
     ----------
@@ -110,8 +116,8 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
         "p_mcnemar": float(mcnemar([[0, only], [other, 0]], exact=True).pvalue)
         if only + other else 1.0,
     }  # fmt: skip
-    each = pd.Series(over.astype(float) - sham).groupby(rows["scenario"].to_numpy()).mean()
-    out |= over_scenarios(each.to_numpy(dtype=float), alpha, seed)
+    beyond = pd.Series(over.astype(float) - sham, index=rows.index)
+    out |= over_scenarios_and_families(beyond, rows, alpha, seed)
     return out | _verdict(out, margin, alpha)
 
 
@@ -130,25 +136,67 @@ def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
             "low_exact": float(low_exact), "high_exact": float(high_exact)}  # fmt: skip
 
 
-def over_scenarios(each: Array, alpha: float, seed: int = 0) -> dict[str, float]:
+def over_scenarios(each: Array, alpha: float, seed: int = 0) -> dict[str, Any]:
     """Return the mean difference over scenarios, Student's interval and the sign-flip p."""
-    n = each.size
-    difference = float(each.mean())
-    reach = narrow = np.nan
-    if n > 1:
-        error = float(each.std(ddof=1)) / np.sqrt(n)
-        reach = float(stats.t.ppf(1 - alpha / 2, n - 1)) * error
-        narrow = float(stats.t.ppf(1 - alpha, n - 1)) * error
+    mean = mean_of(each)
+    low, high = mean.ends(alpha)
     return {
-        "difference": difference, "difference_low": difference - reach,
-        "difference_high": difference + reach, "upper": difference + narrow,
-        "p": flip_p(each, np.random.default_rng(seed)), "p_min": 2.0 ** (1 - n),
-    }  # fmt: skip
+        "difference": mean.estimate,
+        "difference_low": low,
+        "difference_high": high,
+        "upper": mean.ends(2 * alpha)[1],
+        "p": flip_p(each, np.random.default_rng(seed)),
+        "p_min": 2.0 ** (1 - mean.n),
+    }
+
+
+def over_scenarios_and_families(
+    value: pd.Series, rows: pd.DataFrame, alpha: float, seed: int = 0
+) -> dict[str, Any]:
+    """Judge the mean of a value of trials over scenarios and, of several models, over families.
+
+    Parameters
+    ----------
+    value : Series
+        One per trial.
+    rows : DataFrame
+        The trials' scenario, model and family.
+    alpha : float
+    seed : int
+
+    Returns
+    -------
+    dict
+        As `over_scenarios`, with n_models, n_families and few, which says why the families are
+        too few to judge by (empty where they are enough, or there is one model).
+    """
+    scenarios = value.groupby(rows["scenario"]).mean()
+    out = over_scenarios(scenarios.to_numpy(dtype=np.float64), alpha, seed)
+    models = value.groupby([rows["family"], rows["model"]]).mean()
+    out |= {"n_models": len(models), "few": ""}
+    mean = mean_over_families(models.to_numpy(dtype=np.float64), models.index.get_level_values(0))
+    out["n_families"] = mean.n_families
+    if len(models) < 2:
+        return out
+    out["few"] = too_few(mean.n_families)
+    if out["few"] or mean.exact:
+        return out
+    low, high = mean.ends(alpha)
+    upper = max(out["upper"], mean.ends(2 * alpha)[1])
+    return out | {
+        "difference": mean.estimate,
+        "difference_low": low,
+        "difference_high": high,
+        "upper": upper,
+        "p": max(out["p"], mean.p()),
+    }
 
 
 def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]:
-    upper, p_min = row.pop("upper"), row.pop("p_min")
+    upper, p_min, few = row.pop("upper"), row.pop("p_min"), row.pop("few")
     said = f"{row['estimate']:.0%} over the baseline, the sham {row['sham']:.0%}"
+    if few:
+        return {"verdict": "undecided", "reason": f"{said}, but {few}"}
     if row["p"] < alpha and row["difference"] > 0:
         return {"verdict": "beyond sham", "reason": said}
     if row["p"] < alpha:

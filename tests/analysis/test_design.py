@@ -18,12 +18,12 @@ def test_large_effects_are_found_and_small_ones_are_not():
     assert there.loc["invariance", "difference"] > 0.6
     moved = design_power(scale_change=0.4, **settings).set_index("test")
     assert moved.loc["scale", "difference"] > 0.6
-    assert there.loc["method, paired permutation", "difference"] == 1
+    assert there.loc["method, paired over families", "difference"] == 1
     assert (there["truth"] == "difference").sum() == 8
     none = design_power(**settings).set_index("test")
     assert none.loc["invariance", "same"] > 0.6
     assert none.loc["scale", "same"] > 0.6
-    assert none.loc["method, paired permutation", "difference"] < 0.5
+    assert none.loc["method, paired over families", "difference"] < 0.5
     assert np.allclose(none[["difference", "same", "undecided"]].sum(axis=1), 1)
 
 

@@ -134,17 +134,23 @@ def test_intervals_equal_statsmodels_and_beta_quantiles() -> None:
 
 
 def test_summary_finds_a_planted_effect_and_only_it() -> None:
-    works = steering_summary(make_trials(), by=()).iloc[0]
+    three = {"models": 3, "families": 3}
+    works = steering_summary(make_trials(**three), by=()).iloc[0]
     assert works["verdict"] == "beyond sham"
     assert works["estimate"] > 0.9
-    assert works["p"] == 2 / 2**10
-    assert works["n"] == 240
-    same = steering_summary(make_trials(effect=0.3, sham=0.3), by=()).iloc[0]
+    assert works["p"] >= 2 / 2**10
+    assert (works["n"], works["n_models"], works["n_families"]) == (360, 3, 3)
+    alone = steering_summary(make_trials()).iloc[0]
+    assert (alone["verdict"], alone["p"], alone["n_models"]) == ("beyond sham", 2 / 2**10, 1)
+    two = steering_summary(make_trials(models=4), by=()).iloc[0]
+    assert two["verdict"] == "undecided"
+    assert "two families; three or more can decide" in two["reason"]
+    same = steering_summary(make_trials(effect=0.3, sham=0.3, **three), by=()).iloc[0]
     assert same["verdict"] == "not beyond sham"
     assert same["estimate"] > 0.9
-    worse = steering_summary(make_trials(effect=-0.3), by=()).iloc[0]
+    worse = steering_summary(make_trials(effect=-0.3, **three), by=()).iloc[0]
     assert worse["verdict"] == "not beyond sham"
-    few = steering_summary(make_trials(scenarios=4), by=()).iloc[0]
+    few = steering_summary(make_trials(scenarios=4, **three), by=()).iloc[0]
     assert few["verdict"] == "undecided"
     assert "few scenarios" in few["reason"]
 
@@ -291,10 +297,12 @@ def claims(trials: Trials) -> pd.DataFrame:
 
 
 def test_claims_about_steering_follow_the_truth() -> None:
-    works = claims(make_trials(effect=0.6, scenarios=14))
+    works = claims(make_trials(effect=0.6, scenarios=14, models=6, families=6))
+    few = claims(make_trials(effect=0.6, scenarios=14))
+    assert few.loc["steering", "verdict"] == "undecided"
     assert works.loc["steering", "verdict"] == "supported"
     # Half of the texts over their baselines is what doing nothing gives.
-    nothing = claims(make_trials(effect=0.0, scenarios=14))
+    nothing = claims(make_trials(effect=0.0, scenarios=14, models=6, families=6))
     assert nothing.loc["steering", "verdict"] == "contradicted"
     assert works.loc["regime-cause", "verdict"] == "not testable"
     # All texts collapse or work; none explodes.

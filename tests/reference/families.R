@@ -36,7 +36,28 @@ pool <- function(y, se) {
 adhoc <- list(alike = pool(c(0.50, 0.51, 0.49, 0.505), c(0.03, 0.02, 0.05, 0.04)),
               apart = pool(c(0.42, 0.55, 0.61, 0.48, 0.39), c(0.03, 0.02, 0.05, 0.04, 0.06)))
 
-write_json(list(regression = regression, mean = mean_over, adhoc = adhoc,
+# Two methods on invariance_data.csv: the models' differences, by family and by instruction tuning.
+d <- read.csv("tests/reference/invariance_data.csv")
+value <- aggregate(score ~ model + family + instruct + method,
+                   aggregate(score ~ model + family + instruct + method + layer, d, mean), mean)
+wide <- merge(subset(value, method == "generation"), subset(value, method == "comprehension"),
+              by = c("model", "family", "instruct"))
+wide$difference <- wide$score.x - wide$score.y
+test <- t.test(tapply(wide$difference, wide$family, mean))
+n <- nrow(wide)
+V <- 0.5 * diag(n) + 0.5 * outer(wide$family, wide$family, "==")
+wide$i <- ifelse(as.logical(wide$instruct), 0.5, -0.5)
+fit <- rma.mv(difference, V, mods = ~ i, data = wide)
+robust <- coef_test(fit, vcov = vcovCR(fit, cluster = wide$family, type = "CR2"),
+                    test = "Satterthwaite")
+df <- if (is.null(robust$df_Satt)) robust$df else robust$df_Satt
+p <- if (is.null(robust$p_Satt)) robust$p else robust$p_Satt
+row <- function(k) list(estimate = robust$beta[k], se = robust$SE[k], df = df[k], p = p[k])
+methods <- list(mean = list(estimate = test$estimate[[1]], df = test$parameter[[1]],
+                            interval = as.numeric(test$conf.int), p = test$p.value),
+                method = row(1), instruct = row(2))
+
+write_json(list(regression = regression, mean = mean_over, adhoc = adhoc, methods = methods,
                 versions = as.list(c(R = as.character(getRversion()),
                                      sapply(c("metafor", "clubSandwich"),
                                             function(p) as.character(packageVersion(p)))))),
