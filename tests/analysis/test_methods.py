@@ -13,8 +13,8 @@ from scipy import stats
 
 from analysis.claims.published import largest_d, published_check
 from analysis.loading.scores import as_scores
+from analysis.over_models.effect_sizes import cles_interval
 from analysis.over_models.method_contrast import (
-    cles_interval,
     mann_whitney,
     method_test,
     paired_over_families,
