@@ -1,7 +1,6 @@
 """Studies whose tables are kept at a URL: in memory, and in an S3 server on loopback."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,10 +13,9 @@ import extraction
 import steering
 from analysis import load_scores, load_trials
 from pipeline.units import load_facts
-from study import HOME, lock
+from study import HOME
 from study.lock import only_run
-from study.read import InputError, locate
-from study.write import read_text
+from study.read import locate
 
 
 @pytest.fixture(scope="module")
@@ -149,34 +147,8 @@ def test_urls_that_lead_nowhere(out, message, five, s3, capsys):
     assert len(error.strip().splitlines()) == 1
 
 
-def test_one_run_at_a_time_at_a_url_and_a_lock_that_lapses(monkeypatch):
-    folder = locate("memory://study/locked")
+def test_a_run_at_a_url_leaves_a_mark_while_it_is_at_work():
+    folder = locate("memory://study/marked")
     with only_run(folder):
-        with pytest.raises(InputError, match="another run is at work there") as caught, \
-                only_run(folder):  # fmt: skip
-            pass
-        assert f"process {os.getpid()} on" in str(caught.value)
+        assert (folder / ".lock").exists()
     assert not (folder / ".lock").exists()
-    for owner in ({"host": "elsewhere", "process": 1}, {"host": lock.socket.gethostname()}):
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
-        content = json.dumps({"process": gone.pid, "run": "x", **owner}).encode()
-        folder.fs.pipe_file((folder / ".lock").path, content)
-        if owner["host"] == "elsewhere":
-            with pytest.raises(InputError, match="its lock lapses in"), only_run(folder):
-                pass
-            monkeypatch.setattr(lock, "LAPSED", 0)
-        with only_run(folder):
-            assert json.loads(read_text(folder / ".lock"))["process"] == os.getpid()
-        monkeypatch.undo()
-
-
-def test_a_lock_is_renewed(monkeypatch):
-    monkeypatch.setattr(lock, "RENEWED", 0.05)
-    folder = locate("memory://study/renewed")
-    with only_run(folder):
-        first = folder.fs.modified((folder / ".lock").path)
-        deadline = time.monotonic() + 600
-        while folder.fs.modified((folder / ".lock").path) == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
