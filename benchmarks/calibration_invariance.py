@@ -41,15 +41,21 @@ FAMILY_SDS = (0.0, 0.05, 0.15)
 def tests(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
     """False differences of every test, and how often the truth is recognised."""
     table = design_power(
-        n_sim=n_sim, n_boot=n_boot, seed=2026, delta=DELTA, alpha=ALPHA,
-        families=DESIGNS[design], **REGIMES[regime],
-    ).set_index("test")  # fmt: skip
+        n_sim=n_sim,
+        n_boot=n_boot,
+        seed=2026,
+        delta=DELTA,
+        alpha=ALPHA,
+        families=DESIGNS[design],
+        **REGIMES[regime],
+    ).set_index("test")
     found = table["difference"]
     return {
         **{p: found[f"invariance, {p}"] for p in ("p_chi2", "p_boot", "p_perm")},
-        "verdict": found["invariance"], "scale": found["scale"],
+        "verdict": found["invariance"],
+        "scale": found["scale"],
         "right invariant": table.loc["invariance", "same"],
-    }  # fmt: skip
+    }
 
 
 def fallbacks(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:

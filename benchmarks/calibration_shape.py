@@ -66,9 +66,16 @@ def one_study(truth: str, height: float, vertex: float, n_topics: int | None, se
     # Where the interval of a model's own vertex is checked, its vertex must be the known one.
     spread = {**MODEL_SD, "vertex": 0.0} if truth == "hump" else MODEL_SD
     scores = simulate_scores(
-        shape=truth, height=height, vertex=vertex, noise_sd=NOISE_SD, rho=RHO, model_sd=spread,
-        seed=seed, n_topics=n_topics, n_replicates=200 if n_topics else 0,
-    )  # fmt: skip
+        shape=truth,
+        height=height,
+        vertex=vertex,
+        noise_sd=NOISE_SD,
+        rho=RHO,
+        model_sd=spread,
+        seed=seed,
+        n_topics=n_topics,
+        n_replicates=200 if n_topics else 0,
+    )
     profiles = list(scores.profiles())
     tests = u_shape_test(scores)
     turned = tests["verdict"].isin(["hump", "trough"])
@@ -98,9 +105,15 @@ def one_study(truth: str, height: float, vertex: float, n_topics: int | None, se
 def one_pooling(vertex: float, n_topics: int | None, seed: int) -> Any:
     """Simulate a study with vertices that vary between models, and pool them."""
     scores = simulate_scores(
-        height=HEIGHTS[0], vertex=vertex, noise_sd=NOISE_SD, rho=RHO, model_sd=MODEL_SD,
-        seed=seed, n_topics=n_topics, n_replicates=200 if n_topics else 0,
-    )  # fmt: skip
+        height=HEIGHTS[0],
+        vertex=vertex,
+        noise_sd=NOISE_SD,
+        rho=RHO,
+        model_sd=MODEL_SD,
+        seed=seed,
+        n_topics=n_topics,
+        n_replicates=200 if n_topics else 0,
+    )
     pooled = localization_test(scores).iloc[0]
     _, _, (low, high) = ordinary(list(scores.profiles()))
     covers = float(pooled["low"] <= vertex <= pooled["high"])

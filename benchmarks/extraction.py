@@ -117,9 +117,12 @@ def with_transformer_lens(loaded: LoadedModel, texts: list[str]) -> int:
     global _bridge
     if _bridge is None:
         _bridge = TransformerBridge.boot_transformers(
-            str(loaded.model.name_or_path), hf_model=loaded.model, tokenizer=loaded.tokenizer,
-            device="cpu", dtype=torch.float32,
-        )  # fmt: skip
+            str(loaded.model.name_or_path),
+            hf_model=loaded.model,
+            tokenizer=loaded.tokenizer,
+            device="cpu",
+            dtype=torch.float32,
+        )
     ids = loaded.tokenizer(texts)["input_ids"]
     wanted = lambda name: name.endswith("hook_resid_post") or name == "blocks.0.hook_resid_pre"  # noqa: E731
     for batch in token_batches([len(i) for i in ids], 16, 4096):
@@ -153,9 +156,14 @@ def one_at_a_time_writing(loaded: LoadedModel, texts: list[str]) -> int:
     written = 0
     for prompt in prompts(loaded, texts)[:6]:  # slow enough for six to tell
         whole = loaded.model.generate(
-            torch.tensor([prompt]), max_new_tokens=32, min_new_tokens=32, do_sample=True,
-            temperature=0.8, top_k=50, pad_token_id=loaded.tokenizer.pad_token_id,
-        )  # fmt: skip
+            torch.tensor([prompt]),
+            max_new_tokens=32,
+            min_new_tokens=32,
+            do_sample=True,
+            temperature=0.8,
+            top_k=50,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )
         output = loaded.model(input_ids=whole, output_hidden_states=True)
         start = len(prompt) + 8
         torch.stack([hidden[0, start:].mean(dim=0) for hidden in output.hidden_states])
@@ -224,9 +232,12 @@ def main() -> None:
                 continue
             command = [sys.executable, __file__, "--texts", str(args.texts), "--serve", task, name]
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
             if any(line.strip() == "ready" for line in iter(process.stdout.readline, "")):
                 running[name] = process
             else:

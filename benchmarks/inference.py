@@ -74,10 +74,15 @@ def main() -> None:
     parser.add_argument("--n-r", type=int, default=10)
     arguments = parser.parse_args()
     scores = simulate_scores(
-        n_layers=(24, 26), methods=("comprehension", "generation"), n_emotions=20, rho=0.0,
-        noise_sd=0.004, model_sd={"vertex": 0.1, "level": 0.05, "height": 0.03},
-        n_replicates=0, seed=6,
-    )  # fmt: skip
+        n_layers=(24, 26),
+        methods=("comprehension", "generation"),
+        n_emotions=20,
+        rho=0.0,
+        noise_sd=0.004,
+        model_sd={"vertex": 0.1, "level": 0.05, "height": 0.03},
+        n_replicates=0,
+        seed=6,
+    )
     data = curve_data(scores, "score")
     lr, null, full = likelihood_ratio(data)
     rng = np.random.default_rng(0)
@@ -86,12 +91,17 @@ def main() -> None:
         return likelihood_ratio(draw(data, null, arguments.n_boot, rng), tol=1e-3)
 
     draws, seconds = timed(bootstrap)
-    rows = [{
-        "by": "analysis", "seconds_per_replicate": seconds / arguments.n_boot,
-        "replicates": arguments.n_boot, "seconds": seconds,
-        "loglik_null": -null.deviance[0] / 2, "loglik_full": -full.deviance[0] / 2,
-        "p_boot": (1 + (draws[0] >= lr[0]).sum()) / (1 + arguments.n_boot),
-    }]  # fmt: skip
+    rows = [
+        {
+            "by": "analysis",
+            "seconds_per_replicate": seconds / arguments.n_boot,
+            "replicates": arguments.n_boot,
+            "seconds": seconds,
+            "loglik_null": -null.deviance[0] / 2,
+            "loglik_full": -full.deviance[0] / 2,
+            "p_boot": (1 + (draws[0] >= lr[0]).sum()) / (1 + arguments.n_boot),
+        }
+    ]
     table = scores.table[["model", "family", "method", "emotion", "score", "depth"]].copy()
     table[["x", "q", "one"]] = basis(table["depth"].to_numpy())
 
@@ -103,15 +113,26 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Only its time counts here.
         _, seconds = timed(refit)
-    rows.append({"by": "statsmodels, emotions left out", "seconds_per_replicate": seconds,
-                 "replicates": 1, "seconds": seconds})  # fmt: skip
+    rows.append(
+        {
+            "by": "statsmodels, emotions left out",
+            "seconds_per_replicate": seconds,
+            "replicates": 1,
+            "seconds": seconds,
+        }
+    )
     r = in_r(table, arguments.n_r)
     if r is not None:
-        rows.append({
-            "by": "R pbkrtest and lme4", "seconds_per_replicate": r["seconds"],
-            "replicates": arguments.n_r, "seconds": r["seconds"] * arguments.n_r,
-            "loglik_null": r["null"], "loglik_full": r["full"],
-        })  # fmt: skip
+        rows.append(
+            {
+                "by": "R pbkrtest and lme4",
+                "seconds_per_replicate": r["seconds"],
+                "replicates": arguments.n_r,
+                "seconds": r["seconds"] * arguments.n_r,
+                "loglik_null": r["null"],
+                "loglik_full": r["full"],
+            }
+        )
     out = pd.DataFrame(rows).assign(rows=data.n_rows)
     out["ratio"] = out["seconds_per_replicate"] / out["seconds_per_replicate"].iloc[0]
     path = Path(__file__).parent / "results" / "inference.csv"

@@ -26,8 +26,19 @@ BEGIN, END = "<!-- begin models needed -->\n", "<!-- end models needed -->"
 
 PER_FAMILY = (2, 3, 4, 6, 8, 12)
 MODEL_SDS, FAMILY_SDS = (0.02, 0.05), (0.0, 0.1)
-COLUMNS = ["model_sd", "family_sd", "per_family", "n_models", "right", "same", "difference",
-           "undecided", "needed", "n_sim", "families"]  # fmt: skip
+COLUMNS = [
+    "model_sd",
+    "family_sd",
+    "per_family",
+    "n_models",
+    "right",
+    "same",
+    "difference",
+    "undecided",
+    "needed",
+    "n_sim",
+    "families",
+]
 
 
 def main() -> None:
@@ -43,10 +54,14 @@ def main() -> None:
         for model_sd in MODEL_SDS:
             for family_sd in FAMILY_SDS:
                 table = models_needed(
-                    PER_FAMILY, n_sim=arguments.n_sim, n_boot=arguments.n_boot, seed=2026,
-                    n_jobs=arguments.jobs, family_sd=family_sd,
+                    PER_FAMILY,
+                    n_sim=arguments.n_sim,
+                    n_boot=arguments.n_boot,
+                    seed=2026,
+                    n_jobs=arguments.jobs,
+                    family_sd=family_sd,
                     model_sd={"vertex": model_sd, "level": 0.03, "height": 0.02},
-                )[COLUMNS]  # fmt: skip
+                )[COLUMNS]
                 print(table.to_string(index=False), flush=True)
                 tables.append(table)
         RESULTS.parent.mkdir(exist_ok=True)

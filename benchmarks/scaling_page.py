@@ -21,9 +21,13 @@ EXTRACTION = HERE / "results" / "extraction.csv"
 PAGE = HERE.parent / "docs" / "scaling.md"
 READING = {"read": "reading", "keep": "keeping", "score": "scoring"}
 TESTS = {
-    "load": "load", "fit_curves": "curves", "u_shape_test": "U shape",
-    "localization_test": "localization", "invariance_test": "invariance", "scale_test": "scale",
-}  # fmt: skip
+    "load": "load",
+    "fit_curves": "curves",
+    "u_shape_test": "U shape",
+    "localization_test": "localization",
+    "invariance_test": "invariance",
+    "scale_test": "scale",
+}
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,46 @@ def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
     each, rows = read["seconds"] / read["tokens"], []
     for row, cost in zip(read.to_dict("records"), each, strict=True):
         kept = (row["n_layers"] + 1) * row["width"] * 4
-        rows.append([
-            row["case"], f"{row['x'] / 1e6:,.0f}", f"{row['n_layers']:.0f} x {row['width']:.0f}",
-            number(1 / cost), number(1e3 * cost), number(2 * row["x"] / cost / 1e9),
-            f"{row['peak_mb']:,.0f}", f"{row['x'] * wide / 2**20:,.0f}", f"{kept / 1024:,.0f}",
-        ])  # fmt: skip
-    rows.append(["**exponent**", "", "", "", f"{exponent(read['x'], each):.2f}", "",
-                 f"{exponent(read['x'], read['peak_mb']):.2f}", "", ""])  # fmt: skip
+        rows.append(
+            [
+                row["case"],
+                f"{row['x'] / 1e6:,.0f}",
+                f"{row['n_layers']:.0f} x {row['width']:.0f}",
+                number(1 / cost),
+                number(1e3 * cost),
+                number(2 * row["x"] / cost / 1e9),
+                f"{row['peak_mb']:,.0f}",
+                f"{row['x'] * wide / 2**20:,.0f}",
+                f"{kept / 1024:,.0f}",
+            ]
+        )
+    rows.append(
+        [
+            "**exponent**",
+            "",
+            "",
+            "",
+            f"{exponent(read['x'], each):.2f}",
+            "",
+            f"{exponent(read['x'], read['peak_mb']):.2f}",
+            "",
+            "",
+        ]
+    )
     return markdown(
-        ["model", "parameters, 10^6", "layers x width", "tokens/s", "ms a token",
-         "10^9 operations/s", "peak, MB", "weights, MB", "kept a text, KB"], rows,
-    )  # fmt: skip
+        [
+            "model",
+            "parameters, 10^6",
+            "layers x width",
+            "tokens/s",
+            "ms a token",
+            "10^9 operations/s",
+            "peak, MB",
+            "weights, MB",
+            "kept a text, KB",
+        ],
+        rows,
+    )
 
 
 def on_gpu(table: pd.DataFrame) -> str:
@@ -141,9 +174,16 @@ def of_shards(table: pd.DataFrame) -> str:
     rows = table[table["part"] == "shards"].to_dict("records")
     return markdown(
         ["shards, each with a worker", "cores each", "wall, s", "ratio"],
-        [[f"{row['x']:.0f}", row["step"].split()[-1], number(row["wall"]),
-          f"{row['wall'] / rows[0]['wall']:.2f}"] for row in rows],
-    )  # fmt: skip
+        [
+            [
+                f"{row['x']:.0f}",
+                row["step"].split()[-1],
+                number(row["wall"]),
+                f"{row['wall'] / rows[0]['wall']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def of_memory(table: pd.DataFrame) -> str:
@@ -176,8 +216,9 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
     tokens = units["tokens"] + writing * units["written"]
     gpu = (2 * units["n_params"] * tokens / (given.tflops * 1e12 * given.utilisation)).sum()
     each = read["seconds"] / read["tokens"]
-    cpu = sum(power_law(read["x"], each, n) * t for n, t in
-              zip(units["n_params"], tokens, strict=True))  # fmt: skip
+    cpu = sum(
+        power_law(read["x"], each, n) * t for n, t in zip(units["n_params"], tokens, strict=True)
+    )
     one = units.drop_duplicates("case")
     fetch = (one["n_params"] * given.bytes_per_parameter / 1e6 / given.download_mb_s).sum()
     # Scoring: twice, for true and for shuffled labels; linear in texts and layers.
@@ -199,8 +240,10 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
         ["cost of a written token, in read ones", f"{writing:.1f}"],
         ["GPU hours of reading and writing", number(hours[0])],
         ["hours of weights arriving", number(hours[1])],
-        [f"wall hours on {given.gpus} GPUs, weights and computing in turn",
-         number((hours[0] + hours[1]) / given.gpus)],
+        [
+            f"wall hours on {given.gpus} GPUs, weights and computing in turn",
+            number((hours[0] + hours[1]) / given.gpus),
+        ],
         ["dollars for the GPUs", number((hours[0] + hours[1]) * given.gpu_hour)],
         ["the same on cores as measured here, hours", number(hours[2])],
         ["dollars for the cores instead of the GPUs", number(hours[2] * given.core_hour)],
@@ -209,7 +252,7 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
         ["activations kept, GB", number(share * kept)],
         ["score tables, GB", number(share * tables)],
         ["dollars a month for storage", number(stored * given.gigabyte_month)],
-    ]  # fmt: skip
+    ]
     return markdown([f"{given.models:,} models", ""], rows)
 
 
@@ -217,9 +260,11 @@ def of_assumptions(given: Assumptions) -> str:
     """Return what the plan assumes, with the options that change it."""
     return markdown(
         ["assumed", "value", "option"],
-        [[ABOUT[f.name], f"{getattr(given, f.name):g}", f"`--{f.name.replace('_', '-')}`"]
-         for f in fields(given)],
-    )  # fmt: skip
+        [
+            [ABOUT[f.name], f"{getattr(given, f.name):g}", f"`--{f.name.replace('_', '-')}`"]
+            for f in fields(given)
+        ],
+    )
 
 
 def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
@@ -232,11 +277,10 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
         "memory": (("texts",), lambda: of_memory(table)),
         "layers": (("layers",), lambda: growth(table, "layers", "layers", READING)),
         "width": (("width",), lambda: growth(table, "width", "width", {"score": "scoring"})),
-        "models": (
-            ("models analysed",), lambda: growth(table, "models analysed", "models", TESTS)
-        ),
+        "models": (("models analysed",), lambda: growth(table, "models analysed", "models", TESTS)),
         "model-layers": (
-            ("layers analysed",), lambda: growth(table, "layers analysed", "layers", TESTS)
+            ("layers analysed",),
+            lambda: growth(table, "layers analysed", "layers", TESTS),
         ),
         "replicates": (
             ("replicates analysed",),
@@ -247,7 +291,7 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
             ("model", "width", "study", "models analysed"),
             lambda: plan(table, speeds, Assumptions()),
         ),
-    }  # fmt: skip
+    }
     out = {}
     for name, (parts, make) in made.items():
         missing = [part for part in parts if part not in set(table["part"])]
@@ -278,9 +322,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for field in fields(Assumptions):
         parser.add_argument(
-            "--" + field.name.replace("_", "-"), type=type(field.default), default=field.default,
+            "--" + field.name.replace("_", "-"),
+            type=type(field.default),
+            default=field.default,
             help=f"{ABOUT[field.name]} (default {field.default:g})",
-        )  # fmt: skip
+        )
     given = Assumptions(**vars(parser.parse_args()))
     print(of_assumptions(given), end="\n\n")
     print(plan(pd.read_csv(RESULTS), pd.read_csv(EXTRACTION), given))

@@ -36,7 +36,7 @@ ROLES = {
     "`make paper`, no Quarto": (["base", "extract", "models", "report", "render"], "cpu"),
     "`make paper`, CUDA": (["base", "extract", "models", "report"], "cuda"),
     "`make test`": (["base", "extract", "models", "judges", "report", "render", "dev"], "cpu"),
-}  # fmt: skip
+}
 #: Those in the README.
 SHOWN = ["the statistics", "`make report`", "`make paper`", "`make paper`, CUDA", "`make test`"]
 

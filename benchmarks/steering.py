@@ -47,14 +47,27 @@ def main() -> None:
     ):
         start = time.perf_counter()
         stories = write(
-            loaded, prompts[:n], list(range(n)), sampling, Window(1), max_texts=batch,
-            hook=lambda rows: Steer(vectors[rows]), hook_layers=[layer],
-        )  # fmt: skip
+            loaded,
+            prompts[:n],
+            list(range(n)),
+            sampling,
+            Window(1),
+            max_texts=batch,
+            hook=lambda rows: Steer(vectors[rows]),
+            hook_layers=[layer],
+        )
         seconds = time.perf_counter() - start
         tokens = sum(map(len, stories.token_ids))
         texts[way] = stories.token_ids
-        rows.append({"way": way, "texts": n, "tokens": tokens, "seconds": seconds,
-                     "tokens_per_second": tokens / seconds})  # fmt: skip
+        rows.append(
+            {
+                "way": way,
+                "texts": n,
+                "tokens": tokens,
+                "seconds": seconds,
+                "tokens_per_second": tokens / seconds,
+            }
+        )
     same = sum(a == b for a, b in zip(texts["batch"], texts["alone"], strict=False))
     out = pd.DataFrame(rows).assign(model=arguments.model, threads=torch.get_num_threads())
     out["ratio"] = out["tokens_per_second"] / out["tokens_per_second"].iloc[-1]

@@ -15,10 +15,17 @@ from pathlib import Path
 from typing import Any
 
 ARGUMENTS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1100,1400", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1100,1400",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
 
 
 class Page:
@@ -75,8 +82,9 @@ class Page:
             "const box = document.querySelectorAll('select')[arguments[0]];"
             "box.value = arguments[1]; box.dispatchEvent(new Event('input'));"
             "box.dispatchEvent(new Event('change'));",
-            select, value,
-        )  # fmt: skip
+            select,
+            value,
+        )
 
     def picture(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self.send("GET", "/screenshot")))

@@ -34,11 +34,18 @@ def make_study(
         for weights, shape, height in (("trained", trained, 0.1), ("untrained", "decay", 0.03)):
             wanted = methods if weights == "trained" and metric != "anisotropy" else methods[:1]
             part = simulate_scores(
-                families=families, n_layers=(12, 24), methods=wanted, shape=shape, height=height,
-                n_emotions=1 if metric == "anisotropy" else n_emotions, weights=weights,
-                model_sd={"vertex": 0.04, "level": 0.02, "height": 0.01}, method_effect=0.02,
-                n_replicates=40, seed=seed,
-            )  # fmt: skip
+                families=families,
+                n_layers=(12, 24),
+                methods=wanted,
+                shape=shape,
+                height=height,
+                n_emotions=1 if metric == "anisotropy" else n_emotions,
+                weights=weights,
+                model_sd={"vertex": 0.04, "level": 0.02, "height": 0.01},
+                method_effect=0.02,
+                n_replicates=40,
+                seed=seed,
+            )
             parts.append(_renamed(part, folder.name, metric, higher))
     study = combine(*parts)
     folder.mkdir(parents=True)
@@ -47,10 +54,14 @@ def make_study(
     study.replicates.to_parquet(folder / "replicates.parquet", index=False)
     run = {
         "study": {
-            "name": folder.name, "emotions": [f"e{i + 1}" for i in range(n_emotions)],
+            "name": folder.name,
+            "emotions": [f"e{i + 1}" for i in range(n_emotions)],
             "preregistered": {
-                "metric": "auc", "method": "comprehension",
-                "target": 0.5, "delta": 0.1, "alpha": 0.05,
+                "metric": "auc",
+                "method": "comprehension",
+                "target": 0.5,
+                "delta": 0.1,
+                "alpha": 0.05,
             },
         },
         "study_sha256": "0" * 64,
@@ -63,8 +74,11 @@ def make_study(
             {"name": f"e{i + 1}", "valence": (i - n_emotions / 2) / n_emotions}
             for i in range(n_emotions)
         ],
-        "models": [], "versions": {"python": "3.11"}, "git_commit": "0" * 40, "units": [],
-    }  # fmt: skip
+        "models": [],
+        "versions": {"python": "3.11"},
+        "git_commit": "0" * 40,
+        "units": [],
+    }
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     return folder
 
@@ -82,6 +96,8 @@ def _renamed(part: Scores, study: str, metric: str, higher: bool) -> Scores:
 
     assert part.replicates is not None
     return replace(
-        part, table=change(part.table), replicates=change(part.replicates),
+        part,
+        table=change(part.table),
+        replicates=change(part.replicates),
         directions={metric: 1 if higher else -1},
-    )  # fmt: skip
+    )

@@ -81,8 +81,9 @@ def test_the_planning_page_says_what_the_simulations_found():
 
 def test_every_public_function_is_on_the_api_page(reference):
     page = reference.API.read_text(encoding="utf-8")
-    assert [name for name in analysis.__all__ if f"`{name}`" not in page and
-            f".{name}`" not in page] == []  # fmt: skip
+    assert [
+        name for name in analysis.__all__ if f"`{name}`" not in page and f".{name}`" not in page
+    ] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(HOME).as_posix())
@@ -161,8 +162,11 @@ def test_readme_shows_what_the_set_up_downloads():
 
 def test_readme_shows_the_benchmark_as_it_was_measured():
     measured = pd.read_csv(HOME / "benchmarks" / "results" / "extraction.csv")
-    shown = re.findall(r"^\| (read.*?|write) \| (.+?) \| (\d+) \| ([\d.]+) \| (\d+) \|$",
-                       (HOME / "README.md").read_text(encoding="utf-8"), re.M)  # fmt: skip
+    shown = re.findall(
+        r"^\| (read.*?|write) \| (.+?) \| (\d+) \| ([\d.]+) \| (\d+) \|$",
+        (HOME / "README.md").read_text(encoding="utf-8"),
+        re.M,
+    )
     assert shown == [
         (r.task, r.way, str(r.tokens_per_second), f"{r.ratio:.2f}", str(r.peak_mb))
         for r in measured.itertuples()

@@ -24,15 +24,39 @@ REPORTS = TESTS.parent / "reports"
 
 #: What the prose may say in digits: facts of the published study and of others, and names.
 CONSTANTS = (
-    r"50%", r"92%", r"124M", r"3B", r"0\.007", r"−107\.5", r"layer zero", r"SmolLM2", r"Gemma 3",
-    r"arXiv:2609\.22208", r"https://arxiv\.org/abs/2609\.22208", r"95%", r"90%", r"distinct-2",
-    r"et al\. 2026", r"SHA-256",
-)  # fmt: skip
+    r"50%",
+    r"92%",
+    r"124M",
+    r"3B",
+    r"0\.007",
+    r"−107\.5",
+    r"layer zero",
+    r"SmolLM2",
+    r"Gemma 3",
+    r"arXiv:2609\.22208",
+    r"https://arxiv\.org/abs/2609\.22208",
+    r"95%",
+    r"90%",
+    r"distinct-2",
+    r"et al\. 2026",
+    r"SHA-256",
+)
 CLAIMS = (
-    "every model", "over models", "50% of the depth", "every architecture", "every scale",
-    "Generation separates", "Steering succeeds", "three regimes", "Regimes follow", "is learned",
-    "in the", "Valence is early", "Instruction tuning", "Numerical precision",
-)  # fmt: skip
+    "every model",
+    "over models",
+    "50% of the depth",
+    "every architecture",
+    "every scale",
+    "Generation separates",
+    "Steering succeeds",
+    "three regimes",
+    "Regimes follow",
+    "is learned",
+    "in the",
+    "Valence is early",
+    "Instruction tuning",
+    "Numerical precision",
+)
 
 
 @pytest.fixture(scope="module")

@@ -96,8 +96,13 @@ def test_the_owners_command_finds_the_project() -> None:
 def test_git_ignores_what_quarto_leaves() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a clone: git has nothing to say here")
-    left = [".quarto/x", "_environment.local", "paper_files/x.svg", "_output/paper.html",
-            "paper.quarto_ipynb"]  # fmt: skip
+    left = [
+        ".quarto/x",
+        "_environment.local",
+        "paper_files/x.svg",
+        "_output/paper.html",
+        "paper.quarto_ipynb",
+    ]
     paths = [f"reports/{name}" for name in left]
     done = subprocess.run(
         ["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True, check=False
@@ -132,8 +137,13 @@ def machine(tmp_path: Path) -> dict[str, str]:
 def make(machine: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", f"VENV={machine['VENV']}", *arguments],
-        cwd=ROOT, env=machine, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=machine,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def called(machine: dict[str, str]) -> Any:
@@ -178,9 +188,14 @@ def test_a_python_without_the_libraries_is_named_in_one_line(
     bare.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S -I "$@"\n', encoding="utf-8")
     bare.chmod(0o755)
     done = subprocess.run(
-        ["quarto", "render", "reports"], cwd=ROOT, env=machine | {"QUARTO_PYTHON": str(bare)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        ["quarto", "render", "reports"],
+        cwd=ROOT,
+        env=machine | {"QUARTO_PYTHON": str(bare)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("reports: ")]
     assert len(said) == 1

@@ -93,8 +93,10 @@ def follow(page: str) -> Iterator[tuple[Block, str, Block | None]]:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block.body],
                 env={**os.environ, "PATH": path, "COLUMNS": "100", "TERM": "dumb"},
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, f"{block.body}\n{done.stdout}\n{done.stderr}"
             # A run reports its progress and plans on stderr, and its results on stdout.
             yield block, done.stdout or done.stderr, shown

@@ -48,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     console.print(_table("Lengths in words", report.lengths, percent=("deviation",)))
-    console.print(_table(f"What gives the {corpus.concept} away", report.tells,
-                         percent=("words", "meaning")))  # fmt: skip
+    console.print(
+        _table(f"What gives the {corpus.concept} away", report.tells, percent=("words", "meaning"))
+    )
     console.print(_table("Measures", report.measures))
     if note:
         console.print(Text(note, style="yellow"))

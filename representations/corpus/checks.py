@@ -89,23 +89,38 @@ def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
     by_topic, _ = _best_words(texts, corpus.language, topics, emotions)
     chance, topic_chance = 1 / len(corpus.emotions), 1 / len(corpus.topics)
     rows = [
-        _row("largest deviation of an emotion's mean length", spread, None,
-             limits.length_deviation, upper=True),
+        _row(
+            "largest deviation of an emotion's mean length",
+            spread,
+            None,
+            limits.length_deviation,
+            upper=True,
+        ),
         _row("largest share of 4-grams in two texts", overlap, None, limits.overlap, upper=True),
         _row("sentences that occur twice", float(len(repeated)), None, twice, upper=True),
         _row("emotion from words", lexical, chance, limits.lexical, upper=True),
-        _row("emotion from form", _accuracy(_form_model(), _form(texts), emotions, topics),
-             chance, None),
-        _row("emotion from length alone",
-             _accuracy(_form_model(), _form(texts)[:, :1], emotions, topics), chance, None),
+        _row(
+            "emotion from form",
+            _accuracy(_form_model(), _form(texts), emotions, topics),
+            chance,
+            None,
+        ),
+        _row(
+            "emotion from length alone",
+            _accuracy(_form_model(), _form(texts)[:, :1], emotions, topics),
+            chance,
+            None,
+        ),
         _row("p of lengths alike over emotions (Friedman)", _length_p(corpus), None, None),
         _row("topic from words", by_topic, topic_chance, None),
-    ]  # fmt: skip
-    tells = pd.DataFrame({
-        "emotion": [emotion.name for emotion in corpus.emotions],
-        "words": [float(hits[emotions == emotion.name].mean()) for emotion in corpus.emotions],
-        "tells": _tells(texts, corpus.language, emotions),
-    })  # fmt: skip
+    ]
+    tells = pd.DataFrame(
+        {
+            "emotion": [emotion.name for emotion in corpus.emotions],
+            "words": [float(hits[emotions == emotion.name].mean()) for emotion in corpus.emotions],
+            "tells": _tells(texts, corpus.language, emotions),
+        }
+    )
     if embeddings is not None:
         hits = _hits(_meaning_model(), embeddings, emotions, topics)
         rows.insert(4, _row("emotion from meaning", float(hits.mean()), chance, limits.meaning))
@@ -172,13 +187,20 @@ def _lengths(corpus: Corpus) -> pd.DataFrame:
         groups[passage.emotion].append(len(passage.text.split()))
     total = np.mean([count for counts in groups.values() for count in counts])
     groups["neutral"] = [len(passage.text.split()) for passage in corpus.neutral]
-    return pd.DataFrame([
-        {
-            "emotion": name, "texts": len(counts), "mean": np.mean(counts), "sd": np.std(counts),
-            "least": min(counts), "most": max(counts), "deviation": np.mean(counts) / total - 1,
-        }
-        for name, counts in groups.items()
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "emotion": name,
+                "texts": len(counts),
+                "mean": np.mean(counts),
+                "sd": np.std(counts),
+                "least": min(counts),
+                "most": max(counts),
+                "deviation": np.mean(counts) / total - 1,
+            }
+            for name, counts in groups.items()
+        ]
+    )
 
 
 def _length_p(corpus: Corpus) -> float:
@@ -186,9 +208,9 @@ def _length_p(corpus: Corpus) -> float:
     cells = defaultdict(list)
     for passage in corpus.passages:
         cells[passage.emotion, passage.topic].append(len(passage.text.split()))
-    table = np.array([
-        [np.mean(cells[e.name, t.name]) for t in corpus.topics] for e in corpus.emotions
-    ])  # fmt: skip
+    table = np.array(
+        [[np.mean(cells[e.name, t.name]) for t in corpus.topics] for e in corpus.emotions]
+    )
     if min(table.shape) < 3 or np.all(np.ptp(table, axis=0) == 0):
         return float("nan")
     return float(stats.friedmanchisquare(*table).pvalue)
@@ -230,10 +252,13 @@ def _label(passage: Passage) -> str:
 
 
 def _form(texts: Sequence[str]) -> Array:
-    return np.array([
-        [len(t.split()), len(t) / len(t.split()), len(sentences(t)), *map(t.count, _MARKS)]
-        for t in texts
-    ], dtype=np.float64)  # fmt: skip
+    return np.array(
+        [
+            [len(t.split()), len(t) / len(t.split()), len(sentences(t)), *map(t.count, _MARKS)]
+            for t in texts
+        ],
+        dtype=np.float64,
+    )
 
 
 def _hits(model: Any, features: Any, labels: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
@@ -261,11 +286,15 @@ def _best_words(
     stems = [[stem(word, language) for word in words(text)] for text in texts]
     plain = [words(text) for text in texts]
     found = [
-        _hits(make_pipeline(TfidfVectorizer(analyzer=list, sublinear_tf=True), model),
-              tokens, labels, groups)
+        _hits(
+            make_pipeline(TfidfVectorizer(analyzer=list, sublinear_tf=True), model),
+            tokens,
+            labels,
+            groups,
+        )
         for tokens in (plain, stems)
         for model in (RidgeClassifier(), MultinomialNB(alpha=0.05))
-    ]  # fmt: skip
+    ]
     best = max(found, key=lambda hits: float(hits.mean()))
     return float(best.mean()), best
 

@@ -31,8 +31,14 @@ from study.read import InputError, one_line, read_bytes
 FAULTS = 100
 
 __all__ = [
-    "Corpus", "CorpusError", "Emotion", "Limits", "Passage", "Topic", "load_corpus",
-]  # fmt: skip
+    "Corpus",
+    "CorpusError",
+    "Emotion",
+    "Limits",
+    "Passage",
+    "Topic",
+    "load_corpus",
+]
 
 
 class CorpusError(InputError):

@@ -55,8 +55,11 @@ def embed(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
     for start in range(0, len(texts), batch_size):
         batch = tokenizer(
             [texts[i] for i in order[start : start + batch_size]],
-            padding=True, truncation=True, max_length=256, return_tensors="pt",
-        )  # fmt: skip
+            padding=True,
+            truncation=True,
+            max_length=256,
+            return_tensors="pt",
+        )
         with torch.inference_mode():
             hidden = model(**batch).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1)

@@ -19,9 +19,14 @@ NEUTRAL = "neutral"
 FOLDS = 6
 #: Which of this project's emotions the lexicon has an opinion about.
 NRC = {
-    "happy": "joy", "sad": "sadness", "afraid": "fear", "angry": "anger",
-    "surprised": "surprise", "hopeful": "anticipation", "disgusted": "disgust",
-}  # fmt: skip
+    "happy": "joy",
+    "sad": "sadness",
+    "afraid": "fear",
+    "angry": "anger",
+    "surprised": "surprise",
+    "hopeful": "anticipation",
+    "disgusted": "disgust",
+}
 
 
 class Judge(Protocol):
@@ -90,8 +95,9 @@ def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -
     unique = sorted(set(texts))
     table = dict(zip(unique, judge.score(unique), strict=True)) if unique else {}
     place = {emotion: i for i, emotion in enumerate(judge.emotions)}
-    return np.array([table[t][place[e]] if e in place else np.nan
-                     for t, e in zip(texts, emotions, strict=True)])  # fmt: skip
+    return np.array(
+        [table[t][place[e]] if e in place else np.nan for t, e in zip(texts, emotions, strict=True)]
+    )
 
 
 class LocalJudge:
@@ -164,8 +170,13 @@ def held_out_quality(features: Array, labels: NDArray[Any], topics: NDArray[Any]
     own = chances[np.arange(len(labels)), np.searchsorted(classes, labels)]
     bins, error = [], 0.0
     for part in np.array_split(np.argsort(sure), 5):
-        bins.append({"n": len(part), "probability": round(float(sure[part].mean()), 4),
-                     "right": round(float(right[part].mean()), 4)})  # fmt: skip
+        bins.append(
+            {
+                "n": len(part),
+                "probability": round(float(sure[part].mean()), 4),
+                "right": round(float(right[part].mean()), 4),
+            }
+        )
         error += len(part) / len(labels) * abs(float(sure[part].mean() - right[part].mean()))
     return {
         "accuracy": round(float(right.mean()), 4),
@@ -244,8 +255,10 @@ class ClassifierJudge:
             )
         self.name = name
         self.emotions = tuple(dict.fromkeys(meaning.values()))
-        self._columns = [[own[label] for label, e in meaning.items() if e == emotion]
-                         for emotion in self.emotions]  # fmt: skip
+        self._columns = [
+            [own[label] for label, e in meaning.items() if e == emotion]
+            for emotion in self.emotions
+        ]
         self.facts: Mapping[str, Any] = {
             "kind": "text classifier",
             "labels": meaning,

@@ -74,8 +74,19 @@ def run(setting: str) -> tuple[str, float, list[str]]:
     """Run the tests under one setting; return what pytest says last, seconds, and what failed."""
     if setting in NEEDS_AVX512 and not has("avx512f"):
         return "not run: the processor has no AVX-512", 0.0, []
-    command = [sys.executable, "-m", "pytest", "-m", "arithmetic", "--numprocesses", "2",
-               "--dist", "loadfile", "-p", "no:cacheprovider"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "arithmetic",
+        "--numprocesses",
+        "2",
+        "--dist",
+        "loadfile",
+        "-p",
+        "no:cacheprovider",
+    ]
     began = time.monotonic()
     done = subprocess.run(
         command, cwd=HOME, env=environment(setting), capture_output=True, text=True, check=False

@@ -37,13 +37,29 @@ WAITING = 600.0
 SHORT, LONG = 20, 300
 #: What no input may set off. `exec` and `import` are left out: libraries do both by themselves.
 FORBIDDEN = {
-    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class",
-    "socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen",
-}  # fmt: skip
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "subprocess.Popen",
+    "pickle.find_class",
+    "socket.connect",
+    "socket.getaddrinfo",
+    "urllib.Request",
+    "ctypes.dlopen",
+}
 CHANGES = {
-    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod",
-    "os.truncate", "shutil.rmtree", "shutil.move",
-}  # fmt: skip
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.truncate",
+    "shutil.rmtree",
+    "shutil.move",
+}
 
 
 class Hang(BaseException):
@@ -124,8 +140,9 @@ def _alarm() -> Iterator[None]:
         raise Hang
 
     timers = (
-        (signal.ITIMER_PROF, signal.SIGPROF, LIMIT), (signal.ITIMER_REAL, signal.SIGALRM, WAITING),
-    )  # fmt: skip
+        (signal.ITIMER_PROF, signal.SIGPROF, LIMIT),
+        (signal.ITIMER_REAL, signal.SIGALRM, WAITING),
+    )
     before = [signal.signal(number, hang) for _, number, _ in timers]
     for timer, _, seconds in timers:
         signal.setitimer(timer, seconds)
@@ -141,11 +158,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set how many inputs a test tries; must come before the tests are imported."""
     long = config.getoption("--long")
     settings.register_profile(
-        "reliability", max_examples=LONG if long else SHORT, deadline=None, database=None,
-        derandomize=not long, print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large,
-                               HealthCheck.filter_too_much],
-    )  # fmt: skip
+        "reliability",
+        max_examples=LONG if long else SHORT,
+        deadline=None,
+        database=None,
+        derandomize=not long,
+        print_blob=True,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+        ],
+    )
     settings.load_profile("reliability")
 
 
@@ -164,10 +188,17 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
 # -- small models that a test may damage ------------------------------------------------------
 
 DIMENSIONS = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 400, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 400,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 @pytest.fixture(scope="session")
@@ -180,9 +211,11 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False,
+        vocab_size=400,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     inner.train_from_iterator(["the quick brown fox jumps over the lazy dog"], trainer)
     folder = tmp_path_factory.mktemp("models") / "small"
     config = AutoConfig.for_model("llama", **DIMENSIONS)
@@ -220,9 +253,17 @@ def small_gguf() -> Callable[..., None]:
         to.add_pad_token_id(0)
         shapes = {"token_embd": (260, 16), "output_norm": (16,), "output": (260, 16)}
         for i in range(2):
-            each = {"attn_norm": (16,), "ffn_norm": (16,), "attn_q": (16, 16), "attn_k": (8, 16),
-                    "attn_v": (8, 16), "attn_output": (16, 16), "ffn_gate": (32, 16),
-                    "ffn_up": (32, 16), "ffn_down": (16, 32)}  # fmt: skip
+            each = {
+                "attn_norm": (16,),
+                "ffn_norm": (16,),
+                "attn_q": (16, 16),
+                "attn_k": (8, 16),
+                "attn_v": (8, 16),
+                "attn_output": (16, 16),
+                "ffn_gate": (32, 16),
+                "ffn_up": (32, 16),
+                "ffn_down": (16, 32),
+            }
             shapes |= {f"blk.{i}.{name}": shape for name, shape in each.items()}
         rng = np.random.default_rng(0)
         for name, shape in shapes.items():

@@ -9,11 +9,45 @@ from typing import Any
 from hypothesis import strategies as st
 
 ODD = [
-    "", " ", ".", "..", "../..", "/etc/passwd", "../../../tmp/x", "a/b", "a\\b", "~", "$(id)",
-    "`id`", "; rm -rf /", "| cat", "-rf", "--help", "a\nb", "a\x00b", "\x1b[31mred", "x" * 300,
-    "é", "\u202egnp.exe", "con", "demo", "*", "%s%n", "{0}", "{topic.__class__}", "package:os",
-    "package:", "package:a.b", "http://127.0.0.1:9/x", "a/..", "./a", "NaN", "'", '"', "𝔘",
-]  # fmt: skip
+    "",
+    " ",
+    ".",
+    "..",
+    "../..",
+    "/etc/passwd",
+    "../../../tmp/x",
+    "a/b",
+    "a\\b",
+    "~",
+    "$(id)",
+    "`id`",
+    "; rm -rf /",
+    "| cat",
+    "-rf",
+    "--help",
+    "a\nb",
+    "a\x00b",
+    "\x1b[31mred",
+    "x" * 300,
+    "é",
+    "\u202egnp.exe",
+    "con",
+    "demo",
+    "*",
+    "%s%n",
+    "{0}",
+    "{topic.__class__}",
+    "package:os",
+    "package:",
+    "package:a.b",
+    "http://127.0.0.1:9/x",
+    "a/..",
+    "./a",
+    "NaN",
+    "'",
+    '"',
+    "𝔘",
+]
 texts = st.sampled_from(ODD) | st.text(max_size=20)
 numbers = (
     st.sampled_from([0, -1, 1, 2**31, 2**63 - 1, -(2**63), 10**30, 0.0, -0.0, 1e308, 5e-324])
@@ -93,8 +127,25 @@ def damaged(draw: st.DrawFn, whole: bytes, spots: tuple[int, ...] = ()) -> bytes
             del content[at : at + draw(st.integers(1, 64))]
         else:
             size = draw(st.sampled_from([4, 8]))
-            odd = st.sampled_from([0, 1, 2, 7, 9, 255, 2**15, 2**24, 2**31 - 1, 2**31, 2**32 - 1,
-                                   2**40, 2**62, 2**63, 2**64 - 1])  # fmt: skip
+            odd = st.sampled_from(
+                [
+                    0,
+                    1,
+                    2,
+                    7,
+                    9,
+                    255,
+                    2**15,
+                    2**24,
+                    2**31 - 1,
+                    2**31,
+                    2**32 - 1,
+                    2**40,
+                    2**62,
+                    2**63,
+                    2**64 - 1,
+                ]
+            )
             number = draw(odd | st.integers(0, 2**64 - 1)) % 2 ** (8 * size)
             place = draw(places)
             content[place : place + size] = number.to_bytes(size, "little")

@@ -20,9 +20,19 @@ TARGETS = Path(__file__).with_name("atheris_targets.py")
 )
 @pytest.mark.parametrize(
     "target",
-    ["study", "scenarios", "emotions.toml", "topics.toml", "prompts.toml", "passages.jsonl",
-     "table", "run", "unit", "gguf"],
-)  # fmt: skip
+    [
+        "study",
+        "scenarios",
+        "emotions.toml",
+        "topics.toml",
+        "prompts.toml",
+        "passages.jsonl",
+        "table",
+        "run",
+        "unit",
+        "gguf",
+    ],
+)
 def test_no_input_brings_a_parser_down(
     guard: Any, request: pytest.FixtureRequest, tmp_path: Path, target: str
 ) -> None:
@@ -31,8 +41,11 @@ def test_no_input_brings_a_parser_down(
     runs = 2000
     done = subprocess.run(
         [sys.executable, str(TARGETS), target, f"-runs={runs}"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=3600,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=3600,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     counted = re.search(r"Done (\d+) runs", done.stderr)
     assert counted

@@ -22,17 +22,30 @@ from analysis.trials.table import Trials
 from study import HOME
 
 RUN = {
-    "study": {"preregistered": {"metric": "score", "method": "comprehension", "target": 0.5,
-                                "delta": 0.1, "alpha": 0.05}},
+    "study": {
+        "preregistered": {
+            "metric": "score",
+            "method": "comprehension",
+            "target": 0.5,
+            "delta": 0.1,
+            "alpha": 0.05,
+        }
+    },
     "metrics": {"score": {}},
-}  # fmt: skip
+}
 
 
 def study(**settings: Any) -> Scores:
-    return simulate_scores(**{
-        "families": (2, 2, 1), "n_layers": (6, 9), "n_replicates": 20, "seed": 1,
-        "methods": ("comprehension", "generation"), **settings,
-    })  # fmt: skip
+    return simulate_scores(
+        **{
+            "families": (2, 2, 1),
+            "n_layers": (6, 9),
+            "n_replicates": 20,
+            "seed": 1,
+            "methods": ("comprehension", "generation"),
+            **settings,
+        }
+    )
 
 
 def each(scores: Scores, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Scores:
@@ -50,8 +63,12 @@ def family(table: pd.DataFrame) -> Any:
 
 
 def first_layers(n: int) -> Scores:
-    return each(study(), lambda t: t[t["layer"] < n].assign(
-        n_layers=n - 1, depth=lambda x: x["layer"] / max(n - 1, 1)))  # fmt: skip
+    return each(
+        study(),
+        lambda t: t[t["layer"] < n].assign(
+            n_layers=n - 1, depth=lambda x: x["layer"] / max(n - 1, 1)
+        ),
+    )
 
 
 def of_one_and_of_200_layers() -> Scores:
@@ -173,26 +190,32 @@ def test_a_scale_whose_squares_are_no_numbers_is_refused_with_the_remedy(scale: 
 DEMO = A.load_trials(HOME / "data" / "steering" / "demo").table
 
 TRIALS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "all succeed": lambda t: t.assign(score_local=(t["kind"] == "steered") * 1.0,
-                                      baseline_score_local=0.5),
-    "none succeeds": lambda t: t.assign(score_local=(t["kind"] == "sham") * 1.0,
-                                        baseline_score_local=0.5),
+    "all succeed": lambda t: t.assign(
+        score_local=(t["kind"] == "steered") * 1.0, baseline_score_local=0.5
+    ),
+    "none succeeds": lambda t: t.assign(
+        score_local=(t["kind"] == "sham") * 1.0, baseline_score_local=0.5
+    ),
     "all tied": lambda t: t.assign(score_local=0.5, baseline_score_local=0.5),
     "success is the model": lambda t: t.assign(
-        score_local=t["model"].astype("category").cat.codes * 1.0, baseline_score_local=0.5),
+        score_local=t["model"].astype("category").cat.codes * 1.0, baseline_score_local=0.5
+    ),
     "no opinion": lambda t: t.assign(score_local=np.nan, baseline_score_local=np.nan),
     "one model": lambda t: t[t["model"] == t["model"].iloc[0]],
     "one strength": lambda t: t[t["strength"] == t["strength"].max()],
     "one scenario": lambda t: t[t["scenario"] == t["scenario"].iloc[0]],
-    "one trial": lambda t: t[(t["scenario"] == t["scenario"].iloc[0])
-                             & (t["emotion"] == t["emotion"].iloc[0])
-                             & (t["strength"] == 0.2) & (t["place"] == "peak")],
+    "one trial": lambda t: t[
+        (t["scenario"] == t["scenario"].iloc[0])
+        & (t["emotion"] == t["emotion"].iloc[0])
+        & (t["strength"] == 0.2)
+        & (t["place"] == "peak")
+    ],
     "no text long enough": lambda t: t.assign(perplexity=np.nan, distinct_2=np.nan, n_tokens=1),
     "perplexity 1e300": lambda t: t.assign(perplexity=1e300, baseline_perplexity=1e-300),
     "perplexity 1e-300": lambda t: t.assign(perplexity=1e-300, baseline_perplexity=1e300),
     "scores 1e300": lambda t: t.assign(score_local=t["score_local"] * 1e300),
     "all in another script": lambda t: t.assign(share_foreign_script=1.0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", TRIALS)

@@ -169,9 +169,12 @@ def test_a_model_that_cannot_be_built_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("_attn_implementation", "x/y"), ("attn_implementation", "kernels-community/x:f"),
-     ("_experts_implementation", "x/y")],
-)  # fmt: skip
+    [
+        ("_attn_implementation", "x/y"),
+        ("attn_implementation", "kernels-community/x:f"),
+        ("_experts_implementation", "x/y"),
+    ],
+)
 def test_kernels_that_a_config_names_are_not_fetched(folder: Path, name: str, value: str) -> None:
     change(folder, "config.json", **{name: value})
     with pytest.raises(InputError, match="asks for code from"):
@@ -235,9 +238,13 @@ def test_a_gguf_file_of_other_layers_than_its_header_is_refused(
 
 @pytest.mark.parametrize(
     ("kind", "count", "message"),
-    [(5, 2**62, "more than 2097152 entries"), (5, 2**20, "beyond its end"),
-     (8, 2**20, "beyond its end"), (9, 1, "unknown kind, 9")],
-)  # fmt: skip
+    [
+        (5, 2**62, "more than 2097152 entries"),
+        (5, 2**20, "beyond its end"),
+        (8, 2**20, "beyond its end"),
+        (9, 1, "unknown kind, 9"),
+    ],
+)
 def test_a_gguf_file_whose_header_leads_out_of_it_is_refused(
     folder: Path, small_gguf: Callable[..., None], kind: int, count: int, message: str
 ) -> None:

@@ -90,10 +90,27 @@ def test_lines(guard: Any, folder: Path, lines: list[Any], neutral: bool) -> Non
 @given(
     file=st.sampled_from(["emotions.toml", "topics.toml", "prompts.toml"]),
     fields=st.dictionaries(
-        st.sampled_from(["concept", "language", "limits", "name", "valence", "lexemes", "text",
-                         "chat", "plain", "words", "overlap"]) | texts, values, max_size=4),
+        st.sampled_from(
+            [
+                "concept",
+                "language",
+                "limits",
+                "name",
+                "valence",
+                "lexemes",
+                "text",
+                "chat",
+                "plain",
+                "words",
+                "overlap",
+            ]
+        )
+        | texts,
+        values,
+        max_size=4,
+    ),
     kind=st.sampled_from(["", "[[emotion]]", "[[topic]]", "[limits]"]),
-)  # fmt: skip
+)
 @settings(max_examples=2 * settings.default.max_examples)
 def test_structures(guard: Any, folder: Path, file: str, fields: dict[str, Any], kind: str) -> None:
     entry = "".join(f"{text(key)} = {toml(value)}\n" for key, value in fields.items())

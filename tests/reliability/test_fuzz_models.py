@@ -23,20 +23,47 @@ from representations.models.registry import ModelSpec
 from representations.models.size import expected_parameters
 from study import HOME, Generation, Pooling, Study
 
-STUDY = Study("fuzz", generation=Generation(neutral_per_topic=1, max_new_tokens=3,
-                                            min_new_tokens=2), pooling=Pooling(skip=1))  # fmt: skip
+STUDY = Study(
+    "fuzz",
+    generation=Generation(neutral_per_topic=1, max_new_tokens=3, min_new_tokens=2),
+    pooling=Pooling(skip=1),
+)
 PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
 CODE = b"open('ran', 'w')\nclass A:\n    pass\n"
 REMOTE = {"AutoConfig": "evil.A", "AutoModelForCausalLM": "evil.A", "AutoTokenizer": ["evil.A"] * 2}
 #: What configs may hold beside what a small Llama's does.
 KEYS = (
-    "auto_map", "model_type", "architectures", "_attn_implementation", "attn_implementation",
-    "_experts_implementation", "quantization_config", "rope_scaling", "rope_parameters", "dtype",
-    "torch_dtype", "text_config", "vision_config", "layer_types", "sliding_window", "num_labels",
-    "tie_word_embeddings", "is_encoder_decoder", "pruned_heads", "id2label", "hidden_act",
-    "attribute_map", "_name_or_path", "transformers_version", "base_model_tp_plan", "use_cache",
-    "output_hidden_states", "return_dict", "chunk_size_feed_forward", "__class__",
-)  # fmt: skip
+    "auto_map",
+    "model_type",
+    "architectures",
+    "_attn_implementation",
+    "attn_implementation",
+    "_experts_implementation",
+    "quantization_config",
+    "rope_scaling",
+    "rope_parameters",
+    "dtype",
+    "torch_dtype",
+    "text_config",
+    "vision_config",
+    "layer_types",
+    "sliding_window",
+    "num_labels",
+    "tie_word_embeddings",
+    "is_encoder_decoder",
+    "pruned_heads",
+    "id2label",
+    "hidden_act",
+    "attribute_map",
+    "_name_or_path",
+    "transformers_version",
+    "base_model_tp_plan",
+    "use_cache",
+    "output_hidden_states",
+    "return_dict",
+    "chunk_size_feed_forward",
+    "__class__",
+)
 TYPES = ["gpt2", "qwen2", "gemma3", "bert", "t5", "mamba", "bloom", "evil", "auto"]
 QUANTISED = st.fixed_dictionaries(
     {"quant_method": st.sampled_from(["fp8", "gptq", "awq", "bitsandbytes", "mxfp4", "x/y", ""])},
@@ -109,9 +136,13 @@ class Folders:
 
 @pytest.fixture(scope="module")
 def folders(
-    tmp_path_factory: pytest.TempPathFactory, small_model: Path, small_gguf: Callable[..., None],
-    guard: Any, corpus: Corpus, limited: None,
-) -> Iterator[Folders]:  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory,
+    small_model: Path,
+    small_gguf: Callable[..., None],
+    guard: Any,
+    corpus: Corpus,
+    limited: None,
+) -> Iterator[Folders]:
     home = tmp_path_factory.mktemp("broken")
     small_gguf(home / "m.gguf")
     one = Folders(home, small_model, home / "m.gguf", guard, corpus)
@@ -155,8 +186,22 @@ def test_safetensors_headers(folders: Folders, data: st.DataObject) -> None:
     """Other shapes, kinds, offsets and names; numbers that are none."""
     whole = folders.whole["model.safetensors"]
     size = struct.unpack("<Q", whole[:8])[0]
-    odd = values | st.sampled_from(["F16", "BF16", "F8_E4M3", "I64", "BOOL", "F4", [32], [2**62, 4],
-                                    [0, 4096], [4096, 0], [-1, 5], [96, 32]])  # fmt: skip
+    odd = values | st.sampled_from(
+        [
+            "F16",
+            "BF16",
+            "F8_E4M3",
+            "I64",
+            "BOOL",
+            "F4",
+            [32],
+            [2**62, 4],
+            [0, 4096],
+            [4096, 0],
+            [-1, 5],
+            [96, 32],
+        ]
+    )
     header = data.draw(rewritten(json.loads(whole[8 : 8 + size]), odd=odd))
     content = safetensors(header, whole[8 + size :])
     folders.run("models, safetensors, header", {"model.safetensors": content})
@@ -231,15 +276,41 @@ def test_configs_of_other_architectures(
 @given(data=st.data(), instruct=st.booleans())
 @settings(max_examples=3 * settings.default.max_examples)
 def test_tokenizers(folders: Folders, data: st.DataObject, instruct: bool) -> None:
-    keys = ("tokenizer_class", "auto_map", "chat_template", "pad_token", "eos_token", "bos_token",
-            "added_tokens_decoder", "model_max_length", "extra_special_tokens", "padding_side",
-            "processor_class", "vocab_file", "tokenizer_file", "add_prefix_space", "unk_token",
-            "model_input_names", "is_local", "model_specific_special_tokens")  # fmt: skip
+    keys = (
+        "tokenizer_class",
+        "auto_map",
+        "chat_template",
+        "pad_token",
+        "eos_token",
+        "bos_token",
+        "added_tokens_decoder",
+        "model_max_length",
+        "extra_special_tokens",
+        "padding_side",
+        "processor_class",
+        "vocab_file",
+        "tokenizer_file",
+        "add_prefix_space",
+        "unk_token",
+        "model_input_names",
+        "is_local",
+        "model_specific_special_tokens",
+    )
     odd = settings_ | st.sampled_from(
-        ["{{ messages }}", {"default": "{{ x.y.z }}"}, [{"name": "a", "template": "b"}],
-         "LlamaTokenizer", "GPT2Tokenizer", "TokenizersBackend", "evil.A", "<pad>", "</s>",
-         {"0": {"content": "<pad>", "special": True}}, {"content": "x", "__type": "AddedToken"}]
-    )  # fmt: skip
+        [
+            "{{ messages }}",
+            {"default": "{{ x.y.z }}"},
+            [{"name": "a", "template": "b"}],
+            "LlamaTokenizer",
+            "GPT2Tokenizer",
+            "TokenizersBackend",
+            "evil.A",
+            "<pad>",
+            "</s>",
+            {"0": {"content": "<pad>", "special": True}},
+            {"content": "x", "__type": "AddedToken"},
+        ]
+    )
     name = data.draw(st.sampled_from(["tokenizer_config.json", "tokenizer.json"]))
     content = data.draw(rewritten(folders.json(name), keys, odd))
     changes = {name: json.dumps(content).encode(), "evil.py": CODE}
@@ -257,20 +328,44 @@ def test_bytes_of_the_small_files(folders: Folders, data: st.DataObject) -> None
 
 
 BESIDE = (
-    "pytorch_model.bin", "model.pt", "model.pkl", "training_args.bin", "optimizer.pt", "evil.py",
-    "modeling_llama.py", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "generation_config.json", "adapter_config.json", "custom_generate/"
-    "generate.py", "chat_template.jinja", "chat_templates/a.jinja", "processor_config.json",
-    "preprocessor_config.json", "consolidated.safetensors", "pytorch_model.bin.index.json",
-    "tf_model.h5", "flax_model.msgpack", "sitecustomize.py", "adapter_model.bin", "b.gguf",
-)  # fmt: skip
+    "pytorch_model.bin",
+    "model.pt",
+    "model.pkl",
+    "training_args.bin",
+    "optimizer.pt",
+    "evil.py",
+    "modeling_llama.py",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "custom_generate/generate.py",
+    "chat_template.jinja",
+    "chat_templates/a.jinja",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "consolidated.safetensors",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "sitecustomize.py",
+    "adapter_model.bin",
+    "b.gguf",
+)
 
 
 @given(
-    files=st.dictionaries(st.sampled_from(BESIDE), st.sampled_from([PICKLE, CODE, b"{}", b""])
-                          | values.map(lambda v: json.dumps(v).encode()), min_size=1, max_size=4),
+    files=st.dictionaries(
+        st.sampled_from(BESIDE),
+        st.sampled_from([PICKLE, CODE, b"{}", b""]) | values.map(lambda v: json.dumps(v).encode()),
+        min_size=1,
+        max_size=4,
+    ),
     without=st.sampled_from(["", "", "model.safetensors", "tokenizer.json", "config.json"]),
-)  # fmt: skip
+)
 @settings(max_examples=3 * settings.default.max_examples)
 def test_files_beside(folders: Folders, files: dict[str, bytes], without: str) -> None:
     kept = {name: raw for name, raw in folders.whole.items() if name != without}
@@ -281,18 +376,37 @@ def test_files_beside(folders: Folders, files: dict[str, bytes], without: str) -
 # -- chat templates ---------------------------------------------------------------------------
 
 PIECES = (
-    "{{ messages[0]['content'] }}", "{% for m in messages %}{{ m }}{% endfor %}", "{% if", "{#",
-    "{{ raise_exception('no\nno') }}", "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "{{ cycler.__init__.__globals__.os.popen('touch ran').read() }}", "{% include 'ran' %}",
-    "{{ lipsum.__globals__['os'].system('touch ran') }}", "{% import 'os' as os %}",
-    "{{ self._TemplateReference__context }}", "{{ namespace().__init__.__globals__ }}",
-    "{{ ('a' * 10000000000) | length }}", "{{ 'x' * 200000 }}", "{{ 10 ** 10 ** 8 }}",
-    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% set x = x %}", "{{ strftime_now('%') }}",
-    "{{ x | attr('__class__') }}", "{{ '%s' | format(x) }}", "{{ '{0.__class__}'.format(1) }}",
-    "{{ messages.append(1) }}", "{{ messages | map('attr', 'a') | list }}", "{{ 1 / 0 }}",
-    "{% generation %}a{% endgeneration %}", "{{ messages | tojson(indent=10000000) }}",
-    "{{ '%99999999s' % 1 }}", "{% break %}", "{% do x.y() %}", "{{ range(99999) | list }}",
-)  # fmt: skip
+    "{{ messages[0]['content'] }}",
+    "{% for m in messages %}{{ m }}{% endfor %}",
+    "{% if",
+    "{#",
+    "{{ raise_exception('no\nno') }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ cycler.__init__.__globals__.os.popen('touch ran').read() }}",
+    "{% include 'ran' %}",
+    "{{ lipsum.__globals__['os'].system('touch ran') }}",
+    "{% import 'os' as os %}",
+    "{{ self._TemplateReference__context }}",
+    "{{ namespace().__init__.__globals__ }}",
+    "{{ ('a' * 10000000000) | length }}",
+    "{{ 'x' * 200000 }}",
+    "{{ 10 ** 10 ** 8 }}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% set x = x %}",
+    "{{ strftime_now('%') }}",
+    "{{ x | attr('__class__') }}",
+    "{{ '%s' | format(x) }}",
+    "{{ '{0.__class__}'.format(1) }}",
+    "{{ messages.append(1) }}",
+    "{{ messages | map('attr', 'a') | list }}",
+    "{{ 1 / 0 }}",
+    "{% generation %}a{% endgeneration %}",
+    "{{ messages | tojson(indent=10000000) }}",
+    "{{ '%99999999s' % 1 }}",
+    "{% break %}",
+    "{% do x.y() %}",
+    "{{ range(99999) | list }}",
+)
 ENDLESS = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
 
 

@@ -84,9 +84,29 @@ def test_scenarios(guard: Any, place: Path, content: bytes, n: int) -> None:
         scenarios.prompt(name, chat=True)
 
 
-@given(entries=st.lists(st.dictionaries(
-    st.sampled_from(["name", "family", "source", "config", "file", "sha256", "instruct", "blocks",
-                     "revision", "tokenizer", "package"]), values), max_size=3))  # fmt: skip
+@given(
+    entries=st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "name",
+                    "family",
+                    "source",
+                    "config",
+                    "file",
+                    "sha256",
+                    "instruct",
+                    "blocks",
+                    "revision",
+                    "tokenizer",
+                    "package",
+                ]
+            ),
+            values,
+        ),
+        max_size=3,
+    )
+)
 @settings(max_examples=2 * settings.default.max_examples)
 def test_models_of_the_study_s_own(
     guard: Any, place: Path, corpus: Any, entries: list[dict[str, Any]]

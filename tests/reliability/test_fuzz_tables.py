@@ -21,15 +21,36 @@ from study import HOME
 
 # Not float16, which pandas cannot print without a warning of its own.
 DTYPES = [
-    "object", "str", "category", "float32", "Int64", "Float64", "boolean",
-    "complex128", "datetime64[ns]", "timedelta64[ns]", "uint8", "string[pyarrow]",
-]  # fmt: skip
+    "object",
+    "str",
+    "category",
+    "float32",
+    "Int64",
+    "Float64",
+    "boolean",
+    "complex128",
+    "datetime64[ns]",
+    "timedelta64[ns]",
+    "uint8",
+    "string[pyarrow]",
+]
 cells = values | st.none() | st.binary(max_size=3) | st.complex_numbers() | st.datetimes()
 RUN = json.dumps(
-    {"study": {"preregistered": {"target": 0.5, "delta": 0.1, "alpha": 0.05, "metric": "score",
-                                 "method": "comprehension"}},
-     "metrics": {"score": {"higher_is_better": True, "label": "score", "chance": 0.5}},
-     "topics": ["a", "b"]}, indent=0).encode()  # fmt: skip
+    {
+        "study": {
+            "preregistered": {
+                "target": 0.5,
+                "delta": 0.1,
+                "alpha": 0.05,
+                "metric": "score",
+                "method": "comprehension",
+            }
+        },
+        "metrics": {"score": {"higher_is_better": True, "label": "score", "chance": 0.5}},
+        "topics": ["a", "b"],
+    },
+    indent=0,
+).encode()
 
 
 def good() -> pd.DataFrame:
@@ -106,8 +127,10 @@ def test_csv(guard: Any, folder: Path, data: st.DataObject, dialect: str) -> Non
 def test_parquet_bytes(guard: Any, folder: Path, data: st.DataObject, which: str) -> None:
     study = simulate_scores(families=(1, 1), n_layers=(4, 5), n_replicates=3)
     assert study.replicates is not None
-    study.table.to_parquet(folder / "scores.parquet", compression=data.draw(
-        st.sampled_from(["snappy", "zstd", "gzip", None])))  # fmt: skip
+    study.table.to_parquet(
+        folder / "scores.parquet",
+        compression=data.draw(st.sampled_from(["snappy", "zstd", "gzip", None])),
+    )
     study.replicates.to_parquet(folder / "replicates.parquet")
     (folder / "run.json").write_bytes(RUN)
     path = folder / f"{which}.parquet"
@@ -146,8 +169,12 @@ def test_run_files(guard: Any, folder: Path, content: bytes) -> None:
 
 
 TRIALS = load_trials(HOME / "data" / "steering" / "demo").table.iloc[:40]
-TRIALS = TRIALS[TRIALS.groupby(["model", "layer", "emotion", "scenario", "seed", "strength"])[
-    "kind"].transform("nunique") == 2]  # fmt: skip
+TRIALS = TRIALS[
+    TRIALS.groupby(["model", "layer", "emotion", "scenario", "seed", "strength"])["kind"].transform(
+        "nunique"
+    )
+    == 2
+]
 
 
 @given(table=changed(TRIALS))

@@ -181,13 +181,23 @@ def test_a_layer_out_of_range_is_refused(llama):
 
 def test_blocks_are_found_inside_a_nested_config():
     text = {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 100,
-    }  # fmt: skip
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": 100,
+    }
     vision = {
-        "model_type": "pixtral", "hidden_size": 32, "intermediate_size": 64,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 28, "patch_size": 14,
-    }  # fmt: skip
+        "model_type": "pixtral",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 28,
+        "patch_size": 14,
+    }
     config = AutoConfig.for_model(
         "mistral3", text_config={"model_type": "ministral3", **text}, vision_config=vision
     )

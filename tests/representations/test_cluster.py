@@ -48,9 +48,13 @@ def address():
     from ray.cluster_utils import Cluster
 
     node = {
-        "num_cpus": 1, "num_gpus": 0, "memory": 4 * 10**9, "object_store_memory": 80 * 2**20,
-        "node_ip_address": "127.0.0.1", "include_dashboard": False,
-    }  # fmt: skip
+        "num_cpus": 1,
+        "num_gpus": 0,
+        "memory": 4 * 10**9,
+        "object_store_memory": 80 * 2**20,
+        "node_ip_address": "127.0.0.1",
+        "include_dashboard": False,
+    }
     started = Cluster(initialize_head=True, head_node_args=node)
     started.add_node(**node)
     yield started.address

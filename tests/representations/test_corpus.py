@@ -218,8 +218,12 @@ def test_all_faults_are_listed_at_once_with_their_lines(manners):
     rows.append(["formal", "barn", "Another text for a cell that has one."])
     rows.append(["playful", "barn", TEXTS["playful"].format("barn")])
     write(manners, rows)
-    edit(manners, "emotions.toml", b"[[emotion]]",
-         b"[limits]\npassages_per_cell = 1\nwords = [4, 40]\n[[emotion]]")  # fmt: skip
+    edit(
+        manners,
+        "emotions.toml",
+        b"[[emotion]]",
+        b"[limits]\npassages_per_cell = 1\nwords = [4, 40]\n[[emotion]]",
+    )
     with (manners / "passages.jsonl").open("ab") as file:
         file.write(b'{"emotion": "brisk", "topic"\n' + "Käse".encode("latin-1") + b"\n[1]\n")
     with pytest.raises(CorpusError) as caught:
@@ -394,8 +398,12 @@ def test_a_sentence_that_comes_twice_is_found_despite_its_marks():
 
 def test_sentences_split_at_closing_quotes():
     assert sentences("“No.” He left… Why? ‘So!’ she said.") == [
-        "“No.", "He left…", "Why?", "‘So!", "she said."
-    ]  # fmt: skip
+        "“No.",
+        "He left…",
+        "Why?",
+        "‘So!",
+        "she said.",
+    ]
 
 
 def test_a_prompt_that_is_not_there_is_named(shipped):

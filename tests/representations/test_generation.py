@@ -107,9 +107,15 @@ def test_a_vector_of_zeros_changes_nothing_and_each_text_has_its_own(double_llam
     vectors = torch.zeros(3, double_llama.width)
     vectors[1] = torch.linspace(-20, 20, double_llama.width)
     steered = write(
-        double_llama, asked, seeds, sampling, WINDOW,
-        hook=lambda batch: Steer(vectors[batch]), hook_layers=[2], max_texts=2,
-    )  # fmt: skip
+        double_llama,
+        asked,
+        seeds,
+        sampling,
+        WINDOW,
+        hook=lambda batch: Steer(vectors[batch]),
+        hook_layers=[2],
+        max_texts=2,
+    )
     assert steered.token_ids[0] == plain.token_ids[0]
     assert steered.token_ids[2] == plain.token_ids[2]
     assert steered.token_ids[1] != plain.token_ids[1]

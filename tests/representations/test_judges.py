@@ -79,10 +79,15 @@ def classifier(tmp_path_factory, tokenizer):
 
     folder = tmp_path_factory.mktemp("classifier")
     config = BertConfig(
-        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, id2label={0: "joy", 1: "fear", 2: "terror"},
-        label2id={"joy": 0, "fear": 1, "terror": 2}, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=400,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label={0: "joy", 1: "fear", 2: "terror"},
+        label2id={"joy": 0, "fear": 1, "terror": 2},
+        pad_token_id=0,
+    )
     torch.manual_seed(0)
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

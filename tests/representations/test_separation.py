@@ -120,9 +120,14 @@ def test_auc_equals_one_computed_by_hand():
 def test_cosine_and_anisotropy_equal_their_definitions():
     values, quiet = planted(0.5, seed=5), planted(0.0, seed=6)[:24]
     scores, _ = separation_scores(
-        values, EMOTIONS, TOPICS, metrics=["cosine", "anisotropy"], replicates=2,
-        neutral=quiet, neutral_topics=TOPICS[:24],
-    )  # fmt: skip
+        values,
+        EMOTIONS,
+        TOPICS,
+        metrics=["cosine", "anisotropy"],
+        replicates=2,
+        neutral=quiet,
+        neutral_topics=TOPICS[:24],
+    )
 
     def cosines(rows):
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -161,9 +166,13 @@ def test_replicates_spread_as_the_score_does_over_studies():
     estimates, spreads = [], []
     for seed in range(30):
         scores, replicates = separation_scores(
-            planted(0.25, seed=int(rng.integers(1 << 30)))[:, 3:4], EMOTIONS, TOPICS,
-            metrics=["cosine"], replicates=60, seed=seed,
-        )  # fmt: skip
+            planted(0.25, seed=int(rng.integers(1 << 30)))[:, 3:4],
+            EMOTIONS,
+            TOPICS,
+            metrics=["cosine"],
+            replicates=60,
+            seed=seed,
+        )
         estimates.append(scores["score"].mean())
         spreads.append(replicates["score"].std())
     assert np.mean(spreads) == pytest.approx(np.std(estimates), rel=0.5)
@@ -219,8 +228,11 @@ def test_the_same_seed_gives_the_same_scores():
 )
 def test_bad_input_is_named(change, message):
     good = {
-        "activations": planted(0.1), "emotions": EMOTIONS, "topics": TOPICS, "replicates": 2,
-    }  # fmt: skip
+        "activations": planted(0.1),
+        "emotions": EMOTIONS,
+        "topics": TOPICS,
+        "replicates": 2,
+    }
     with pytest.raises(InputError, match=message):
         separation_scores(**{**good, **change})
 
@@ -241,5 +253,8 @@ def test_two_folds_leave_no_noise_to_estimate_and_are_scored():
 
 def test_every_metric_declares_its_direction():
     assert {name: m.higher_is_better for name, m in METRICS.items()} == {
-        "auc": True, "crossnobis": True, "cosine": False, "anisotropy": False,
-    }  # fmt: skip
+        "auc": True,
+        "crossnobis": True,
+        "cosine": False,
+        "anisotropy": False,
+    }

@@ -130,9 +130,14 @@ def test_only_shards_of_finished_units_go(tmp_path):
     remove_shards(folder)
     folder.mkdir()
     names = [
-        "a.1.safetensors", "a.1.2-of-3.safetensors", "a.1.0f.true.parquet", "a.1-of-2.1.json",
-        "b.1.1-of-3.safetensors", "c.1.json", "c.1.1-of-2.json",
-    ]  # fmt: skip
+        "a.1.safetensors",
+        "a.1.2-of-3.safetensors",
+        "a.1.0f.true.parquet",
+        "a.1-of-2.1.json",
+        "b.1.1-of-3.safetensors",
+        "c.1.json",
+        "c.1.1-of-2.json",
+    ]
     for name in names:
         (folder / name).touch()
     remove_shards(folder)

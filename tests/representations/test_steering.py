@@ -27,10 +27,13 @@ pytestmark = pytest.mark.arithmetic
 
 SCENARIOS = Scenarios(
     {"a": "the quick brown fox", "b": "over the lazy dog the", "c": "jumps"},
-    plain="{opening}", chat="{opening}", sha256="0",
-)  # fmt: skip
-SETTINGS = Steering(emotions=("happy", "sad"), strengths=(0.5,), max_new_tokens=10,
-                    min_new_tokens=2, batch=5)  # fmt: skip
+    plain="{opening}",
+    chat="{opening}",
+    sha256="0",
+)
+SETTINGS = Steering(
+    emotions=("happy", "sad"), strengths=(0.5,), max_new_tokens=10, min_new_tokens=2, batch=5
+)
 
 
 def unit(n_layers=3, width=32, emotions=("happy", "sad", "calm"), topics=4, seed=0):
@@ -82,8 +85,11 @@ def test_exported_vectors_are_read_back(tmp_path):
     facts = {"model": "tiny", "model_type": "llama", "n_layers": 3}
     paths = export_vectors(tmp_path, made, facts)
     assert sorted(p.name for p in paths) == [
-        "tiny.calm.gguf", "tiny.happy.gguf", "tiny.sad.gguf", "tiny.safetensors",
-    ]  # fmt: skip
+        "tiny.calm.gguf",
+        "tiny.happy.gguf",
+        "tiny.sad.gguf",
+        "tiny.safetensors",
+    ]
     with safe_open(tmp_path / "tiny.safetensors", framework="np") as file:
         np.testing.assert_array_equal(file.get_tensor("sad"), made["sad"])
         assert json.loads(file.metadata()["facts"]) == facts

@@ -89,8 +89,12 @@ class Forks:
         single = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": "."}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forks.py"))],
-            cwd=HOME, stdin=-1, stdout=-1, text=True, env={**os.environ, **single, **environment},
-        )  # fmt: skip
+            cwd=HOME,
+            stdin=-1,
+            stdout=-1,
+            text=True,
+            env={**os.environ, **single, **environment},
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
@@ -103,16 +107,24 @@ class Forks:
         return self.process.stdout.readline()
 
     def start(
-        self, script: str, *arguments: object, faults: Sequence[Sequence[Any]] = (),
-        environment: dict[str, str] | None = None, out: str = "",
-    ) -> Run:  # fmt: skip
+        self,
+        script: str,
+        *arguments: object,
+        faults: Sequence[Sequence[Any]] = (),
+        environment: dict[str, str] | None = None,
+        out: str = "",
+    ) -> Run:
         """Start a script of the project, or a module."""
         self.number += 1
         files = [str(self.home / f"{self.number}.{name}") for name in ("out", "err")]
         request = {
-            "script": script, "arguments": [str(a) for a in arguments], "out": out or files[0],
-            "err": files[1], "faults": [list(f) for f in faults], "environment": environment or {},
-        }  # fmt: skip
+            "script": script,
+            "arguments": [str(a) for a in arguments],
+            "out": out or files[0],
+            "err": files[1],
+            "faults": [list(f) for f in faults],
+            "environment": environment or {},
+        }
         return Run(self, int(self.ask(request)), Path(files[0]), Path(files[1]))
 
 
@@ -120,8 +132,13 @@ class Bench:
     """Runs the small study, breaks it off, and looks at what is left."""
 
     #: Changes that leave one unit to a study.
-    brief = (('name = "faults"', 'name = "faults"\nmethods = ["comprehension"]\n'
-              'weights = ["trained"]\nlabels = ["true"]'),)  # fmt: skip
+    brief = (
+        (
+            'name = "faults"',
+            'name = "faults"\nmethods = ["comprehension"]\n'
+            'weights = ["trained"]\nlabels = ["true"]',
+        ),
+    )
 
     def __init__(self, forks: Forks, study: Path, home: Path, long: bool) -> None:
         self.forks, self.study, self.home, self.long = forks, study, home, long
@@ -292,9 +309,12 @@ def forks(tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Forks]
     """The server of forked children."""
     home = tmp_path_factory.mktemp("runs")
     environment = {
-        "HF_ENDPOINT": hub, "HF_HOME": str(home / "hub"), "no_proxy": "*",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "600", "HF_HUB_ETAG_TIMEOUT": "600",
-    }  # fmt: skip
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(home / "hub"),
+        "no_proxy": "*",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "600",
+        "HF_HUB_ETAG_TIMEOUT": "600",
+    }
     server = Forks(home, environment)
     yield server
     server.process.stdin.close()

@@ -23,10 +23,22 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
-    "extraction", "steering", "analysis.claims", "analysis.figures", "safetensors.numpy", "gguf",
-    "sklearn.linear_model", "transformers.models.llama.modeling_llama", "nbclient", "pypandoc",
-    "transformers.models.auto.modeling_auto", "typst", "yaml", "pyarrow.parquet", "rich.progress",
-)  # fmt: skip
+    "extraction",
+    "steering",
+    "analysis.claims",
+    "analysis.figures",
+    "safetensors.numpy",
+    "gguf",
+    "sklearn.linear_model",
+    "transformers.models.llama.modeling_llama",
+    "nbclient",
+    "pypandoc",
+    "transformers.models.auto.modeling_auto",
+    "typst",
+    "yaml",
+    "pyarrow.parquet",
+    "rich.progress",
+)
 
 
 def die_at_event(folder: str, number: int, with_signal: int) -> None:

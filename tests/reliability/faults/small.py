@@ -71,19 +71,29 @@ def save_model(folder: Path) -> Path:
     inner.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, show_progress=False,
+        vocab_size=600,
+        special_tokens=special,
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     inner.train([str(HOME / "data" / "corpus" / "passages.jsonl")], trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     ).save_pretrained(folder)
     torch.manual_seed(1)
     config = AutoConfig.for_model(
-        "llama", hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, vocab_size=600, pad_token_id=0, bos_token_id=1,
+        "llama",
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=600,
+        pad_token_id=0,
+        bos_token_id=1,
         eos_token_id=2,
-    )  # fmt: skip
+    )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 
@@ -109,13 +119,23 @@ def save_gguf(folder: Path) -> Path:
     writer.add_token_merges([f"{letters[0]} {letters[1]}"])
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_pad_token_id(len(tokens) - 1)
-    shapes = {"attn_q": (width, width), "attn_k": (width // 2, width),
-              "attn_v": (width // 2, width), "attn_output": (width, width),
-              "ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner),
-              "attn_norm": (width,), "ffn_norm": (width,)}  # fmt: skip
+    shapes = {
+        "attn_q": (width, width),
+        "attn_k": (width // 2, width),
+        "attn_v": (width // 2, width),
+        "attn_output": (width, width),
+        "ffn_gate": (inner, width),
+        "ffn_up": (inner, width),
+        "ffn_down": (width, inner),
+        "attn_norm": (width,),
+        "ffn_norm": (width,),
+    }
     tensors = {f"blk.{b}.{n}.weight": s for b in range(layers) for n, s in shapes.items()}
-    tensors |= {f"blk.{b}.{n}.bias": shapes[n][:1] for b in range(layers)
-                for n in ("attn_q", "attn_k", "attn_v")}  # fmt: skip
+    tensors |= {
+        f"blk.{b}.{n}.bias": shapes[n][:1]
+        for b in range(layers)
+        for n in ("attn_q", "attn_k", "attn_v")
+    }
     tensors |= {"token_embd.weight": (len(tokens), width), "output_norm.weight": (width,)}
     for name, shape in tensors.items():
         writer.add_tensor(name, rng.normal(0, 0.3, shape).astype(np.float32))

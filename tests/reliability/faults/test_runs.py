@@ -61,16 +61,23 @@ def test_a_run_in_shards_killed_at_any_change_of_a_file_goes_on_where_it_was(
     bench: Any, tmp_path: Path, command: str
 ) -> None:
     unbroken = tmp_path / "unbroken"
-    counted = start(bench, command, unbroken, "--shards", 3,
-                    faults=[("die_at_event", str(unbroken), 0, 0)])  # fmt: skip
+    counted = start(
+        bench, command, unbroken, "--shards", 3, faults=[("die_at_event", str(unbroken), 0, 0)]
+    )
     assert counted.wait() == 0, counted.errors
     bench.close(unbroken, whole(bench, command))
     events = int(Path(f"{unbroken}.events").read_text())
     for number in bench.chance.sample(range(1, events + 1), 30 if bench.long else 2):
         folder = tmp_path / f"broken-{number}"
         kind = signal.SIGKILL if number % 2 else signal.SIGTERM
-        run = start(bench, command, folder, "--shards", 3,
-                    faults=[("die_at_event", str(folder), number, int(kind))])  # fmt: skip
+        run = start(
+            bench,
+            command,
+            folder,
+            "--shards",
+            3,
+            faults=[("die_at_event", str(folder), number, int(kind))],
+        )
         bench.judge(run, run.wait(), kind, f"{command}: shards")
         bench.check(folder, unbroken)
         bench.finish(lambda f: start(bench, command, f, "--shards", 3), folder, unbroken)
@@ -84,8 +91,10 @@ def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
 ) -> None:
     """Killed at any change of a file, never the scores of one run beside the facts of another."""
     old = whole(bench, command)
-    changes = {"extraction": ("replicates = 6", "replicates = 7"),
-               "steering": ("sweep_strength = 0.5", "sweep_strength = 1.0")}  # fmt: skip
+    changes = {
+        "extraction": ("replicates = 6", "replicates = 7"),
+        "steering": ("sweep_strength = 0.5", "sweep_strength = 1.0"),
+    }
     study = bench.changed(changes[command])
     new = tmp_path / "new"
     shutil.copytree(old, new)
@@ -101,8 +110,13 @@ def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
         folder = tmp_path / f"broken-{number}"
         shutil.copytree(old, folder)
         kind = signal.SIGKILL if number % 2 else signal.SIGTERM
-        run = start(bench, command, folder, study=study,
-                    faults=[("die_at_event", str(folder), number, int(kind))])  # fmt: skip
+        run = start(
+            bench,
+            command,
+            folder,
+            study=study,
+            faults=[("die_at_event", str(folder), number, int(kind))],
+        )
         bench.judge(run, run.wait(), kind, f"{command}: tables")
         bench.check(folder, old, new)
         bench.finish(lambda f: start(bench, command, f, study=study), folder, new)
@@ -138,9 +152,13 @@ def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
     if not bench.long and (script, number) != ("extraction.py", signal.SIGINT):
         pytest.skip("in the long version")
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", script, "--help"], stderr=-1, stdout=-3, bufsize=0,
-        pipesize=4096, cwd=Path(__file__).parents[3],
-    )  # fmt: skip
+        [sys.executable, "-X", "importtime", script, "--help"],
+        stderr=-1,
+        stdout=-3,
+        bufsize=0,
+        pipesize=4096,
+        cwd=Path(__file__).parents[3],
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.rstrip().endswith(b" study.interruption"):

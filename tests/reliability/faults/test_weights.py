@@ -59,9 +59,12 @@ def test_a_conversion_that_is_killed_is_made_again(
     bench: Any, tmp_path: Path, gguf_study: Path
 ) -> None:
     home = tmp_path / "home"
-    run = bench.extract(tmp_path / "unbroken", study=gguf_study,
-                        environment={"XDG_CACHE_HOME": str(home)},
-                        faults=[("die_at_event", str(home), 0, 0)])  # fmt: skip
+    run = bench.extract(
+        tmp_path / "unbroken",
+        study=gguf_study,
+        environment={"XDG_CACHE_HOME": str(home)},
+        faults=[("die_at_event", str(home), 0, 0)],
+    )
     assert run.wait() == 0, run.errors
     events = int(Path(f"{home}.events").read_text())
     converted = files(home)
@@ -69,8 +72,11 @@ def test_a_conversion_that_is_killed_is_made_again(
         place = tmp_path / f"cache-{number}"
         kind = signal.SIGKILL if number % 2 else signal.SIGTERM
         settings = {"study": gguf_study, "environment": {"XDG_CACHE_HOME": str(place)}}
-        run = bench.extract(tmp_path / str(number), **settings,
-                            faults=[("die_at_event", str(place), number, int(kind))])  # fmt: skip
+        run = bench.extract(
+            tmp_path / str(number),
+            **settings,
+            faults=[("die_at_event", str(place), number, int(kind))],
+        )
         bench.judge(run, run.wait(), kind, "conversion")
         if kind == signal.SIGTERM:
             assert not list(place.glob("*/*/unfinished.*"))
