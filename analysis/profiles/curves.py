@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from analysis.loading.scores import Array, Profile, Scores
+from analysis.profiles.splines import N_GRIDS, smoother
 from analysis.profiles.uncertainty import (
-    N_GRIDS,
     Errors,
     assess,
     check_alpha,
@@ -23,7 +21,6 @@ from analysis.profiles.uncertainty import (
 )
 
 FORMS = ("linear", "quadratic", "cubic", "spline")
-N_KNOTS = 5
 N_BLOCKS = 5
 #: Depths, as shares of the profile's range, at which smoothed curves are evaluated.
 GRID = np.linspace(0.0, 1.0, 201)
@@ -90,8 +87,9 @@ def fit_curves(
     Notes
     -----
     The vertex of :math:`b_0 + b_1 d + b_2 d^2` is :math:`-b_1 / (2 b_2)`. Coefficients are ordinary
-    least squares, which for polynomials loses little under stationary errors (Grenander 1954);
-    their covariance is :math:`W S W'` with S the covariance between layers (`profile_errors`). A
+    least squares, which need no estimate of the errors' correlation; next to generalized least
+    squares they are 0.71 to 0.85 times as efficient at correlations of 0.9 and above. Their
+    covariance is :math:`W S W'` with S the covariance between layers (`profile_errors`). A
     draw whose curvature has the other sign has no such turn: it counts as a turn at the end
     towards which it runs, infinitely far. Fieller's interval solves
     :math:`(b_1 + 2 \theta b_2)^2 = t^2 \operatorname{var}(b_1 + 2 \theta b_2)`.
@@ -99,8 +97,6 @@ def fit_curves(
     References
     ----------
     Fieller, E. C. (1954). Some problems in interval estimation. JRSS B 16, 175-185.
-    Grenander, U. (1954). On the estimation of regression coefficients in the case of an
-    autocorrelated disturbance. Annals of Mathematical Statistics 25, 252-272.
     Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial,
     hierarchical, or phylogenetic structure. Ecography 40, 913-929.
 
@@ -238,38 +234,6 @@ def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
         return -np.inf, np.inf
     root = np.sqrt(max(b**2 - 4 * a * c, 0.0))
     return float((-b - root) / (2 * a)), float((-b + root) / (2 * a))
-
-
-def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
-    """Return the cardinal basis of natural cubic splines, shape (n_points, n_knots).
-
-    Column j is the spline that is 1 at knot j and 0 at the others; straight beyond the ends.
-    """
-    basis = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
-    within = np.clip(depth, knots[0], knots[-1])
-    return np.asarray(basis(within) + (depth - within)[:, None] * basis(within, 1))
-
-
-def _knots(depth: Array) -> Array:
-    return np.asarray(np.quantile(depth, np.linspace(0, 1, min(N_KNOTS, len(depth) - 1))))
-
-
-def smoother(depth: Array, at: Array) -> Array:
-    """Return the weights, shape (n_at, n_points), of a natural spline's values at given depths."""
-    return _smoother(
-        np.asarray(depth, dtype=np.float64).tobytes(), np.asarray(at, dtype=np.float64).tobytes()
-    )
-
-
-@lru_cache(maxsize=4 * N_GRIDS)
-def _smoother(depth: bytes, at: bytes) -> Array:
-    points = np.frombuffer(depth)
-    knots = _knots(points)
-    weights = natural_spline(np.frombuffer(at), knots) @ np.linalg.pinv(
-        natural_spline(points, knots)
-    )
-    weights.flags.writeable = False
-    return np.asarray(weights)
 
 
 def extrema(depth: Array, profiles: Array) -> Array:

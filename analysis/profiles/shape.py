@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.families import mean_over_families, too_few
 from analysis.loading.scores import Array, Profile, Scores
-from analysis.profiles.curves import GRID, smoother
+from analysis.profiles.curves import GRID
+from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
     Errors,
     assess,
@@ -29,6 +31,8 @@ GROUP = ["weights", "method", "labels", "metric"]
 #: Share of the range at either end where a line would be too short to have a slope.
 EDGE = 0.1
 MIN_LINE = 3
+#: A breakpoint on a layer belongs to both lines.
+SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,14 @@ def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dic
     first, last = (np.array([p.depth[i] for p in sound]) for i in (0, -1))
     at = first.max() + GRID * (last.min() - first.max())
     smooth, _ = _by_model(sound, models, lambda p: (_centred_curve(p, at), 0.0))
-    turns = _common_turns(at, sign * smooth)
+    least = max(p.depth[MIN_LINE - 1] for p in sound), min(p.depth[-MIN_LINE] for p in sound)
+    inner = (
+        (GRID >= EDGE) & (GRID <= 1 - EDGE) & (at >= least[0] - SLACK) & (at <= least[1] + SLACK)
+    )
+    if not inner.any():
+        why = f"no depth has {MIN_LINE} layers of every model on either side"
+        return {**keys, **_blank(why), "n_models": len(models)}
+    turns = _common_turns(at, sign * smooth, inner)
     which = dict(zip(models, turns, strict=True))
     lines, _ = _by_model(
         sound,
@@ -244,13 +255,12 @@ def _centred_curve(profile: Profile, at: Array) -> Array:
     return np.asarray(curve - curve.mean())
 
 
-def _common_turns(at: Array, curves: Array) -> Array:
+def _common_turns(at: Array, curves: Array, inner: NDArray[np.bool_]) -> Array:
     """Return, for each curve, the middle of the depths where the mean of the others is at its top.
 
-    "At its top" is within a standard error of it. Leaving a curve out takes n / (n - 1) times the
-    square of its deviation from the sum of squares.
+    Of the depths `inner`; "at its top" is within a standard error of it. Leaving a curve out takes
+    n / (n - 1) times the square of its deviation from the sum of squares.
     """
-    inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)
     n, centre = len(curves), curves.mean(axis=0)
     deviation = curves - centre
     squares = (deviation**2).sum(axis=0)
@@ -291,10 +301,30 @@ def robin_hood(depth: Array, y: Array, cov: Array) -> float:
 
 def line_weights(depth: Array, turn: float) -> Array:
     """Return the weights, shape (2, n_points), of the lines' slopes before and after a depth."""
-    slack = 1e-9  # a breakpoint on a layer belongs to both lines
     return np.array(
-        [slope_weights(depth, depth <= turn + slack), slope_weights(depth, depth >= turn - slack)]
+        [slope_weights(depth, depth <= turn + SLACK), slope_weights(depth, depth >= turn - SLACK)]
     )
+
+
+def candidates(depth: Array) -> tuple[Array, Array, Array]:
+    """Return the places where an arm may end and the other begin, and the slopes on either side.
+
+    Parameters
+    ----------
+    depth : ndarray, shape (n_points,)
+
+    Returns
+    -------
+    before, after : ndarray, shape (n_places, n_points)
+        Weights of the slopes of lines up to a place, and from it on.
+    places : ndarray, shape (n_places,)
+        Layers in the middle 80% of the range, with at least 3 layers on either side.
+    """
+    share = (depth - depth[0]) / (depth[-1] - depth[0])
+    inner = (share >= EDGE - SLACK) & (share <= 1 - EDGE + SLACK)
+    inner[: MIN_LINE - 1] = inner[-(MIN_LINE - 1) :] = False
+    lines = np.array([line_weights(depth, turn) for turn in depth[inner]])
+    return lines[:, 0], lines[:, 1], depth[inner]
 
 
 def judge(arms: Arms, turn: float, sign: int, alpha: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """How far a profile can be trusted: the error of its points, from replicates or from AR(1).
 
 Every estimate on a profile in this package is a contrast (a weighted sum of its points) or a
-function of contrasts. Neighbouring layers are alike, so the weights are ordinary least squares and
-the error comes from the covariance between layers, never from the residuals' scatter.
+function of contrasts. Weights are ordinary least squares; neighboring layers are alike, and the
+error comes from the covariance between layers, never from the residuals' scatter alone.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
-from scipy.linalg import solve_triangular
 
 from analysis.loading.scores import Array, Profile, Scores, as_scores
+from analysis.profiles.bare import mean_forms, scatter, small_sample_scale
+from analysis.profiles.splines import N_GRIDS
 from study.read import InputError
 
 MIN_POINTS = 5
 MIN_REPLICATES = 20
-#: Draws from the AR(1) model.
+#: Draws from the AR(1) models.
 N_DRAWS = 1000
-#: Correlations of neighbouring layers over which the AR(1) model is averaged.
-RHO = np.tanh(np.linspace(0.0, np.arctanh(0.998), 40))
-#: Grids of depths whose weights are kept: models with as many layers have them in common.
-N_GRIDS = 128
 
 
 @dataclass(frozen=True)
@@ -96,20 +93,22 @@ def fault(profile: Profile) -> str:
     y, layer, draws = profile.separation, profile.layer, profile.replicates
     if len(y) < MIN_POINTS:
         return f"only {len(y)} layers; at least {MIN_POINTS} are needed"
-    absent = np.setdiff1d(np.arange(layer[0], layer[-1] + 1, np.diff(layer).min()), layer)
-    if len(absent):
-        return f"layer {absent[0]} is missing"
     if (np.diff(profile.depth) <= 0).any():
         return "depth does not increase with layer"
     size = np.abs(y).max()
     if np.ptp(y) <= 1e-12 * size:
         return "the scores are constant over layers"
     if draws is None:
-        b = quadratic_weights(profile.depth) @ y
-        residual = y - np.vander(profile.depth, 3, increasing=True) @ b
-        if np.abs(residual).max() <= 1e-9 * np.ptp(y):
-            return "no replicates, and no scatter about a quadratic to estimate an error from"
+        for form in mean_forms(profile.depth):
+            residual = y - form @ np.linalg.lstsq(form, y, rcond=None)[0]
+            if np.abs(residual).max() <= 1e-9 * np.ptp(y):
+                return (
+                    "no replicates, and no scatter about a smooth curve to estimate an error from"
+                )
         return ""
+    absent = np.setdiff1d(np.arange(layer[0], layer[-1] + 1, np.diff(layer).min()), layer)
+    if len(absent):
+        return f"layer {absent[0]} is missing"
     if profile.n_topics is not None and profile.n_topics < 3:
         return f"only {profile.n_topics} topics; an error needs at least 3"
     if np.isnan(draws).any():
@@ -133,11 +132,8 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     there are, and understates the variance by (T - 1) / T: both are put right, and the draws
     widened from the normal's reach to t's (Hesterberg's expanded percentiles).
 
-    Without, an AR(1) model about a quadratic in depth. A restricted likelihood from 13 to 34
-    points hardly tells a correlation of 0.9 from 0.99, and its maximum lies low, which makes
-    intervals too short. So the model is averaged over the correlation, with the prior flat in
-    Fisher's :math:`z = \operatorname{artanh} \rho` over [0, 0.998] and, given the correlation,
-    the reference prior of the variance.
+    Without, AR(1) models about a smooth mean, averaged by how well they explain the curve
+    (`bare.scatter`), times a scale for small samples (`bare.small_sample_scale`).
 
     Parameters
     ----------
@@ -150,20 +146,8 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     -------
     Errors
 
-    Notes
-    -----
-    With :math:`C_\rho` the correlation matrix, X the quadratic's design of rank 3 and n points,
-
-    .. math:: w_\rho \propto |C_\rho|^{-1/2} |X'C_\rho^{-1}X|^{-1/2} q_\rho^{-(n-3)/2}, \quad
-              \operatorname{cov} = \sum_\rho w_\rho \frac{q_\rho}{n-3} C_\rho,
-
-    where :math:`q_\rho` is the generalised residual sum of squares: the integrated likelihood of
-    Harville (1974), as `nlme::gls(method = "REML")` has it.
-
     References
     ----------
-    Harville, D. A. (1974). Bayesian inference for variance components using only error contrasts.
-    Biometrika 61, 383-385.
     Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American
     Statistician 69, 371-386.
     """
@@ -177,68 +161,11 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
         # Percentiles of the draws are to reach as far as t does, not as the normal.
         tail = t_critical(0.975, df) / float(special.ndtri(0.975))
         return Errors("replicates", cov, df, deviations * tail)
-    y, df = profile.separation, len(profile.depth) - 3
-    steps = (profile.layer - profile.layer[0]) / np.diff(profile.layer).min()
-    fits = [ar1_likelihood(steps, profile.depth, y, rho) for rho in RHO]
-    log = np.array([fit[0] for fit in fits])
-    weight = np.exp(log - log.max())
-    weight /= weight.sum()
-    rng = np.random.default_rng(seed)
-    cov, draws = np.zeros((len(y), len(y))), []
-    for w, n, rho, (_, sigma) in zip(
-        weight, rng.multinomial(N_DRAWS, weight), RHO, fits, strict=True
-    ):
-        root = _ar1_parts(steps.tobytes(), profile.depth.tobytes(), rho)[0]
-        cov += w * sigma**2 * (root @ root.T)
-        if n:
-            noise = rng.standard_normal((n, len(y))) @ root.T
-            draws.append(noise * sigma * np.sqrt(df / rng.chisquare(df, size=(n, 1))))
-    drawn = np.concatenate(draws)
-    return Errors("ar1", cov, float(df), drawn - drawn.mean(axis=0))
-
-
-def ar1_likelihood(steps: Array, depth: Array, y: Array, rho: float) -> tuple[float, float]:
-    """Return the restricted log-likelihood of a quadratic with AR(1) errors, and their SD.
-
-    Parameters
-    ----------
-    steps : ndarray, shape (n_points,)
-        Position of each point, in layers.
-    depth, y : ndarray, shape (n_points,)
-    rho : float
-        Correlation of points one step apart.
-
-    Returns
-    -------
-    log_likelihood : float
-        Profiled over coefficients and SD.
-    sigma : float
-    """
-    _, whiten, Q, log_det = _ar1_parts(
-        np.asarray(steps, dtype=np.float64).tobytes(), depth.tobytes(), rho
-    )
-    z = whiten @ y
-    residual = z - Q @ (Q.T @ z)
-    df = len(y) - 3
-    rss = float(residual @ residual)
-    log_likelihood = -0.5 * (df * np.log(2 * np.pi * rss / df) + df + log_det)
-    return float(log_likelihood), float(np.sqrt(rss / df))
-
-
-@lru_cache(maxsize=N_GRIDS * len(RHO))
-def _ar1_parts(steps: bytes, depth: bytes, rho: float) -> tuple[Array, Array, Array, float]:
-    """Return what all profiles at the same depths share.
-
-    The Cholesky root of the correlation, its inverse, an orthonormal basis of the whitened
-    quadratics and the log-determinants of the restricted likelihood. Whitening and a QR
-    decomposition keep the residual exact where rho is near 1.
-    """
-    at, x = np.frombuffer(steps), np.frombuffer(depth)
-    root = np.asarray(np.linalg.cholesky(rho ** np.abs(np.subtract.outer(at, at))), np.float64)
-    whiten = np.asarray(solve_triangular(root, np.eye(len(at)), lower=True), np.float64)
-    Q, R = np.linalg.qr(whiten @ np.vander(x, 3, increasing=True))
-    log_det = 2 * np.log(np.diag(root)).sum() + 2 * np.log(np.abs(np.diag(R))).sum()
-    return root, whiten, np.asarray(Q, np.float64), float(log_det)
+    models = scatter(profile.depth, profile.separation)
+    scale = small_sample_scale(len(profile.depth), models)
+    draws = scale * models.draw(np.random.default_rng(seed), N_DRAWS)
+    df = float(models.df @ models.weight)
+    return Errors("ar1", scale**2 * models.cov(), df, draws - draws.mean(axis=0))
 
 
 def quadratic_weights(depth: Array) -> Array:

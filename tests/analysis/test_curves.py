@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,16 @@ import pytest
 from scipy import stats
 
 from analysis import InputError, fit_curves
-from analysis.loading.scores import as_scores
 from analysis.planning.simulate import combine, simulate_scores
-from analysis.profiles.curves import blocked_errors, extrema, fieller, natural_spline
-from analysis.profiles.uncertainty import ar1_likelihood, profile_errors, quadratic_weights
+from analysis.profiles.curves import blocked_errors, extrema, fieller
+from analysis.profiles.splines import natural_spline
+from analysis.profiles.uncertainty import profile_errors, quadratic_weights
 
 pytestmark = pytest.mark.arithmetic
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 EXPECTED = pd.read_csv(REFERENCE / "ushape_expected.csv").set_index("case")
 CASES = dict(list(pd.read_csv(REFERENCE / "ushape_cases.csv").groupby("case")))
-R = json.loads((REFERENCE / "shape.json").read_text())
 
 
 def own_table(score: object, **columns: object) -> pd.DataFrame:
@@ -52,13 +50,6 @@ def test_coefficients_and_fieller_equal_r(case: str) -> None:
         np.testing.assert_allclose(
             [low, high], expected[["fieller_low", "fieller_high"]], rtol=1e-6
         )
-
-
-@pytest.mark.parametrize("fit", R["ar1"], ids=lambda fit: f"rho={fit['rho']}")
-def test_ar1_likelihood_equals_nlme_gls(fit: dict[str, float]) -> None:
-    depth, y = np.array(R["depth"]), np.array(R["score"])
-    got = ar1_likelihood(np.arange(len(y)), depth, y, fit["rho"])
-    np.testing.assert_allclose(got, (fit["log_likelihood"], fit["sigma"]), rtol=1e-6)
 
 
 def test_natural_spline_interpolates_and_runs_straight_beyond_its_ends() -> None:
@@ -197,12 +188,13 @@ def test_a_profile_that_cannot_be_fitted_keeps_its_row(scores: object, reason: s
 
 def test_a_missing_layer_is_named() -> None:
     scores = simulate_scores(families=(1, 1), seed=1)
-    m1 = scores.table["model"] == "m1"
-    absent = m1 & (scores.table["layer"] == 7)
-    table = as_scores(scores.table[~absent])
-    assert "layer 7 is missing" in fit_curves(table)["reason"].iloc[0]
     replicates = scores.replicates
     assert replicates is not None
+    whole = [t[(t["model"] != "m1") | (t["layer"] != 7)] for t in (scores.table, replicates)]
+    assert (
+        "layer 7 is missing"
+        in fit_curves(type(scores)(whole[0], whole[1], scores.directions))["reason"].iloc[0]
+    )
     gap = (replicates["model"] == "m1") & (replicates["layer"] == 3)
     holed = type(scores)(scores.table, replicates[~gap], scores.directions)
     assert fit_curves(holed)["reason"].iloc[0] == "layer 3 is missing from the replicates"

@@ -128,7 +128,7 @@ def test_leaving_each_model_out_equals_doing_so() -> None:
         rest = np.delete(curves, i, axis=0)
         mean, se = rest.mean(axis=0), rest.std(axis=0, ddof=1) / np.sqrt(len(rest))
         expected.append(np.median(GRID[inner & (mean + se >= mean[inner].max())]))
-    np.testing.assert_allclose(_common_turns(GRID, curves), expected)
+    np.testing.assert_allclose(_common_turns(GRID, curves, inner), expected)
 
 
 def test_replicates_that_occur_twice_are_refused(folder: Path, tmp_path: Path) -> None:

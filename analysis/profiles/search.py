@@ -1,0 +1,68 @@
+"""What it costs to search for the place of a contrast: simultaneous p over a path of contrasts."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from analysis.loading.scores import Array
+
+
+def path_length(weights: Array, cov: Array) -> float:
+    """Return the length of the path that contrasts run through, in radians.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n_contrasts, n_points)
+        In the order of their places.
+    cov : ndarray, shape (n_points, n_points)
+        Covariance of the errors.
+
+    Returns
+    -------
+    float
+        Sum of the angles between neighbors; the cosine of an angle is their correlation.
+    """
+    moved = weights @ cov
+    se = np.sqrt((moved * weights).sum(axis=1))
+    together = (moved[:-1] * weights[1:]).sum(axis=1) / (se[:-1] * se[1:])
+    return float(np.arccos(np.clip(together, -1.0, 1.0)).sum())
+
+
+def searched_p(t: Array, df: float, length: float) -> Array:
+    r"""Return one-sided p of t that is the largest along a path of contrasts.
+
+    Parameters
+    ----------
+    t : ndarray
+    df : float
+    length : float
+        Of the path (`path_length`); 0 for a single contrast.
+
+    Returns
+    -------
+    ndarray
+        At most 1.
+
+    Notes
+    -----
+    Naiman's inequality, from the volume of a tube about the path:
+
+    .. math:: P(\max T > t) \le P(T_1 > t) + \frac{\ell}{2 \pi} (1 + t^2 / \nu)^{-\nu / 2},
+
+    for t above 0, and 1 below.
+
+    References
+    ----------
+    Hotelling, H. (1939). Tubes and spheres in n-spaces, and a class of statistical problems.
+    American Journal of Mathematics 61, 440-460.
+    Naiman, D. Q. (1986). Conservative confidence bands in curvilinear regression. Annals of
+    Statistics 14, 896-906.
+
+    Examples
+    --------
+    >>> searched_p(np.array([2.0]), 20, 0.0).round(4), searched_p(np.array([2.0]), 20, 2.0).round(4)
+    (array([0.0296]), array([0.081]))
+    """
+    tail = special.stdtr(df, -t) + length / (2 * np.pi) * (1 + t**2 / df) ** (-df / 2)
+    return np.asarray(np.where(t > 0, np.minimum(tail, 1.0), 1.0))

@@ -1,0 +1,48 @@
+"""Natural cubic splines in depth: a basis, and the smoother that it makes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from analysis.loading.scores import Array
+
+N_KNOTS = 5
+#: Grids of depths whose weights are kept: models with as many layers have them in common.
+N_GRIDS = 128
+
+
+def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
+    """Return the cardinal basis of natural cubic splines, shape (n_points, n_knots).
+
+    Column j is the spline that is 1 at knot j and 0 at the others; straight beyond the ends.
+    """
+    basis = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+    within = np.clip(depth, knots[0], knots[-1])
+    return np.asarray(basis(within) + (depth - within)[:, None] * basis(within, 1))
+
+
+def spread_knots(depth: Array, n_knots: int = N_KNOTS) -> Array:
+    """Return knots at equal shares of the points, one fewer than there are points at most."""
+    return np.asarray(np.quantile(depth, np.linspace(0, 1, min(n_knots, len(depth) - 1))))
+
+
+def smoother(depth: Array, at: Array) -> Array:
+    """Return the weights, shape (n_at, n_points), of a natural spline's values at given depths."""
+    return _smoother(
+        np.asarray(depth, dtype=np.float64).tobytes(), np.asarray(at, dtype=np.float64).tobytes()
+    )
+
+
+@lru_cache(maxsize=4 * N_GRIDS)
+def _smoother(depth: bytes, at: bytes) -> Array:
+    points = np.frombuffer(depth)
+    knots = spread_knots(points)
+    weights = natural_spline(np.frombuffer(at), knots) @ np.linalg.pinv(
+        natural_spline(points, knots)
+    )
+    weights.flags.writeable = False
+    return np.asarray(weights)

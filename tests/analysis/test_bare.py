@@ -1,0 +1,163 @@
+"""Errors of curves without replicates, against R and against the errors that made the curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import fit_curves, u_shape_test
+from analysis.loading.scores import Array, as_scores
+from analysis.profiles.bare import RHO, Scatter, mean_forms, scatter, small_sample_scale, whiten
+from analysis.profiles.uncertainty import profile_errors
+
+pytestmark = pytest.mark.arithmetic
+
+R = json.loads((Path(__file__).parents[1] / "reference" / "bare.json").read_text())
+CASES = [(name, fit) for name in ("even", "uneven") for fit in R[name]["fits"]]
+
+
+def named(case: Any) -> str:
+    return case if isinstance(case, str) else f"{case['form']}, rho={case['rho']}"
+
+
+def case(name: str) -> tuple[Array, Array]:
+    return np.array(R[name]["depth"]), np.array(R[name]["score"])
+
+
+@pytest.mark.parametrize(("name", "fit"), CASES, ids=named)
+def test_the_error_at_a_correlation_equals_nlme_gls(name: str, fit: dict[str, Any]) -> None:
+    models = scatter(*case(name))
+    form = ("quadratic", "spline").index(fit["form"])
+    number = form * len(RHO) + int(np.argmin(np.abs(RHO - fit["rho"])))
+    assert models.rho[number] == pytest.approx(fit["rho"])
+    assert models.sigma[number] == pytest.approx(fit["sigma"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "fit"), [c for c in CASES if c[1]["form"] == "quadratic"], ids=named
+)
+def test_whitened_curves_have_the_likelihood_of_nlme_gls(name: str, fit: dict[str, Any]) -> None:
+    depth, y = case(name)
+    steps = np.diff(depth)
+    phi = fit["rho"] ** (steps / np.median(steps))[None]
+    X = mean_forms(depth)[0]  # a spline's likelihood depends on the columns that span the space
+    z, x = whiten(phi, y[:, None])[0, :, 0], whiten(phi, X)[0]
+    df = len(y) - X.shape[1]
+    rss = float(np.linalg.lstsq(x, z, rcond=None)[1][0])
+    log_det = np.log1p(-(phi**2)).sum() + np.linalg.slogdet(x.T @ x)[1]
+    got = -0.5 * (df * np.log(2 * np.pi * rss / df) + df + log_det)
+    assert got == pytest.approx(fit["log_likelihood"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["even", "uneven"])
+def test_weights_are_those_of_the_dense_formula(name: str) -> None:
+    """The same formula with whole matrices, in place of whitening step by step."""
+    depth, y = case(name)
+    n, one = len(y), np.ones(len(y))
+    apart = np.abs(np.subtract.outer(depth, depth)) / np.median(np.diff(depth))
+    log = []
+    for X in mean_forms(depth):
+        for rho, gap in zip(RHO, np.gradient(RHO), strict=True):
+            C = rho**apart
+            inverse = np.linalg.inv(C)
+            b = np.linalg.solve(X.T @ inverse @ X, X.T @ inverse @ y)
+            rest = (y - X @ b) @ inverse @ (y - X @ b)
+            mean = one @ inverse @ y / (one @ inverse @ one)
+            total = (y - mean) @ inverse @ (y - mean)
+            g = n * np.array([1, 10, 100, 1000])
+            k = X.shape[1]
+            fit = (1 + g) ** ((n - k) / 2) * (total + g * rest) ** (-(n - 1) / 2)
+            log.append(
+                np.log(fit.sum() * gap)
+                - 0.5 * np.linalg.slogdet(C)[1]
+                - 0.5 * np.log(one @ inverse @ one)
+                - 1.1 * np.log(1 - rho)
+            )
+    weight = np.exp(np.array(log) - max(log))
+    np.testing.assert_allclose(scatter(depth, y).weight, weight / weight.sum(), atol=1e-8)
+
+
+def test_noise_is_told_from_drift() -> None:
+    """Averaged over curves, the posterior of the correlation grows with the true one."""
+    rng, depth = np.random.default_rng(0), np.linspace(0, 1, 49)
+    lag = np.abs(np.subtract.outer(np.arange(49), np.arange(49)))
+    found = []
+    for rho in (0.0, 0.5, 0.9):
+        curves = rng.multivariate_normal(np.exp(-depth / 0.3), 0.05**2 * rho**lag, size=40)
+        found.append(np.mean([m.rho @ m.weight for m in (scatter(depth, y) for y in curves)]))
+    assert (np.diff(found) > 0.1).all()
+
+
+def test_a_curve_with_little_noise_is_no_drift() -> None:
+    """White noise of a hundredth of the height is told from a smooth drift of the curve's size."""
+    rng, depth = np.random.default_rng(1), np.linspace(0, 1, 33)
+    spread = []
+    for _ in range(20):
+        y = np.exp(-0.5 * ((depth - 0.2) / 0.2) ** 2) + 0.01 * rng.standard_normal(33)
+        cov = scatter(depth, y).cov()
+        spread.append(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
+    assert np.mean(spread) == pytest.approx(0.01 * np.sqrt(2), rel=0.3)
+
+
+def test_draws_have_the_covariance_that_they_were_drawn_from() -> None:
+    depth, y = case("uneven")
+    models = scatter(depth, y)
+    draws = models.draw(np.random.default_rng(0), 40_000)
+    # A t of df degrees of freedom is wider than its sigma by df / (df - 2).
+    wider = Scatter(
+        models.phi, models.correlation, models.sigma * np.sqrt(models.df / (models.df - 2)),
+        models.df, models.weight, models.rho,
+    )  # fmt: skip
+    change = np.diff(draws, axis=1).std(axis=0)
+    D = np.diff(np.eye(len(y)), axis=0)
+    np.testing.assert_allclose(change, np.sqrt(np.diag(D @ wider.cov() @ D.T)), rtol=0.03)
+
+
+def test_uneven_layers_are_taken_at_their_depths() -> None:
+    """Every fourth layer from a depth on: no layer is missing, and ranks are no steps."""
+    depth, y = case("uneven")
+    table = pd.DataFrame({"model": "m", "family": "f", "depth": depth, "score": y})
+    named_layers = table.assign(layer=(32 * depth).round().astype(int), n_layers=32)
+    for own in (table, named_layers):
+        row = fit_curves(own).iloc[0]
+        assert np.isfinite(row["vertex"])
+        assert u_shape_test(own)["reason"].iloc[0] != "layer 5 is missing"
+    pd.testing.assert_series_equal(
+        fit_curves(table).iloc[0].drop("n_layers"),
+        fit_curves(named_layers).iloc[0].drop("n_layers"),
+    )
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_intervals_of_a_vertex_cover_it(rho: float) -> None:
+    """Coverage of 95% intervals on 60 curves: the chance of 50 or fewer is below 0.001."""
+    rng, depth = np.random.default_rng(2), np.linspace(0, 1, 25)
+    lag = np.abs(np.subtract.outer(np.arange(25), np.arange(25)))
+    curves = rng.multivariate_normal(1 - (depth - 0.45) ** 2, 0.02**2 * rho**lag, size=60)
+    table = pd.concat([
+        pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": y})
+        for i, y in enumerate(curves)
+    ])  # fmt: skip
+    fits = fit_curves(table)
+    inside = (fits["vertex_low"] <= 0.45) & (fits["vertex_high"] >= 0.45)
+    assert inside.sum() > 50
+    assert stats.binom.cdf(50, 60, 0.95) < 1e-3
+
+
+def test_errors_are_scaled_for_small_samples() -> None:
+    depth, y = case("even")
+    profile = next(
+        as_scores(
+            pd.DataFrame({"model": "m", "family": "f", "depth": depth, "score": y})
+        ).profiles()
+    )
+    models = scatter(depth, y)
+    errors = profile_errors(profile)
+    np.testing.assert_allclose(errors.cov, small_sample_scale(25, models) ** 2 * models.cov())
+    assert errors.df == pytest.approx(models.df @ models.weight)
