@@ -1,4 +1,4 @@
-"""How many models a family would decide whether five families share the shape of the curve.
+"""Simulate how many models per family decide whether five families share the shape of the curve.
 
     python benchmarks/models_needed.py [--n-sim 400] [--n-boot 99] [--jobs 2]
     python benchmarks/models_needed.py --write     only the page, from the figures there are
@@ -76,7 +76,7 @@ def of_verdicts(table: pd.DataFrame) -> str:
     """Return the page's table: shares of right and of wrong verdicts, by design and truth."""
     table = table.sort_values("per_family")
     sizes = table[["per_family", "n_models"]].drop_duplicates().to_numpy()
-    rows = [["models a family"], ["---:"], *([f"{each} ({n} in all)"] for each, n in sizes)]
+    rows = [["models per family"], ["---:"], *([f"{each} ({n} in all)"] for each, n in sizes)]
     for (family_sd, model_sd), part in table.groupby(["family_sd", "model_sd"]):
         truth = f"families differ by {family_sd:g}" if family_sd else "families alike"
         wrong = part["same"] if family_sd else part["difference"]
