@@ -14,6 +14,7 @@ from torch import nn
 from representations.facts import ModelFacts
 from representations.models import hub
 from representations.models.errors import loading_errors, oneline
+from representations.models.forms import MADE, form_of, settings_for
 from representations.models.headers import check_counts
 from representations.models.registry import ModelSpec, registry
 from representations.models.weights import check_whole, checked_config, local_folder
@@ -154,8 +155,9 @@ def load(
         config, initialised as the architecture's authors do.
     device : str
         "auto" is the GPU if there is one; "balanced" spreads a model over several.
-    dtype : {"auto", "float32", "bfloat16", "float16"}
-        "auto" is float32 on CPU and bfloat16 on GPU.
+    dtype : {"auto", "float32", "bfloat16", "float16", "8bit", "4bit"}
+        "auto" is float32 on CPU and bfloat16 on GPU. The last two are made of plain weights by
+        bitsandbytes, and compute in bfloat16; an untrained model is then in bfloat16.
 
     Returns
     -------
@@ -183,15 +185,16 @@ def load(
         with loading_errors(spec, folder):
             config = config_in(spec, folder)
             tokenizer = _tokenizer(spec, folder)
-            model = None if untrained_seed is not None else _weights(spec, folder, config, kind)
-    precision = " ".join(filter(None, [spec.precision, kind]))
+            trained = untrained_seed is None
+            model = _weights(spec, folder, config, kind, place) if trained else None
+    precision = precision_of(spec, config, kind)
     if model is None:
         assert untrained_seed is not None
-        model = _untrained(spec, config, untrained_seed, DTYPES[kind])
+        precision = "bfloat16" if kind in MADE else kind
+        model = _placed(_untrained(spec, config, untrained_seed, DTYPES[precision]), place)
         fingerprint = f"untrained seed {untrained_seed} of {fingerprint}"
-        precision = kind
     model.config.return_dict = True  # some configs ask for tuples
-    model = _placed(model, place).eval().requires_grad_(False)
+    model = model.eval().requires_grad_(False)
     body, blocks = find_blocks(model, spec.blocks)
     known = len(model.get_input_embeddings().weight)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
@@ -233,9 +236,33 @@ def parameter_count(model: Any, body: nn.Module) -> int:
     int
         Of the body and of both embeddings; what they share counts once.
     """
+    if getattr(model, "is_quantized", False):  # several numbers share a byte
+        with torch.device("meta"):
+            model = type(model)(model.config)
+        body = find_blocks(model)[0]
     parts = (body, model.get_input_embeddings(), model.get_output_embeddings())
     found = {id(p): p.numel() for part in parts if part is not None for p in part.parameters()}
     return sum(found.values())
+
+
+def precision_of(spec: ModelSpec, config: Any, kind: str) -> str:
+    """Return what the tables call a model's precision: the weights' form, then what is computed.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    config : PretrainedConfig
+    kind : str
+        The precision that is asked for.
+
+    Returns
+    -------
+    str
+        For instance "float32", "Q4_1 float32", "fp8 bfloat16" or "8bit bfloat16".
+    """
+    form = spec.precision or form_of(config)
+    parts = [form, kind, "bfloat16"] if kind in MADE else [form, kind]
+    return " ".join(filter(None, parts))
 
 
 def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str]:
@@ -261,8 +288,9 @@ def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str
     >>> resolved("cpu", "auto")
     ('cpu', 'float32')
     """
-    if dtype != "auto" and dtype not in DTYPES:
-        raise InputError(f"unknown precision {dtype!r}; choose auto, {', '.join(DTYPES)}")
+    if dtype not in ("auto", *DTYPES, *MADE):
+        known = ", ".join((*DTYPES, *MADE))
+        raise InputError(f"unknown precision {dtype!r}; choose auto, {known}")
     place = device
     if device == "auto":
         place = "cuda" if torch.cuda.is_available() else "cpu"
@@ -369,28 +397,27 @@ def config_from(spec: ModelSpec) -> Any:
     return checked_config(spec, config)
 
 
-def _weights(spec: ModelSpec, folder: str, config: Any, kind: str) -> Any:
+def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     text_only = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     auto = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
-    extra = {}
-    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "fp8":
-        from transformers import FineGrainedFP8Config
-
-        extra["quantization_config"] = FineGrainedFP8Config(dequantize=True)
+    extra = settings_for(spec, config, kind, place)
+    dtype = DTYPES.get(kind, torch.bfloat16)
     model, told = auto.from_pretrained(
         folder,
-        dtype=DTYPES[kind],
+        dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
         **extra,
     )
     check_whole(spec, config, told)
-    # What was not quantised has stayed as it was stored.
-    return model.to(DTYPES[kind]) if extra else model
+    if "device_map" in extra:  # it is where it has to be, and cannot be moved or cast
+        return model.eval()
+    # What was not quantised in fp8 weights has stayed as it was stored.
+    return _placed(model.to(dtype), place)
 
 
 def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> Any:

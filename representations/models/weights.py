@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -30,12 +31,18 @@ from representations.models.headers import (
     check_index,
 )
 from representations.models.registry import ModelSpec
-from study.read import InputError
+from study.read import InputError, read_bytes
 
 #: What begins the names of unfinished copies.
 SCRATCH = "unfinished."
+#: Of a copy, the file that holds the hashes of the others.
+HASHES = "hashes.json"
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+#: Masks and angles that old files hold, and heads that guess further tokens ahead.
+_NO_WEIGHT = re.compile(
+    r"(\.attn\.(masked_)?bias|attention\.(masked_)?bias|inv_freq|position_ids)$|^(model\.)?mtp\b"
+)
 
 
 def cache_folder() -> Path:
@@ -47,10 +54,10 @@ def cache_folder() -> Path:
 def local_folder(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder that `from_pretrained` takes, and the weights' fingerprint."""
     if spec.package:
-        ready = converted_folder(spec)
+        ready = _whole(spec.sha256)
         if ready is None:
             with _held(spec.sha256):
-                ready = converted_folder(spec) or _converted(spec, _packaged_file(spec))
+                ready = _whole(spec.sha256) or _converted(spec, _packaged_file(spec))
         return str(ready), f"sha256 {spec.sha256}"
     folder = Path(spec.source)
     if os.path.isdir(folder):
@@ -107,7 +114,18 @@ def check_package(spec: ModelSpec) -> None:
 def converted_folder(spec: ModelSpec) -> Path | None:
     """Return the folder of a packaged model's safetensors copy, if it has been made."""
     target = cache_folder() / spec.sha256[:16] / "model"
-    return target if spec.sha256 and (target / "config.json").exists() else None
+    return target if spec.sha256 and (target / HASHES).exists() else None
+
+
+def _whole(sha256: str) -> Path | None:
+    """Return the folder of a GGUF file's safetensors copy, if its files are as they were made."""
+    folder = cache_folder() / sha256[:16] / "model"
+    try:
+        noted = json.loads(read_bytes(folder / HASHES))
+        whole = all(_sha256(folder / name) == hashed for name, hashed in noted.items())
+    except (OSError, ValueError, AttributeError):  # absent or damaged
+        return None
+    return folder if whole else None
 
 
 def _checked_sha256(spec: ModelSpec, path: Path) -> str:
@@ -160,15 +178,16 @@ def _sha256(path: Path) -> str:
 def _converted(spec: ModelSpec, gguf: Path) -> Path:
     """Return a folder with the GGUF's model as safetensors, made on first use.
 
-    The copy is written beside its final place and renamed, so that it is whole or absent.
+    The copy is written beside its final place and renamed, so that it is whole or absent. It
+    holds the hashes of its files; one that was changed since is made again.
     """
     from gguf import GGUFReader
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     actual = _checked_sha256(spec, gguf)
     target = cache_folder() / actual[:16] / "model"
-    if (target / "config.json").exists():
-        return target
+    if target.exists():  # and is not as it was made
+        shutil.rmtree(target)
     with gguf.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError(f"{gguf}: not a GGUF file")
@@ -211,6 +230,8 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
             tokenizer.save_pretrained(copy)
         except Exception as error:  # as which a full disk comes from the tokenizers library
             raise OSError(oneline(error)) from error
+        hashes = {path.name: _sha256(path) for path in sorted(copy.iterdir())}
+        (copy / HASHES).write_text(json.dumps(hashes, indent=1))
         for path in copy.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -222,10 +243,10 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
 
 def _own_gguf(spec: ModelSpec, path: Path) -> tuple[str, str]:
     actual = _sha256(path)
-    ready = cache_folder() / actual[:16] / "model"
-    if not (ready / "config.json").exists():
+    ready = _whole(actual)
+    if ready is None:
         with _held(actual):
-            ready = _converted(spec, path)
+            ready = _whole(actual) or _converted(spec, path)
     return str(ready), f"sha256 {actual}"
 
 
@@ -258,7 +279,7 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
 
 
 def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
-    """Refuse weights that fill only a part of the model, or a model of only some of their layers.
+    """Refuse weights that fill only a part of the model, and those that it uses only a part of.
 
     Parameters
     ----------
@@ -279,15 +300,27 @@ def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
             "get the files again, all of them"
         )
     n_layers = config.get_text_config().num_hidden_layers
+    unused = sorted(key for key in told["unexpected_keys"] if not _NO_WEIGHT.search(key))
+    scales = [key for key in unused if "scale" in key.rsplit(".", 1)[-1]]
     beyond = [
         key
-        for key in sorted(told["unexpected_keys"])
+        for key in unused
         if key.endswith(".weight") and any(int(n) >= n_layers for n in _NUMBER.findall(key))
     ]
+    if scales:
+        raise InputError(
+            f"model {spec.name!r}: its weights are quantised ({scales[0]}), and its config does "
+            "not say how; get config.json again"
+        )
     if beyond:
         raise InputError(
             f"model {spec.name!r}: its config has {n_layers} layers, its weights more "
             f"({beyond[0]}); get config.json again"
+        )
+    if unused:
+        raise InputError(
+            f"model {spec.name!r}: {len(unused)} tensors of its weights are not used "
+            f"({unused[0]}, ...); get config.json and weights of the same model"
         )
 
 

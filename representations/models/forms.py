@@ -1,0 +1,117 @@
+"""In which form weights are stored, what loading them takes, and what the tables call it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from representations.models.registry import ModelSpec
+from study.read import InputError
+
+#: Precisions that are made on loading, by bitsandbytes; what is computed is in bfloat16.
+MADE = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
+#: What reads each form: modules, and how they are installed.
+LIBRARIES = {
+    "awq": ("gptqmodel", "gptqmodel"),
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
+    "gptq": ("gptqmodel", "gptqmodel"),
+    "hqq": ("hqq", "hqq"),
+    "quanto": ("optimum", "optimum-quanto"),
+    "torchao": ("torchao", "torchao"),
+}
+#: Forms that are turned into plain numbers on loading: their kernels need certain GPUs.
+PLAIN = ("fp8", "mxfp4")
+
+
+def form_of(config: Any) -> str:
+    """Return what a config says of its weights' form, for the tables: "" if they are plain.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+
+    Returns
+    -------
+    str
+        The method, and the bits where it is named by them, for instance "fp8" or "gptq-4bit".
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> form_of(SimpleNamespace(quantization_config={"quant_method": "gptq", "bits": 4}))
+    'gptq-4bit'
+    """
+    told = _told(config)
+    method, bits = told.get("quant_method", ""), told.get("bits") or told.get("nbits")
+    if method == "bitsandbytes" and told.get("load_in_4bit"):
+        bits = 4
+    elif method == "bitsandbytes":
+        bits = 8
+    return f"{method}-{bits}bit" if method and bits else str(method)
+
+
+def _told(config: Any) -> dict[str, Any]:
+    told = getattr(config, "quantization_config", None) or {}
+    return dict(told) if isinstance(told, dict) else dict(told.to_dict())
+
+
+def settings_for(spec: ModelSpec, config: Any, kind: str, place: str) -> dict[str, Any]:
+    """Return how `from_pretrained` loads weights of a form.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    config : PretrainedConfig
+    kind : str
+        The precision that is asked for.
+    place : str
+        The device.
+
+    Returns
+    -------
+    dict
+        Empty for plain weights.
+
+    Raises
+    ------
+    InputError
+        If the library that reads the form is not installed, or nothing reads it here.
+    """
+    method = _told(config).get("quant_method", "")
+    if kind in MADE and method:
+        raise InputError(
+            f"model {spec.name!r}: precision {kind!r} is made of plain weights, and these are "
+            f"{form_of(config)}; leave it out of precisions"
+        )
+    if kind in MADE:
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        _check_library(spec, "bitsandbytes")
+        made = BitsAndBytesConfig(**{MADE[kind]: True}, bnb_4bit_compute_dtype=torch.bfloat16)
+        return {"quantization_config": made, "device_map": _map(place)}
+    if not method:
+        return {}
+    if method in PLAIN:
+        from transformers import FineGrainedFP8Config, Mxfp4Config
+
+        as_plain = FineGrainedFP8Config if method == "fp8" else Mxfp4Config
+        return {"quantization_config": as_plain(dequantize=True)}
+    _check_library(spec, method)
+    return {"device_map": _map(place)}
+
+
+def _map(place: str) -> Any:
+    return "balanced" if place == "balanced" else {"": place}
+
+
+def _check_library(spec: ModelSpec, method: str) -> None:
+    if method not in LIBRARIES:
+        return  # the library says what it lacks
+    module, package = LIBRARIES[method]
+    if find_spec(module) is None:
+        raise InputError(
+            f"model {spec.name!r}: weights in the form {method} are read by {package}, which is "
+            f"not installed; pip install {package}"
+        )

@@ -1,0 +1,120 @@
+"""Weights in fp8 and other forms, from a folder with the files of the small Ministral."""
+
+import json
+
+import pytest
+import torch
+from nine import tokenizer_of
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from representations.activations import Window, read
+from representations.models.forms import LIBRARIES, form_of
+from representations.models.loading import load
+from representations.models.registry import ModelSpec
+from study.read import InputError
+
+NAME = "mistralai/Ministral-3-3B-Instruct-2512"
+
+
+@pytest.fixture
+def ministral(nine, tmp_path):
+    """Its files in a folder."""
+    (files,) = nine.repositories[NAME].commits.values()
+    for name in ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes(files[name])
+    (tmp_path / "tokenizer_config.json").write_bytes(files["tokenizer_config.json"])
+    return tmp_path
+
+
+def opened(folder, dtype="float32", **entry):
+    spec = ModelSpec("m", "f", str(folder), **entry)
+    return load(spec, device="cpu", dtype=dtype)
+
+
+def changed(folder, **values):
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_fp8_weights_are_scaled_in_each_precision(ministral, dtype):
+    loaded = opened(ministral, dtype)
+    assert loaded.precision == f"fp8 {dtype}"
+    assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, dtype)}
+    stored = load_file(ministral / "model.safetensors")
+    name = "model.language_model.layers.1.mlp.up_proj.weight"
+    (key,) = [key for key in stored if key.endswith("language_model.layers.1.mlp.up_proj.weight")]
+    assert stored[key].dtype == torch.float8_e4m3fn, name
+    expected = stored[key].float() * stored[f"{key}_scale_inv"].float()
+    assert torch.allclose(loaded.blocks[1].mlp.up_proj.weight.float(), expected, rtol=0.01)
+    assert read(loaded, [[5, 6, 7, 8]], Window(1)).isfinite().all()
+
+
+def test_the_tower_for_images_is_not_counted(ministral):
+    trained = opened(ministral)
+    spec = ModelSpec("m", "f", str(ministral))
+    twin = load(spec, untrained_seed=0, device="cpu", dtype="float32")
+    assert trained.n_params == twin.n_params
+    assert trained.n_params < sum(p.numel() for p in trained.model.parameters())
+    assert twin.precision == "float32"
+
+
+def test_scales_that_the_config_does_not_know_of_are_refused(ministral):
+    """The library loads such weights as they are, 448 times as large as they should be."""
+    changed(ministral, quantization_config=None)
+    with pytest.raises(InputError, match=r"are quantised \(.*scale.*config\.json again"):
+        opened(ministral)
+
+
+def test_tensors_that_are_not_used_are_refused(ministral):
+    path = ministral / "model.safetensors"
+    save_file(load_file(path) | {"other.weight": torch.ones(3)}, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 tensors of its weights are not used \(other\.weight"):
+        opened(ministral)
+
+
+@pytest.mark.parametrize("method", sorted(set(LIBRARIES) - {"quanto"}))
+def test_a_form_whose_library_is_absent_names_it(ministral, method, monkeypatch):
+    monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)
+    told = {"quant_method": method, "bits": 4, "load_in_4bit": True}
+    changed(ministral, quantization_config=told)
+    with pytest.raises(InputError, match=rf"the form {method} are read by .*; pip install "):
+        opened(ministral)
+
+
+def test_precisions_that_are_made_need_plain_weights(ministral, monkeypatch):
+    with pytest.raises(InputError, match="'8bit' is made of plain weights, and these are fp8"):
+        opened(ministral, "8bit")
+    changed(ministral, quantization_config=None)
+    monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="read by bitsandbytes, which is not installed"):
+        opened(ministral, "4bit")
+
+
+@pytest.mark.parametrize(("bits", "name"), [("8bit", "8bit bfloat16"), ("4bit", "4bit bfloat16")])
+def test_bitsandbytes_makes_eight_and_four_bits(bits, name, texts, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs the extra quantized")
+    settings = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model(
+        "llama", hidden_size=64, intermediate_size=128, vocab_size=640, **settings
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer_of(["</s>"], texts).save(str(tmp_path / "tokenizer.json"))
+    given = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    loaded, whole = opened(tmp_path, bits), opened(tmp_path, "bfloat16")
+    assert (loaded.precision, loaded.n_params) == (name, whole.n_params)
+    ids = [list(range(5, 25))]
+    a, b = read(loaded, ids, Window(1)), read(whole, ids, Window(1))
+    assert 0 < (a - b).norm() / b.norm() < 0.2
+
+
+def test_forms_have_names():
+    class Config:
+        quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}  # noqa: RUF012
+
+    assert form_of(Config) == "bitsandbytes-4bit"
+    assert form_of(AutoConfig.for_model("llama")) == ""
