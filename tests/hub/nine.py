@@ -226,7 +226,7 @@ def ministral(folder: Path, inner: Tokenizer) -> dict[str, bytes]:
         unk_token="<unk>",
     )
     tensors = load_file(folder / "model.safetensors")
-    for name in [n for n in tensors if "language_model.layers" in n and n.endswith("proj.weight")]:
+    for name in [n for n in tensors if "language_model" in n and n.endswith("proj.weight")]:
         scale = tensors[name].float().abs().max() / 448
         tensors[name] = (tensors[name].float() / scale).to(torch.float8_e4m3fn)
         tensors[f"{name}_scale_inv"] = scale.to(torch.bfloat16)
