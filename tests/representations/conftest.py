@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import extraction
-from representations.models.loading import LoadedModel, find_blocks
+from representations.models.blocks import find_blocks
+from representations.models.loading import LoadedModel
 from representations.models.registry import ModelSpec
 
 WIDTH, N_LAYERS, VOCABULARY = 32, 3, 400

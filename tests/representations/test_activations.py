@@ -12,7 +12,7 @@ from representations.activations import (
     residual_stream,
     token_batches,
 )
-from representations.models.loading import find_blocks
+from representations.models.blocks import find_blocks
 from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic

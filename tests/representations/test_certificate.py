@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from representations.activations import PooledMean, residual_stream
 from representations.certificate import LIMITS, apart, certificate
-from representations.models.loading import find_blocks
+from representations.models.blocks import find_blocks
 from study.read import InputError
 
 PASSAGES = [
