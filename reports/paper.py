@@ -14,16 +14,19 @@ import pandas as pd
 
 from analysis.claims.contested import valence_table
 from analysis.claims.published import published_check
+from analysis.claims.registry import Evidence
 from analysis.claims.specification import specification_table
-from analysis.claims.table import claims_table, preregistered, primary_method, primary_metric
+from analysis.claims.table import (
+    evidence_of,
+    judged,
+    preregistered,
+    primary_method,
+    primary_metric,
+)
 from analysis.figures.style import metric_label, model_order
 from analysis.loading.scores import PROFILE, Scores, load_scores, method_order, metric_order
-from analysis.over_models.invariance import invariance_test
-from analysis.over_models.scale import scale_test
-from analysis.profiles.controls import ANISOTROPY, control_test
+from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
-from analysis.profiles.localization import localization_test
-from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import Trials, load_trials
 from analysis.wording import (
     Markdown,
@@ -62,6 +65,8 @@ class Findings:
         The primary metric and method; how each metric is named.
     models, separation, methods
         Models in reporting order; metrics of separation; methods.
+    evidence : mapping of str to Evidence
+        Per metric, the tables of the tests, each of which runs once.
     claims, fits, shapes, peaks, specifications : DataFrame
         Of `claims_table`, `fit_curves`, `u_shape_test` (profiles), `localization_test` and
         `specification_table`.
@@ -76,6 +81,7 @@ class Findings:
     models: pd.DataFrame
     separation: list[str]
     methods: list[str]
+    evidence: dict[str, Evidence]
     claims: pd.DataFrame
     fits: pd.DataFrame
     shapes: pd.DataFrame
@@ -127,25 +133,30 @@ def findings(data: Path, study: str) -> Findings:
     scores = load_scores(data / "scores" / study)
     steered = data / "steering" / study
     trials = load_trials(steered) if (steered / "trials.parquet").exists() else None
-    rules = preregistered(scores)
-    same: dict[str, Any] = {"alpha": rules["alpha"]}
     order, metrics = model_order(scores), metric_order(scores.table["metric"])
     separation = [m for m in metrics if m != ANISOTROPY]
-    separating = scores.select(metric=separation)
-    shapes = u_shape_test(separating, weights=None, **same)
-    models = scores.table.drop_duplicates("model").set_index("model").loc[order].reset_index()
+    primary = primary_metric(scores)
+    wanted = dict.fromkeys([*separation, primary])
+    evidence = {m: evidence_of(scores, trials, metric=m) for m in wanted}
+    shapes = pd.concat([evidence[m].shapes for m in separation], ignore_index=True)
+    rules = preregistered(scores)
     return Findings(
-        scores=scores, trials=trials, rules=rules, primary=primary_metric(scores),
+        scores=scores,
+        trials=trials,
+        rules=rules,
+        primary=primary,
         reading=primary_method(scores),
         titles={m: metric_label(scores, m) for m in metrics},
-        models=models, separation=separation, methods=method_order(scores.table["method"]),
-        claims=claims_table(scores, trials), fits=fit_curves(scores, weights=None, **same),
+        models=scores.table.drop_duplicates("model").set_index("model").loc[order].reset_index(),
+        separation=separation,
+        methods=method_order(scores.table["method"]),
+        evidence=evidence,
+        claims=judged(evidence[primary]),
+        fits=fit_curves(scores, weights=None, alpha=rules["alpha"]),
         shapes=shapes[shapes["level"] == "profile"],
-        peaks=localization_test(
-            separating, target=rules["target"], delta=rules["delta"], **same
-        ),
+        peaks=pd.concat([evidence[m].peaks for m in separation], ignore_index=True),
         specifications=specification_table(scores),
-    )  # fmt: skip
+    )
 
 
 def tally(verdicts: pd.Series) -> Markdown:
@@ -308,11 +319,7 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
 
 def controls_table(found: Findings) -> Markdown:
     """Typeset the controls over models on the primary metric."""
-    metrics = [found.primary, *(m for m in found.titles if m not in found.separation)]
-    rows = control_test(
-        found.scores.select(metric=metrics), metric=found.primary, method=found.reading,
-        alpha=found.alpha,
-    )  # fmt: skip
+    rows = found.evidence[found.primary].controls
     rows = rows[rows["level"] == "models"]
     rows = rows.assign(
         contrast=[c.replace(" - ", " − ") for c in rows["contrast"]],
@@ -339,7 +346,7 @@ def peaks_table(found: Findings) -> Markdown:
 
 def invariance_table(found: Findings) -> Markdown:
     """Typeset the test of invariance over families by measure."""
-    rows = _by_metric(found, invariance_test)
+    rows = _by_metric(found, lambda e: e.invariance)
     shown = {name: [p_value(p) for p in rows[name]] for name in ("p_chi2", "p_boot", "p_perm")}
     rows["estimate"] = rows["estimate"].where(rows["p"].notna())
     rows = rows.assign(measure=rows["metric"].map(found.titles), value=intervals(rows), **shown)
@@ -350,7 +357,7 @@ def invariance_table(found: Findings) -> Markdown:
 
 def scale_table(found: Findings) -> Markdown:
     """Typeset the test of invariance over sizes by measure."""
-    rows = _by_metric(found, scale_test)
+    rows = _by_metric(found, lambda e: e.scale)
     rows = rows.assign(
         measure=rows["metric"].map(found.titles), value=intervals(rows),
         p=[p_value(p) for p in rows["p"]],
@@ -360,13 +367,12 @@ def scale_table(found: Findings) -> Markdown:
     return typeset(rows, columns, widths=[20, 20, 8, 13, 39])
 
 
-def _by_metric(found: Findings, test: Callable[..., pd.DataFrame]) -> pd.DataFrame:
-    """Run a test on each measure; where the study cannot be tested, give the reason."""
+def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
+    """Return a test's rows for each measure; where the study cannot be tested, the reason."""
     tables = []
     for name in found.separation:
         try:
-            part = found.scores.select(metric=name, weights="trained", labels="true")
-            tables.append(test(part, alpha=found.alpha, delta=found.rules["delta"]))
+            tables.append(test(found.evidence[name]))
         except InputError as error:
             row = {"metric": name, "verdict": "not testable", "reason": str(error)}
             tables.append(pd.DataFrame([row]))

@@ -1,7 +1,7 @@
 """The published claims about depth, architecture, scale and method, each judged by its rule.
 
-Every function returns one row of `analysis.claims_table`: what was estimated, its interval and p,
-the verdict and the reason.
+Every function takes a test's table and returns one row of `analysis.claims_table`: what was
+estimated, its interval and p, the verdict and the reason.
 """
 
 from __future__ import annotations
@@ -10,13 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from analysis.loading.scores import Scores
-from analysis.over_models.invariance import invariance_test
-from analysis.over_models.method_contrast import method_test
-from analysis.over_models.scale import scale_test
-from analysis.profiles.controls import control_test
-from analysis.profiles.localization import localization_test
 
 Row = dict[str, Any]
 
@@ -60,12 +53,9 @@ def over_models(shape: pd.DataFrame) -> Row:
     }  # fmt: skip
 
 
-def peak(main: Scores, method: str, rules: dict[str, Any], seed: int) -> Row:
+def peak(peaks: pd.DataFrame) -> Row:
     """Judge whether the pooled vertex is at the target."""
-    found = localization_test(
-        main, method=method, target=rules["target"], delta=rules["delta"], alpha=rules["alpha"],
-        seed=seed,
-    ).iloc[0]  # fmt: skip
+    found = peaks.iloc[0]
     words = {"at target": "supported", "elsewhere": "contradicted"}
     if found["n_models"] < 2:
         return untestable("pooling needs at least two models")
@@ -77,17 +67,15 @@ def peak(main: Scores, method: str, rules: dict[str, Any], seed: int) -> Row:
     }  # fmt: skip
 
 
-def invariance(main: Scores, rules: dict[str, Any], n_boot: int, seed: int) -> Row:
+def invariance(table: pd.DataFrame) -> Row:
     """Judge whether families share the curve."""
-    found = invariance_test(
-        main, delta=rules["delta"], n_boot=n_boot, seed=seed, alpha=rules["alpha"]
-    ).iloc[0]
+    found = table.iloc[0]
     return _same(found, "largest departure", found["n_models"])
 
 
-def scale(main: Scores, rules: dict[str, Any]) -> Row:
+def scale(table: pd.DataFrame) -> Row:
     """Judge whether sizes share the curve."""
-    found = scale_test(main, delta=rules["delta"], alpha=rules["alpha"]).iloc[0]
+    found = table.iloc[0]
     return _same(found, "change of depth", found["n"])
 
 
@@ -104,9 +92,9 @@ def _same(found: pd.Series, quantity: str, n: int) -> Row:
     }  # fmt: skip
 
 
-def methods(main: Scores, alpha: float) -> Row:
+def methods(table: pd.DataFrame) -> Row:
     """Judge whether generation separates better than comprehension."""
-    found = method_test(main, alpha=alpha).iloc[0]
+    found = table.iloc[0]
     words = {"a better": "supported", "b better": "contradicted"}
     if pd.isna(found["p"]):
         return untestable(str(found["reason"]))
@@ -117,12 +105,10 @@ def methods(main: Scores, alpha: float) -> Row:
     }  # fmt: skip
 
 
-def learned(scores: Scores, method: str, metric: str, alpha: float) -> Row:
+def learned(controls: pd.DataFrame) -> Row:
     """Judge whether the bulge of trained models exceeds that of untrained ones."""
-    found = control_test(scores, metric=metric, method=method, alpha=alpha)
-    over = found[(found["level"] == "models") & (found["contrast"] == "trained - untrained")].iloc[
-        0
-    ]
+    twins = controls["contrast"] == "trained - untrained"
+    over = controls[(controls["level"] == "models") & twins].iloc[0]
     words = {"learned": "supported", "not learned": "contradicted"}
     if pd.isna(over["p"]):
         return untestable(str(over["reason"]))

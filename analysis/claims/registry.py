@@ -13,7 +13,11 @@ from analysis.claims import contested, depth
 from analysis.claims import steering as steered
 from analysis.claims.depth import Row
 from analysis.loading.scores import Scores
-from analysis.profiles.controls import ANISOTROPY
+from analysis.over_models.invariance import invariance_test
+from analysis.over_models.method_contrast import method_test
+from analysis.over_models.scale import scale_test
+from analysis.profiles.controls import ANISOTROPY, control_test
+from analysis.profiles.localization import localization_test
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import Trials
 
@@ -23,7 +27,9 @@ VALENCE, TUNING = "van der Ben et al. 2026", "Jeong 2026b"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a claim is judged by: one study, and the choices of its study file.
+    """What a claim is judged by: one study, one metric, and the choices of its study file.
+
+    Each test runs once, when it is first asked for: the claims and the paper share its table.
 
     Attributes
     ----------
@@ -56,15 +62,67 @@ class Evidence:
         return self.scores.select(metric=self.metric, labels="true", weights="trained")
 
     @cached_property
-    def main_and_twins(self) -> Scores:
-        """The primary metric of trained and untrained models, with anisotropy if it is there."""
+    def with_controls(self) -> Scores:
+        """The primary metric with untrained models, shuffled labels, and anisotropy if there."""
         more = {ANISOTROPY} & set(self.scores.table["metric"]) - {self.metric}
-        return self.scores.select(metric=[self.metric, *more], labels="true")
+        return self.scores.select(metric=[self.metric, *more])
 
     @cached_property
+    def shapes(self) -> pd.DataFrame:
+        """The shapes of all profiles, untrained ones among them, and over models."""
+        part = self.scores.select(metric=self.metric)
+        return u_shape_test(part, weights=None, alpha=self.alpha)
+
+    @property
     def shape(self) -> pd.DataFrame:
-        """The shape of every trained profile and over models, which two claims need."""
-        return u_shape_test(self.main, method=self.method, alpha=self.alpha)
+        """The shapes of trained models under the primary method."""
+        self.main.select(method=self.method)  # refuses a method that is not in the table
+        rows = self.shapes
+        return rows[(rows["weights"] == "trained") & (rows["method"] == self.method)]
+
+    @cached_property
+    def peaks(self) -> pd.DataFrame:
+        """The pooled depth of the peak, one row per method."""
+        return localization_test(
+            self.main,
+            target=self.rules["target"],
+            delta=self.rules["delta"],
+            alpha=self.alpha,
+            seed=self.seed,
+        )
+
+    @property
+    def peak(self) -> pd.DataFrame:
+        """The pooled depth of the peak under the primary method."""
+        self.main.select(method=self.method)
+        return self.peaks[self.peaks["method"] == self.method]
+
+    @cached_property
+    def invariance(self) -> pd.DataFrame:
+        """Whether families share the curve."""
+        return invariance_test(
+            self.main,
+            delta=self.rules["delta"],
+            n_boot=self.n_boot,
+            seed=self.seed,
+            alpha=self.alpha,
+        )
+
+    @cached_property
+    def scale(self) -> pd.DataFrame:
+        """Whether sizes share the curve."""
+        return scale_test(self.main, delta=self.rules["delta"], alpha=self.alpha)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """Which method separates better."""
+        return method_test(self.main, alpha=self.alpha)
+
+    @cached_property
+    def controls(self) -> pd.DataFrame:
+        """What of the hump is learned."""
+        scores = self.with_controls
+        return control_test(scores, metric=self.metric, method=self.method, alpha=self.alpha)
 
     @property
     def steered(self) -> Trials | pd.DataFrame:
@@ -130,28 +188,28 @@ CLAIMS = (
         "It peaks at {target:.0%} of the depth",
         JEONG,
         "equivalence of the pooled vertex within {delta:g} of {target:g}",
-        lambda e: depth.peak(e.main, e.method, e.rules, e.seed),
+        lambda e: depth.peak(e.peak),
     ),
     Claim(
         "architecture",
         "The curve is the same in every architecture",
         JEONG,
         "family by curve in a mixed model, and equivalence of the vertices",
-        lambda e: depth.invariance(e.main, e.rules, e.n_boot, e.seed),
+        lambda e: depth.invariance(e.invariance),
     ),
     Claim(
         "scale",
         "The curve is the same at every scale",
         JEONG,
         "equivalence of the change of the vertex over the range of sizes",
-        lambda e: depth.scale(e.main, e.rules),
+        lambda e: depth.scale(e.scale),
     ),
     Claim(
         "method",
         "Generation separates better than reading",
         JEONG,
         "the difference, paired by model, with the family as the unit",
-        lambda e: depth.methods(e.main, e.alpha),
+        lambda e: depth.methods(e.methods),
     ),
     Claim(
         "steering",
@@ -179,7 +237,7 @@ CLAIMS = (
         "The U is learned: an untrained network has none",
         "control",
         "bulge of the curve, trained minus untrained, the family as the unit",
-        lambda e: depth.learned(e.main_and_twins, e.method, e.metric, e.alpha),
+        lambda e: depth.learned(e.controls),
     ),
     Claim(
         "embeddings",

@@ -75,6 +75,18 @@ def claims_table(
     .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
        Journal of Statistics, 6(2), 65-70.
     """
+    return judged(evidence_of(scores, trials, metric=metric, n_boot=n_boot, seed=seed))
+
+
+def evidence_of(
+    scores: Scores | pd.DataFrame,
+    trials: Trials | pd.DataFrame | None = None,
+    *,
+    metric: str | None = None,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Evidence:
+    """Return what the claims are judged by; the parameters are those of `claims_table`."""
     if isinstance(scores, pd.DataFrame):
         raise InputError(
             "claims_table takes a study with its run.json, which holds target, delta and alpha: "
@@ -83,7 +95,7 @@ def claims_table(
     rules = preregistered(scores)
     if metric is not None:
         scores.select(metric=metric)  # refuses a metric that is not in the table
-    evidence = Evidence(
+    return Evidence(
         scores=scores,
         trials=trials,
         metric=metric or primary_metric(scores),
@@ -92,14 +104,18 @@ def claims_table(
         n_boot=n_boot,
         seed=seed,
     )
+
+
+def judged(evidence: Evidence) -> pd.DataFrame:
+    """Return the claims table of one study's evidence."""
     rows = []
     for claim in CLAIMS:
         try:
             row = claim.judge(evidence)
         except InputError as error:
             row = untestable(str(error))
-        rows.append({**claim.words(rules), **row})
-    return holm(pd.DataFrame(rows).reindex(columns=COLUMNS), rules["alpha"])
+        rows.append({**claim.words(evidence.rules), **row})
+    return holm(pd.DataFrame(rows).reindex(columns=COLUMNS), evidence.alpha)
 
 
 def preregistered(scores: Scores) -> dict[str, Any]:
