@@ -117,8 +117,9 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
         if only + other else 1.0,
     }  # fmt: skip
     beyond = pd.Series(over.astype(float) - sham, index=rows.index)
-    out |= over_scenarios_and_families(beyond, rows, alpha, seed)
-    return out | _verdict(out, margin, alpha)
+    judged = over_scenarios_and_families(beyond, rows, alpha, seed)
+    shown = {k: v for k, v in judged.items() if k not in ("upper", "p_min", "few")}
+    return {**out, **shown, **_verdict(out | judged, margin, alpha)}
 
 
 def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
@@ -193,7 +194,7 @@ def over_scenarios_and_families(
 
 
 def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]:
-    upper, p_min, few = row.pop("upper"), row.pop("p_min"), row.pop("few")
+    upper, p_min, few = row["upper"], row["p_min"], row["few"]
     said = f"{row['estimate']:.0%} over the baseline, the sham {row['sham']:.0%}"
     if few:
         return {"verdict": "undecided", "reason": f"{said}, but {few}"}
