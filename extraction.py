@@ -25,7 +25,7 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("extraction.py", "finished units are kept, the same command goes on")
 
 from pipeline.estimate import print_estimate
-from pipeline.jobs import Job, Model, Report
+from pipeline.jobs import Job, ModelRequest, Report
 from pipeline.options import run_parser
 from pipeline.plan import ExtractionUnit, effort, plan, text_count, token_counts
 from pipeline.runner import Run, run_script
@@ -60,18 +60,20 @@ def extract_study(run: Run) -> list[str]:
     study, corpus, engine = run.study, run.used, run.engine
     units = plan(study, corpus, run.folder, engine.device, engine.elsewhere)
     chosen = chosen_units(units, study, run.args)
-    shards = run.shards(works(chosen, units, study, corpus, engine.device))
+    shards = run.shard_counts(units_of_work(chosen, units, study, corpus, engine.device))
     if run.args.dry_run:
         print_estimate(run.console, f"Study {study.name}", shards)
         return []
-    with run.alone() as said:
-        failures = run.do(shards, said)
+    with run.alone() as display:
+        failures = run.do(shards, display)
         finished = [unit for unit in units if is_there(unit.path)]
-        engine.run([score_job(u, study, labels) for u in finished for labels in study.labels], said)
+        engine.run(
+            [score_job(u, study, labels) for u in finished for labels in study.labels], display
+        )
         if finished:
             write_tables(study, corpus, run.folder, units, finished, run.started)
     if finished:
-        run.report(lambda console: print_summary(console, run.folder))
+        run.print_results(lambda console: print_summary(console, run.folder))
     return failures
 
 
@@ -93,37 +95,40 @@ def chosen_units(
     return [unit for unit in units if unit.spec.name in models and unit.method in methods]
 
 
-def works(
+def units_of_work(
     chosen: list[ExtractionUnit],
     units: list[ExtractionUnit],
     study: Study,
     corpus: Corpus,
     device: str,
 ) -> list[Work]:
-    """Return the units as work for the runner; what is reread is written first."""
+    """Return the chosen units as work for the runner.
+
+    A unit that rereads stories needs the unit that wrote them and is cut into the same shards. If
+    that unit was not chosen, its stories must be there already; it only decides the shards.
+    """
     by_unit: dict[ExtractionUnit, Work] = {}
     for unit in chosen:
-        writer = writer_of(unit, units)
-        wrote = writer and (by_unit.get(writer) or _work(writer, None, study, corpus, device))
-        work = _work(unit, writer, study, corpus, device)
-        by_unit[unit] = replace(work, after=wrote, like=wrote)
+        work, writer = _work(unit, units, study, corpus, device), writer_of(unit, units)
+        if writer is not None:
+            written = by_unit.get(writer) or _work(writer, units, study, corpus, device)
+            work = replace(work, after=written, shard_as=written)
+        by_unit[unit] = work
     return list(by_unit.values())
 
 
 def _work(
-    unit: ExtractionUnit, writer: ExtractionUnit | None, study: Study, corpus: Corpus, device: str
+    unit: ExtractionUnit, units: list[ExtractionUnit], study: Study, corpus: Corpus, device: str
 ) -> Work:
     return Work(
         title=unit.title,
         path=unit.path,
-        model=Model(
-            unit.spec, unit.seed if unit.weights == "untrained" else None, device, unit.dtype
-        ),
+        model=ModelRequest(unit.spec, unit.untrained_seed, device, unit.dtype),
         tokens=sum(token_counts(unit.method, study, corpus)),
         effort=effort(unit, study, corpus),
         n_texts=text_count(unit, study, corpus),
-        do=partial(keep, unit, writer, study, corpus),
-        join=partial(join, unit, study),
+        do=partial(run_and_save, unit, writer_of(unit, units), study, corpus),
+        join=partial(save_joined, unit, study),
     )
 
 
@@ -134,7 +139,7 @@ def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUn
     return next(u for u in units if (u.model_key, u.method) == (unit.model_key, "generation"))
 
 
-def keep(
+def run_and_save(
     unit: ExtractionUnit,
     writer: ExtractionUnit | None,
     study: Study,
@@ -150,7 +155,7 @@ def keep(
     save_unit(shard.path(unit.path), pooled)
 
 
-def join(unit: ExtractionUnit, study: Study, of: int) -> None:
+def save_joined(unit: ExtractionUnit, study: Study, of: int) -> None:
     """Make a unit of its shards."""
     with joined(unit.path, of) as pooled:
         arms.check_some(pooled.facts, study.pooling)
@@ -179,7 +184,7 @@ def extract(
     PooledUnit
     """
     began = time.monotonic()
-    pooling, settings = study.pooling, study.generation
+    pooling = study.pooling
     texts = shard.texts(text_count(writer or unit, study, corpus))
     if unit.method == "comprehension":
         pooled = arms.comprehension(
@@ -189,18 +194,20 @@ def extract(
         pooled = arms.generation(
             loaded,
             corpus,
-            settings,
+            study.generation,
             pooling,
             study.seed,
             progress=progress,
             near=unit.path,
             texts=texts,
         )
-    else:
+    elif unit.method == "rereading":
         stories = stories_of(unit, writer, shard, texts)
         pooled = arms.rereading(
-            loaded, stories, settings, pooling, progress=progress, near=unit.path
+            loaded, stories, study.generation, pooling, progress=progress, near=unit.path
         )
+    else:
+        raise ValueError(f"no arm for the method {unit.method!r}")
     made = {"weights": unit.weights, "seed": unit.seed, "method": unit.method}
     seconds = round(time.monotonic() - began, 2)
     return replace(pooled, facts={**pooled.facts, **loaded.facts(), **made, "seconds": seconds})

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
 from pipeline.estimate import print_estimate
-from pipeline.jobs import Engine, Model, Report
+from pipeline.jobs import Engine, ModelRequest, Report
 from pipeline.options import run_parser
 from pipeline.plan import ExtractionUnit, check_links, plan
 from pipeline.runner import Run, run_script
@@ -54,6 +54,8 @@ from study.write import Place, fingerprint, is_there, locate, read_json, slug, w
 
 SCORES = HOME / "data" / "scores"
 STEERING = HOME / "data" / "steering"
+#: The effort of a token, on average: half of them are written, half are read.
+EFFORT = (WRITTEN + 1) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +96,21 @@ def steer_study(run: Run) -> list[str]:
         export(study, sources, run.folder)
         return []
     units = plan_units(study, scenarios, sources, scores, run.folder)
-    shards = run.shards(works(units, study, scenarios, run.engine.device))
+    shards = run.shard_counts(units_of_work(units, study, scenarios, run.engine.device))
     if run.args.dry_run:
         print_estimate(run.console, f"Steering of study {study.name}", shards)
         return []
-    with run.alone() as said:
+    with run.alone() as display:
         named = study.steering.judges
         judges = [load_judge(n, run.corpus, study.steering.labels.get(n)) for n in named]
-        failures = run.do(shards, said)
+        failures = run.do(shards, display)
         complete = [unit for unit in units if all_done(unit, units)]
         if complete:
-            said.begin("judging")
+            display.begin("judging")
             finished = [read_json(unit.path) for unit in complete]
             write_trials(study, scenarios, judges, finished, scores, run.folder, run.started)
     if complete:
-        run.report(lambda console: print_summary(console, run.folder))
+        run.print_results(lambda console: print_summary(console, run.folder))
     return failures
 
 
@@ -167,9 +169,10 @@ def plan_units(
             facts = [made_by, strengths, layer, source.path.name, scenarios.sha256, study.seed]
             key = fingerprint(facts)
             name = f"{slug(source.spec.name, 'baseline' if layer is None else layer)}.{key}.json"
-            texts = cells * (2 * len(settings.emotions) * len(strengths) or 1)
+            # Each emotion and strength has a steered text and a sham; baselines have one text.
+            per_cell = 1 if layer is None else 2 * len(settings.emotions) * len(strengths)
             path = folder / "units" / name
-            units.append(SteeringUnit(source, layer, place, strengths, texts, path))
+            units.append(SteeringUnit(source, layer, place, strengths, cells * per_cell, path))
     return units
 
 
@@ -187,7 +190,9 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
-def works(units: list[SteeringUnit], study: Study, scenarios: Scenarios, device: str) -> list[Work]:
+def units_of_work(
+    units: list[SteeringUnit], study: Study, scenarios: Scenarios, device: str
+) -> list[Work]:
     """Return the units as work for the runner; baselines come before their trials.
 
     Baselines stay whole, since the norms are means over all of them.
@@ -201,14 +206,14 @@ def works(units: list[SteeringUnit], study: Study, scenarios: Scenarios, device:
         work = Work(
             title=unit.title,
             path=unit.path,
-            model=Model(unit.source.spec, None, device, unit.source.dtype),
-            tokens=2 * tokens,
-            effort=(WRITTEN + 1) * tokens,  # a text is written, then read for its perplexity
+            model=ModelRequest(unit.source.spec, None, device, unit.source.dtype),
+            tokens=2 * tokens,  # each is written, then read for its perplexity
+            effort=2 * EFFORT * tokens,
             n_texts=unit.n_texts,
-            do=partial(steer, unit, first, study, scenarios),
-            join=partial(join, unit),
+            do=partial(run_and_save, unit, first, study, scenarios),
+            join=partial(save_joined, unit),
             after=baselines,
-            whole=unit.layer is None,
+            unsharded=unit.layer is None,
         )
         found.append(work)
         if unit.layer is None:
@@ -216,7 +221,7 @@ def works(units: list[SteeringUnit], study: Study, scenarios: Scenarios, device:
     return found
 
 
-def steer(
+def run_and_save(
     unit: SteeringUnit,
     first: SteeringUnit,
     study: Study,
@@ -231,7 +236,7 @@ def steer(
     """
 
     def progress(tokens: int) -> None:
-        report((WRITTEN + 1) / 2 * tokens)  # half of them are written, half are read
+        report(EFFORT * tokens)
 
     began = time.monotonic()
     settings, n_texts = study.steering, unit.n_texts
@@ -266,7 +271,7 @@ def steer(
     write_text(shard.path(unit.path), json.dumps(facts, ensure_ascii=False))
 
 
-def join(unit: SteeringUnit, of: int) -> None:
+def save_joined(unit: SteeringUnit, of: int) -> None:
     """Make a unit of its shards."""
     shards = [read_json(shard.path(unit.path)) for shard in all_shards(of)]
     facts = facts_of_shards(SteeringFacts, shards, unit.path)

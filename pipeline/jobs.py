@@ -19,7 +19,7 @@ Report = Callable[[float], object]
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelRequest:
     """What a job needs loaded; the arguments of `representations.models.loading.load`."""
 
     spec: ModelSpec
@@ -47,7 +47,7 @@ class Job:
     do : callable
         Called with the loaded model (None if it needs none), and a function to report how much
         of the size is done.
-    model : Model, optional
+    model : ModelRequest, optional
     after : tuple of Job
         Whose results it needs; they come before it.
     lane : int
@@ -58,7 +58,7 @@ class Job:
     title: str
     size: float
     do: Callable[[Any, Report], object]
-    model: Model | None = None
+    model: ModelRequest | None = None
     after: tuple[Job, ...] = ()
     lane: int = 0
 
@@ -71,19 +71,19 @@ class Engine(Protocol):
     #: Whether that is another machine.
     elsewhere: bool
 
-    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+    def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
         """Do all jobs, saying how far it is; return what failed."""
 
 
 class _Meter:
     """Adds up what a job reports, on top of what was done before it."""
 
-    def __init__(self, done: float, said: Progress) -> None:
-        self._done, self._said = done, said
+    def __init__(self, done: float, display: Progress) -> None:
+        self._done, self._display = done, display
 
     def __call__(self, more: float) -> None:
         self._done += more
-        self._said.at(self._done)
+        self._display.at(self._done)
 
 
 class Here:
@@ -98,17 +98,17 @@ class Here:
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
-        self._model: Model | None = None
+        self._model: ModelRequest | None = None
         self._loaded: LoadedModel | None = None
-        self._refused: tuple[Model, InputError] | None = None
+        self._refused: tuple[ModelRequest, InputError] | None = None
 
-    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+    def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
         """Do all jobs, saying how far it is; return what failed.
 
         Parameters
         ----------
         jobs : sequence of Job
-        said : Progress
+        display : Progress
         keep_going : bool
             Go on after a job fails.
 
@@ -123,24 +123,24 @@ class Here:
         """
         faults: dict[Job, str] = {}
         finished = 0.0
-        said.start(sum(job.size for job in jobs), len(jobs))
+        display.start(sum(job.size for job in jobs), len(jobs))
         for job in jobs:
-            said.begin(job.title)
+            display.begin(job.title)
             try:
                 for needed in job.after:
                     if needed in faults:
                         raise InputError(faults[needed])
-                self.do(job, _Meter(finished, said))
+                self.do(job, _Meter(finished, display))
             except InputError as error:
-                said.end(job.title, str(error))
+                display.end(job.title, str(error))
                 if not keep_going:
                     raise
                 faults[job] = str(error)
                 self.free()
             finished += job.size
-            said.at(finished)
+            display.at(finished)
             if job not in faults:
-                said.end(job.title)
+                display.end(job.title)
         self.free()
         return [f"{job.title}: {fault}" for job, fault in faults.items()]
 

@@ -37,6 +37,11 @@ class ExtractionUnit:
         return f"{self.spec.name}, {self.weights}, {self.method}"
 
     @property
+    def untrained_seed(self) -> int | None:
+        """The seed of random weights; None for trained ones."""
+        return self.seed if self.weights == "untrained" else None
+
+    @property
     def model_key(self) -> tuple[str, str, int, str]:
         """Units with the same key share a loaded model."""
         return self.spec.name, self.weights, self.seed, self.dtype

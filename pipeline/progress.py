@@ -20,7 +20,7 @@ MINUTE = 60.0
 
 
 class Progress:
-    """Hears from an engine what is done, and says nothing; other kinds tell the user."""
+    """Receives progress from an engine and shows nothing; its subclasses show it."""
 
     def start(self, size: float, count: int) -> None:
         """Begin a list of jobs, by their total size and number."""

@@ -31,7 +31,7 @@ from study.read import InputError
 from study.write import Place, is_there
 
 if TYPE_CHECKING:  # a process of Ray's that needs no model need not load torch
-    from pipeline.jobs import Here, Job, Model
+    from pipeline.jobs import Here, Job, ModelRequest
     from pipeline.progress import Progress
 
 #: Packages and modules whose code decides what a unit holds.
@@ -157,12 +157,12 @@ class OnRay:
         self._cpus = cpus
         self._folder = folder
 
-    def run(self, jobs: Sequence[Job], said: Progress, keep_going: bool = False) -> list[str]:
+    def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
         """Do all jobs, saying how far it is; return what failed.
 
         As `pipeline.jobs.Here.run`, with jobs of several models side by side.
         """
-        said.start(sum(job.size for job in jobs), len(jobs))
+        display.start(sum(job.size for job in jobs), len(jobs))
         ledger = ledgers.remote()
         waiting = self._groups(jobs)
         outcomes: dict[Job, str | None] = {}
@@ -179,14 +179,14 @@ class OnRay:
             for reference in done:
                 job, _worker = running.pop(reference)
                 outcomes[job] = fault = _fault(reference)
-                said.end(job.title, fault)
+                display.end(job.title, fault)
                 if fault and not keep_going:
                     raise InputError(f"{job.title}: {fault}")
                 finished += job.size
             at_work, share = _read(ledger, {job.title for job, _ in running.values()})
             for title in at_work:
-                said.begin(title)
-            said.at(finished + share, _together(at_work) if running else jobs[-1].title)
+                display.begin(title)
+            display.at(finished + share, _together(at_work) if running else jobs[-1].title)
         return [f"{job.title}: {fault}" for job, fault in outcomes.items() if fault]
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -229,7 +229,7 @@ class OnRay:
             )
             running[known[job]] = (job, worker)
 
-    def _needs(self, model: Model) -> dict[str, float]:
+    def _needs(self, model: ModelRequest) -> dict[str, float]:
         """Return what a model needs beside processors."""
         from representations.models.size import expected_parameters
 

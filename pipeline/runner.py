@@ -42,9 +42,9 @@ class Run:
         Where the results go.
     engine : Engine
     console : Console
-        Of standard error.
+        Writes to standard error.
     started : float
-        On the monotonic clock, which nobody sets back.
+        `time.monotonic()` at the start.
     """
 
     args: argparse.Namespace
@@ -61,25 +61,25 @@ class Run:
         """Keep other runs out of the folder, and show progress, while the context lasts."""
         with only_run(self.folder):
             remove_shards(self.folder / "units")
-            with progress(self.console, self.args.quiet, self.args.verbose) as said:
-                yield said
+            with progress(self.console, self.args.quiet, self.args.verbose) as display:
+                yield display
 
-    def shards(self, units: Sequence[Work]) -> dict[Work, int]:
+    def shard_counts(self, units: Sequence[Work]) -> dict[Work, int]:
         """Return the number of shards per unit."""
         return shards_per_unit(units, self.engine.device, self.args.shards)
 
-    def do(self, shards: Mapping[Work, int], said: Progress) -> list[str]:
+    def do(self, shards: Mapping[Work, int], display: Progress) -> list[str]:
         """Do the units that are not finished (all, with --force); return what failed."""
         todo = {u: n for u, n in shards.items() if self.args.force or not u.done}
         for unit in shards:
             if unit not in todo:
-                said.note(f"{unit.title}: kept from before, {unit.path}")
+                display.note(f"{unit.title}: kept from before, {unit.path}")
         jobs: list[Job] = unit_jobs(todo, self.args.force)
-        failures = self.engine.run(jobs, said, self.args.keep_going)
+        failures = self.engine.run(jobs, display, self.args.keep_going)
         remove_shards(self.folder / "units")
         return failures
 
-    def report(self, show: Callable[[Console], object]) -> None:
+    def print_results(self, show: Callable[[Console], object]) -> None:
         """Print the results, unless the user wants quiet."""
         if not self.args.quiet:
             show(Console())
@@ -89,7 +89,7 @@ def run_script(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
     results: Path,
-    work: Callable[[Run], list[str]],
+    body: Callable[[Run], list[str]],
 ) -> int:
     """Run a script and return its exit code.
 
@@ -101,7 +101,7 @@ def run_script(
         The command line, if it is not this process's.
     results : Path
         The folder of all studies' results.
-    work : callable
+    body : callable
         Does the run and returns what failed.
 
     Returns
@@ -119,7 +119,7 @@ def run_script(
         here = f"{command(parser.prog)} --study {args.study}"
         with engine(args, folder, here) as worker:
             console = Console(stderr=True)
-            failures = work(Run(args, study, corpus, used, folder, worker, console, started))
+            failures = body(Run(args, study, corpus, used, folder, worker, console, started))
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""A unit of work as both scripts hand it to the runner: what it reads or writes, and where to."""
+"""A unit as the runner sees it: the model it needs, its size, how to run it, where it is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.jobs import Job, Model, Report
+from pipeline.jobs import Job, ModelRequest, Report
 from pipeline.shards import Shard, all_shards, n_shards
 from representations.models.loading import LoadedModel
 from representations.models.size import expected_parameters
@@ -23,12 +23,12 @@ class Work:
         How progress and messages call it.
     path : Path or UPath
         Where the finished unit is kept.
-    model : Model
+    model : ModelRequest
         What it needs loaded.
     tokens : int
-        About how many it reads and writes.
+        Estimate of the tokens read and written.
     effort : float
-        The same in tokens that are read; a token that is written counts as several.
+        Estimate of the cost, in tokens read; a token that is written counts as several.
     n_texts : int
     do : callable
         Called with a shard, the loaded model, and a function to report effort; keeps the shard.
@@ -36,23 +36,23 @@ class Work:
         Called with the number of shards; makes the unit of them.
     after : Work, optional
         Whose results it needs. A unit with as many shards needs the shard of the same number.
-    like : Work, optional
+    shard_as : Work, optional
         A unit over the same texts, which decides how many shards this one has.
-    whole : bool
+    unsharded : bool
         Whether it is never cut.
     """
 
     title: str
     path: Place
-    model: Model
+    model: ModelRequest
     tokens: int
     effort: float
     n_texts: int
     do: Callable[[Shard, LoadedModel, Report], object]
     join: Callable[[int], object]
     after: Work | None = None
-    like: Work | None = None
-    whole: bool = False
+    shard_as: Work | None = None
+    unsharded: bool = False
 
     @property
     def done(self) -> bool:
@@ -80,9 +80,9 @@ def shards_per_unit(
     sizes = {name: expected_parameters(spec) for name, spec in specs.items()}
     found = {}
     for unit in units:
-        n_params, by = sizes.get(unit.model.spec.name, 0), unit.like or unit
+        n_params, by = sizes.get(unit.model.spec.name, 0), unit.shard_as or unit
         n = n_shards(n_params, by.effort, by.n_texts, device, asked)
-        found[unit] = 1 if unit.whole else n
+        found[unit] = 1 if unit.unsharded else n
     return found
 
 
@@ -103,7 +103,7 @@ def unit_jobs(shards: Mapping[Work, int], again: bool = False) -> list[Job]:
     """
     jobs: dict[Work | None, list[Job]] = {}
     for unit, of in shards.items():
-        needed = jobs.get(unit.after, [])
+        needed = jobs.get(unit.after, [])  # none if that unit is finished, or not to be done
         same = unit.after is not None and shards.get(unit.after) == of
         parts = []
         for shard in all_shards(of):

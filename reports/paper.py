@@ -17,8 +17,8 @@ from analysis.claims.published import published_check
 from analysis.claims.registry import Evidence
 from analysis.claims.specification import specification_table
 from analysis.claims.table import (
+    decided,
     evidence_of,
-    judged,
     preregistered,
     primary_method,
     primary_metric,
@@ -151,7 +151,7 @@ def findings(data: Path, study: str) -> Findings:
         separation=separation,
         methods=method_order(scores.table["method"]),
         evidence=evidence,
-        claims=judged(evidence[primary]),
+        claims=decided(evidence[primary]),
         fits=fit_curves(scores, weights=None, alpha=rules["alpha"]),
         shapes=shapes[shapes["level"] == "profile"],
         peaks=pd.concat([evidence[m].peaks for m in separation], ignore_index=True),

@@ -7,7 +7,7 @@ METHODS = ("comprehension", "generation", "rereading")
 WEIGHTS = ("trained", "untrained")
 LABELS = ("true", "shuffled")
 #: Metrics in the order of the reports, the primary one first.
-METRICS = ("auc", "crossnobis", "cosine", "anisotropy")
+METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
 
 #: What makes a profile, in the order in which tables are sorted and labelled.
 PROFILE = ("model", "weights", "seed", "precision", "method", "labels", "metric")

@@ -1,4 +1,4 @@
-"""The claims: each a sentence, its source, its rule in words, and the function that judges it."""
+"""The claims: each a sentence, its source, its rule in words, and the function that decides it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims import contested, depth
-from analysis.claims import steering as steered
+from analysis.claims import steering as steering_claims
 from analysis.claims.depth import Row
 from analysis.loading.scores import Scores
 from analysis.over_models.invariance import invariance_test
@@ -27,7 +27,7 @@ VALENCE, TUNING = "van der Ben et al. 2026", "Jeong 2026b"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a claim is judged by: one study, one metric, and the choices of its study file.
+    """What a claim is decided by: one study, one metric, and the choices of its study file.
 
     Each test runs once, when it is first asked for: the claims and the paper share its table.
 
@@ -57,7 +57,7 @@ class Evidence:
         return float(self.rules["alpha"])
 
     @cached_property
-    def main(self) -> Scores:
+    def trained(self) -> Scores:
         """The primary metric of the trained models."""
         return self.scores.select(metric=self.metric, labels="true", weights="trained")
 
@@ -74,9 +74,9 @@ class Evidence:
         return u_shape_test(part, weights=None, alpha=self.alpha)
 
     @property
-    def shape(self) -> pd.DataFrame:
+    def primary_shapes(self) -> pd.DataFrame:
         """The shapes of trained models under the primary method."""
-        self.main.select(method=self.method)  # refuses a method that is not in the table
+        self.trained.select(method=self.method)  # refuses a method that is not in the table
         rows = self.shapes
         return rows[(rows["weights"] == "trained") & (rows["method"] == self.method)]
 
@@ -84,7 +84,7 @@ class Evidence:
     def peaks(self) -> pd.DataFrame:
         """The pooled depth of the peak, one row per method."""
         return localization_test(
-            self.main,
+            self.trained,
             target=self.rules["target"],
             delta=self.rules["delta"],
             alpha=self.alpha,
@@ -92,16 +92,16 @@ class Evidence:
         )
 
     @property
-    def peak(self) -> pd.DataFrame:
+    def primary_peaks(self) -> pd.DataFrame:
         """The pooled depth of the peak under the primary method."""
-        self.main.select(method=self.method)
+        self.trained.select(method=self.method)
         return self.peaks[self.peaks["method"] == self.method]
 
     @cached_property
     def invariance(self) -> pd.DataFrame:
         """Whether families share the curve."""
         return invariance_test(
-            self.main,
+            self.trained,
             delta=self.rules["delta"],
             n_boot=self.n_boot,
             seed=self.seed,
@@ -111,12 +111,12 @@ class Evidence:
     @cached_property
     def scale(self) -> pd.DataFrame:
         """Whether sizes share the curve."""
-        return scale_test(self.main, delta=self.rules["delta"], alpha=self.alpha)
+        return scale_test(self.trained, delta=self.rules["delta"], alpha=self.alpha)
 
     @cached_property
     def methods(self) -> pd.DataFrame:
         """Which method separates better."""
-        return method_test(self.main, alpha=self.alpha)
+        return method_test(self.trained, alpha=self.alpha)
 
     @cached_property
     def controls(self) -> pd.DataFrame:
@@ -133,7 +133,7 @@ class Evidence:
         InputError
             If the study has none.
         """
-        return steered.needed(self.trials)
+        return steering_claims.needed(self.trials)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Claim:
         In words; {target} and {delta} stand for the preregistered values.
     source : str
         Who said it.
-    judge : callable
+    decide : callable
         Returns quantity, estimate, low, high, p, n, verdict and reason.
     """
 
@@ -156,7 +156,7 @@ class Claim:
     sentence: str
     source: str
     rule: str
-    judge: Callable[[Evidence], Row]
+    decide: Callable[[Evidence], Row]
 
     def words(self, rules: Mapping[str, Any]) -> dict[str, str]:
         """Return key, claim, source and rule for a table."""
@@ -173,22 +173,22 @@ CLAIMS = (
         "every",
         "Separation is U-shaped in every model",
         JEONG,
-        "every profile rises and falls; contradicted where one is shown not to",
-        lambda e: depth.every_model(e.shape),
+        "every profile rises and falls; contradicted if one is shown not to",
+        lambda e: depth.every_model(e.primary_shapes),
     ),
     Claim(
         "overall",
         "Separation is U-shaped over models",
         JEONG,
         "end slopes and two lines agree, the family as the unit",
-        lambda e: depth.over_models(e.shape),
+        lambda e: depth.over_models(e.primary_shapes),
     ),
     Claim(
         "peak",
         "It peaks at {target:.0%} of the depth",
         JEONG,
         "equivalence of the pooled vertex within {delta:g} of {target:g}",
-        lambda e: depth.peak(e.peak),
+        lambda e: depth.peak(e.primary_peaks),
     ),
     Claim(
         "architecture",
@@ -215,22 +215,22 @@ CLAIMS = (
         "steering",
         "Steering succeeds in 92% of scenarios",
         JEONG,
-        "more texts over their baseline than the published share's lower limit, and than shams",
-        lambda e: steered.steering(e.steered, e.alpha, e.seed),
+        "more texts exceed their baseline than the published lower limit, and than the shams do",
+        lambda e: steering_claims.steering(e.steered, e.alpha, e.seed),
     ),
     Claim(
         "regimes",
         "Steering has three regimes",
         JEONG,
         "at some strength, broken regimes in over 5% of texts, surgical in over a third",
-        lambda e: steered.regimes(e.steered, e.alpha),
+        lambda e: steering_claims.regimes(e.steered, e.alpha),
     ),
     Claim(
         "regime-cause",
         "Regimes follow architecture, not scale",
         JEONG,
         "regime by family against regime by scale, the model as the unit",
-        lambda e: steered.regime_cause(e.steered, e.alpha, e.seed),
+        lambda e: steering_claims.regime_cause(e.steered, e.alpha, e.seed),
     ),
     Claim(
         "learned",
@@ -244,7 +244,7 @@ CLAIMS = (
         "Much of the separation is in the embeddings",
         STATIC,
         "layer zero has more than half of the best layer's separation above chance",
-        lambda e: contested.embeddings(e.main, e.method, e.metric, e.alpha),
+        lambda e: contested.embeddings(e.trained, e.method, e.metric, e.alpha),
     ),
     Claim(
         "valence",
@@ -258,13 +258,13 @@ CLAIMS = (
         "Instruction tuning moves the best layer",
         TUNING,
         "depth of the best layer, tuned against base models within families",
-        lambda e: contested.tuning(e.main, e.method, e.alpha, e.rules["delta"]),
+        lambda e: contested.tuning(e.trained, e.method, e.alpha, e.rules["delta"]),
     ),
     Claim(
         "precision",
         "Numerical precision changes separation",
         TUNING,
         "the same weights at two precisions, paired by model",
-        lambda e: contested.precision(e.main, e.method, e.alpha),
+        lambda e: contested.precision(e.trained, e.method, e.alpha),
     ),
 )

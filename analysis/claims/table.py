@@ -75,7 +75,7 @@ def claims_table(
     .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
        Journal of Statistics, 6(2), 65-70.
     """
-    return judged(evidence_of(scores, trials, metric=metric, n_boot=n_boot, seed=seed))
+    return decided(evidence_of(scores, trials, metric=metric, n_boot=n_boot, seed=seed))
 
 
 def evidence_of(
@@ -86,7 +86,7 @@ def evidence_of(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Evidence:
-    """Return what the claims are judged by; the parameters are those of `claims_table`."""
+    """Return what the claims are decided by; the parameters are those of `claims_table`."""
     if isinstance(scores, pd.DataFrame):
         raise InputError(
             "claims_table takes a study with its run.json, which holds target, delta and alpha: "
@@ -106,12 +106,12 @@ def evidence_of(
     )
 
 
-def judged(evidence: Evidence) -> pd.DataFrame:
+def decided(evidence: Evidence) -> pd.DataFrame:
     """Return the claims table of one study's evidence."""
     rows = []
     for claim in CLAIMS:
         try:
-            row = claim.judge(evidence)
+            row = claim.decide(evidence)
         except InputError as error:
             row = untestable(str(error))
         rows.append({**claim.words(evidence.rules), **row})
@@ -160,6 +160,6 @@ def holm(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     if tested.any():
         out.loc[tested, "p_holm"] = multipletests(out.loc[tested, "p"], alpha, method="holm")[1]
     lost = out["verdict"].isin(["supported", "contradicted"]) & (out["p_holm"] >= alpha)
-    out.loc[lost, "reason"] += "; not after correction for the number of claims"
+    out.loc[lost, "reason"] += "; not significant after Holm's correction over the claims"
     out.loc[lost, "verdict"] = "undecided"
     return out

@@ -21,11 +21,10 @@ from analysis.loading.checks import (
     SMALLEST,
     in_range,
     out_of_order,
-    read_rows,
-    read_table,
     tidied,
 )
 from analysis.loading.grouping import Runs, may_repeat, wide
+from analysis.loading.parquet import read_rows, read_table
 from analysis.loading.run_file import read_run
 from study import schema
 from study.read import InputError as InputError
@@ -298,7 +297,7 @@ def metric_order(metrics: Iterable[str]) -> list[str]:
     >>> metric_order(["mine", "cosine", "auc", "auc"])
     ['auc', 'cosine', 'mine']
     """
-    return _in_order(metrics, schema.METRICS)
+    return _in_order(metrics, schema.METRIC_ORDER)
 
 
 def method_order(methods: Iterable[str]) -> list[str]:

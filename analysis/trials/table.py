@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.loading.checks import read_table, tidied
+from analysis.loading.checks import tidied
+from analysis.loading.parquet import read_table
 from analysis.loading.run_file import read_run
 from study import schema
 from study.read import InputError, is_there, locate

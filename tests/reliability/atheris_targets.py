@@ -24,7 +24,7 @@ sys.path[:0] = [str(HOME), str(Path(__file__).parent)]
 with atheris.instrument_imports(include=["analysis", "gguf", "inputs", "representations", "study"]):
     from gguf import GGUFReader, GGUFWriter
 
-    from analysis.loading.checks import read_table
+    from analysis.loading.parquet import read_table
     from analysis.loading.run_file import read_run
     from pipeline.units import load_facts, open_unit, save_unit
     from representations.corpus.corpus import load_corpus

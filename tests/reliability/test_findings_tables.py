@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import InputError, as_scores, as_trials, load_scores, load_trials, steering_summary
-from analysis.loading.checks import read_table
+from analysis.loading.parquet import read_table
 from analysis.planning.simulate import simulate_scores
 from study import HOME
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import as_scores, as_trials, load_scores, load_trials
-from analysis.loading.checks import read_table
+from analysis.loading.parquet import read_table
 from analysis.planning.simulate import simulate_scores
 from analysis.trials.table import outcomes
 from study import HOME
