@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from test_tutorials import scratch_copy
@@ -45,11 +46,14 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (statistic,) = blocks("A test")
     (root / "analysis/profiles/embedding_share.py").write_text(statistic, encoding="utf-8")
     line = "from analysis.profiles.embedding_share import embedding_share\n"
+    insert("analysis/profiles/__init__.py", line, "from analysis.profiles.localization import")
+    insert("analysis/profiles/__init__.py", '"embedding_share", ', '"fit_curves"')
     insert("analysis/__init__.py", line, "from analysis.profiles.localization import")
     insert("analysis/__init__.py", '    "embedding_share",\n', '    "fit_curves",\n')
     function, entry = blocks("A claim")
     with (root / "analysis/claims/contested.py").open("a", encoding="utf-8") as claims:
         claims.write(f"\n\n{function}")
+    entry = indent(f"{entry.rstrip()},\n", "    ")
     insert("analysis/claims/registry.py", entry, '    Claim(\n        "valence",\n')
     return root
 
