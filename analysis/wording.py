@@ -1,7 +1,7 @@
-"""Tables and numbers for the paper: result tables in, typeset Markdown out.
+"""Typeset result tables and numbers as Markdown for the paper.
 
-Everything here returns Markdown, which both HTML and PDF are made from, with numbers rounded to
-what they can bear, intervals beside estimates, and a true minus sign.
+Both the HTML and the PDF are made from this Markdown. Numbers are rounded, estimates have
+intervals, and minus signs are true minus signs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-#: What stands where there is no number.
+#: Stands for a missing number.
 NONE = "–"
-#: A space at which no line breaks.
+#: A space that prevents a line break.
 NBSP = "\xa0"
 
 
@@ -43,7 +43,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def interval(estimate: float, low: float, high: float, digits: int = 2) -> str:
-    r"""Return an estimate with its interval in brackets, and with words for an end that is open.
+    r"""Return an estimate with its interval in brackets; words describe an open end.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def intervals(
     high: str = "high",
     digits: int = 2,
 ) -> list[str]:
-    """Return `interval` of every row.
+    """Return `interval` for every row.
 
     Examples
     --------
@@ -89,13 +89,13 @@ def intervals(
 
 
 def p_value(p: float, sign: bool = False) -> str:
-    r"""Return a p-value to three decimals, and below 0.001 as that bound.
+    r"""Return a p-value with three decimals, or "< 0.001".
 
     Parameters
     ----------
     p : float
     sign : bool
-        Whether to write "=" before a number, for running text.
+        Whether to write "=" before the number, for running text.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def listing(items: Iterable[str]) -> str:
 
 
 def size(n_params: float) -> str:
-    """Return a number of parameters as it is usually written.
+    """Return a number of parameters in the usual form.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def size(n_params: float) -> str:
 
 
 def inline_label(label: str) -> str:
-    """Return a label as it is written within a sentence.
+    """Return a label in the form used within a sentence.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def inline_label(label: str) -> str:
 
 
 def verdict_mark(verdict: str) -> str:
-    """Return a verdict as Markdown that tells what is decided from what is not.
+    """Return a verdict as Markdown; decided verdicts are emphasized.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def verdict_mark(verdict: str) -> str:
 
 
 def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
-    """Return one claim with its verdict, its numbers and the reason.
+    """Return a claim with its verdict, its numbers and the reason.
 
     Examples
     --------
@@ -195,18 +195,18 @@ def typeset(
     widths: Sequence[float] | None = None,
     group: int = 0,
 ) -> Markdown:
-    """Return a table as Markdown: text columns to the left, numbers to the right.
+    """Return a table as Markdown, with text aligned left and numbers aligned right.
 
     Parameters
     ----------
     table : DataFrame
-        Numbers are written with two decimals, whole numbers without, truth values as yes and no.
+        Floats are written with two decimals, integers without, and booleans as yes and no.
     columns : mapping, optional
-        Which columns to show, and their headings; default all, as they are named.
+        The columns to show, with their headings; by default all columns, under their names.
     widths : sequence of float, optional
-        Relative widths, for tables whose text has to wrap; default by the longest entry.
+        Relative widths, for tables whose text must wrap; by default the longest entries.
     group : int
-        In this many first columns, a value that repeats the row above is left out.
+        Number of leading columns in which a value that repeats the row above is left out.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def typeset(
             if cells[name][row] != cells[name][row - 1]:
                 break
             shown[name][row] = " "
-    # Pandoc takes the dashes as relative widths, once a line is too long for a column of text.
+    # When a line is too long, Pandoc uses the dashes as relative widths.
     dashes = [2 + max(map(len, [columns[name], *cells[name]])) for name in columns]
     if widths is not None:
         dashes = [max(2, round(100 * w / sum(widths))) for w in widths]
@@ -257,7 +257,7 @@ def _cell(value: object) -> str:
 
 
 def _numeric(column: pd.Series, cells: list[str]) -> bool:
-    """Say whether a column holds numbers, also where they are already text."""
+    """Say whether a column holds numbers, including numbers already formatted as text."""
     if pd.api.types.is_bool_dtype(column):
         return False
     if pd.api.types.is_numeric_dtype(column):

@@ -1,1 +1,1 @@
-"""The paper and the explorer: their pages, the words they say, and the light renderer."""
+"""The paper and the explorer: their pages, their sentences, and a light renderer."""

@@ -1,4 +1,4 @@
-"""What the paper says of the tests' own error rates, from the calibration benchmarks' results."""
+"""Describe the tests' error rates in the paper, from the results of the calibration benchmarks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from analysis.wording import Markdown, typeset
 
 
 def false_rates(folder: Path) -> pd.DataFrame:
-    """Return how often the tests reject a truth, from the calibration benchmarks' results.
+    """Return how often the tests reject a true hypothesis, from the calibration benchmarks.
 
     Parameters
     ----------
     folder : Path
-        With calibration_shape.csv and calibration_invariance.csv, or neither.
+        Contains calibration_shape.csv and calibration_invariance.csv, one of them, or neither.
 
     Returns
     -------
     DataFrame
-        Columns test, kind ("naive" or "calibrated"), rate and n_studies; no rows where the
+        Columns test, kind ("naive" or "calibrated"), rate and n_studies; no rows if the
         benchmarks have not been run.
     """
     parts = [pd.DataFrame(columns=["test", "kind", "rate", "n_studies"])]
@@ -51,21 +51,21 @@ def _kinds(table: pd.DataFrame, columns: Mapping[str, str], n: str) -> pd.DataFr
 
 
 def rates_sentence(rates: pd.DataFrame) -> str:
-    """Say how far off the naive and the calibrated tests are at worst."""
+    """State the worst error rates of the naive and the calibrated tests."""
     if rates.empty:
         return "The benchmarks have not been run for this copy of the project."
     worst = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
     naive, calibrated = worst.loc["naive"], worst.loc["calibrated"]
     return (
         f"Each setting has at least {rates['n_studies'].min():.0f} simulated studies. "
-        f"At worst the naive tests reject {naive['rate']:.0%} "
-        f"({naive['test']}), the calibrated ones "
+        f"At worst, the naive tests reject {naive['rate']:.0%} "
+        f"({naive['test']}), and the calibrated tests "
         f"{calibrated['rate']:.1%} ({calibrated['test']})."
     )
 
 
 def shape_rates_table(folder: Path) -> Markdown:
-    """Typeset the simulated rates of the shape tests, a column for each source of errors."""
+    """Typeset the simulated rates of the shape tests, one column per source of errors."""
     path = folder / "calibration_shape.csv"
     if not path.exists():
         note = "`python benchmarks/calibration_shape.py` makes them"

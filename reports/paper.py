@@ -1,6 +1,6 @@
-"""What the paper computes once and says in many places: a study's findings, in words and tables.
+"""Compute a study's findings once, and write them as sentences and tables for the paper.
 
-The sentences are made here and not typed, so that they follow the data.
+The code composes the sentences; they therefore follow the data.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ from analysis.wording import (
 )
 from study.read import InputError
 
-#: How the claims' sources are cited.
+#: Citations of the claims' sources.
 CITED = {"Jeong 2026": "@jeong2026", "Jeong 2026b": "@jeong2026shared",
          "van der Ben et al. 2026": "@vanderben2026"}  # fmt: skip
 READ = {
-    "comprehension": "comprehension (the model reads the passages)",
-    "generation": "generation (it writes a story of its own)",
+    "comprehension": "comprehension (the model reads passages)",
+    "generation": "generation (it writes a story)",
     "rereading": "rereading (it reads its own story without the prompt)",
 }
 
 
 @dataclass(frozen=True)
 class Findings:
-    """One study's tables and what the tests made of them.
+    """One study's tables and test results.
 
     Attributes
     ----------
     scores, trials, rules
         The tables, the steering trials if any, and the preregistered target, delta and alpha.
     primary, reading, titles
-        The primary metric and method; how each metric is named.
+        The primary metric and method; the title of each metric.
     models, separation, methods
         Models in reporting order; metrics of separation; methods.
     evidence : mapping of str to Evidence
-        Per metric, the tables of the tests, each of which runs once.
+        Per metric, the result tables of the tests. Each test runs once.
     claims, fits, shapes, peaks, specifications : DataFrame
-        Of `claims_table`, `fit_curves`, `u_shape_test` (profiles), `localization_test` and
+        Results of `claims_table`, `fit_curves`, `u_shape_test` (profiles), `localization_test` and
         `specification_table`.
     """
 
@@ -95,24 +95,24 @@ class Findings:
 
     @property
     def measure(self) -> str:
-        """The primary metric as it is named in a sentence."""
+        """The name of the primary metric within a sentence."""
         return inline_label(self.titles[self.primary])
 
     @property
     def n_emotions(self) -> int:
-        """How many emotions the primary metric has scores of."""
+        """Number of emotions with scores on the primary metric."""
         return self.one_metric["emotion"].nunique()
 
     @property
     def one_metric(self) -> pd.DataFrame:
-        """The scores of trained models on the primary metric under the primary method."""
+        """Scores of trained models on the primary metric under the primary method."""
         return self.scores.select(
             metric=self.primary, method=self.reading, weights="trained", labels="true"
         ).table
 
     @property
     def twins(self) -> int:
-        """How many models have an untrained twin."""
+        """Number of models with an untrained twin."""
         table = self.scores.table
         return table.loc[table["weights"] == "untrained", "model"].nunique()
 
@@ -123,12 +123,12 @@ class Findings:
 
 
 def findings(data: Path, study: str) -> Findings:
-    """Load a study by its name, or the folder of its scores, and run every test once.
+    """Load a study by name or by the folder of its scores, and run every test once.
 
     Raises
     ------
     InputError
-        If there is no such study; the message lists those that there are.
+        If there is no such study; the message lists the existing ones.
     """
     scores = load_scores(data / "scores" / study)
     steered = data / "steering" / study
@@ -160,7 +160,7 @@ def findings(data: Path, study: str) -> Findings:
 
 
 def tally(verdicts: pd.Series) -> Markdown:
-    """Say how often each verdict was reached, in words.
+    """Say in words how often each verdict was reached.
 
     Examples
     --------
@@ -182,31 +182,27 @@ def say(found: Findings, key: str) -> Markdown:
 
 
 def texts_sentence(found: Findings) -> str:
-    """Say on which texts and under which methods activations were taken."""
+    """Describe the texts and the methods that give activations."""
     topics = found.scores.run.get("topics")
     crossed = count(len(topics), "everyday topic") if topics else "everyday topics"
     under = listing(READ.get(m, m) for m in found.methods)
     twins = (
-        "Untrained twins, the same architecture with random weights, exist for "
+        "Untrained twins (the same architecture with random weights) exist for "
         f"{count(found.twins, 'model')}." if found.twins
         else "There are no untrained twins in this study."
     )  # fmt: skip
     return (
-        f"Each of the {count(found.n_emotions, 'emotion')} is shown in short passages, fully "
-        f"crossed with {crossed}, so that the topic cannot stand in for the emotion; the emotion "
-        f"is never named. Activations are taken under {count(len(found.methods), 'method')}: "
-        f"{under}. {twins}"
+        f"Short passages show each of the {count(found.n_emotions, 'emotion')} without naming it. "
+        f"They are fully crossed with {crossed}, so the topic cannot predict the emotion. "
+        f"Activations are recorded under {count(len(found.methods), 'method')}: {under}. {twins}"
     )
 
 
 def untrained_sentence(found: Findings) -> Markdown:
-    """Say which shapes untrained networks have, beside the trained ones'."""
+    """Compare the shapes of untrained networks with those of trained ones."""
     twins, real = found.kind("untrained"), found.kind("trained")
     if twins.empty:
-        return Markdown(
-            "This study has no untrained twins, so that nothing can be said about what training "
-            "adds."
-        )
+        return Markdown("This study has no untrained twins and cannot show what training adds.")
     return Markdown(
         f"Of {count(len(twins), 'profile')} of untrained networks, {tally(twins['verdict'])}; of "
         f"{len(real)} of trained ones, {tally(real['verdict'])}."
@@ -217,49 +213,49 @@ def emotions_sentence(found: Findings) -> Markdown:
     """Name the emotions that separate best and least."""
     table = found.one_metric
     if table["emotion"].nunique() < 2:
-        return Markdown("This study has scores of all emotions together only.")
+        return Markdown("This study has scores only for all emotions together.")
     ascending = found.scores.directions[found.primary] < 0
     order = table.groupby("emotion")["score"].mean().sort_values(ascending=ascending).index
-    over = "The best separated emotion, over models and layers, is"
-    return Markdown(f"{over} *{order[0]}*, the least *{order[-1]}*.")
+    over = "Over models and layers, the best separated emotion is"
+    return Markdown(f"{over} *{order[0]}*, and the least separated is *{order[-1]}*.")
 
 
 def published_sentence() -> str:
-    """Say which group sizes can give the published p together with the published effect size."""
+    """Say which group sizes can give both the published p and the published effect size."""
     check = published_check()
     possible = check[(check["test"] == "exact") & (check["verdict"] == "possible")]
     pairs = sorted(set(zip(possible["n_a"], possible["n_b"], strict=True)))
     if not pairs:
         return "No group sizes give both in an exact test."
     return (
-        "An effect of that size means that the two groups do not overlap at all, and an exact "
+        "An effect of that size means that the two groups do not overlap at all. An exact "
         "two-sided test then gives that p only for groups of "
-        f"{listing(f'{a} and {b}' for a, b in pairs)}: it is no comparison of nine models with "
-        "nine."
+        f"{listing(f'{a} and {b}' for a, b in pairs)}, so it cannot be a comparison of nine models "
+        "with nine."
     )
 
 
 def limits_sentence(found: Findings) -> str:
-    """Say from the data how far this study reaches."""
+    """State this study's limitations, from the data."""
     models, table = found.models, found.scores.table
     families = models["family"].value_counts()
     single = int((families == 1).sum())
     text = (
         f"The study has {count(len(models), 'model')} in "
         f"{count(len(families), 'family', 'families')}, "
-        f"{count(single, 'family', 'families')} with one model only, from "
+        f"{count(single, 'family', 'families')} with only one model, from "
         f"{size(models['n_params'].min())} to {size(models['n_params'].max())} parameters. "
     )
     real = table.loc[table["weights"] == "trained", "precision"]
     quantised = sorted(set(real) - {"float32", "bfloat16", "float16", "unknown"})
     if quantised:
-        text += f"Weights are quantised ({listing(quantised)}), which may move activations. "
+        text += f"Weights are quantized ({listing(quantised)}), which may change activations. "
     if models["instruct"].nunique() < 2:
-        text += "All models are of one kind, base or instruction-tuned. "
+        text += "The models are either all base models or all instruction-tuned. "
     if found.twins < len(models):
-        text += f"Untrained twins exist for {found.twins} of {len(models)} models. "
+        text += f"Untrained twins exist for only {found.twins} of {len(models)} models. "
     if "shuffled" not in set(table["labels"]):
-        text += "Labels were not shuffled as a control. "
+        text += "There is no control with shuffled labels. "
     return text
 
 
@@ -298,7 +294,7 @@ def models_table(found: Findings) -> Markdown:
 
 
 def shape_table(found: Findings, metric: str | None = None) -> Markdown:
-    """Typeset the shape of every trained profile: on one metric with its tests, or on all."""
+    """Typeset the shape of every trained profile, on one metric with tests or on all metrics."""
     rows = found.kind("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
     rows = rows[rows["labels"] == "true"].assign(
         rank=rows["model"].map({m: i for i, m in enumerate(found.models["model"])}),
@@ -368,7 +364,7 @@ def scale_table(found: Findings) -> Markdown:
 
 
 def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
-    """Return a test's rows for each measure; where the study cannot be tested, the reason."""
+    """Return a test's rows per measure, or the reason if it cannot run."""
     tables = []
     for name in found.separation:
         try:
@@ -382,7 +378,7 @@ def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.
 
 
 def valence(found: Findings) -> pd.DataFrame | None:
-    """Return valence's share of the distances by depth; None where the study cannot say."""
+    """Return valence's share of the distances by depth, or None if it cannot be computed."""
     try:
         return valence_table(found.scores, found.reading)
     except InputError:
@@ -390,7 +386,7 @@ def valence(found: Findings) -> pd.DataFrame | None:
 
 
 def run_table(found: Findings) -> Markdown:
-    """Typeset what made the score tables, from the run's own record."""
+    """Typeset how the score tables were made, from the record of the run."""
     run = found.scores.run
     facts = {
         "Study file (SHA-256)": run.get("study_sha256"),

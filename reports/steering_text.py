@@ -1,6 +1,6 @@
-"""What the paper says and tabulates about steering, from the trials alone.
+"""Write the paper's sentences and tables about steering, from the trials alone.
 
-Every function takes the findings of a study; where it has no trials, a sentence is empty and a
+Every function takes the findings of a study. If the study has no trials, a sentence is empty and a
 table says that there are none.
 """
 
@@ -17,48 +17,48 @@ from analysis.trials.table import Trials, example_texts
 from analysis.wording import Markdown, count, interval, intervals, listing, number, p_value, typeset
 from reports.paper import Findings
 
-ABSENT = "This study has no steering trials; `python steering.py` makes them."
+ABSENT = "This study has no steering trials; run `python steering.py` to make them."
 
 
 def how_sentence(found: Findings) -> Markdown:
-    """Say how the trials were made, or that there are none."""
+    """Describe how the trials were made, or say that there are none."""
     if found.trials is None:
         return Markdown(ABSENT)
     table = found.trials.table
     openings = table.drop_duplicates(["emotion", "scenario"])
     swept = found.trials.run["study"]["steering"]
     return Markdown(
-        "An emotion's vector is its mean activation over the passages less the mean of the other "
-        "emotions' means. At the layer where the primary measure peaks it is added at every "
-        "position that the model writes, scaled to a fraction of the mean norm of the residual "
-        "stream there, which is measured on the tokens of the unsteered texts. "
+        "An emotion's vector is its mean activation over the passages minus the mean of the other "
+        "emotions' means. It is added at the layer where the primary measure peaks, at every "
+        "position that the model writes. It is scaled to a fraction of the mean norm of the "
+        "residual stream at that layer, measured on the tokens of the unsteered texts. "
         f"With {count(openings['emotion'].nunique(), 'emotion')}, "
         f"{count(openings['scenario'].nunique(), 'neutral opening')}, "
-        f"{count(len(swept['strengths']), 'strength')} and a sweep over depth there are "
-        f"{len(table):,} texts, half of them *shams*: the same, with a random direction of the "
-        "same norm. Baseline, steered text and sham share their random numbers. "
-        "A text counts as a success where the judge gives it the target emotion more than it "
-        "gives the baseline text; where steering does nothing that happens in half of the trials, "
-        "and a text is over both baseline and sham in a third of them."
+        f"{count(len(swept['strengths']), 'strength')} and a sweep over depth, there are "
+        f"{len(table):,} texts. Half of them are *shams*, which use a random direction of the "
+        "same norm instead. Baseline, steered text and sham share their random numbers. "
+        "A text is a success if the judge scores it higher on the target emotion than the "
+        "baseline text. If steering has no effect, this happens in half of the trials, and a text "
+        "is above both baseline and sham in a third of them."
     )
 
 
 def judges_sentence(found: Findings) -> Markdown:
-    """Say who judged, and how far the judges can be trusted."""
+    """Name the judges, and say how reliable they are."""
     if found.trials is None:
         return Markdown(" ")
     judge = found.trials.run["judges"][found.trials.judges[0]]
     text = ""
     if "accuracy" in judge:
         text = (
-            "The judge is a classifier of sentence embeddings that is fitted on the passages; on "
-            f"topics that it has not seen it names the emotion of {judge['accuracy']:.0%} of the "
-            f"texts (chance {judge['chance']:.0%}), and its probabilities are off by "
+            "The judge is a classifier on sentence embeddings, fitted on the passages. On held-out "
+            f"topics it identifies the emotion of {judge['accuracy']:.0%} of the texts "
+            f"(chance {judge['chance']:.0%}), and its probabilities are off by "
             f"{judge['expected_calibration_error']:.2f} on average. "
         )
     for row in judge_agreement(found.trials).to_dict("records"):
         text += (
-            f"The judge *{row['b']}* agrees with *{row['a']}* on whether a text is over its "
+            f"The judge *{row['b']}* agrees with *{row['a']}* on whether a text is above its "
             f"baseline in {row['agreement']:.0%} of {count(row['n'], 'text')} "
             f"(κ = {number(row['kappa'])}). "
         )
@@ -66,7 +66,7 @@ def judges_sentence(found: Findings) -> Markdown:
 
 
 def dose_sentence(found: Findings) -> Markdown:
-    """Say at which strength steering works and at which text breaks."""
+    """Say at which strength steering works and at which strength text breaks."""
     if found.trials is None:
         return Markdown(" ")
     parts = []
@@ -74,14 +74,14 @@ def dose_sentence(found: Findings) -> Markdown:
         half = interval(row["half_effect"], row["half_low"], row["half_high"])
         end = interval(row["breaks"], row["breaks_low"], row["breaks_high"])
         parts.append(
-            f"In {row['model']} half of the largest effect is at strength {half} and half of the "
-            f"texts are broken at {end}: *{row['verdict']}*, {row['reason']}."
+            f"In {row['model']}, half of the largest effect is reached at strength {half}, and "
+            f"half of the texts are broken at {end}: *{row['verdict']}*, {row['reason']}."
         )
     return Markdown(" ".join(parts))
 
 
 def shams_sentence(found: Findings) -> Markdown:
-    """Say how many texts the weakest push breaks, by vector and by random direction."""
+    """Say how many texts the lowest strength breaks, for vectors and for random directions."""
     if found.trials is None:
         return Markdown(" ")
     shares = regime_table(found.trials)
@@ -94,9 +94,9 @@ def shams_sentence(found: Findings) -> Markdown:
         for model in broken.index.unique("model")
     ]
     return Markdown(
-        f"The weakest push, {weakest['strength'].iloc[0]:g}, breaks {listing(parts)}: where a few "
+        f"The lowest strength, {weakest['strength'].iloc[0]:g}, breaks {listing(parts)}. If a few "
         "dimensions carry most of the norm, a random direction of the same norm can do more harm "
-        "than the vector, and a text that it breaks is an easy rival."
+        "than the vector, and a broken sham is easy to beat."
     )
 
 
@@ -115,19 +115,19 @@ def depth_sentence(found: Findings) -> Markdown:
             f"{number(row['best'])}; difference {value}, p {p_value(row['p'], sign=True)}, rank "
             f"correlation with separation {number(row['spearman'])})."
         )
-    return Markdown("Is steering best where separation peaks? " + " ".join(parts))
+    return Markdown("Does steering work best where separation peaks? " + " ".join(parts))
 
 
 def published_table(found: Findings) -> Markdown:
-    """Typeset the shares of success beside the published one."""
+    """Typeset the shares of success and the published share."""
 
     def make(trials: Trials) -> Markdown:
         table = beside_published(trials, found.alpha)
         table = table.assign(
             wilson=intervals(table), exact=intervals(table, low="low_exact", high="high_exact")
         )
-        columns = {"source": "Source", "n": "n", "wilson": "Over baseline (Wilson)",
-                   "exact": "Clopper–Pearson", "sham": "Sham", "success": "Over both",
+        columns = {"source": "Source", "n": "n", "wilson": "Above baseline (Wilson)",
+                   "exact": "Clopper–Pearson", "sham": "Sham", "success": "Above both",
                    "surgical": "Surgical"}  # fmt: skip
         return typeset(table, columns, [25, 6, 22, 18, 8, 11, 10])
 
@@ -145,7 +145,7 @@ def summary_table(found: Findings) -> Markdown:
             parts.append(part)
         table = pd.concat(parts, ignore_index=True).sort_values("model", kind="stable")
         table = table.assign(value=intervals(table), p=[p_value(p) for p in table["p"]])
-        columns = {"model": "Model", "what": "By", "n": "n", "value": "Over baseline",
+        columns = {"model": "Model", "what": "By", "n": "n", "value": "Above baseline",
                    "sham": "Sham", "success": "Both", "surgical": "Surgical", "p": "p",
                    "verdict": "Verdict"}  # fmt: skip
         return typeset(table, columns, [23, 11, 5, 18, 7, 7, 9, 8, 15], group=1)
@@ -154,7 +154,7 @@ def summary_table(found: Findings) -> Markdown:
 
 
 def examples_table(found: Findings) -> Markdown:
-    """Typeset one text for each model and regime, chosen by rule."""
+    """Typeset one text per model and regime, chosen by a rule."""
 
     def make(trials: Trials) -> Markdown:
         table = example_texts(trials)
