@@ -177,6 +177,9 @@ class Preregistered:
         The primary metric and method.
     target, delta, alpha : float
         Localization at target, equivalence within delta (both in units of depth), test level.
+    curve_delta, amplitude_delta : float
+        Curves are the same within curve_delta of their rise, level and amplitude set apart, and
+        amplitudes within amplitude_delta of their mean.
     distinct_2, perplexity_ratio : float
         Bounds of the regimes of steering: repetitive collapse below the first, explosive above
         the second.
@@ -187,6 +190,8 @@ class Preregistered:
     target: Share = 0.5
     delta: Annotated[float, _within(1e-6, 1)] = 0.10
     alpha: Annotated[float, _within(1e-6, 0.5)] = 0.05
+    curve_delta: Annotated[float, _within(1e-6, 1)] = 0.10
+    amplitude_delta: Annotated[float, _within(1e-6, 1)] = 0.25
     distinct_2: Share = 0.5
     perplexity_ratio: Annotated[float, _within(1e-6, 1e6)] = 4.0
 

@@ -82,12 +82,13 @@ def scale(table: pd.DataFrame) -> Row:
 def _same(found: pd.Series, quantity: str, n: int) -> Row:
     """Return the row of a test that can show sameness or a difference."""
     words = {"invariant": "supported", "not invariant": "contradicted"}
+    same = [p for p in ("p_equivalence", "p_curve", "p_amplitude", "p_peak") if p in found]
     if pd.isna(found["p"]):
         return untestable(str(found["reason"]))
     return {
         "quantity": quantity, "estimate": found["estimate"], "low": found["low"],
         "high": found["high"], "n": n, "reason": found["reason"],
-        "p": found["p_equivalence" if found["verdict"] == "invariant" else "p"],
+        "p": found[same].max() if found["verdict"] == "invariant" else found["p"],
         "verdict": words.get(found["verdict"], "undecided"),
     }  # fmt: skip
 

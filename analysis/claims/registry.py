@@ -103,6 +103,8 @@ class Evidence:
         return invariance_test(
             self.trained,
             delta=self.rules["delta"],
+            curve_delta=self.rules["curve_delta"],
+            amplitude_delta=self.rules["amplitude_delta"],
             n_boot=self.n_boot,
             seed=self.seed,
             alpha=self.alpha,
@@ -194,7 +196,7 @@ CLAIMS = (
         "architecture",
         "The curve is the same in every architecture",
         JEONG,
-        "family by curve in a mixed model, and equivalence of the vertices",
+        "family by curve in a mixed model; equivalence of whole curves, amplitudes and vertices",
         lambda e: depth.invariance(e.invariance),
     ),
     Claim(

@@ -119,7 +119,10 @@ def decided(evidence: Evidence) -> pd.DataFrame:
 
 
 def preregistered(scores: Scores) -> dict[str, Any]:
-    """Return target, delta and alpha from the study file that the run echoes."""
+    """Return target, margins and alpha from the study file that the run echoes.
+
+    Runs from before the study file had margins for whole curves have the default ones.
+    """
     rules = scores.run.get("study", {}).get("preregistered", {})
     for key in ("target", "delta", "alpha"):
         if key not in rules:
@@ -127,7 +130,8 @@ def preregistered(scores: Scores) -> dict[str, Any]:
                 f"study {scores.name!r}: run.json has no study.preregistered.{key}; "
                 "fix it in the study file and run extraction.py again"
             )
-    return dict(rules)
+    defaults = {"curve_delta": 0.10, "amplitude_delta": 0.25}
+    return {**defaults, **rules}
 
 
 def primary_metric(scores: Scores) -> str:

@@ -18,6 +18,8 @@ from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.over_models.optimise import Codes
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, basis, curve_data, vertex
+from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
+from analysis.wording import listing
 from study.read import InputError
 
 #: Draws of the generalised confidence interval.
@@ -30,6 +32,8 @@ def invariance_test(
     metric: str | None = None,
     by: str = "family",
     delta: float = 0.1,
+    curve_delta: float = 0.1,
+    amplitude_delta: float = 0.25,
     n_boot: int = 2000,
     alpha: float = 0.05,
     seed: int = 0,
@@ -48,6 +52,11 @@ def invariance_test(
         Column that groups the models.
     delta : float
         Equivalence margin for a family's vertex, in units of depth.
+    curve_delta : float
+        Equivalence margin for a family's whole curve, level and amplitude set apart, in shares of
+        the mean curve's rise.
+    amplitude_delta : float
+        Equivalence margin for a family's amplitude, in shares of the mean amplitude.
     n_boot : int
         Parametric-bootstrap replicates, and random permutations where there are too many to
         enumerate.
@@ -59,18 +68,22 @@ def invariance_test(
     Returns
     -------
     DataFrame
-        One row a metric: ``lr, df, p_chi2, p_boot, p_perm, n_perm`` of the likelihood-ratio test of
-        family x (d + d^2); ``p``, the larger of p_boot and p_perm, which decides;
+        One row per metric: ``lr, df, p_chi2, p_boot, p_perm, n_perm`` of the likelihood-ratio test
+        of family x (d + d^2); ``p_welch`` of the same coefficients, where families have three
+        models; ``p``, the largest of p_boot, p_perm and p_welch, which decides; ``differs``, what
+        differs where a difference is shown (level, amplitude, place, shape);
         ``estimate, low, high``, the largest departure of a family's vertex from the mean of the
         families' (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
         family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
         deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
-        ``random_terms``, the random part of both hypotheses (``n_random`` terms), and
-        ``converged``, of the fits that are tested; ``loglik_null, loglik_full, mixedlm_lr,
-        mixedlm_converged, mixedlm_warnings, mixedlm_note``, statsmodels' MixedLM of both hypotheses
-        on the means over emotions; ``verdict, reason``. The fixed effects by MixedLM are records in
-        ``attrs["mixedlm"]`` (`analysis.over_models.mixedlm.mixedlm_fits`).
+        ``curve_departure, curve_upper, curve_of, curve_depth, p_curve``, ``amplitude,
+        amplitude_low, amplitude_high, amplitude_of, p_amplitude`` and ``p_peak``, of the whole
+        curve (`whole_curve`); ``random_terms``, the random part of both hypotheses (``n_random``
+        terms), and ``converged``, of the fits that are tested; ``loglik_null, loglik_full,
+        mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, statsmodels' MixedLM of
+        both hypotheses on the means over emotions; ``verdict, reason``. The fixed effects by
+        MixedLM are records in ``attrs["mixedlm"]`` (`analysis.over_models.mixedlm.mixedlm_fits`).
 
     Raises
     ------
@@ -85,10 +98,14 @@ def invariance_test(
     comparison only. The bootstrap draws data sets from the fitted null model [1]_, its curve
     covariance corrected for degrees of freedom (`mixed.unbiased`). The permutation
     test reassigns models to families and compares Pillai's trace of the models' (d, d^2)
-    coefficients. p is the larger, so that a difference never rests on the normality of the one
-    or on the exchangeability of the other alone.
+    coefficients. Both take families to be alike in spread; Welch's test does not, and is there
+    where families have three models or more. p is the largest, so that a difference rests neither
+    on normality nor on exchangeability nor on equal spread alone.
 
-    Equivalence is two one-sided t tests for each family on the vertices of the models, with the
+    *Invariant* is said of the whole curve: its normalized form, its amplitude and the depth of its
+    turn have each to be shown the same in all families, and that there is a turn has to be shown;
+    a plateau has no peak that could be at one place. Levels may differ. For the vertices,
+    equivalence is two one-sided t tests for each family on the vertices of the models, with the
     variance within families pooled; all families have to pass (intersection-union [2]_). The
     interval of the between-family standard deviation is a generalised confidence interval [3]_.
     Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
@@ -112,7 +129,8 @@ def invariance_test(
     Examples
     --------
     >>> from analysis.planning.simulate import simulate_scores
-    >>> study = simulate_scores(families=(4, 4, 4), model_sd={"vertex": 0.02}, n_replicates=0)
+    >>> study = simulate_scores(families=(4, 4, 4), model_sd={"vertex": 0.01}, noise_sd=0.003,
+    ...                         n_replicates=0)
     >>> row = invariance_test(study, n_boot=500).iloc[0]
     >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_terms"]
     ('invariant', True, '(1 + d + d^2 | model)')
@@ -128,7 +146,7 @@ def invariance_test(
     for name in metrics:
         data = curve_data(scores, name, by)
         row = {"test": "invariance", "metric": name, "by": by,
-               **judge(data, delta, n_boot, seed, alpha)}  # fmt: skip
+               **judge(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta)}  # fmt: skip
         reported = NOT_FITTED
         if np.isfinite(row["lr"]):
             reported, fixed = mixedlm_fits(data, row["n_random"])
@@ -141,7 +159,15 @@ def invariance_test(
     return table
 
 
-def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -> dict[str, Any]:
+def judge(
+    data: CurveData,
+    delta: float,
+    n_boot: int,
+    seed: int,
+    alpha: float,
+    curve_delta: float = 0.1,
+    amplitude_delta: float = 0.25,
+) -> dict[str, Any]:
     """One row of `invariance_test`, from the sufficient statistics."""
     rng = np.random.default_rng(seed)
     n_models, n_groups = len(data.models), len(data.groups)
@@ -149,8 +175,11 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     row: dict[str, Any] = {
         "n_models": n_models, "n_groups": n_groups, "n_rows": data.n_rows,
         "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
-        "p_perm": np.nan, "n_perm": ways if ways < 2**63 else np.inf, "p": np.nan, "delta": delta,
-        **departures(data, delta, alpha), **between_sd(data, rng), **left_out(data),
+        "p_perm": np.nan, "n_perm": ways if ways < 2**63 else np.inf, "p_welch": np.nan,
+        "p": np.nan, "differs": "", "delta": delta, "curve_delta": curve_delta,
+        "amplitude_delta": amplitude_delta, **departures(data, delta, alpha),
+        **whole_curve(data, curve_delta, amplitude_delta, alpha), **between_sd(data, rng),
+        **left_out(data),
         "random_terms": "", "n_random": 0, "converged": True, "alpha": alpha,
         "verdict": "undecided",
     }  # fmt: skip
@@ -160,7 +189,8 @@ def judge(data: CurveData, delta: float, n_boot: int, seed: int, alpha: float) -
     tested, note = bootstrap(data, n_boot, rng)
     row |= {**tested, "p_chi2": stats.chi2.sf(tested["lr"], row["df"])}
     row["p_perm"] = permutation_p(data.coef[0, :, :2], data.group, n_boot, rng)
-    row["p"] = max(row["p_boot"], row["p_perm"])
+    row["p_welch"] = welch_p(data.coef[0, :, :2], data.group)
+    row["p"] = float(np.nanmax([row["p_boot"], row["p_perm"], row["p_welch"]]))
     row["verdict"], row["reason"] = _verdict(row, data)
     row["reason"] += note
     return row
@@ -215,16 +245,28 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
             f"{row['n_perm']} ways only, so that no permutation p can reach {alpha:g}"
         )
     if row["p"] <= alpha:
+        differs = what_differs(data, alpha)
+        row["differs"] = ", ".join(differs)
         note = (
             f"; their vertices are nonetheless within {delta:g} of the mean"
             if row["p_equivalence"] <= alpha
             else ""
         )
-        return "not invariant", f"the curves differ between groups (p = {row['p']:.3g}){note}"
-    if row["p_equivalence"] <= alpha:
+        what = f" in {listing(differs)}" if set(differs) - {"level"} else ""
+        reason = f"the curves differ between groups{what} (p = {row['p']:.3g}){note}"
+        return "not invariant", reason
+    lacking = _lacking(row)
+    if row["p_equivalence"] <= alpha and not lacking:
         return "invariant", (
-            f"every group's vertex is within {delta:g} of the mean "
-            f"(equivalence p = {row['p_equivalence']:.3g}) and no difference of the curves is shown"
+            f"every group's curve is within {row['curve_delta']:.0%} of the mean's rise (at most "
+            f"{row['curve_upper']:.0%}), its amplitude within {row['amplitude_delta']:.0%} and its "
+            f"vertex within {delta:g} (equivalence p = {row['p_equivalence']:.3g}), and no "
+            "difference of the curves is shown"
+        )
+    if row["p_equivalence"] <= alpha:
+        return "undecided", (
+            f"neither difference (p = {row['p']:.3g}) nor sameness is shown: the vertices are "
+            f"within {delta:g} of the mean, but {listing(lacking)}"
         )
     bends = np.sign(data.coef[0, :, 1])
     if not np.isfinite(row["p_equivalence"]):
@@ -235,6 +277,25 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
             f"{row['low']:.3f} to {row['high']:.3f} against a margin of {delta:g}"
         )
     return "undecided", f"neither difference (p = {row['p']:.3g}) nor sameness is shown: {why}"
+
+
+def _lacking(row: dict[str, Any]) -> list[str]:
+    """Say what of the whole curve is not shown to be the same."""
+    alpha, out = row["alpha"], []
+    if not row["p_peak"] <= alpha:
+        out.append("that the curves have a peak is not shown")
+    if not row["p_curve"] <= alpha:
+        out.append(
+            f"the shape of {row['curve_of'] or 'a group'} may depart by {row['curve_upper']:.0%} "
+            f"of the rise, against a margin of {row['curve_delta']:.0%}"
+        )
+    if not row["p_amplitude"] <= alpha:
+        out.append(
+            f"the amplitude of {row['amplitude_of'] or 'a group'} may differ "
+            f"({row['amplitude_low']:+.0%} to {row['amplitude_high']:+.0%} of the mean's, against "
+            f"{row['amplitude_delta']:.0%})"
+        )
+    return out
 
 
 def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:

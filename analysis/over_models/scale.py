@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.families import meta_regression
+from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Array, Scores, as_scores
 from analysis.over_models.optimise import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
+
+#: Vertices that depart from a line by less than this share of the depth do so by rounding.
+EXACT = 1e-9
 
 
 def scale_test(
@@ -41,10 +44,11 @@ def scale_test(
     Returns
     -------
     DataFrame
-        One row a metric: ``n, slope, se, t, df``; ``tau, tau_family``, the standard deviations of
-        the vertex between models and between families; ``range`` (in powers of ten); ``estimate,
-        low, high``, the change of the vertex over that range with its 1 - alpha interval; ``p`` of
-        no change; ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
+        One row per metric: ``n, n_families, slope, se, t, df``; ``tau, tau_family``, the standard
+        deviations of the vertex between models and between families (REML); ``range`` (in powers
+        of ten); ``estimate, low, high``, the change of the vertex over that range with its
+        1 - alpha interval; ``p`` of no change; ``p_equivalence``; ``verdict`` (invariant, not
+        invariant, undecided); ``reason``.
 
     Raises
     ------
@@ -53,22 +57,15 @@ def scale_test(
 
     Notes
     -----
-    Random-effects meta-regression with a random intercept for families and one for models within
-    them, since models of a family are alike and a family may keep to one range of sizes. Their
-    variances are by restricted maximum likelihood, the standard errors Knapp and Hartung's [1]_
-    with the covariance that the two variances give. With few families the variance between them is
-    uncertain, and the fit is taken with or without their intercept, whichever has the larger
-    standard error of the slope. The degrees of freedom are those of the level that sizes vary at:
-    n - 2 for n models, or families less 2 where every family has one size. A model's sampling
-    variance comes from its replicates by the delta method, and is 0 where there are none. With one
-    family, or one model a family throughout, families cannot be told from models and have no
-    intercept of their own. The verdict is *invariant* only where two one-sided tests put the change
-    within delta.
-
-    References
-    ----------
-    .. [1] Knapp, G., Hartung, J. (2003). Improved tests for a random effects meta-regression with
-       a single covariate. Statistics in Medicine, 22, 2693-2710.
+    Models of a family are alike, and a family may keep to one range of sizes. The regression is
+    weighted by a working covariance in which families have half of the variance between models
+    (`meta_regression` gives its size), beside the models' sampling variances; its errors are
+    cluster-robust by family, with Satterthwaite's degrees of freedom (`regression_over_families`),
+    so that they hold whatever families share. Where sizes vary between few families the degrees of
+    freedom are few. With fewer than three families, or less than one degree of freedom, the
+    verdict is "undecided". A model's sampling variance comes from its replicates by the delta
+    method, and is 0 where there are none. The verdict is *invariant* only where two one-sided
+    tests put the change within delta.
 
     Examples
     --------
@@ -97,7 +94,8 @@ def judge_scale(
     """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
     span = float(np.ptp(x))
     row: dict[str, Any] = {
-        "n": turn.size, "slope": np.nan, "se": np.nan, "t": np.nan, "df": turn.size - 2,
+        "n": turn.size, "n_families": len(set(group.tolist())), "slope": np.nan, "se": np.nan,
+        "t": np.nan, "df": np.nan,
         "tau": np.nan, "tau_family": np.nan, "range": span, "estimate": np.nan, "low": np.nan,
         "high": np.nan, "p": np.nan, "p_equivalence": np.nan, "delta": delta, "alpha": alpha,
         "verdict": "undecided",
@@ -110,30 +108,31 @@ def judge_scale(
         return row | {"reason": "all models have the same number of parameters"}
     if not np.isfinite(turn).all():
         return row | {"reason": "a profile has no turn at all: it is straight"}
-    sizes = len({(g, size) for g, size in zip(group.tolist(), x.tolist(), strict=True)})
-    if sizes == (n_groups := len(set(group.tolist()))):
-        # Then families are what the sizes vary between, and models add nothing.
-        row["df"] = n_groups - 2
-        if n_groups < 3:
-            return row | {"reason": f"{n_groups} families, each of one size: no trend over them"}
+    n_families = len(set(group.tolist()))
     design = np.column_stack([np.ones_like(x), x])
-    clustered = meta_regression(turn, variance, design, group)
-    # With few families their variance is uncertain: the wider of the two intervals counts.
-    fits = (meta_regression(turn, variance, design), clustered)
-    coef, se, tau2 = max(fits, key=lambda fit: float(fit[1][1]))
-    change, error = coef[1] * span, se[1] * span
-    row |= {"slope": coef[1], "se": se[1], "tau": np.sqrt(tau2[0]),
-            "tau_family": np.sqrt(clustered[2][1]), "estimate": change}  # fmt: skip
-    if error == 0:
+    tau2 = meta_regression(turn, variance, design, group)[2]
+    line = design @ np.linalg.lstsq(design, turn, rcond=None)[0]
+    if np.abs(turn - line).max() <= EXACT:
         return row | {"reason": "the vertices lie exactly on a line: no error to test against"}
-    reach = stats.t.ppf(1 - alpha / 2, row["df"]) * error
-    row |= {"t": coef[1] / se[1], "low": change - reach, "high": change + reach}
-    row["p"] = 2 * stats.t.sf(abs(row["t"]), row["df"])
-    row["p_equivalence"] = stats.t.sf((delta - abs(change)) / error, row["df"])
+    shared = 0.5 * (group[:, None] == group) + 0.5 * np.eye(turn.size)
+    cov = np.diag(variance) + max(float(tau2.sum()), EXACT**2) * shared
+    fit = regression_over_families(turn, design, group.tolist(), cov)[1]
+    row |= {"n_families": n_families, "slope": fit.estimate, "se": fit.se, "df": fit.df,
+            "tau": np.sqrt(tau2[0]), "tau_family": np.sqrt(tau2[1]),
+            "estimate": fit.estimate * span}  # fmt: skip
+    if fit.exact or not fit.df >= 1:
+        why = too_few(n_families) or "sizes vary between too few families to tell scale from family"
+        return row | {"reason": why}
+    change = replace(fit, estimate=fit.estimate * span, se=fit.se * span)
+    row["low"], row["high"] = change.ends(alpha)
+    row |= {"t": fit.estimate / fit.se, "p": change.p()}
+    row["p_equivalence"] = change.p_within(-delta, delta)
+    if few := too_few(n_families):
+        return row | {"reason": few}
     if row["p"] <= alpha:
         row["verdict"], row["reason"] = (
             "not invariant",
-            (f"the vertex moves by {change:+.3f} over the range (p = {row['p']:.3g})"),
+            (f"the vertex moves by {change.estimate:+.3f} over the range (p = {row['p']:.3g})"),
         )
     elif row["p_equivalence"] <= alpha:
         row["verdict"], row["reason"] = (
@@ -145,8 +144,8 @@ def judge_scale(
         )
     else:
         row["reason"] = (
-            f"the change over the range, {change:+.3f}, has the interval {row['low']:.3f} to "
-            f"{row['high']:.3f}: neither 0 nor {delta:g} is ruled out"
+            f"the change over the range, {change.estimate:+.3f}, has the interval "
+            f"{row['low']:.3f} to {row['high']:.3f}: neither 0 nor {delta:g} is ruled out"
         )
     return row
 

@@ -175,7 +175,10 @@ def test_prediction_of_constant_profiles_is_not_a_number() -> None:
 
 CLEAR = {
     "alpha": 0.05, "delta": 0.1, "converged": True, "n_perm": 945, "p": 0.5,
-    "p_equivalence": 0.5, "estimate": 0.04, "low": -0.03, "high": 0.15,
+    "p_equivalence": 0.5, "estimate": 0.04, "low": -0.03, "high": 0.15, "curve_delta": 0.1,
+    "amplitude_delta": 0.25, "curve_upper": 0.08, "curve_of": "A", "p_curve": 0.02,
+    "p_amplitude": 0.03, "amplitude_low": -0.1, "amplitude_high": 0.3, "amplitude_of": "B",
+    "p_peak": 0.001,
 }  # fmt: skip
 
 
@@ -191,8 +194,16 @@ CLEAR = {
          "the curves differ between groups (p = 0.01); their vertices are nonetheless within 0.1 "
          "of the mean"),
         ({"p_equivalence": 0.05}, "invariant",
-         "every group's vertex is within 0.1 of the mean (equivalence p = 0.05) and no difference "
-         "of the curves is shown"),
+         "every group's curve is within 10% of the mean's rise (at most 8%), its amplitude within "
+         "25% and its vertex within 0.1 (equivalence p = 0.05), and no difference of the curves is "
+         "shown"),
+        ({"p_equivalence": 0.05, "p_curve": 0.06, "curve_upper": 0.11}, "undecided",
+         "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 of the "
+         "mean, but the shape of A may depart by 11% of the rise, against a margin of 10%"),
+        ({"p_equivalence": 0.05, "p_amplitude": 0.06, "p_peak": NAN}, "undecided",
+         "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 of the "
+         "mean, but that the curves have a peak is not shown and the amplitude of B may differ "
+         "(-10% to +30% of the mean's, against 25%)"),
         ({}, "undecided",
          "neither difference (p = 0.5) nor sameness is shown: the largest departure, +0.040, has "
          "the interval -0.030 to 0.150 against a margin of 0.1"),

@@ -1,0 +1,247 @@
+"""Whether families share the whole curve: level, amplitude, place and shape told apart.
+
+A quadratic's vertex is one summary of a curve, and curves that differ can share it. Sameness is
+therefore shown of the whole curve, and a difference is said to be of something.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis.loading.scores import Array
+from analysis.over_models.optimise import Codes
+from analysis.over_models.sums import CurveData, vertex
+from analysis.profiles.curves import smoother
+
+#: Depths at which curves are compared, in shares of the range that all models have.
+POINTS = np.linspace(0.0, 1.0, 41)
+#: Share of the range at either end in which no peak is looked for.
+EDGE = 0.1
+#: Models that a family needs to have a spread of its own.
+OWN_SPREAD = 3
+
+
+def curves(data: CurveData) -> tuple[Array, Array]:
+    """Return depths, shape (n_points,), and each model's smoothed curve about its mean over depth.
+
+    Curves are averaged over methods, shape (n_models, n_points).
+    """
+    start, end = max(d[0] for d in data.depths), min(d[-1] for d in data.depths)
+    at = start + POINTS * (end - start)
+    smooth = np.array(
+        [smoother(d, at) @ m.mean(axis=1) for d, m in zip(data.depths, data.means, strict=True)]
+    )
+    return at, smooth - smooth.mean(axis=1, keepdims=True)
+
+
+def whole_curve(
+    data: CurveData, curve_delta: float, amplitude_delta: float, alpha: float
+) -> dict[str, Any]:
+    r"""Test that every family's curve is the mean curve up to its level.
+
+    Parameters
+    ----------
+    data : CurveData
+    curve_delta : float
+        Margin for the departure of a family's normalized curve, in shares of the mean curve's rise.
+    amplitude_delta : float
+        Margin for the departure of a family's amplitude, in shares of the mean amplitude.
+    alpha : float
+
+    Returns
+    -------
+    dict
+        - curve_departure, curve_upper, curve_of, curve_depth: the largest departure, its
+          simultaneous 1 - alpha upper bound, the family and the depth that it belongs to;
+          p_curve: of equivalence.
+        - amplitude, amplitude_low, amplitude_high, amplitude_of: the largest departure of an
+          amplitude, with its 1 - 2 alpha interval; p_amplitude: of equivalence.
+        - p_peak: that the curves rise and then fall (or the reverse), over all models.
+
+    Notes
+    -----
+    With :math:`x_m` the curve of model m about its own mean over depth, :math:`X_f` the mean of
+    family f and :math:`X` the mean of the families, a family's amplitude is
+    :math:`a_f = X_f'X / X'X` and its normalized curve :math:`X_f / a_f`. Its departure from X is
+    divided by the range of X. The errors are those of the models' linearized contributions within
+    families, pooled, or the family's own where they are larger and it has three models or more.
+
+    All departures, at all depths and of all families, have to be within the margin: an
+    intersection-union test [1]_, in which every comparison has the level alpha, and the largest of
+    the one-sided upper bounds bounds the largest departure.
+
+    References
+    ----------
+    .. [1] Berger, R. L., Hsu, J. C. (1996). Bioequivalence trials, intersection-union tests and
+       equivalence confidence sets. Statistical Science, 11(4), 283-319.
+    """
+    n_families = len(data.groups)
+    out: dict[str, Any] = {
+        "curve_departure": np.nan,
+        "curve_upper": np.nan,
+        "curve_of": "",
+        "curve_depth": np.nan,
+        "p_curve": np.nan,
+        "amplitude": np.nan,
+        "amplitude_low": np.nan,
+        "amplitude_high": np.nan,
+        "amplitude_of": "",
+        "p_amplitude": np.nan,
+        "p_peak": np.nan,
+    }
+    df = len(data.models) - n_families
+    if n_families < 2 or df < 1:
+        return out
+    at, own = curves(data)
+    of_family = _means(own, data.group)
+    mean = of_family.mean(axis=0)
+    size = float(mean @ mean)
+    if size == 0:
+        return out
+    out["p_peak"] = _peak_p(data, at)
+    share = own @ mean / size
+    amplitude = _means(share, data.group)
+    if (np.abs(amplitude) < 0.05).any():
+        return out | {"p_curve": 1.0, "p_amplitude": 1.0}  # a family without the curve at all
+    rise = float(np.ptp(mean))
+    a, curve = amplitude[data.group], of_family[data.group]
+    # What each model adds to its family's normalized curve, to first order.
+    part = (own - curve) / a[:, None] - curve * ((share - a) / a**2)[:, None]
+    departure = (of_family / amplitude[:, None] - mean) / rise
+    error = _errors(part / rise, data.group)
+    t = float(stats.t.ppf(1 - alpha, df))
+    # At a depth where nothing varies there is nothing to show, and nothing departs.
+    error = np.maximum(error, 1e-12)
+    who, where = divmod(int(np.abs(departure).argmax()), at.size)
+    out |= {
+        "curve_departure": departure[who, where],
+        "curve_of": data.groups[who],
+        "curve_depth": at[where],
+        "curve_upper": float((np.abs(departure) + t * error).max()),
+        "p_curve": float(stats.t.sf((curve_delta - np.abs(departure)) / error, df).max()),
+    }
+    relative = amplitude / amplitude.mean() - 1
+    error = np.maximum(_errors((share - a) / amplitude.mean(), data.group), 1e-12)
+    worst = int(np.abs(relative).argmax())
+    return out | {
+        "amplitude": relative[worst],
+        "amplitude_of": data.groups[worst],
+        "amplitude_low": relative[worst] - t * error[worst],
+        "amplitude_high": relative[worst] + t * error[worst],
+        "p_amplitude": float(stats.t.sf((amplitude_delta - np.abs(relative)) / error, df).max()),
+    }
+
+
+def _means(values: Array, group: Codes) -> Array:
+    onehot = np.eye(int(group.max()) + 1)[group]
+    return np.asarray((onehot / onehot.sum(axis=0)).T @ values)
+
+
+def _errors(part: Array, group: Codes) -> Array:
+    """Return the standard errors of the families' departures from the mean of the families.
+
+    `part` holds what each model adds to its family's value: deviations within families.
+    """
+    count = np.bincount(group).astype(np.float64)
+    n_families, df = count.size, group.size - count.size
+    squares = _means(part**2, group)
+    shape = (n_families, *(1,) * (part.ndim - 1))
+    pooled = (part**2).sum(axis=0) / df
+    own = squares * (count / np.maximum(count - 1, 1)).reshape(shape)
+    enough = (count >= OWN_SPREAD).reshape(shape)
+    variance = np.where(enough, np.maximum(own, pooled), pooled) / count.reshape(shape)
+    rest = variance.sum(axis=0) / n_families**2
+    return np.asarray(np.sqrt(variance * (1 - 2 / n_families) + rest))
+
+
+def _peak_p(data: CurveData, at: Array) -> float:
+    """Return the p that curves turn inside: rise to a top and fall from it, or the reverse.
+
+    Each model's top is that of the other models' mean: its own noise would favor a turn.
+    """
+    # Interpolated, not smoothed: a smoother swings where a plateau begins and bends at the ends.
+    raw = [np.interp(at, d, m.mean(axis=1)) for d, m in zip(data.depths, data.means, strict=True)]
+    turned = np.array(raw) * (1.0 if data.coef[0, :, 1].mean() < 0 else -1.0)
+    inner = np.flatnonzero((POINTS >= EDGE) & (POINTS <= 1 - EDGE))
+    total, n = turned.sum(axis=0), len(turned)
+    tops = inner[(total - turned)[:, inner].argmax(axis=1)]
+    values = turned[np.arange(n), tops]
+    arms = values[:, None] - turned[:, [0, -1]]
+    means = _means(arms, data.group)
+    count = np.bincount(data.group)
+    df = n - count.size
+    variance = ((arms - means[data.group]) ** 2).sum(axis=0) / df
+    error = np.sqrt(variance * (1 / count).sum()) / count.size
+    return float(stats.t.sf(means.mean(axis=0) / np.maximum(error, 1e-300), df).max())
+
+
+def welch_p(values: Array, group: Codes) -> float:
+    """Return Welch's p that families have one mean, of columns of values (Bonferroni over them).
+
+    Families with fewer than three models have no spread of their own and are left out; NaN where
+    that leaves fewer than two, or a family's values do not differ.
+
+    References
+    ----------
+    Welch, B. L. (1951). On the comparison of several mean values: an alternative approach.
+    Biometrika, 38, 330-336.
+
+    Examples
+    --------
+    >>> values = np.array([[0.1], [0.2], [0.3], [0.9], [1.4], [1.2]])
+    >>> round(welch_p(values, np.array([0, 0, 0, 1, 1, 1])), 4)
+    0.0126
+    """
+    large = np.flatnonzero(np.bincount(group) >= OWN_SPREAD)
+    rows = [values[group == f] for f in large]
+    if large.size < 2 or any(np.ptp(part, axis=0).min() <= 0 for part in rows):
+        return float("nan")
+    p = np.atleast_1d(stats.f_oneway(*rows, axis=0, equal_var=False).pvalue)
+    return float(min(1.0, p.size * p.min()))
+
+
+def what_differs(data: CurveData, alpha: float) -> list[str]:
+    """Name what differs between families: level, amplitude, place, shape.
+
+    One-way tests between families on one or two numbers for each model: its level (mean over
+    depth), its amplitude (share of the mean curve in it), the depth of its turn, and the first
+    two principal components, over models, of what the mean curve, shifted and stretched, leaves of
+    its curve.
+    """
+    _, own = curves(data)
+    mean = _means(own, data.group).mean(axis=0)
+    share = own @ mean / float(mean @ mean)
+    moved = np.column_stack([mean, np.gradient(mean)])
+    left = own / np.where(np.abs(share) < 0.05, np.nan, share)[:, None]
+    left = left - (left @ moved) @ np.linalg.pinv(moved)
+    numbers = {
+        "level": data.coef[0, :, 2:],
+        "amplitude": share[:, None],
+        "place": vertex(data.coef[0])[:, None],
+        "shape": _components(left),
+    }
+    found = []
+    for name, values in numbers.items():
+        if np.isfinite(values).all() and _one_way(values, data.group) <= alpha:
+            found.append(name)
+    return found
+
+
+def _components(rows: Array) -> Array:
+    """Return the first two principal components of rows about their mean."""
+    if not np.isfinite(rows).all():
+        return np.full((len(rows), 1), np.nan)
+    u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    return np.asarray((u * s)[:, : min(2, int((s > 1e-12).sum()) or 1)])
+
+
+def _one_way(values: Array, group: Codes) -> float:
+    """Return the larger of Welch's and the ordinary p of one mean, Bonferroni over columns."""
+    rows = [values[group == f] for f in range(int(group.max()) + 1)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.atleast_1d(stats.f_oneway(*rows, axis=0).pvalue)
+    ordinary = float(np.nan_to_num(min(1.0, p.size * p.min()), nan=1.0))
+    return float(np.nanmax([ordinary, welch_p(values, group)]))
