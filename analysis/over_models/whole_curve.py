@@ -14,7 +14,7 @@ from scipy import stats
 from analysis.loading.scores import Array
 from analysis.over_models.optimise import Codes
 from analysis.over_models.sums import CurveData, vertex
-from analysis.profiles.curves import smoother
+from analysis.profiles.splines import smoother
 
 #: Depths at which curves are compared, in shares of the range that all models have.
 POINTS = np.linspace(0.0, 1.0, 41)
