@@ -1,6 +1,6 @@
 """What both sides share: a study's settings, its files, and how scripts read, write and stop.
 
-It needs msgspec and Python's own modules alone, until a URL is asked for.
+It imports only msgspec and the standard library, until a URL is used.
 """
 
 from study.home import HOME

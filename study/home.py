@@ -1,7 +1,7 @@
-"""Where files lie: in a checkout, or in the working folder with what the wheel brings.
+"""Locate files: in a checkout, or in the working folder and the installed package.
 
-A name that begins with `data/` means one's own file where there is one, and else the one that
-ships. Only Python's own modules are imported here.
+A name that begins with `data/` means the user's own file if it exists, and otherwise the file that
+ships with the project. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Whether this code lies in a checkout, and not among the packages of an environment.
+#: Whether this code is in a checkout rather than an installed package.
 IS_CHECKOUT = (ROOT / "data" / "studies").is_dir()
-#: Where one's own files are looked for and results go: the checkout, or else the working folder.
+#: Folder of the user's files and results: the checkout, or the working folder of an installation.
 HOME = ROOT if IS_CHECKOUT else Path(os.path.abspath(os.curdir))
 
 
 def find(name: str | Path) -> Path:
-    """Return one's own file or folder, or else the one of this name that ships.
+    """Return the user's file or folder of this name, or the one that ships with the project.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def find(name: str | Path) -> Path:
     Returns
     -------
     Path
-        The name itself, if there is neither.
+        The name itself, if neither exists.
 
     Examples
     --------
@@ -45,13 +45,13 @@ def find(name: str | Path) -> Path:
 
 
 def studies() -> list[str]:
-    """Return the names of the studies that there are, one's own and those that ship."""
+    """Return the names of all studies: the user's and those that ship with the project."""
     folders = HOME / "data" / "studies", Path(str(files("study") / "data" / "studies"))
     return sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
 
 
 def command(script: str) -> str:
-    """Return how a user starts a script: ``python extraction.py``, or the command of the wheel.
+    """Return the command that starts a script: ``python extraction.py``, or that of the wheel.
 
     Examples
     --------
@@ -65,9 +65,9 @@ def command(script: str) -> str:
 
 
 def requirements(extra: str) -> str:
-    """Return what an extra of the project adds, as words for ``pip install``.
+    """Return the packages of one of the project's extras, as arguments for ``pip install``.
 
-    The packages and not ``emotion-depth[...]``, which pip would look for on its index.
+    Names the packages instead of ``emotion-depth[...]``, which pip would look up on its index.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""How a script ends when it is ended from outside: in one clear line, with the usual exit code.
+"""End an interrupted script with one clear line and the usual exit code.
 
-Ctrl-C and SIGTERM become an exception that runs through every `finally`, so that locks, scratch
-files and kernels are cleared away; a disk that is full, or a folder that cannot be written to,
-becomes a line as other bad input does. Only Python's own modules are imported here, so that a
-script can listen before the seconds that its libraries take to load.
+Ctrl-C and SIGTERM become an exception that runs every `finally`; this removes locks, temporary
+files and kernels. A full disk or a read-only folder becomes one line, like other bad input. This
+module imports only the standard library, which lets a script call it before its libraries load.
 """
 
 from __future__ import annotations
@@ -14,29 +13,29 @@ import signal
 import sys
 from types import FrameType, TracebackType
 
-#: What a disk or folder does, and not a fault of the code.
+#: Errors of a disk or folder, as opposed to faults of the code.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the script to end; not an Exception, so that no handler of errors keeps it."""
+    """A signal asked the script to end. Not an Exception, so error handlers do not catch it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def listen(name: str, kept: str) -> None:
-    """Let signals and failing disks end this script in one line; no bars of libraries in a file.
+    """Make signals and failing disks end this script with one line; hide progress bars in files.
 
     Parameters
     ----------
     name : str
-        The script, which the line begins with.
+        Name of the script, which begins the line.
     kept : str
-        What the user has and can do now.
+        What is kept, and what the user can do next.
     """
-    if not sys.stderr.isatty():  # tqdm and huggingface_hub look when they are imported
+    if not sys.stderr.isatty():  # tqdm and huggingface_hub read this on import
         for switch in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(switch, "1")
 
@@ -47,7 +46,7 @@ def listen(name: str, kept: str) -> None:
         if isinstance(error, KeyboardInterrupt):
             number = error.number if isinstance(error, Stopped) else int(signal.SIGINT)
             _end(f"{name}: {WORDS[signal.Signals(number)]}; {kept}", 128 + number)
-        if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        if isinstance(error, BrokenPipeError):  # `| head` closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             _end("", 128 + signal.SIGPIPE)
         if isinstance(error, OSError) and error.errno in DISK:

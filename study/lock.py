@@ -1,8 +1,8 @@
-"""One run at a time in a folder, and the proof that it can be written to.
+"""Allow one run at a time in a folder, and check that the folder is writable.
 
-On a disk the lock is the operating system's, which ends with its process. An object store has none.
-There a mark shows that a run is at work, which other machines see; two runs in one place do work
-twice and harm nothing, since units are written whole, and alike.
+On a disk, the operating system holds the lock and releases it when the process ends. An object
+store has no locks. There, a mark file tells other machines that a run is active. Two runs in one
+place do the work twice but do no harm, because units are written whole and are identical.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from study.write import SCRATCH, Place
 
 @contextmanager
 def only_run(folder: Place) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made if need be.
+    """Keep other runs out of a folder; create it if needed.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def only_run(folder: Place) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another run is at work in a folder on disk, or it cannot be written to.
+        If another run is active in a folder on disk, or the folder is not writable.
     """
     if not isinstance(folder, Path):
         with _marked(folder):
@@ -47,7 +47,7 @@ def only_run(folder: Place) -> Iterator[None]:
             "choose another folder with --out"
         ) from None
     try:
-        for left in folder.rglob(f".*{SCRATCH}"):  # of a run that was killed
+        for left in folder.rglob(f".*{SCRATCH}"):  # left by a run that was killed
             left.unlink(missing_ok=True)
         yield
     finally:
@@ -63,5 +63,5 @@ def _marked(folder: UPath) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(Exception):  # it is a mark, and in nobody's way
+        with suppress(Exception):  # only a mark; it blocks nobody
             path.fs.rm_file(path.path)

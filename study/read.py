@@ -1,6 +1,6 @@
 """Read untrusted files and names; reject bad ones with a one-line error.
 
-Only Python's own modules are imported here, until a URL is asked for.
+This module imports only the standard library, until a URL is used.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-#: A text file of a study, a corpus or a run holds less.
+#: Upper limit for a text file of a study, a corpus or a run.
 LARGEST = 64 * 2**20
-#: What is said of a store, and what to do.
+#: Message and remedy for a store that fails.
 SILENT = ("its store does not answer", "look at the URL, and at your rights there")
-#: Longer messages lose their middle, so that what and where, and the remedy, remain.
+#: Longer messages lose their middle; the beginning (what, where) and the end (remedy) remain.
 LONGEST = 1000
 
 
 class InputError(ValueError):
-    """Bad input. The message is one line that names what, where and the remedy."""
+    """Bad input. The message is one line that says what is wrong, where, and the remedy."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
 
 def one_line(text: str) -> str:
-    r"""Return a text as one printable line: no breaks, no control characters, not endless.
+    r"""Return a text as one printable line of limited length, without control characters.
 
     Examples
     --------
@@ -41,13 +41,13 @@ def one_line(text: str) -> str:
 
 
 def locate(name: Any) -> Any:
-    """Return the folder or file that a path or a URL names.
+    """Return the folder or file that a path or URL names.
 
     Parameters
     ----------
     name : str, Path or UPath
         For instance ``data/scores/demo``, or ``s3://bucket/scores/demo``: any store that fsspec
-        knows.
+        supports.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def locate(name: Any) -> Any:
     Raises
     ------
     InputError
-        For a URL of an unknown kind, or whose package is not installed.
+        For a URL of an unknown kind, or if its package is not installed.
 
     Examples
     --------
@@ -82,9 +82,9 @@ def locate(name: Any) -> Any:
 
 @contextmanager
 def store_errors(path: Any) -> Iterator[None]:
-    """Turn what the library of a URL's store raises into OSError; it has no common kind.
+    """Turn any error of a store's library into an OSError; these libraries share no error class.
 
-    Errors of local files pass as they are, and so do ValueErrors (InputErrors among them).
+    Errors of local files pass unchanged, as do ValueErrors (including InputErrors).
     """
     try:
         yield
@@ -100,7 +100,7 @@ def store_errors(path: Any) -> Iterator[None]:
 def refusing(
     path: Any, what: str, remedy: str, kinds: tuple[type[Exception], ...] = (OSError, ValueError)
 ) -> Iterator[None]:
-    """Turn errors of a file or its store into one line: the path, what failed and why, a remedy.
+    """Turn errors of a file or its store into one line: the path, what failed, why, and a remedy.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def refusing(
 
 
 def reason(error: BaseException) -> str:
-    """Return why something failed, in the shortest words of the error."""
+    """Return the shortest description of an error."""
     said = error.strerror if isinstance(error, OSError) else None
     return " ".join(str(said or error).split()) or type(error).__name__
 
 
 def is_there(path: Any) -> bool:
-    """Say whether a file or folder is there; a name that none can have is of none.
+    """Say whether a file or folder exists; False for impossible names.
 
     Raises
     ------
@@ -136,13 +136,14 @@ def is_there(path: Any) -> bool:
 
 
 def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
-    """Read a regular file that is not larger than expected.
+    """Read a regular file of limited size.
 
     Raises
     ------
     OSError
-        If it is neither, or cannot be read; the path may be too long, or hold a null byte. A pipe
-        or a device is refused before it is opened, since that could wait for ever.
+        If it is not a regular file, is too large, or cannot be read; also if the path is too long
+        or has a null byte. A pipe or device is rejected before it is opened, which could block
+        forever.
     """
     try:
         with store_errors(path):
@@ -164,18 +165,18 @@ def read_toml(path: Any, missing: str) -> tuple[bytes, dict[str, Any]]:
     ----------
     path : Path or UPath
     missing : str
-        What to say where there is none.
+        Message if the file does not exist.
 
     Returns
     -------
     raw : bytes
-        As it stands in the file, to be hashed.
+        The bytes of the file, for hashing.
     content : dict
 
     Raises
     ------
     InputError
-        If it is missing, cannot be read, or is no TOML.
+        If it is missing, cannot be read, or is not TOML.
     """
     try:
         raw = read_bytes(path)
@@ -192,8 +193,8 @@ def parse_toml(raw: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For what is no UTF-8 or no TOML, holds a number of thousands of digits, or is nested too
-        deeply to be parsed.
+        If the text is not UTF-8 or not TOML, has a number with thousands of digits, or is nested
+        too deeply to parse.
     """
     try:
         return tomllib.loads(raw.decode("utf-8"))

@@ -1,17 +1,17 @@
-"""The tables that pass between the two sides: their columns, and the words that stand in them."""
+"""The tables that the two sides exchange: their columns and the allowed words."""
 
 from __future__ import annotations
 
-#: Ways of getting activations, in the order of the work and of the reports.
+#: Ways of getting activations, in the order of runs and reports.
 METHODS = ("comprehension", "generation", "rereading")
 WEIGHTS = ("trained", "untrained")
 LABELS = ("true", "shuffled")
-#: Metrics in the order of the reports, the primary one first.
+#: Metrics in the order of the reports, primary metric first.
 METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
 
-#: What makes a profile, in the order in which tables are sorted and labelled.
+#: Keys of a profile, in the order used for sorting and labeling tables.
 PROFILE = ("model", "weights", "seed", "precision", "method", "labels", "metric")
-#: What describes the model of a profile; constant within a model.
+#: Columns that describe the model of a profile; constant within a model.
 MODEL = ("family", "n_params", "n_layers", "instruct")
 
 #: `scores.parquet`: one row per profile, emotion and layer.
@@ -19,9 +19,9 @@ SCORE_COLUMNS = ("study", *PROFILE, *MODEL, "emotion", "layer", "depth", "score"
 #: `replicates.parquet`: topic-bootstrap replicates of the mean over emotions.
 REPLICATE_COLUMNS = ("study", *PROFILE, *MODEL, "layer", "depth", "replicate", "score")
 
-#: What makes a trial of steering.
+#: Keys of a steering trial.
 TRIAL = ("model", "layer", "emotion", "scenario", "seed", "strength")
-#: What a trial repeats of the baseline text that it is compared with.
+#: Columns that a trial repeats from its baseline text.
 BASELINE = ("text", "perplexity", "distinct_2", "share_foreign_script")
 #: `trials.parquet`: one row per steered text. Each judge adds score_JUDGE and baseline_score_JUDGE.
 TRIAL_COLUMNS = (
@@ -41,7 +41,7 @@ TRIAL_COLUMNS = (
     "baseline_distinct_2",
     "share_foreign_script",
 )
-#: Written beside them; no test needs these.
+#: Further columns, which no test needs.
 MORE_TRIAL_COLUMNS = (
     "n_layers",
     "instruct",

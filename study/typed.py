@@ -1,4 +1,4 @@
-"""Give plain data the types of a dataclass, or say in one line which field is wrong."""
+"""Convert plain data to a dataclass, or say in one line which field is wrong."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def typed(
     Parameters
     ----------
     kind : type
-        A dataclass, whose types may carry bounds (``Annotated[int, msgspec.Meta(ge=1)]``).
+        A dataclass; its types may carry bounds (``Annotated[int, msgspec.Meta(ge=1)]``).
     content : mapping
         As read from TOML or JSON.
     where : str
-        What the message begins with: a file, or an entry of one.
+        Beginning of the message: a file, or an entry in one.
     hidden : iterable of str
         Fields that the file cannot set.
     more : bool
-        Whether it may hold fields that the dataclass does not know.
+        Whether fields that the dataclass does not have are allowed.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def typed(
     Raises
     ------
     InputError
-        For a field that is unknown or missing, has another type, or is out of bounds. The message
-        names the field as the file does, its value, and what would be right.
+        For a field that is unknown, missing, of the wrong type, or out of bounds. The message gives
+        the field as named in the file, its value, and what is allowed.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def typed(
 def _refuse_unknown(
     kind: Any, content: Mapping[str, Any], where: str, prefix: str, hidden: frozenset[str]
 ) -> None:
-    """Refuse fields that a dataclass, or one within it, does not have."""
+    """Reject fields that a dataclass, or a dataclass within it, does not have."""
     known = [f.name for f in fields(kind) if f.name not in hidden]
     hints = get_type_hints(kind)
     for name, value in content.items():
@@ -96,7 +96,7 @@ def _refuse_unknown(
 
 
 def _sentence(message: str, content: Any) -> str:
-    """Say what msgspec says in the words of the file."""
+    """Translate a msgspec message into the terms of the file."""
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
     name, value, known = path.removeprefix("."), content, True

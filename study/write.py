@@ -1,7 +1,7 @@
-"""Write files whole or not at all: tables and texts, on this disk or at a URL.
+"""Write files atomically: tables and texts, on disk or at a URL.
 
-A place is a local path, or a URL of any store that fsspec knows (s3, gs, abfs, memory ...) and
-that puts whole objects: there what is written appears when its last byte has arrived.
+A place is a local path, or a URL of any store that fsspec supports (s3, gs, abfs, memory ...) and
+that writes whole objects: a file appears there only when its last byte has arrived.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from study.read import locate as locate
 #: A file or folder, local or at a URL.
 Place = Path | UPath
 
-#: What ends the names of files that are being written.
+#: Suffix of files that are being written.
 SCRATCH = ".unfinished"
 
-#: What is said of a file of ours that cannot be read, and what to do.
+#: Message and remedy for one of our files that cannot be read.
 DAMAGED = ("damaged", "delete it and run again")
 
-#: Rows of a group in a Parquet file: what is read at least, to find one model's.
+#: Rows per group in a Parquet file: the least that must be read to find one model's rows.
 ROWS = 16_384
 
 
 def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
-    """Write a file so that it is never seen half-written.
+    """Write a file that is never visible half-written.
 
-    A local one is written beside its place, then renamed; one at a URL is written to a temporary
-    folder, then put as a whole.
+    A local file is written under a temporary name, then renamed. A file at a URL is written to a
+    temporary folder, then uploaded as a whole.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
     Raises
     ------
     InputError
-        If the disk is full, or the folder cannot be written to.
+        If the disk is full or the folder is not writable.
     """
     if not isinstance(path, Path):
         _put(path, write)
@@ -74,7 +74,7 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
 
 
 def writing(path: Place) -> AbstractContextManager[None]:
-    """Turn what a disk or a store says while a file is written into one line."""
+    """Turn errors of a disk or store during writing into one line."""
     where = "free some space" if isinstance(path, Path) else "look at the URL and at your rights"
     remedy = f"{where} or choose another folder with --out. What is finished is kept"
     kinds = (OSError,) if isinstance(path, Path) else (OSError, ValueError)
@@ -88,7 +88,7 @@ def _put(path: UPath, write: Callable[[Path], object]) -> None:
 
 
 def files_in(folder: Place) -> dict[str, Place]:
-    """Return what a folder holds now, by name; nothing if it is not there.
+    """Return the current contents of a folder by name; empty if it does not exist.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def files_in(folder: Place) -> dict[str, Place]:
     with refusing(folder, *SILENT):
         if isinstance(folder, Path):
             return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-        folder.fs.invalidate_cache()  # what a store remembers, others may have changed
+        folder.fs.invalidate_cache()  # others may have changed what the store has cached
         found: dict[str, Place] = {}
         if folder.exists():
             found = {path.name: path for path in folder.iterdir()}
@@ -107,12 +107,12 @@ def files_in(folder: Place) -> dict[str, Place]:
 
 
 def remove(path: Place) -> None:
-    """Delete a file, if it is there.
+    """Delete a file if it exists.
 
     Raises
     ------
     InputError
-        If its folder cannot be written to.
+        If its folder is not writable.
     """
     with refusing(path, "cannot be replaced", "choose another folder with --out"):
         path.unlink(missing_ok=True)
@@ -124,18 +124,18 @@ def write_text(path: Place, text: str) -> None:
 
 
 def write_table(path: Place, table: pd.DataFrame) -> None:
-    """Write a Parquet file atomically, in groups of rows that can be read alone."""
+    """Write a Parquet file atomically, in row groups that can be read separately."""
     write_tables_as_one(path, [table])
 
 
 def write_tables_as_one(path: Place, tables: Iterable[pd.DataFrame]) -> None:
-    """Write tables one after the other to one Parquet file, atomically.
+    """Write several tables to one Parquet file, atomically.
 
     Parameters
     ----------
     path : Path or UPath
     tables : iterable of DataFrame
-        At least one, with the same columns. No group of rows spans two of them.
+        At least one; all have the same columns. No row group spans two tables.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -187,13 +187,13 @@ def read_json(path: Place) -> Any:
 
 
 def fingerprint(settings: Any) -> str:
-    """Return 12 hexadecimal digits that change with any of the settings."""
+    """Return a hash of settings: 12 hexadecimal digits."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def slug(*names: object) -> str:
-    """Return a file name for a unit; names that differ in odd characters only stay apart.
+    """Return a file name for a unit; names that differ only in odd characters stay distinct.
 
     Examples
     --------
