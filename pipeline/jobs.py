@@ -7,11 +7,12 @@ An engine does jobs and returns what failed. The one here does them one after an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pipeline.progress import Progress
-from representations.models.loading import LoadedModel, load
+from representations.models.errors import oneline
+from representations.models.loading import LoadedModel, is_of_memory, load
 from representations.models.registry import ModelSpec
 from study.read import InputError
 
@@ -20,18 +21,22 @@ Report = Callable[[float], object]
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What a job needs loaded; the arguments of `representations.models.loading.load`."""
+    """What a job needs loaded; the arguments of `representations.models.loading.load`.
+
+    An untrained twin has config and tokenizer of the trained weights beside it, and not those
+    that the registry knows for studies without weights.
+    """
 
     spec: ModelSpec
     untrained_seed: int | None
     device: str
     dtype: str
+    twin: bool = False
 
     def load(self) -> LoadedModel:
         """Load it."""
-        return load(
-            self.spec, untrained_seed=self.untrained_seed, device=self.device, dtype=self.dtype
-        )
+        spec = replace(self.spec, config={}, tokenizer="") if self.twin else self.spec
+        return load(spec, untrained_seed=self.untrained_seed, device=self.device, dtype=self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +136,13 @@ class Here:
                     if needed in faults:
                         raise InputError(faults[needed])
                 self.do(job, _Meter(finished, display))
-            except InputError as error:
-                display.end(job.title, str(error))
-                if not keep_going:
-                    raise
-                faults[job] = str(error)
+            except Exception as error:  # each library has its own
+                fault = refusal(job, error)
+                display.end(job.title, str(fault))
                 self.free()
+                if not keep_going:
+                    raise fault from error
+                faults[job] = str(fault)
             finished += job.size
             display.at(finished)
             if job not in faults:
@@ -152,11 +158,37 @@ class Here:
             self.free()  # the last model goes before the next comes
             try:
                 self._loaded, self._model = job.model.load(), job.model
-            except InputError as error:  # do not retry a failed download for later jobs
-                self._refused = job.model, error
-                raise
+            except Exception as error:  # do not retry a failed download for later jobs
+                self._refused = job.model, refusal(job, error)
+                raise self._refused[1] from error
         job.do(self._loaded, report)
 
     def free(self) -> None:
         """Forget the loaded model."""
         self._model = self._loaded = None
+
+
+def refusal(job: Job, error: Exception) -> InputError:
+    """Return the one line that ends a job: any failure of one model is its own.
+
+    Parameters
+    ----------
+    job : Job
+    error : Exception
+        What came out of it; an InputError says what has to be said.
+
+    Returns
+    -------
+    InputError
+    """
+    if isinstance(error, InputError):
+        return error
+    if is_of_memory(error):
+        return InputError(
+            f"{job.title}: out of memory ({oneline(error)}); use a larger device, --device "
+            "balanced, or a smaller precision"
+        )
+    return InputError(
+        f"{job.title}: failed with {type(error).__name__}: {oneline(error)}; leave the model out "
+        "of the study, or go on with the others with --keep-going (--verbose shows where it was)"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from representations.corpus.corpus import Corpus
 from representations.generation import WRITTEN
 from representations.metrics import METRICS
+from representations.models.forms import plain
 from representations.models.loading import resolved
 from representations.models.registry import ModelSpec, find_model
 from representations.models.weights import check_package
@@ -111,9 +112,11 @@ def plan(
                 check_package(spec)
             seeds = study.untrained_seeds if weights == "untrained" else (0,)
             methods = study.methods if weights == "trained" else study.untrained_methods
+            kinds = [resolved(device, p, elsewhere)[1] for p in study.precisions]
+            if weights == "untrained":
+                kinds = [plain(kind) for kind in kinds]
             for seed in seeds:
-                for precision in study.precisions:
-                    dtype = resolved(device, precision, elsewhere)[1]
+                for dtype in dict.fromkeys(kinds):
                     for method in sorted(methods, key=METHODS.index):
                         of_unit = [asdict(spec), weights, seed, dtype, method]
                         key = fingerprint([FORMAT, *of_unit, *_settings(study, corpus, method)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,31 @@ PACKAGES = (
     "pandas",
     "pyarrow",
 )
+
+
+#: Facts of a unit that stand elsewhere than in the list of units.
+BULKY = ("stories", "emotions", "topics", "neutral_topics", "rows", "certificate")
+
+
+def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the certificates of the models that units come from, each once.
+
+    Parameters
+    ----------
+    units : iterable of mappings
+        Facts of units.
+
+    Returns
+    -------
+    list of dict
+        model, weights, seed, precision, checks and seconds.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for facts in units:
+        named = {k: facts.get(k) for k in ("model", "weights", "seed", "precision")}
+        if certificate := facts.get("certificate"):
+            found.setdefault(tuple(named.values()), {**named, **certificate})
+    return list(found.values())
 
 
 def provenance() -> dict[str, Any]:

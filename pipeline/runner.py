@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from pipeline.engines import engine
 from pipeline.jobs import Engine, Job
+from pipeline.pins import pinned
 from pipeline.progress import Progress, progress
 from pipeline.shards import remove_shards
 from pipeline.work import Work, shards_per_unit, unit_jobs
@@ -74,7 +76,8 @@ class Run:
         for unit in shards:
             if unit not in todo:
                 display.note(f"{unit.title}: kept from before, {unit.path}")
-        jobs: list[Job] = unit_jobs(todo, self.args.force)
+        commits = pinned(self.folder, (unit.model.spec for unit in todo))
+        jobs: list[Job] = unit_jobs(todo, self.args.force, commits)
         failures = self.engine.run(jobs, display, self.args.keep_going)
         remove_shards(self.folder / "units")
         return failures
@@ -121,6 +124,8 @@ def run_script(
             console = Console(stderr=True)
             failures = body(Run(args, study, corpus, used, folder, worker, console, started))
     except InputError as error:
+        if args.verbose and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     for failure in failures:

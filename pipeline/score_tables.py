@@ -11,9 +11,10 @@ from itertools import groupby
 import pandas as pd
 
 from pipeline.plan import ExtractionUnit
-from pipeline.provenance import provenance
+from pipeline.provenance import BULKY, certificates, provenance
 from pipeline.units import load_facts, open_unit
 from representations.corpus.corpus import Corpus
+from representations.facts import UnitFacts
 from representations.metrics import METRICS
 from representations.separation import separation_scores, shuffled_within_topics
 from study import Study
@@ -42,8 +43,7 @@ def score(unit: ExtractionUnit, study: Study, labels: str) -> pd.DataFrame:
         Columns of a profile, and emotion, layer, depth, metric, replicate, score; replicate 0
         holds the scores of each emotion, the others the mean over emotions.
     """
-    settings = [asdict(study.scoring), study.seed, labels]
-    path = unit.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
+    path = _path(unit, study, labels)
     if is_there(path):
         return read_table(path)
     with open_unit(unit.path) as pooled:
@@ -72,6 +72,16 @@ def score(unit: ExtractionUnit, study: Study, labels: str) -> pd.DataFrame:
     return table
 
 
+def _path(unit: ExtractionUnit, study: Study, labels: str) -> Place:
+    settings = [asdict(study.scoring), study.seed, labels]
+    return unit.path.with_suffix(f".{fingerprint(settings)}.{labels}.parquet")
+
+
+def is_scored(unit: ExtractionUnit, study: Study) -> bool:
+    """Whether the scores of a unit are there."""
+    return all(is_there(_path(unit, study, labels)) for labels in study.labels)
+
+
 def write_tables(
     study: Study,
     corpus: Corpus,
@@ -90,14 +100,15 @@ def write_tables(
     write_tables_as_one(folder / "scores.parquet", _estimates(finished, study))
     write_tables_as_one(folder / "replicates.parquet", _replicates(finished, study))
     echoes, lines = [], []
+    known: list[UnitFacts] = []
     for unit in finished:
         facts = load_facts(unit.path)
         if unit.method == "generation":
             keys = {k: facts[k] for k in ("model", "weights", "seed", "precision")}
             stories = [{k: v for k, v in s.items() if k != "token_ids"} for s in facts["stories"]]
             lines += [json.dumps({**keys, **s}, ensure_ascii=False) for s in stories]
-        bulky = ("stories", "emotions", "topics", "neutral_topics")
-        echoes.append({k: v for k, v in facts.items() if k not in bulky})
+        known.append(facts)
+        echoes.append({k: v for k, v in facts.items() if k not in BULKY})
     write_text(folder / "stories.jsonl", "".join(line + "\n" for line in lines))
     content = {
         "study": {k: v for k, v in study.echo().items() if k != "sha256"},
@@ -114,6 +125,7 @@ def write_tables(
             for name in study.scoring.metrics
         },
         "units": echoes,
+        "certificates": certificates(known),
         "missing": [unit.title for unit in units if unit not in finished],
         "seconds": round(time.monotonic() - started, 1),
         **provenance(),

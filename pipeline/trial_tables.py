@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.provenance import provenance
+from pipeline.provenance import BULKY, certificates, provenance
 from representations.facts import SteeringFacts
 from representations.steering.judges import Judge, target_scores
 from representations.steering.trials import Scenarios
@@ -73,7 +73,8 @@ def write_trials(
         "scenarios_sha256": scenarios.sha256,
         "scores": {k: extraction.get(k) for k in ("study_sha256", "corpus_sha256", "git_commit")},
         "judges": {judge.name: {**judge.facts, "emotions": judge.emotions} for judge in judges},
-        "units": [{k: v for k, v in c.items() if k != "rows"} for c in finished],
+        "units": [{k: v for k, v in c.items() if k not in BULKY} for c in finished],
+        "certificates": certificates(finished),
         "trials": len(table),
         "seconds": round(time.monotonic() - started, 1),
         **provenance(),

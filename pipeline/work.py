@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.jobs import Job, ModelRequest, Report
+from pipeline.pins import Commits, at_commit
 from pipeline.shards import Shard, all_shards, n_shards
 from representations.models.loading import LoadedModel
 from representations.models.size import expected_parameters
@@ -86,7 +87,9 @@ def shards_per_unit(
     return found
 
 
-def unit_jobs(shards: Mapping[Work, int], again: bool = False) -> list[Job]:
+def unit_jobs(
+    shards: Mapping[Work, int], again: bool = False, commits: Commits | None = None
+) -> list[Job]:
     """Return the jobs of units, those that others need first.
 
     Parameters
@@ -95,6 +98,8 @@ def unit_jobs(shards: Mapping[Work, int], again: bool = False) -> list[Job]:
         Units in the order of the work, and the number of shards of each.
     again : bool
         Also do shards that are finished.
+    commits : mapping of str to str, optional
+        Of hub models, as `pipeline.pins.pinned` returns them.
 
     Returns
     -------
@@ -106,13 +111,14 @@ def unit_jobs(shards: Mapping[Work, int], again: bool = False) -> list[Job]:
         needed = jobs.get(unit.after, [])  # none if that unit is finished, or not to be done
         same = unit.after is not None and shards.get(unit.after) == of
         parts = []
+        model = replace(unit.model, spec=at_commit(unit.model.spec, commits or {}))
         for shard in all_shards(of):
             if again or not is_there(shard.path(unit.path)):
                 job = Job(
                     unit.title if of == 1 else f"{unit.title}, {shard.number} of {of}",
                     unit.effort / of,
                     partial(unit.do, shard),
-                    unit.model,
+                    model,
                     tuple(j for j in needed if not same or j.lane == shard.number),
                     lane=shard.number,
                 )

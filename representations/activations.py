@@ -385,9 +385,15 @@ def finite(means: Tensor, texts: Sequence[int], loaded: LoadedModel) -> Tensor:
     bad = ~torch.isfinite(means).all(dim=2)
     if bad.any():
         row, layer = map(int, bad.nonzero()[0])
+        wide = loaded.precision.endswith(("float32", "bfloat16"))
+        remedy = (
+            "its weights are damaged or not its config's; get them again, or leave it out"
+            if wide
+            else "set precisions to float32 (or bfloat16 on a GPU)"
+        )
         raise InputError(
             f"model {loaded.spec.name!r} in {loaded.precision}: activations of text {texts[row]} "
-            f"at layer {layer} are not finite; set precisions to float32 (or bfloat16 on a GPU)"
+            f"at layer {layer} are not finite; {remedy}"
         )
     return means
 

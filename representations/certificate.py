@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from representations.activations import PooledMean, Steer, Window, pad, read, residual_stream
+from representations.corpus.corpus import Corpus
 from representations.generation import Sampling, Stories, prompts_ids, write
 from representations.models.loading import LoadedModel
 from study.read import InputError
@@ -73,6 +74,17 @@ class _Trial:
     prompt_ids: list[list[int]]
     means: list[Tensor]
     limit: float
+
+
+def certify(loaded: LoadedModel, corpus: Corpus, *, writes: bool) -> dict[str, Any]:
+    """Check a model with a few texts of a corpus; see `certificate`."""
+    if loaded.certificate:
+        return loaded.certificate
+    step = max(1, len(corpus.passages) // len(LENGTHS))
+    passages = [passage.text for passage in corpus.passages[::step][: len(LENGTHS)]]
+    about = [(corpus.emotions[0].name, corpus.topics[0].name), ("", corpus.topics[-1].name)]
+    prompts = [corpus.prompt(*cell, loaded.spec.instruct) for cell in about] if writes else []
+    return certificate(loaded, passages, prompts, writes=writes)
 
 
 def certificate(

@@ -55,6 +55,7 @@ class ModelFacts(TypedDict):
     instruct: Annotated[bool, Rule.SAME]
     precision: Annotated[str, Rule.SAME]
     device: Annotated[str, Rule.FIRST]
+    certificate: NotRequired[Annotated[dict[str, Any], Rule.FIRST]]
 
 
 class UnitFacts(TextFacts, ModelFacts):

@@ -24,6 +24,11 @@ LIBRARIES = {
 PLAIN = ("fp8", "mxfp4")
 
 
+def plain(kind: str) -> str:
+    """Return the precision that a model of random weights has, where this one is asked for."""
+    return "bfloat16" if kind in MADE else kind
+
+
 def form_of(config: Any) -> str:
     """Return what a config says of its weights' form, for the tables: "" if they are plain.
 

@@ -43,6 +43,11 @@ _commits: dict[tuple[str, str], str] = {}
 Result = TypeVar("Result")
 
 
+def is_on_hub(spec: ModelSpec) -> bool:
+    """Whether a model's source is a repository of the hub."""
+    return not spec.package and not os.path.isdir(spec.source)
+
+
 def commit_of(spec: ModelSpec) -> str:
     """Return the commit that a model's revision stands for; the same all through a process.
 
@@ -66,6 +71,7 @@ def commit_of(spec: ModelSpec) -> str:
     if key not in _commits:
         try:
             _commits[key] = str(_info(spec).sha)
+            _remember(spec, _commits[key])
         except Unreachable:
             here = _cache(spec) / "refs" / spec.revision
             if not here.is_file():
@@ -107,8 +113,6 @@ def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
                     f"model {spec.name!r}: {path.name} from {spec.source} is not what the hub "
                     "says it is, twice; try again later, or through another network"
                 )
-    if not (_cache(spec) / "refs" / spec.revision).exists():
-        _remember(spec, commit)
     return folder, commit
 
 
@@ -138,9 +142,7 @@ def _cache(spec: ModelSpec) -> Path:
 
 
 def _remember(spec: ModelSpec, commit: str) -> None:
-    """Note which commit a branch stood for, as the library does."""
-    if spec.revision == commit:
-        return
+    """Note which commit a branch stands for, as the library does."""
     path = _cache(spec) / "refs" / spec.revision
     with suppress(OSError):  # a cache that others have filled, and that is read only
         path.parent.mkdir(parents=True, exist_ok=True)

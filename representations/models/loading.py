@@ -15,7 +15,7 @@ from representations.facts import ModelFacts
 from representations.models import hub
 from representations.models.blocks import find_blocks, parameter_count
 from representations.models.errors import loading_errors, oneline
-from representations.models.forms import MADE, form_of, settings_for
+from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
 from representations.models.registry import ModelSpec, registry
 from representations.models.weights import check_whole, checked_config, local_folder
@@ -191,7 +191,7 @@ def load(
     precision = precision_of(spec, config, kind)
     if model is None:
         assert untrained_seed is not None
-        precision = "bfloat16" if kind in MADE else kind
+        precision = plain(kind)
         model = _placed(_untrained(spec, config, untrained_seed, DTYPES[precision]), place)
         fingerprint = f"untrained seed {untrained_seed} of {fingerprint}"
     model.config.return_dict = True  # some configs ask for tuples

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,14 +58,6 @@ def small_study(tmp_path_factory):
         assert long in text
         text = text.replace(long, short)
     text += STEERING
-    for entry in tomllib.loads((HOME / "data" / "models.toml").read_text(encoding="utf-8"))[
-        "model"
-    ]:
-        if entry.get("config"):  # twins have the dimensions of the small models
-            kept = {k: entry[k] for k in ("name", "family", "source")}
-            lines = [f'{key} = "{value}"' for key, value in kept.items()]
-            lines.append(f"instruct = {str(entry['instruct']).lower()}")
-            text += "\n[[model]]\n" + "\n".join(lines) + "\n"
     path = tmp_path_factory.mktemp("small") / "nine.toml"
     path.write_text(text, encoding="utf-8")
     return path

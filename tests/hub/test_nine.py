@@ -29,6 +29,18 @@ def test_all_units_of_the_nine_are_made(scores, nine):
             assert unit["fingerprint"].removeprefix("revision ") in commits
 
 
+def test_each_model_has_a_certificate_and_a_commit_that_it_is_held_to(scores, nine):
+    run = json.loads((scores / "run.json").read_text())
+    assert len(run["certificates"]) == 18
+    for certificate in run["certificates"]:
+        checks = {check["check"] for check in certificate["checks"]}
+        assert ("written and read" in checks) == (certificate["weights"] == "trained")
+        assert all(check["value"] <= check["limit"] for check in certificate["checks"])
+    pins = json.loads((scores / "models.json").read_text())
+    for name, repository in nine.repositories.items():
+        assert pins[f"{name}@main"] == repository.branches["main"]
+
+
 def test_only_what_a_model_needs_is_fetched(scores, nine):
     fetched = {path for kind, _, path in nine.asked if kind != "info"}
     assert "model-00001-of-00002.safetensors" in fetched
