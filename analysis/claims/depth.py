@@ -23,13 +23,11 @@ def every_model(shape: pd.DataFrame) -> Row:
     """Judge whether every profile rises and falls."""
     profiles = shape[shape["level"] == "profile"]
     n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())
-    against = profiles[profiles["verdict"].isin(["monotone", "trough"])]
+    against = profiles[profiles["verdict"].isin(["monotone", "plateau", "trough"])]
     row: Row = {"quantity": "share of models", "estimate": humps / n, "n": n,
                 "p": float(profiles["p"].max())}  # fmt: skip
     if len(against):
-        shown = against["p"].where(
-            against["verdict"] == "trough", against[["p_before", "p_after"]].max(axis=1)
-        )
+        shown = against["p_shape"]
         first = against.iloc[int(np.argmin(shown))]
         row |= {"p": float(min(1.0, n * shown.min())), "verdict": "contradicted"}
         return row | {"reason": f"{first['model']}: {first['reason']}"}
@@ -43,12 +41,13 @@ def over_models(shape: pd.DataFrame) -> Row:
     over = shape[shape["level"] == "models"].iloc[0]
     if pd.isna(over["p"]):
         return untestable(str(over["reason"]))
-    verdicts = {"hump": "supported", "trough": "contradicted", "monotone": "contradicted"}
-    monotone = over["verdict"] == "monotone"
+    against = ("trough", "monotone", "plateau", "several peaks")
+    verdicts = {"hump": "supported", **dict.fromkeys(against, "contradicted")}
+    shown = over["verdict"] in verdicts
     return {
         "quantity": "weaker arm", "estimate": over["estimate"], "low": over["low"],
         "high": over["high"], "n": over["n_models"], "reason": over["reason"],
-        "p": max(over["p_before"], over["p_after"]) if monotone else over["p"],
+        "p": over["p_shape" if shown else "p"],
         "verdict": verdicts.get(over["verdict"], "undecided"),
     }  # fmt: skip
 

@@ -108,7 +108,7 @@ def control_test(
     middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`: a contrast, so that its error is exact.
 
     A hump is *learned* where the profile is a hump and its bulge exceeds the control's. It is *not
-    learned* where the profile is shown to be none (monotone, a trough), or the control is a hump
+    learned* where the profile is shown to be none (monotone, a plateau, a trough), or the control is a hump
     too (or, for anisotropy, the part that it explains) with more than half of the profile's bulge.
     A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
     gain is above 0, not learned where it is below. Errors of a profile and its control are taken
@@ -323,7 +323,7 @@ def _judge(
             verdict, reason = "learned", "separation in the middle exceeds that of the embedding"
         elif high < 0:
             verdict, reason = "not learned", "the embedding separates better than the middle"
-    elif shape in ("monotone", "trough"):
+    elif shape in ("monotone", "plateau", "trough"):
         verdict, reason = "not learned", f"the trained profile is no hump but {_article(shape)}"
     elif shape != "hump":
         reason = "that the trained profile is a hump is not shown"

@@ -1,59 +1,58 @@
-"""Is there a U? Two tests that must agree, per profile and over models."""
+"""The shape of a curve: hump, trough, monotone, plateau or several peaks; also over models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.families import mean_over_families, too_few
+from analysis.families import ROUNDING, family_means, too_few
 from analysis.loading.scores import Array, Profile, Scores
-from analysis.profiles.curves import GRID
+from analysis.profiles.curves import GRID, extrema
+from analysis.profiles.lines import (
+    EDGE,
+    MIN_LINE,
+    SLACK,
+    Measured,
+    end_slopes,
+    line_weights,
+    places,
+    published_tests,
+    robin_hood,
+)
+from analysis.profiles.search import path_length
 from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
+    MIN_POINTS,
     Errors,
     assess,
     check_alpha,
-    quadratic_weights,
+    profile_errors,
     select_profiles,
-    slope_weights,
     standard_error,
-    t_above,
-    t_critical,
+)
+from analysis.profiles.verdicts import (
+    Contrasts,
+    Measure,
+    Shape,
+    Turn,
+    bends,
+    halves,
+    judge,
+    n_bins,
+    straight,
+    turn,
 )
 
 #: What profiles share whose models are pooled.
 GROUP = ["weights", "method", "labels", "metric"]
-#: Share of the range at either end where a line would be too short to have a slope.
-EDGE = 0.1
-MIN_LINE = 3
-#: A breakpoint on a layer belongs to both lines.
-SLACK = 1e-9
-
-
-@dataclass(frozen=True)
-class Arms:
-    """Slopes at both ends (of a quadratic) and of both lines, with their errors.
-
-    Attributes
-    ----------
-    value, se : ndarray, shape (4,)
-        Quadratic at the start and at the end, line before and line after the breakpoint.
-    df : float
-    length : ndarray, shape (2,)
-        Depth that each line covers.
-    curvature : float
-    """
-
-    value: Array
-    se: Array
-    df: float
-    length: Array
-    curvature: float
+#: Robust standard deviations from its neighbors beyond which a layer is left out for a try.
+OUTLYING = 5.0
+SHAPES_AGAINST = ("trough", "monotone", "plateau", "several peaks")
 
 
 def u_shape_test(
@@ -65,12 +64,12 @@ def u_shape_test(
     alpha: float = 0.05,
     higher_is_better: bool = True,
 ) -> pd.DataFrame:
-    r"""Test whether separation rises and then falls with depth (a hump), or the reverse (a trough).
+    r"""Test which shape a curve has: a hump (separation rises, then falls with depth) or another.
 
-    A turn is declared only where both tests find it: Lind and Mehlum's (2010), that a quadratic
-    slopes in opposite directions at both ends of the range, and Simonsohn's (2018), that two
-    lines, before and after a breakpoint, do. A quadratic fitted to a plateau must turn over, so
-    the first alone takes a plateau for a turn.
+    A turn is declared where the data show both of its arms, wherever they meet: the slopes of two
+    lines, one up to a depth and one from it on, with the allowance for having searched that depth.
+    A hump may so be early, in the middle or late. The published tests, which a plateau can pass or
+    an early hump fail, stand beside the verdict.
 
     Parameters
     ----------
@@ -79,27 +78,38 @@ def u_shape_test(
     metric, method, weights, labels : str, optional
         Which profiles; None takes all.
     alpha : float
-        Level of the test; intervals have level 1 - alpha.
+        Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool
         Whether a larger score means better separated, for a bare DataFrame.
 
     Returns
     -------
     DataFrame
-        A row for each profile (level "profile": errors from its replicates, or from AR(1)), then
-        one for each weights, method, labels and metric (level "models": the family is the unit,
-        t with n_families - 1 degrees of freedom; undecided with fewer than three). Slopes are in
-        the metric's own units per depth.
+        A row for each profile (level "profile"), then one for each weights, method, labels and
+        metric (level "models": the family is the unit). Changes are in the metric's own units,
+        slopes in units per depth.
 
-        - estimate, low, high: change along the weaker of the two lines, positive if it goes the
-          way that `direction` needs, so that low > 0 says that both arms are there.
-        - p: largest p of the four slopes in that direction.
-        - verdict: "hump" (separation rises, then falls), "trough", "monotone" (both lines go the
-          same way) or "undecided"; reason.
-        - direction: "hump" or "trough", by the curvature's sign.
+        - verdict: "hump" (separation rises, then falls), "trough" (the reverse), "several peaks",
+          "monotone" (both halves go the same way), "plateau" (it goes one way and then levels off)
+          or "undecided"; reason.
+        - direction: "hump" or "trough", whichever has the smaller p; p: of its weaker arm,
+          one-sided, with the allowance for the search (over models: two-sided); turn: the depth at
+          which the arms meet, which is chosen to show both and is no estimate of the peak.
+        - estimate, low, high: change along the weaker arm; positive where it goes the way that
+          `direction` needs, so that low > 0 shows both arms. rise, fall with _low, _high: the
+          change along either arm.
+        - highest: depth of the smoothed curve's maximum (for a trough: minimum); where: "early",
+          "middle" or "late", by thirds of the range; of humps and troughs.
+        - p_valley, valley: of a valley between two peaks (for a trough: a peak between two
+          valleys), and its depth; p_monotone, p_plateau: of these shapes; p_shape: of the verdict.
+        - p_holm: p_shape, or p where nothing is shown, corrected for the profiles (or groups of
+          models) and metrics in the table, by Holm's method.
+        - influential: the layer that stands out from its neighbors and without which the verdict
+          would be another; the reason says which.
         - slope_start, slope_end, p_hump, p_trough: the quadratic's slopes at both ends, and
-          Sasabuchi's p for either shape (the larger of two one-sided p).
-        - breakpoint, slope_before, slope_after, p_before, p_after: the two lines, p two-sided.
+          Sasabuchi's p for either shape (Lind and Mehlum's test).
+        - breakpoint, slope_before, slope_after, p_before, p_after: Simonsohn's two lines, p
+          two-sided.
         - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models, n_families.
 
     Raises
@@ -109,13 +119,20 @@ def u_shape_test(
 
     Notes
     -----
-    All slopes are contrasts :math:`w'y` with variance :math:`w'Sw`; see `profile_errors` for S.
-    The lines are fitted separately to the layers up to and from the breakpoint on. The breakpoint
-    is Simonsohn's Robin Hood: among the depths whose smoothed value is within one standard error
-    of the extreme, the quantile that gives the weaker line more layers. Over models, a model's
-    breakpoint comes from the *other* models (the middle of the depths where their mean smoothed
-    curve is within one standard error of its extreme): chosen from its own noise, it would favour
-    opposite slopes in every model at once.
+    All slopes are contrasts :math:`w'y` with variance :math:`w'Sw`; see `profile_errors` for S. The
+    slope of a line through any stretch of a curve that only rises is not negative: so on a curve
+    that never turns, one of the two arms is null at every depth, and the largest t of that arm over
+    all depths has the p of `search.searched_p`. Both arms must be shown (intersection-union).
+
+    Two peaks rise and fall as well. A hump is called *several peaks* where a valley is shown inside
+    it (`verdicts.bends`), and left undecided where the deepest valley seen is half as deep as its
+    weaker arm is high.
+
+    Over models, contrasts are averaged within families, with Student's t over families. A model's
+    arms meet where the *other* models' mean smoothed curve is within one standard error of its
+    extreme (the middle of these depths): chosen from its own noise, the place would favor opposite
+    slopes in every model at once. A hump over models needs that its profiles do not say otherwise:
+    with more of them shown to be something else than shown to be humps, it is undecided.
 
     References
     ----------
@@ -130,17 +147,42 @@ def u_shape_test(
     --------
     >>> from analysis.planning.simulate import simulate_scores
     >>> tests = u_shape_test(simulate_scores(families=(1, 1, 1), seed=1))
-    >>> tests[["level", "model", "breakpoint", "verdict"]].round(2)
-         level    model  breakpoint verdict
-    0  profile       m1        0.43    hump
-    1  profile       m2        0.50    hump
-    2  profile       m3        0.46    hump
-    3   models  all (3)        0.46    hump
+    >>> tests[["level", "model", "highest", "where", "verdict"]].round(2)
+         level    model  highest   where verdict
+    0  profile       m1     0.50  middle    hump
+    1  profile       m2     0.50  middle    hump
+    2  profile       m3     0.50  middle    hump
+    3   models  all (3)     0.50  middle    hump
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
     rows = [shape_row(profile, assess(profile), alpha) for profile in profiles]
-    return pd.DataFrame([*rows, *models_rows(profiles, rows, alpha)])
+    return corrected(pd.DataFrame([*rows, *models_rows(profiles, rows, alpha)]))
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p_holm, over the rows of each level."""
+    table = table.assign(p_holm=np.nan)
+    if "p_shape" in table:
+        for _, rows in table.groupby("level"):
+            p = rows["p_shape"].fillna(rows["p"]).dropna()
+            table.loc[p.index, "p_holm"] = holm(p.to_numpy())
+    return table
+
+
+def holm(p: Array) -> Array:
+    """Correct p for their number by Holm's method.
+
+    `statsmodels` has it too, but collects the interpreter's garbage at every call (0.1 s).
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(3)
+    array([0.03, 0.06, 0.06])
+    """
+    order = np.argsort(p)
+    out = np.empty(len(p))
+    times = np.arange(len(p), 0, -1)
+    out[order] = np.maximum.accumulate(np.minimum(times * p[order], 1.0))
+    return out
 
 
 def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
@@ -148,109 +190,219 @@ def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     keys = {"level": "profile", **profile.keys}
     if isinstance(errors, str):
         return {**keys, **_blank(errors), "n_models": 1}
+    shape = _shape(profile, errors, alpha)
     depth, y = profile.depth, profile.separation
-    weights = quadratic_weights(depth)
-    turn = robin_hood(depth, y, errors.cov)
-    contrasts = np.array([*_end_slopes(depth, weights), *line_weights(depth, turn)])
-    arms = Arms(
-        value=contrasts @ y,
-        se=standard_error(contrasts, errors.cov),
-        df=errors.df,
-        length=np.array([turn - depth[0], depth[-1] - turn]),
-        curvature=float(weights[2] @ y),
+    breakpoint = robin_hood(depth, y, errors.cov)
+    slopes = _measure(profile, errors)(_four(breakpoint))
+    row = shape.columns() | published_tests(slopes, breakpoint, profile.sign)
+    row |= {"influential": np.nan, "error": errors.kind, "df": errors.df, "n_models": 1}
+    number = outlying(depth, y)
+    if number is not None and len(depth) > MIN_POINTS:
+        rest = without(profile, number)
+        other = _shape(rest, profile_errors(rest), alpha).verdict
+        if other != shape.verdict:
+            row["influential"] = int(profile.layer[number])
+            row["reason"] += f"; without layer {profile.layer[number]}: {other}"
+    return {**keys, **row}
+
+
+def _shape(profile: Profile, errors: Errors, alpha: float) -> Shape:
+    """Return the shape of one profile."""
+    depth, measure = profile.depth, _measure(profile, errors)
+    at = places(depth)
+    before, after = lines = np.array([line_weights(depth, place) for place in at]).swapaxes(0, 1)
+    paths = np.array([path_length(weights, errors.cov) for weights in lines])
+    slopes = measure(lambda _: np.concatenate([before, after]))
+    turns = {way: _searched(slopes, at, depth, way, paths, alpha) for way in (1, -1)}
+    n = n_bins([depth])
+    return judge(
+        turns,
+        {way: bends(measure, n, way) for way in (1, -1)},
+        straight(measure, halves([depth])),
+        {way: float(extrema(depth, way * profile.separation[None])[0]) for way in (1, -1)},
+        (float(depth[0]), float(depth[-1])),
+        alpha,
     )
-    judged = judge(arms, turn, profile.sign, alpha)
-    return {**keys, **judged, "error": errors.kind, "df": arms.df, "n_models": 1}
+
+
+def _searched(
+    slopes: Measured, at: Array, depth: Array, way: int, paths: Array, alpha: float
+) -> Turn:
+    """Return the turn at the place that shows both arms best."""
+    t = way * slopes.t.reshape(2, -1)
+    best = int(np.argmax(np.minimum(t[0], -t[1])))
+    lengths = np.array([at[best] - depth[0], depth[-1] - at[best]])
+    return turn(slopes[[best, best + len(at)]], way, float(at[best]), lengths, paths, alpha)
+
+
+def _measure(profile: Profile, errors: Errors) -> Measure:
+    def measure(contrasts: Contrasts) -> Measured:
+        weights = contrasts(profile.depth)
+        return Measured(
+            weights @ profile.separation, standard_error(weights, errors.cov), errors.df
+        )
+
+    return measure
+
+
+def _four(breakpoint: float) -> Contrasts:
+    """Return the slopes of the published tests: a quadratic's at both ends, and two lines'."""
+    return lambda depth: np.concatenate([end_slopes(depth), line_weights(depth, breakpoint)])
+
+
+def outlying(depth: Array, y: Array) -> int | None:
+    """Return the number of the layer that stands out most from both of its neighbors.
+
+    Measured by how much more it is off the line between its neighbors than they are off theirs: a
+    kink is off by as much as a spike of half its height, and both are compared with the median.
+
+    >>> y = np.sin(np.arange(20) / 5) + 0.01 * np.random.default_rng(0).standard_normal(20)
+    >>> outlying(np.arange(20) / 19, y) is None, outlying(np.arange(20) / 19, y + np.eye(20)[7])
+    (True, 7)
+    """
+    if len(y) < 7:
+        return None
+    share = (depth[1:-1] - depth[:-2]) / (depth[2:] - depth[:-2])
+    off = y[1:-1] - (1 - share) * y[:-2] - share * y[2:]
+    spike = off[1:-1] - (off[:-2] + off[2:]) / 2
+    spread = 1.4826 * float(np.median(np.abs(spike - np.median(spike))))
+    worst = int(np.argmax(np.abs(spike)))
+    return worst + 2 if abs(spike[worst]) > OUTLYING * spread else None
+
+
+def without(profile: Profile, number: int) -> Profile:
+    """Return a profile less one of its layers."""
+    draws = profile.replicates
+    return replace(
+        profile,
+        layer=np.delete(profile.layer, number),
+        depth=np.delete(profile.depth, number),
+        separation=np.delete(profile.separation, number),
+        replicates=None if draws is None else np.delete(draws, number, axis=1),
+    )
 
 
 def models_rows(
     profiles: list[Profile], rows: list[dict[str, Any]], alpha: float
 ) -> list[dict[str, Any]]:
     """Return the rows of `u_shape_test` over models, given those of the profiles."""
-    groups: dict[tuple[Any, ...], list[tuple[Profile, bool]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[Profile, dict[str, Any]]]] = {}
     for profile, row in zip(profiles, rows, strict=True):
         group = groups.setdefault(tuple(profile.keys[k] for k in GROUP), [])
-        group.append((profile, "error" in row))
+        group.append((profile, row))
     return [
-        _models_row([p for p, _ in group], [p for p, sound in group if sound], alpha)
+        _models_row(
+            [p for p, _ in group],
+            [p for p, row in group if "error" in row],
+            [row["verdict"] for _, row in group],
+            alpha,
+        )
         for group in groups.values()
     ]
 
 
-def _models_row(group: list[Profile], sound: list[Profile], alpha: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Models:
+    """Profiles whose contrasts are averaged within models, and then within families.
+
+    Attributes
+    ----------
+    profiles : list of Profile
+    models : list of str
+        Sorted.
+    family : list of str
+        Of each model.
+    """
+
+    profiles: list[Profile]
+    models: list[str]
+    family: list[str]
+
+    def of_model(self, value: Callable[[Profile], Array]) -> Array:
+        """Return a vector for each model, shape (n_models, k): the mean over its profiles."""
+        of: dict[str, list[Array]] = {model: [] for model in self.models}
+        for profile in self.profiles:
+            of[str(profile.keys["model"])].append(value(profile))
+        return np.array([np.mean(values, axis=0) for values in of.values()])
+
+    def over_families(self, values: Array) -> Measured:
+        """Return the mean over families of values, shape (n_models, k)."""
+        means = family_means(values, self.family)
+        n = len(means)
+        se = means.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(means.shape[1])
+        return Measured(means.mean(axis=0), se, max(n - 1.0, 1.0))
+
+    def measure(self, contrasts: Contrasts) -> Measured:
+        """Measure contrasts over models."""
+        return self.over_families(self.of_model(lambda p: contrasts(p.depth) @ p.separation))
+
+
+def _models_row(
+    group: list[Profile], sound: list[Profile], verdicts: list[str], alpha: float
+) -> dict[str, Any]:
     """Test over models, the family as the unit; a model with several profiles counts once."""
-    models = sorted({str(profile.keys["model"]) for profile in sound})
-    keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
+    family = {str(p.keys["model"]): str(p.keys["family"]) for p in sound}
+    over = Models(sound, sorted(family), [family[m] for m in sorted(family)])
+    n_models, n_families = len(over.models), len(set(over.family))
+    keys = {"level": "models", "model": f"all ({n_models})", "family": "all"}
     keys |= {k: group[0].keys[k] for k in GROUP}
-    if len(models) < 2:
-        why = f"models to test over: {len(models)}; at least 2 are needed"
-        return {**keys, **_blank(why), "n_models": len(models)}
-    ends, curvature = _by_model(sound, models, _quadratic_slopes)
-    sign = -1 if curvature.mean() > 0 else 1
+    counts = {"n_models": n_models, "n_families": n_families}
+    if n_models < 2:
+        why = f"models to test over: {n_models}; at least 2 are needed"
+        return {**keys, **_blank(why), **counts}
     first, last = (np.array([p.depth[i] for p in sound]) for i in (0, -1))
     at = first.max() + GRID * (last.min() - first.max())
-    smooth, _ = _by_model(sound, models, lambda p: (_centred_curve(p, at), 0.0))
-    least = max(p.depth[MIN_LINE - 1] for p in sound), min(p.depth[-MIN_LINE] for p in sound)
-    inner = (
-        (GRID >= EDGE) & (GRID <= 1 - EDGE) & (at >= least[0] - SLACK) & (at <= least[1] + SLACK)
-    )
+    inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)
+    inner &= at >= max(p.depth[MIN_LINE - 1] for p in sound) - SLACK
+    inner &= at <= min(p.depth[-MIN_LINE] for p in sound) + SLACK
     if not inner.any():
         why = f"no depth has {MIN_LINE} layers of every model on either side"
-        return {**keys, **_blank(why), "n_models": len(models)}
-    turns = _common_turns(at, sign * smooth, inner)
-    which = dict(zip(models, turns, strict=True))
-    lines, _ = _by_model(
-        sound,
-        models,
-        lambda p: (line_weights(p.depth, which[p.keys["model"]]) @ p.separation, 0.0),
-    )
-    slopes = np.hstack([ends, lines])
-    family = {str(p.keys["model"]): p.keys["family"] for p in sound}
-    over = [mean_over_families(column, [family[m] for m in models]) for column in slopes.T]
-    counts = {"n_models": len(models), "n_families": over[0].n_families}
-    if any(slope.exact for slope in over):
-        few = too_few(over[0].n_families) if over[0].n_families < 2 else "the models do not differ"
+        return {**keys, **_blank(why), **counts}
+    smooth = over.of_model(lambda p: _centered_curve(p, at))
+    own = {way: _common_turns(at, way * smooth, inner) for way in (1, -1)}
+    slopes = {way: over.over_families(_at_own(over, own[way])) for way in (1, -1)}
+    if any((s.se <= ROUNDING * np.abs(s.value).max()).any() for s in slopes.values()):
+        few = too_few(n_families) if n_families < 2 else "the models do not differ"
         return {**keys, **_blank(few), **counts}
-    turn = float(turns.mean())
-    arms = Arms(
-        value=np.array([slope.estimate for slope in over]),
-        se=np.array([slope.se for slope in over]),
-        df=over[0].df,
-        length=np.array([turn - first.mean(), last.mean() - turn]),
-        curvature=float(curvature.mean()),
+    turns, highest = {}, {}
+    for way, s in slopes.items():
+        place = float(own[way].mean())
+        lengths = np.array([place - first.mean(), last.mean() - place])
+        # Half of alpha for either way: which of them it is has been searched as well.
+        turns[way] = turn(s[2:], way, place, lengths, np.zeros(2), alpha).two_sided()
+        highest[way] = place
+    depths = [p.depth for p in sound]
+    n = n_bins(depths)
+    shape = judge(
+        turns,
+        {way: bends(over.measure, n, way) for way in (1, -1)},
+        straight(over.measure, halves(depths)),
+        highest,
+        (float(first.mean()), float(last.mean())),
+        alpha,
     )
-    judged = judge(arms, turn, group[0].sign, alpha)
-    if few := too_few(over[0].n_families):
-        judged |= {"verdict": "undecided", "reason": f"{judged['reason']}, but {few}"}
+    way = shape.turn.way
+    row = shape.columns() | published_tests(slopes[way], turns[way].place, group[0].sign)
+    against = sum(v in SHAPES_AGAINST for v in verdicts if v != row["verdict"])
+    agree = verdicts.count(row["verdict"])
+    if row["verdict"] in ("hump", "trough") and against > agree:
+        row["verdict"] = "undecided"
+        row["reason"] += f", but {against} of {len(verdicts)} profiles are shown to be otherwise"
+    if few := too_few(n_families):
+        row |= {"verdict": "undecided", "reason": f"{row['reason']}, but {few}"}
     left_out = len(group) - len(sound)
     if left_out:
-        judged["reason"] += f"; profiles left out: {left_out}"
-    return {**keys, **judged, "error": "models", "df": arms.df, **counts}
+        row["reason"] += f"; profiles left out: {left_out}"
+    return {**keys, **row, "error": "models", "df": slopes[way].df, **counts}
 
 
-def _by_model(
-    profiles: Iterable[Profile], models: list[str], value: Callable[[Profile], tuple[Array, float]]
-) -> tuple[Array, Array]:
-    """Average a (vector, number) of each profile within models."""
-    of: dict[str, list[tuple[Array, float]]] = {model: [] for model in models}
-    for profile in profiles:
-        of[str(profile.keys["model"])].append(value(profile))
-    vectors = np.array([np.mean([v for v, _ in pairs], axis=0) for pairs in of.values()])
-    return vectors, np.array([np.mean([x for _, x in pairs]) for pairs in of.values()])
+def _at_own(over: Models, turns: Array) -> Array:
+    """Return each model's four slopes, shape (n_models, 4), with its own place of the turn."""
+    which = dict(zip(over.models, turns, strict=True))
+    return over.of_model(lambda p: _four(which[str(p.keys["model"])])(p.depth) @ p.separation)
 
 
-def _quadratic_slopes(profile: Profile) -> tuple[Array, float]:
-    weights = quadratic_weights(profile.depth)
-    ends = _end_slopes(profile.depth, weights) @ profile.separation
-    return ends, float(weights[2] @ profile.separation)
-
-
-def _end_slopes(depth: Array, weights: Array) -> Array:
-    """Return the weights, shape (2, n_points), of the quadratic's slopes at both ends."""
-    return np.array([weights[1] + 2 * d * weights[2] for d in (depth[0], depth[-1])])
-
-
-def _centred_curve(profile: Profile, at: Array) -> Array:
+def _centered_curve(profile: Profile, at: Array) -> Array:
     curve = smoother(profile.depth, at) @ profile.separation
     return np.asarray(curve - curve.mean())
 
@@ -261,108 +413,16 @@ def _common_turns(at: Array, curves: Array, inner: NDArray[np.bool_]) -> Array:
     Of the depths `inner`; "at its top" is within a standard error of it. Leaving a curve out takes
     n / (n - 1) times the square of its deviation from the sum of squares.
     """
-    n, centre = len(curves), curves.mean(axis=0)
-    deviation = curves - centre
+    n, center = len(curves), curves.mean(axis=0)
+    deviation = curves - center
     squares = (deviation**2).sum(axis=0)
     turns = np.empty(n)
     for i, own in enumerate(deviation):
-        mean = centre - own / (n - 1)
+        mean = center - own / (n - 1)
         rest = np.maximum(squares - own**2 * n / (n - 1), 0.0)  # of one other: nothing
         se = np.sqrt(rest / max(n - 2, 1) / (n - 1))
         turns[i] = np.median(at[inner & (mean + se >= mean[inner].max())])
     return turns
-
-
-def robin_hood(depth: Array, y: Array, cov: Array) -> float:
-    """Return the breakpoint of the two lines.
-
-    Parameters
-    ----------
-    depth, y : ndarray, shape (n_points,)
-    cov : ndarray, shape (n_points, n_points)
-        Covariance of the errors of y.
-
-    Returns
-    -------
-    float
-        Within the middle 80% of the range, with at least 3 layers on either side.
-    """
-    sign = -1 if quadratic_weights(depth)[2] @ y > 0 else 1
-    weights = smoother(depth, depth)
-    curve, se = sign * (weights @ y), standard_error(weights, cov)
-    share = (depth - depth[0]) / (depth[-1] - depth[0])
-    inner = (share >= EDGE) & (share <= 1 - EDGE)
-    inner[: MIN_LINE - 1] = inner[-(MIN_LINE - 1) :] = False
-    flat = depth[inner & (curve + se >= curve[inner].max())]
-    lines = line_weights(depth, float(np.median(flat)))
-    z = np.abs(lines @ y / standard_error(lines, cov))
-    return float(np.quantile(flat, z[1] / z.sum()))
-
-
-def line_weights(depth: Array, turn: float) -> Array:
-    """Return the weights, shape (2, n_points), of the lines' slopes before and after a depth."""
-    return np.array(
-        [slope_weights(depth, depth <= turn + SLACK), slope_weights(depth, depth >= turn - SLACK)]
-    )
-
-
-def candidates(depth: Array) -> tuple[Array, Array, Array]:
-    """Return the places where an arm may end and the other begin, and the slopes on either side.
-
-    Parameters
-    ----------
-    depth : ndarray, shape (n_points,)
-
-    Returns
-    -------
-    before, after : ndarray, shape (n_places, n_points)
-        Weights of the slopes of lines up to a place, and from it on.
-    places : ndarray, shape (n_places,)
-        Layers in the middle 80% of the range, with at least 3 layers on either side.
-    """
-    share = (depth - depth[0]) / (depth[-1] - depth[0])
-    inner = (share >= EDGE - SLACK) & (share <= 1 - EDGE + SLACK)
-    inner[: MIN_LINE - 1] = inner[-(MIN_LINE - 1) :] = False
-    lines = np.array([line_weights(depth, turn) for turn in depth[inner]])
-    return lines[:, 0], lines[:, 1], depth[inner]
-
-
-def judge(arms: Arms, turn: float, sign: int, alpha: float) -> dict[str, Any]:
-    """Return the columns that follow from the four slopes; `sign` gives the metric's units."""
-    t = arms.value / arms.se
-    rising, falling = t_above(t, arms.df), t_above(-t, arms.df)
-    p_hump, p_trough = max(rising[0], falling[1]), max(falling[0], rising[1])
-    lines = 2 * t_above(np.abs(t[2:]), arms.df)
-    direction: Literal["hump", "trough"] = "hump" if arms.curvature < 0 else "trough"
-    way = np.array([1, -1]) if direction == "hump" else np.array([-1, 1])
-    towards = np.where(way * t[2:] > 0, lines, 1.0)
-    p = float(max(p_hump if direction == "hump" else p_trough, *towards))
-    arm = way * arms.value[2:] * arms.length
-    reach = t_critical(1 - alpha / 2, arms.df) * arms.se[2:] * arms.length
-    before, after = ("rises", "falls") if direction == "hump" else ("falls", "rises")
-    verdict = "undecided"
-    if p < alpha:
-        verdict, reason = direction, f"separation {before} up to {turn:.2f} and {after} after it"
-    elif (lines < alpha).all() and t[2] * t[3] > 0:
-        verdict = "monotone"
-        reason = f"separation {'rises' if t[2] > 0 else 'falls'} before {turn:.2f} and after it"
-    elif towards[0] >= alpha and towards[1] >= alpha:
-        reason = f"neither arm of a {direction} is shown"
-    elif towards[1] >= alpha:
-        reason = f"separation {before} up to {turn:.2f}; that it {after} after it is not shown"
-    elif towards[0] >= alpha:
-        reason = f"separation {after} after {turn:.2f}; that it {before} before it is not shown"
-    else:
-        reason = "the two lines turn, the quadratic's end slopes do not show it"
-    return {
-        "estimate": float(arm.min()), "low": float((arm - reach).min()),
-        "high": float((arm + reach).min()), "p": p, "verdict": verdict, "reason": reason,
-        "direction": direction, "slope_start": sign * arms.value[0],
-        "slope_end": sign * arms.value[1], "p_hump": float(p_hump), "p_trough": float(p_trough),
-        "breakpoint": turn, "slope_before": sign * arms.value[2],
-        "slope_after": sign * arms.value[3], "p_before": float(lines[0]),
-        "p_after": float(lines[1]),
-    }  # fmt: skip
 
 
 def _blank(why: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from scipy import stats
 
 from analysis import InputError, load_scores, localization_test, u_shape_test
 from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.lines import Measured, line_weights, published_tests, robin_hood
 from analysis.profiles.localization import hartung_knapp
-from analysis.profiles.shape import Arms, judge, line_weights, robin_hood
 from analysis.profiles.uncertainty import quadratic_weights
 
 pytestmark = pytest.mark.arithmetic
@@ -46,8 +46,8 @@ def test_end_slopes_and_sasabuchi_p_equal_r(case: str) -> None:
         value, expected[["slope_low", "slope_high"]].astype(float), rtol=1e-6
     )
     np.testing.assert_allclose(value / se, expected[["t_low", "t_high"]].astype(float), rtol=1e-6)
-    arms = Arms(np.r_[value, 1.0, -1.0], np.r_[se, 1.0, 1.0], df, np.ones(2), b[2])
-    judged = judge(arms, 0.5, 1, 0.05)
+    slopes = Measured(np.r_[value, 1.0, -1.0], np.r_[se, 1.0, 1.0], df)
+    judged = published_tests(slopes, 0.5, 1)
     np.testing.assert_allclose(
         [judged["p_trough"], judged["p_hump"]],
         expected[["p_u", "p_inverted_u"]].astype(float),
@@ -132,7 +132,7 @@ def test_humps_and_troughs_are_found(vertex: float) -> None:
         tests = u_shape_test(simulate_scores(shape=shape, vertex=vertex, noise_sd=0.005, seed=2))
         assert set(tests["verdict"]) == {shape}
         assert (tests["low"] > 0).all()
-        assert tests["breakpoint"].sub(vertex).abs().max() < 0.15
+        assert tests["highest"].sub(vertex).abs().max() < 0.15
 
 
 @pytest.mark.parametrize("level", ["profile", "models"])

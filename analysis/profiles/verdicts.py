@@ -1,0 +1,417 @@
+"""What a curve's shape is: tests of contrasts that hold for one profile and over models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from analysis.loading.scores import Array
+from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights
+from analysis.profiles.search import searched_p
+from analysis.profiles.uncertainty import t_above
+
+#: Takes depths to weights, shape (n_contrasts, n_points).
+Contrasts = Callable[[Array], Array]
+#: Measures contrasts on the data.
+Measure = Callable[[Contrasts], Measured]
+
+#: Parts of equal length in which a valley is looked for.
+MAX_BINS = 9
+#: Where a curve may level off, as shares of its range; the middle one halves it.
+LEVELS = (1 / 3, 1 / 2, 2 / 3)
+#: A curve is level where it changes by less than this share of its slope before.
+LEVEL = 1 / 3
+#: A move against the shape that is this share of it leaves the shape undecided.
+DOUBT = 1 / 2
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Two arms that meet.
+
+    Attributes
+    ----------
+    way : {+1, -1}
+        +1 rises and then falls, -1 falls and then rises.
+    place : float
+        Depth at which the arms meet; it is chosen to show both, and is no estimate of the peak.
+    p_arms : (float, float)
+        One-sided, of either arm, with the allowance for the search.
+    change, reach : ndarray, shape (2,)
+        Change along either arm, positive where it goes the way of the turn, and half the width
+        of its interval.
+    """
+
+    way: int
+    place: float
+    p_arms: tuple[float, float]
+    change: Array
+    reach: Array
+
+    @property
+    def p(self) -> float:
+        """Of the turn: that of the weaker arm."""
+        return max(self.p_arms)
+
+    def two_sided(self) -> Turn:
+        """Return the turn with twice the p of either arm."""
+        first, second = (min(1.0, 2 * p) for p in self.p_arms)
+        return replace(self, p_arms=(first, second))
+
+
+@dataclass(frozen=True)
+class Bends:
+    """What the parts of a curve say against a shape.
+
+    Attributes
+    ----------
+    place : float
+        Share of the range at which the valley is most evident.
+    peaks : (float, float)
+        The tops at either side of it.
+    p : float
+        Of the valley, with the allowance for the search.
+    depth : float
+        Of the deepest valley.
+    up, down : float
+        The largest move towards, and against, the direction.
+    """
+
+    place: float
+    peaks: tuple[float, float]
+    p: float
+    depth: float
+    up: float
+    down: float
+
+
+def turn(
+    arms: Measured, way: int, place: float, lengths: Array, paths: Array, alpha: float
+) -> Turn:
+    """Return the turn whose arms have the given slopes.
+
+    Parameters
+    ----------
+    arms : Measured
+        Slopes of the lines before and after the place.
+    way : {+1, -1}
+    place : float
+    lengths : ndarray, shape (2,)
+        Depth that either arm covers.
+    paths : ndarray, shape (2,)
+        Length of the path of places that was searched (`search.path_length`).
+    alpha : float
+    """
+    towards = np.array([way, -way])
+    t = towards * arms.t
+    reach = [critical(arms.df, path, alpha / 2) for path in paths]
+    return Turn(
+        way,
+        place,
+        (float(searched_p(t[0], arms.df, paths[0])), float(searched_p(t[1], arms.df, paths[1]))),
+        towards * arms.value * lengths,
+        np.array(reach) * arms.se * lengths,
+    )
+
+
+def critical(df: float, path: float, level: float) -> float:
+    """Return the t whose searched p is a level."""
+
+    def beyond(t: float) -> float:
+        return float(searched_p(np.asarray(t), df, path)) - level
+
+    high = 4.0
+    while beyond(high) > 0:
+        high *= 2
+    return float(optimize.brentq(beyond, 1e-9, high, xtol=1e-6))
+
+
+def n_bins(depths: Sequence[Array]) -> int:
+    """Return how many parts of equal length every curve can be cut into, two layers to each.
+
+    >>> n_bins([np.linspace(0, 1, 25)]), n_bins([np.linspace(0, 1, 25), np.linspace(0, 1, 9)])
+    (9, 4)
+    """
+    for n in range(min(MAX_BINS, *(len(d) // 2 for d in depths)), 1, -1):
+        if all(len(np.unique(_bin_of(d, n))) == n for d in depths):
+            return n
+    return 1
+
+
+def _bin_of(depth: Array, n: int) -> Array:
+    share = (depth - depth[0]) / (depth[-1] - depth[0])
+    return np.asarray(np.minimum((share * n + SLACK).astype(int), n - 1))
+
+
+def differences(depth: Array, n: int) -> Array:
+    """Return the weights, shape (pairs, n_points), of what each part has beyond each later one."""
+    member = _bin_of(depth, n) == np.arange(n)[:, None]
+    mean = member / member.sum(axis=1, keepdims=True)
+    return np.array([mean[i] - mean[j] for i, j in combinations(range(n), 2)])
+
+
+def bends(measure: Measure, n: int, way: int) -> Bends | None:
+    r"""Look for a valley between two peaks (for way = -1, a peak between two valleys).
+
+    Parameters
+    ----------
+    measure : callable
+    n : int
+        Number of parts (`n_bins`).
+    way : {+1, -1}
+
+    Returns
+    -------
+    Bends or None
+        None where the parts are too few to have a valley between them.
+
+    Notes
+    -----
+    The valley is the part b at which the smaller of two t is greatest: of the largest difference
+    to a part before it, and of the largest to one after it. Its p is one-sided, of the smaller t,
+    times the number of pairs of parts: each side's largest t is among them (Bonferroni), and both
+    sides must be shown (intersection-union), so that no more need be paid for the place.
+    """
+    if n < 3:
+        return None
+    measured = measure(lambda depth: differences(depth, n))
+    value, t = np.zeros((n, n)), np.zeros((n, n))
+    for (i, j), v, z in zip(combinations(range(n), 2), measured.value, measured.t, strict=True):
+        value[i, j], value[j, i], t[i, j], t[j, i] = way * v, -way * v, way * z, -way * z
+    inside = range(1, n - 1)
+    left = [int(np.argmax(t[:b, b])) for b in inside]
+    right = [b + 1 + int(np.argmax(t[b + 1 :, b])) for b in inside]
+    shown = [min(t[i, b], t[j, b]) for i, b, j in zip(left, inside, right, strict=True)]
+    best = int(np.argmax(shown))
+    middle = (np.arange(n) + 0.5) / n
+    p = float(t_above(shown[best], measured.df)) * len(measured.value)
+    upper = np.triu_indices(n, 1)
+    return Bends(
+        place=float(middle[best + 1]),
+        peaks=(float(middle[left[best]]), float(middle[right[best]])),
+        p=min(p, 1.0),
+        depth=max(min(value[:b, b].max(), value[b + 1 :, b].max()) for b in inside),
+        up=float(-value[upper].min()),
+        down=float(value[upper].max()),
+    )
+
+
+@dataclass(frozen=True)
+class Straight:
+    """Whether a curve goes one way throughout, or goes one way and then levels off.
+
+    Attributes
+    ----------
+    way : {+1, -1}
+        Of the slope of the first half.
+    p_monotone, p_plateau : float
+    levels_at : float
+        Share of the range after which it is level.
+    """
+
+    way: int
+    p_monotone: float
+    p_plateau: float
+    levels_at: float
+
+
+def halves(depths: Sequence[Array]) -> list[float]:
+    """Return the shares of `LEVELS` that leave every curve at least 3 layers on either side."""
+
+    def enough(depth: Array, level: float) -> bool:
+        at = depth[0] + level * (depth[-1] - depth[0])
+        before, after = (depth <= at + SLACK).sum(), (depth >= at - SLACK).sum()
+        return bool(min(before, after) >= MIN_LINE)
+
+    return [level for level in LEVELS if all(enough(depth, level) for depth in depths)]
+
+
+def straight(measure: Measure, levels: Sequence[float]) -> Straight:
+    r"""Test whether both halves go the same way, and whether a curve levels off.
+
+    Parameters
+    ----------
+    measure : callable
+    levels : sequence of float
+        Shares of the range (`halves`).
+
+    Notes
+    -----
+    *Monotone*: the slopes of lines through either half have the same sign (intersection-union,
+    both signs tried). *Levels off*: with slopes :math:`b_1, b_2` before and after one of three
+    depths, :math:`|b_2| < |b_1| / 3`, by two one-sided tests of :math:`b_2 \pm b_1 / 3`
+    (equivalence; both signs and all depths tried).
+    """
+    nothing = Straight(0, 1.0, 1.0, np.nan)
+    if not levels:
+        return nothing
+
+    def contrasts(depth: Array) -> Array:
+        rows: list[Array] = []
+        for level in levels:
+            before, after = line_weights(depth, depth[0] + level * (depth[-1] - depth[0]))
+            rows += [before, after, after - LEVEL * before, after + LEVEL * before]
+        return np.array(rows)
+
+    measured = measure(contrasts)
+    t = measured.t.reshape(-1, 4)
+    p_monotone, way = 1.0, 0
+    if 0.5 in levels:
+        first, second = t[levels.index(0.5), :2]
+        way = 1 if first > 0 else -1
+        p = t_above(way * np.array([first, second]), measured.df).max()
+        p_monotone = min(1.0, 2 * float(p))
+    tries = [
+        (float(t_above(sign * np.array([-row[2], row[3]]), measured.df).max()), level, sign)
+        for row, level in zip(t, levels, strict=True)
+        for sign in (1, -1)
+    ]
+    p_plateau, at, sign = min(tries)
+    p_plateau = min(1.0, len(tries) * p_plateau)
+    return Straight(sign if p_plateau < p_monotone else way, p_monotone, p_plateau, at)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a curve and what it rests on.
+
+    Attributes
+    ----------
+    verdict, reason : str
+    p : float
+        Of the verdict; NaN where it is undecided.
+    turn : Turn
+        Of the direction that is better supported.
+    bends : Bends or None
+        Against it.
+    straight : Straight
+    highest : float
+        Depth of the extreme of the smoothed curve, in the turn's direction.
+    where : str
+        Third of the range that it lies in; empty where there is no hump or trough.
+    """
+
+    verdict: str
+    reason: str
+    p: float
+    turn: Turn
+    bends: Bends | None
+    straight: Straight
+    highest: float
+    where: str
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of `u_shape_test` that describe the shape."""
+        arms = self.turn
+        low, high = arms.change - arms.reach, arms.change + arms.reach
+        rise, fall = (0, 1) if arms.way == 1 else (1, 0)
+        changes = {
+            f"{name}{end}": float(values[arm])
+            for name, arm in (("rise", rise), ("fall", fall))
+            for end, values in (("", arms.change), ("_low", low), ("_high", high))
+        }
+        return {
+            "estimate": float(arms.change.min()),
+            "low": float(low.min()),
+            "high": float(high.min()),
+            "p": arms.p,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "direction": "hump" if arms.way == 1 else "trough",
+            "where": self.where,
+            "highest": self.highest,
+            "turn": arms.place,
+            **changes,
+            "valley": self.bends.depth if self.bends else np.nan,
+            "p_valley": self.bends.p if self.bends else np.nan,
+            "p_monotone": self.straight.p_monotone,
+            "p_plateau": self.straight.p_plateau,
+            "p_shape": self.p,
+        }
+
+
+def judge(
+    turns: Mapping[int, Turn],
+    bent: Mapping[int, Bends | None],
+    line: Straight,
+    highest: Mapping[int, float],
+    ends: tuple[float, float],
+    alpha: float,
+) -> Shape:
+    """Return the shape that the tests show.
+
+    Parameters
+    ----------
+    turns, bent, highest : mapping of {+1, -1}
+        The best turn, what speaks against it, and the depth of the smoothed extreme, either way.
+    line : Straight
+    ends : (float, float)
+        Least and greatest depth.
+    alpha : float
+    """
+    best = turns[1] if turns[1].p <= turns[-1].p else turns[-1]
+    against, top = bent[best.way], highest[best.way]
+    share = (top - ends[0]) / (ends[1] - ends[0])
+    third = ("early", "middle", "late")[min(int(3 * share), 2)]
+    verdict, p, where = "undecided", np.nan, ""
+    if max(t.p for t in turns.values()) < alpha:
+        verdict, p = "several peaks", max(t.p for t in turns.values())
+        reason = "separation rises, falls and rises, or falls, rises and falls"
+    elif best.p < alpha:
+        verdict, p, where, reason = _turned(best, against, top, third, ends, alpha)
+    elif line.p_plateau < alpha and not _wavers(bent[1], line.way):
+        at = ends[0] + line.levels_at * (ends[1] - ends[0])
+        verdict, p = "plateau", line.p_plateau
+        reason = f"separation {'rises' if line.way > 0 else 'falls'} and levels off by {at:.2f}"
+    elif line.p_monotone < alpha and not _wavers(bent[1], line.way):
+        verdict, p = "monotone", line.p_monotone
+        reason = f"separation {'rises' if line.way > 0 else 'falls'} in both halves of the depth"
+    else:
+        reason = _lacking(best, alpha)
+    return Shape(verdict, reason, p, best, against, line, top, where)
+
+
+def _turned(
+    best: Turn, against: Bends | None, top: float, third: str, ends: tuple[float, float],
+    alpha: float,
+) -> tuple[str, float, str, str]:  # fmt: skip
+    """Return verdict, p, where and reason of a curve whose arms are shown."""
+    up, down, extreme = (
+        ("rises", "falls", "highest") if best.way == 1 else ("falls", "rises", "lowest")
+    )
+    said = f"separation {up} and then {down}; it is {extreme} about {top:.2f}"
+    if against is None or (against.p >= alpha and against.depth < DOUBT * best.change.min()):
+        return "hump" if best.way == 1 else "trough", best.p, third, said
+    left, valley, right = (
+        ends[0] + share * (ends[1] - ends[0])
+        for share in (against.peaks[0], against.place, against.peaks[1])
+    )
+    what = "valley between peaks" if best.way == 1 else "peak between valleys"
+    where = f"a {what} about {left:.2f} and {right:.2f}"
+    if against.p < alpha:
+        return "several peaks", max(best.p, against.p), "", f"{where}, at {valley:.2f}"
+    return "undecided", np.nan, "", f"{said}, but {where} is neither shown nor excluded"
+
+
+def _wavers(bent: Bends | None, way: int) -> bool:
+    """Say whether the largest move back is half of the whole move, or more."""
+    if bent is None:
+        return False
+    whole, back = (bent.up, bent.down) if way > 0 else (bent.down, bent.up)
+    return back >= DOUBT * whole
+
+
+def _lacking(best: Turn, alpha: float) -> str:
+    """Say which arm is not shown."""
+    up, down = ("rises", "falls") if best.way == 1 else ("falls", "rises")
+    first, second = (p < alpha for p in best.p_arms)
+    if first:
+        return f"separation {up} up to {best.place:.2f}; that it {down} after it is not shown"
+    if second:
+        return f"separation {down} after {best.place:.2f}; that it {up} before it is not shown"
+    return f"neither arm of a {'hump' if best.way == 1 else 'trough'} is shown"
