@@ -306,7 +306,7 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
     ).sort_values(["rank", "place", "method"])  # fmt: skip
     if metric is not None:
         columns = {"model": "Model", "method": "Method", "turn": "Vertex", "p_curve": "Curvature",
-                   "p_u": "U test", "verdict": "Verdict"}  # fmt: skip
+                   "p_u": "Turn", "verdict": "Verdict"}  # fmt: skip
         return typeset(rows, columns, [26, 18, 22, 11, 9, 14], group=1)
     columns = {"model": "Model", "measure": "Measure", "method": "Method", "turn": "Vertex",
                "top": "Maximum", "best": "Form", "verdict": "Verdict"}  # fmt: skip

@@ -132,9 +132,10 @@ def scatter(depth: Array, y: Array) -> Scatter:
     --------
     >>> depth = np.linspace(0, 1, 25)
     >>> noise = 0.01 * np.random.default_rng(0).standard_normal(25)
-    >>> models = scatter(depth, 1 - (depth - 0.5) ** 2 + noise)
-    >>> round(float(np.sqrt(models.cov()[0, 0])), 3)
-    0.012
+    >>> cov = scatter(depth, 1 - (depth - 0.5) ** 2 + noise).cov()
+    >>> change = np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1])  # from a layer to the next
+    >>> round(float(change), 2)
+    0.01
     """
     n, steps = len(depth), np.diff(depth)
     relative = np.abs(np.subtract.outer(depth, depth)) / np.median(steps)

@@ -108,8 +108,9 @@ def control_test(
     middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`: a contrast, so that its error is exact.
 
     A hump is *learned* where the profile is a hump and its bulge exceeds the control's. It is *not
-    learned* where the profile is shown to be none (monotone, a plateau, a trough), or the control is a hump
-    too (or, for anisotropy, the part that it explains) with more than half of the profile's bulge.
+    learned* where the profile is shown to be none (monotone, a plateau, a trough), or the control
+    is a hump too (or, for anisotropy, the part that it explains) with more than half of the
+    profile's bulge.
     A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
     gain is above 0, not learned where it is below. Errors of a profile and its control are taken
     as independent; several twins (seeds) enter with their mean and the mean of their variances.
@@ -130,7 +131,7 @@ def control_test(
     >>> tests = control_test(both)
     >>> tests[tests["level"] == "models"][["contrast", "verdict", "shape", "control_shape"]]
                    contrast    verdict shape control_shape
-    12  trained - untrained    learned  hump     undecided
+    12  trained - untrained    learned  hump       plateau
     13      true - shuffled  undecided  hump          none
     14     given anisotropy  undecided  hump          none
     15     middle - layer 0    learned  hump          none

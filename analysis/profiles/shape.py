@@ -149,10 +149,10 @@ def u_shape_test(
     >>> tests = u_shape_test(simulate_scores(families=(1, 1, 1), seed=1))
     >>> tests[["level", "model", "highest", "where", "verdict"]].round(2)
          level    model  highest   where verdict
-    0  profile       m1     0.50  middle    hump
-    1  profile       m2     0.50  middle    hump
-    2  profile       m3     0.50  middle    hump
-    3   models  all (3)     0.50  middle    hump
+    0  profile       m1     0.38  middle    hump
+    1  profile       m2     0.49  middle    hump
+    2  profile       m3     0.42  middle    hump
+    3   models  all (3)     0.46  middle    hump
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)

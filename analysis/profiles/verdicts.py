@@ -22,8 +22,8 @@ Measure = Callable[[Contrasts], Measured]
 
 #: Parts of equal length in which a valley is looked for.
 MAX_BINS = 9
-#: Where a curve may level off, as shares of its range; the middle one halves it.
-LEVELS = (1 / 3, 1 / 2, 2 / 3)
+#: Where a curve may level off, as shares of its range: it must be level for half of it.
+LEVELS = (1 / 3, 1 / 2)
 #: A curve is level where it changes by less than this share of its slope before.
 LEVEL = 1 / 3
 #: A move against the shape that is this share of it leaves the shape undecided.
@@ -243,7 +243,7 @@ def straight(measure: Measure, levels: Sequence[float]) -> Straight:
     Notes
     -----
     *Monotone*: the slopes of lines through either half have the same sign (intersection-union,
-    both signs tried). *Levels off*: with slopes :math:`b_1, b_2` before and after one of three
+    both signs tried). *Levels off*: with slopes :math:`b_1, b_2` before and after one of two
     depths, :math:`|b_2| < |b_1| / 3`, by two one-sided tests of :math:`b_2 \pm b_1 / 3`
     (equivalence; both signs and all depths tried).
     """
