@@ -6,7 +6,8 @@
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models)
 # make mutants  change the code of two tests line by line, and see whether their tests notice
-# make docs    write the reference from the docstrings: docs/api.md, build/docs/index.html
+# make docs    write the reference from the docstrings (docs/api.md, build/docs/index.html) and, with
+#              Quarto, the documentation as a website (build/site/_site/index.html)
 
 PYTHON ?= python3
 STUDY ?= demo
@@ -60,6 +61,7 @@ mutants: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/reference.py --html
+	@$(BIN)/python docs/website.py $(QUARTO)
 
 # What each part holds, and what is said where one cannot be installed, is in locks/install.py.
 INSTALL = @VENV=$(VENV) $(PYTHON) locks/install.py

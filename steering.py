@@ -11,12 +11,9 @@ To resume a run that was stopped, give the same command again.
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 from study.interruption import listen
@@ -31,51 +28,26 @@ from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
 from pipeline.estimate import print_estimate
-from pipeline.jobs import Engine, ModelRequest, Report
+from pipeline.jobs import Engine
 from pipeline.options import run_parser
 from pipeline.pins import at_unit
 from pipeline.plan import ExtractionUnit, check_links, plan
 from pipeline.runner import Run, run_script
-from pipeline.shards import Shard, all_shards, facts_of_shards
+from pipeline.steer import SteeringUnit, all_done, units_of_work
 from pipeline.trial_tables import write_trials
 from pipeline.units import load_facts, open_unit
-from pipeline.work import Work
-from representations.certificate import certify
 from representations.corpus.corpus import Corpus
-from representations.facts import SteeringFacts
-from representations.generation import WRITTEN
-from representations.models.loading import LoadedModel
 from representations.models.weights import local_folder
 from representations.steering.judges import load_judge
-from representations.steering.trials import Scenarios, baseline, load_scenarios, trials
+from representations.steering.trials import Scenarios, load_scenarios
 from representations.vectors import emotion_vectors, export_vectors
 from study import HOME, Study
 from study.home import command
 from study.read import InputError
-from study.write import Place, fingerprint, is_there, locate, read_json, slug, write_text
+from study.write import Place, fingerprint, is_there, locate, read_json, slug
 
 SCORES = HOME / "data" / "scores"
 STEERING = HOME / "data" / "steering"
-#: The effort of a token, on average: half of them are written, half are read.
-EFFORT = (WRITTEN + 1) / 2
-
-
-@dataclass(frozen=True, eq=False)
-class SteeringUnit:
-    """A model's baselines (no layer), or its trials at one layer."""
-
-    source: ExtractionUnit
-    layer: int | None
-    place: str
-    strengths: tuple[float, ...]
-    n_texts: int
-    path: Place
-
-    @property
-    def title(self) -> str:
-        """How progress and messages call it."""
-        where = "baseline" if self.layer is None else f"layer {self.layer}"
-        return f"{self.source.spec.name}, {where}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,11 +86,6 @@ def steer_study(run: Run) -> list[str]:
     if complete:
         run.print_results(lambda console: print_summary(console, run.folder))
     return failures
-
-
-def all_done(unit: SteeringUnit, units: list[SteeringUnit]) -> bool:
-    """Say whether all units of the same model are finished: its table is whole or not there."""
-    return all(is_there(u.path) for u in units if u.source is unit.source)
 
 
 def vector_sources(
@@ -190,102 +157,6 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
         profile = next(some.profiles())
         depth = profile.depth[profile.separation.argmax()]
     return min(max(round(float(depth) * n_layers), 1), n_layers)
-
-
-def units_of_work(
-    units: list[SteeringUnit], study: Study, corpus: Corpus, scenarios: Scenarios, device: str
-) -> list[Work]:
-    """Return the units as work for the runner; baselines come before their trials.
-
-    Baselines stay whole, since the norms are means over all of them.
-    """
-    settings = study.steering
-    found: list[Work] = []
-    firsts: dict[ExtractionUnit, tuple[SteeringUnit, Work]] = {}
-    # The weights that the vectors came from, whatever the hub's branch points to by now.
-    specs = {
-        source: at_unit(source.spec, load_facts(source.path)["fingerprint"])
-        for source in {unit.source for unit in units}
-    }
-    for unit in units:
-        first, baselines = firsts.get(unit.source, (unit, None))
-        tokens = unit.n_texts * settings.max_new_tokens
-        work = Work(
-            title=unit.title,
-            path=unit.path,
-            model=ModelRequest(specs[unit.source], None, device, unit.source.dtype),
-            tokens=2 * tokens,  # each is written, then read for its perplexity
-            effort=2 * EFFORT * tokens,
-            n_texts=unit.n_texts,
-            do=partial(run_and_save, unit, first, study, corpus, scenarios),
-            join=partial(save_joined, unit),
-            after=baselines,
-            unsharded=unit.layer is None,
-        )
-        found.append(work)
-        if unit.layer is None:
-            firsts[unit.source] = unit, work
-    return found
-
-
-def run_and_save(
-    unit: SteeringUnit,
-    first: SteeringUnit,
-    study: Study,
-    corpus: Corpus,
-    scenarios: Scenarios,
-    shard: Shard,
-    loaded: LoadedModel,
-    report: Report = lambda effort: None,
-) -> None:
-    """Write the texts of one unit, or a shard of it; keep them with their measures as one file.
-
-    Its strengths are shares of the norms that `first`, the model's baselines, found.
-    """
-
-    def progress(tokens: int) -> None:
-        report(EFFORT * tokens)
-
-    began = time.monotonic()
-    certificate = certify(loaded, corpus, writes=True)
-    settings, n_texts = study.steering, unit.n_texts
-    norms: dict[str, Any] = {}
-    if unit.layer is None:
-        rows, norms["norms"] = baseline(loaded, settings, scenarios, study.seed, progress)
-    else:
-        norms["norm"] = norm = read_json(first.path)["norms"][unit.layer]
-        with open_unit(unit.source.path) as kept:
-            vectors = emotion_vectors(kept, settings.emotions)
-        rows = trials(
-            loaded,
-            settings,
-            scenarios,
-            study.seed,
-            vectors,
-            unit.layer,
-            norm,
-            unit.strengths,
-            progress,
-            shard.texts(n_texts),
-        )
-    facts: dict[str, Any] = {
-        **loaded.facts(),
-        **norms,
-        "certificate": certificate,
-        "layer": unit.layer,
-        "place": unit.place,
-        "tokens": sum(row["n_tokens"] for row in rows),
-        "seconds": round(time.monotonic() - began, 1),
-        "rows": rows,
-    }
-    write_text(shard.path(unit.path), json.dumps(facts, ensure_ascii=False))
-
-
-def save_joined(unit: SteeringUnit, of: int) -> None:
-    """Make a unit of its shards."""
-    shards = [read_json(shard.path(unit.path)) for shard in all_shards(of)]
-    facts = facts_of_shards(SteeringFacts, shards, unit.path)
-    write_text(unit.path, json.dumps(facts, ensure_ascii=False))
 
 
 def print_summary(console: Console, folder: Place) -> None:

@@ -7,14 +7,15 @@ and so tells the text's part in a difference of methods from the state's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from representations.activations import Window, read
 from representations.corpus.corpus import Corpus, Passage
-from representations.facts import Story, TextFacts, UnitFacts
+from representations.facts import Story, TextFacts
 from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
 from representations.models.loading import LoadedModel
 from representations.pooled import Activations, Part, PooledUnit, Spool
@@ -227,12 +228,13 @@ def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | Non
     return Spool((n_texts, loaded.n_layers + 1, loaded.width), near)
 
 
-def check_some(facts: UnitFacts, pooling: Pooling) -> None:
+def check_some(facts: Mapping[str, Any], pooling: Pooling) -> None:
     """Refuse a unit that has no texts.
 
     Parameters
     ----------
-    facts : UnitFacts
+    facts : mapping
+        Of a unit.
     pooling : Pooling
 
     Raises

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,33 @@ def settings(text: str) -> dict[str, Any]:
     return content
 
 
+def entries(group: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the items of a sidebar; an item may be the bare name of a page."""
+    for entry in group.get("contents", []):
+        item = {"href": entry} if isinstance(entry, str) else entry
+        yield item
+        yield from entries(item)
+
+
 def undocumented(meta: dict[str, Any]) -> set[str]:
     """Return the options of a document or project that Quarto does not document."""
     common = DOCUMENTED["document"] | DOCUMENTED["pandoc"]
     formats = meta.get("format", {})
-    found = {key for key in meta if key not in common | DOCUMENTED["html"] | DOCUMENTED["typst"]}
+    known = common | DOCUMENTED["html"] | DOCUMENTED["typst"]
+    if meta.get("project", {}).get("type") == "website":
+        known = known | {"website"}
+    found = set(meta) - known
     found |= {f"format: {name}" for name in formats if name not in ("html", "typst")}
     for name in {"html", "typst"} & set(formats):
         found |= set(formats[name]) - DOCUMENTED[name]
         for entry in formats[name].get("filters", []):
             found |= set(entry) - {"at", "path"} | {entry["at"]} - DOCUMENTED["filter"]
     found |= set(meta.get("execute", {})) - DOCUMENTED["execute"]
+    website = meta.get("website", {})
+    sidebar = website.get("sidebar", {})
+    found |= set(website) - DOCUMENTED["website"] | set(sidebar) - DOCUMENTED["sidebar"]
+    for entry in entries(sidebar):
+        found |= set(entry) - DOCUMENTED["item"]
     return found | set(meta.get("project", {})) - DOCUMENTED["project"]
 
 
@@ -76,6 +93,11 @@ def test_undocumented_options_would_be_found() -> None:
         "format": {"pdf": {}, "html": {"section-numbering": "1", "filters": [{"at": "end"}]}},
     }
     assert undocumented(meta) == {"titel", "format: pdf", "section-numbering", "end"}
+    contents = [{"section": "x", "contents": [{"file": "a.qmd"}, "b.qmd"]}]
+    site = {"project": {"type": "website"},
+            "website": {"titel": "x", "sidebar": {"contents": contents, "styl": 1}}}  # fmt: skip
+    assert undocumented(site) == {"titel", "styl", "file"}
+    assert undocumented({"website": {}}) == {"website"}
 
 
 def test_the_pdf_has_no_contents() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import extraction
 import steering
-from pipeline import shards
+from pipeline import extract, shards
 from pipeline.shards import Shard, all_shards, facts_of_shards, joined, n_shards, remove_shards
 from pipeline.units import open_unit, save_unit
 from representations.arms import check_some, comprehension
@@ -88,7 +88,7 @@ def test_shards_make_the_unit_that_is_not_cut(of, five, whole, tmp_path):
 def test_finished_shards_are_not_done_again(five, whole, tmp_path, monkeypatch):
     """A run is cut off in the third shard of reading, then in the fourth of writing."""
     done = []
-    real = {name: getattr(extraction.arms, name) for name in ("comprehension", "generation")}
+    real = {name: getattr(extract.arms, name) for name in ("comprehension", "generation")}
 
     def fails_at(method, number):
         def tried(*arguments, texts, **more):
@@ -97,7 +97,7 @@ def test_finished_shards_are_not_done_again(five, whole, tmp_path, monkeypatch):
                 raise InputError("out of luck")
             return real[method](*arguments, texts=texts, **more)
 
-        monkeypatch.setattr(extraction.arms, method, tried)
+        monkeypatch.setattr(extract.arms, method, tried)
 
     fails_at("comprehension", 3)
     assert run(five, tmp_path, "--shards", "4") == 2

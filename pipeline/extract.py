@@ -1,0 +1,158 @@
+"""Units of extraction as work: read the passages, write the stories, or read them again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+from pipeline.jobs import ModelRequest, Report
+from pipeline.plan import ExtractionUnit, effort, text_count, token_counts
+from pipeline.shards import WHOLE, Shard, joined
+from pipeline.units import load_facts, save_unit
+from pipeline.work import Work
+from representations import arms
+from representations.certificate import certify
+from representations.corpus.corpus import Corpus
+from representations.facts import Story
+from representations.models.loading import LoadedModel
+from representations.pooled import PooledUnit
+from study import Study
+from study.read import InputError
+from study.write import is_there
+
+
+def units_of_work(
+    chosen: list[ExtractionUnit],
+    units: list[ExtractionUnit],
+    study: Study,
+    corpus: Corpus,
+    device: str,
+) -> list[Work]:
+    """Return the chosen units as work for the runner.
+
+    A unit that rereads stories needs the unit that wrote them and is cut into the same shards. If
+    that unit was not chosen, its stories must be there already; it only decides the shards.
+    """
+    by_unit: dict[ExtractionUnit, Work] = {}
+    for unit in chosen:
+        work, writer = _work(unit, units, study, corpus, device), writer_of(unit, units)
+        if writer is not None:
+            written = by_unit.get(writer) or _work(writer, units, study, corpus, device)
+            work = replace(work, after=written, shard_as=written)
+        by_unit[unit] = work
+    return list(by_unit.values())
+
+
+def _work(
+    unit: ExtractionUnit, units: list[ExtractionUnit], study: Study, corpus: Corpus, device: str
+) -> Work:
+    return Work(
+        title=unit.title,
+        path=unit.path,
+        model=ModelRequest(
+            unit.spec,
+            unit.untrained_seed,
+            device,
+            unit.dtype,
+            twin="trained" in study.weights,
+        ),
+        tokens=sum(token_counts(unit.method, study, corpus)),
+        effort=effort(unit, study, corpus),
+        n_texts=text_count(unit, study, corpus),
+        do=partial(run_and_save, unit, writer_of(unit, units), study, corpus),
+        join=partial(save_joined, unit, study),
+    )
+
+
+def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUnit | None:
+    """Return the unit that wrote what a unit reads again."""
+    if unit.method != "rereading":
+        return None
+    return next(u for u in units if (u.model_key, u.method) == (unit.model_key, "generation"))
+
+
+def run_and_save(
+    unit: ExtractionUnit,
+    writer: ExtractionUnit | None,
+    study: Study,
+    corpus: Corpus,
+    shard: Shard,
+    loaded: LoadedModel,
+    report: Report,
+) -> None:
+    """Run one unit, or a shard of it, and keep it."""
+    pooled = extract(unit, writer, loaded, study, corpus, report, shard)
+    if shard.of == 1:
+        arms.check_some(pooled.facts, study.pooling)
+    save_unit(shard.path(unit.path), pooled)
+
+
+def save_joined(unit: ExtractionUnit, study: Study, of: int) -> None:
+    """Make a unit of its shards."""
+    with joined(unit.path, of) as pooled:
+        arms.check_some(pooled.facts, study.pooling)
+        save_unit(unit.path, pooled)
+
+
+def extract(
+    unit: ExtractionUnit,
+    writer: ExtractionUnit | None,
+    loaded: LoadedModel,
+    study: Study,
+    corpus: Corpus,
+    progress: Report = lambda tokens: None,
+    shard: Shard = WHOLE,
+) -> PooledUnit:
+    """Run one unit, or a shard of it: read the passages, write the stories, or read them again.
+
+    Returns
+    -------
+    PooledUnit
+    """
+    began = time.monotonic()
+    methods = study.methods if unit.weights == "trained" else study.untrained_methods
+    certificate = certify(loaded, corpus, writes="generation" in methods)
+    pooling = study.pooling
+    texts = shard.texts(text_count(writer or unit, study, corpus))
+    if unit.method == "comprehension":
+        pooled = arms.comprehension(
+            loaded, corpus, pooling, progress=progress, near=unit.path, texts=texts
+        )
+    elif unit.method == "generation":
+        pooled = arms.generation(
+            loaded,
+            corpus,
+            study.generation,
+            pooling,
+            study.seed,
+            progress=progress,
+            near=unit.path,
+            texts=texts,
+        )
+    elif unit.method == "rereading":
+        stories = stories_of(unit, writer, shard, texts)
+        pooled = arms.rereading(
+            loaded, stories, study.generation, pooling, progress=progress, near=unit.path
+        )
+    else:
+        raise ValueError(f"no arm for the method {unit.method!r}")
+    made = {
+        "weights": unit.weights,
+        "seed": unit.seed,
+        "method": unit.method,
+        "certificate": certificate,
+    }
+    seconds = round(time.monotonic() - began, 2)
+    return replace(pooled, facts={**pooled.facts, **loaded.facts(), **made, "seconds": seconds})
+
+
+def stories_of(
+    unit: ExtractionUnit, writer: ExtractionUnit | None, shard: Shard, texts: slice
+) -> list[Story]:
+    """Return the stories that a unit, or a shard of it, reads again."""
+    if writer is not None and is_there(path := shard.path(writer.path)):
+        return load_facts(path)["stories"]
+    if writer is not None and is_there(writer.path):
+        return load_facts(writer.path)["stories"][texts]
+    raise InputError(f"{unit.title}: its stories are not written; run generation first")
