@@ -36,7 +36,7 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
     table.add_column("done")
     for column in ("tokens", "memory", "minutes"):
         table.add_column(column, justify="right")
-    total = 0.0
+    total, unknown = 0.0, False
     for unit, of in shards.items():
         n_params = expected_parameters(unit.model.spec)
         memory, minutes = "?", "?"
@@ -47,12 +47,19 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
             spent = 2 * n_params * unit.effort / (0.5 * rate) / 60
             total += spent * (1 - ready / of)
             minutes = f"{spent:.1f}"
+        else:
+            unknown = unknown or ready < of
         done = "yes" if ready == of else f"{ready} of {of}" if of > 1 else ""
         table.add_row(escape(unit.title), done, f"{unit.tokens:,}", memory, minutes)
     console.print(table)
     if max(shards.values(), default=1) > 1:
         console.print("Large units are cut into shards, which Ray does side by side.")
-    console.print(f"About {total:.0f} minutes for what is not done, on this machine's processor.")
+    if total or not unknown:
+        console.print(
+            f"About {total:.0f} minutes for what is not done, on this machine's processor."
+        )
+    if unknown:
+        console.print("Question marks stand for models that were not loaded here yet.")
 
 
 def _operations_per_second() -> float:
