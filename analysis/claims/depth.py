@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.profiles.controls import SAME
+
 Row = dict[str, Any]
 
 
@@ -112,8 +114,10 @@ def learned(controls: pd.DataFrame) -> Row:
     words = {"learned": "supported", "not learned": "contradicted"}
     if pd.isna(over["p"]):
         return untestable(str(over["reason"]))
+    same = over["verdict"] == "not learned" and over["reason"] == SAME
     return {
         "quantity": "bulge beyond the untrained", "estimate": over["estimate"],
-        "low": over["low"], "high": over["high"], "p": over["p"], "n": over["n_models"],
+        "low": over["low"], "high": over["high"], "p": over["p_same" if same else "p"],
+        "n": over["n_models"],
         "verdict": words.get(over["verdict"], "undecided"), "reason": over["reason"],
     }  # fmt: skip

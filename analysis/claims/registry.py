@@ -124,7 +124,13 @@ class Evidence:
     def controls(self) -> pd.DataFrame:
         """What of the hump is learned."""
         scores = self.with_controls
-        return control_test(scores, metric=self.metric, method=self.method, alpha=self.alpha)
+        return control_test(
+            scores,
+            metric=self.metric,
+            method=self.method,
+            delta=self.rules["curve_delta"],
+            alpha=self.alpha,
+        )
 
     @property
     def steered(self) -> Trials | pd.DataFrame:

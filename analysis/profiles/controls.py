@@ -13,6 +13,7 @@ from scipy import stats
 from analysis.families import mean_over_families, too_few
 from analysis.loading.scores import PROFILE, Array, Profile, Scores, as_scores
 from analysis.profiles.shape import GROUP, u_shape_test
+from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
     check_alpha,
     fault,
@@ -29,6 +30,10 @@ OTHER = {
     "true - shuffled": {"labels": "shuffled"},
     "given anisotropy": {"metric": ANISOTROPY},
 }
+#: Why a hump is not learned although there is one.
+SAME = "the control is shown to have the same hump"
+#: Depths at which a curve is compared with its control's.
+N_DEPTHS = 11
 CONTRASTS = (*OTHER, "middle - layer 0")
 ABSENT = {"weights": "no untrained twin", "labels": "no shuffled labels", "metric": "no anisotropy"}
 
@@ -43,8 +48,9 @@ class Contrast:
         What the profile has beyond its control.
     profile, control : float
         The two that are compared.
-    half, half_se : float
-        Half of the profile's minus the control's: below 0, the control has most of it.
+    slack, slack_se : ndarray, shape (n,)
+        Margins less departures, in both directions and all along the curve, and their errors:
+        the two are the same where each is shown to be above 0. Empty where sameness is not asked.
     df : float
     """
 
@@ -52,8 +58,8 @@ class Contrast:
     se: float
     profile: float
     control: float
-    half: float
-    half_se: float
+    slack: Array
+    slack_se: Array
     df: float
 
 
@@ -62,6 +68,7 @@ def control_test(
     *,
     metric: str | None = None,
     method: str | None = None,
+    delta: float = 0.1,
     alpha: float = 0.05,
     higher_is_better: bool = True,
 ) -> pd.DataFrame:
@@ -74,6 +81,9 @@ def control_test(
     metric, method : str, optional
         Which profiles (trained weights, true labels); None takes all but the metric anisotropy,
         which is a control itself.
+    delta : float
+        Margin of sameness: a control has the same hump where its bulge is within this share of
+        the profile's, and its curve, level set apart, within this share of its own rise.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool
@@ -90,7 +100,7 @@ def control_test(
           anisotropy" (with the anisotropy profile as a covariate), all three of the bulge; and
           "middle - layer 0", the gain of the middle third of the depth over the embedding.
         - estimate, low, high, p: the contrast in the metric's units, positive where the trained
-          profile has more separation (p two-sided).
+          profile has more separation (p two-sided); p_same: that the control has the same hump.
         - verdict: "learned", "not learned" or "undecided"; reason.
         - profile, control: the two that are compared; shape, control_shape: their verdicts by
           `u_shape_test`.
@@ -108,9 +118,10 @@ def control_test(
     middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`: a contrast, so that its error is exact.
 
     A hump is *learned* where the profile is a hump and its bulge exceeds the control's. It is *not
-    learned* where the profile is shown to be none (monotone, a plateau, a trough), or the control
-    is a hump too (or, for anisotropy, the part that it explains) with more than half of the
-    profile's bulge.
+    learned* where the profile is shown to be none (monotone, a plateau, a trough), or where the
+    control is shown to have the same hump: two one-sided tests put the difference of the bulges,
+    and that of the curves at every depth, within delta (for anisotropy, the bulge that it leaves
+    within delta of the whole). A control with less of a hump, or another one, does not make it not learned.
     A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
     gain is above 0, not learned where it is below. Errors of a profile and its control are taken
     as independent; several twins (seeds) enter with their mean and the mean of their variances.
@@ -156,7 +167,7 @@ def control_test(
     for profile in base:
         for name in CONTRASTS:
             others = _controls(name, profile, everything)
-            outcome = _compare(name, profile, others)
+            outcome = _compare(name, profile, others, delta)
             models = compared.setdefault((_group(profile.keys), name), {})
             if isinstance(outcome, Contrast):
                 of = profile.keys["model"], profile.keys["family"]
@@ -199,7 +210,7 @@ def _controls(
     return everything.get(_of_model({**profile.keys, **OTHER[name]}), [])
 
 
-def _compare(name: str, profile: Profile, others: list[Profile]) -> Contrast | str:
+def _compare(name: str, profile: Profile, others: list[Profile], delta: float) -> Contrast | str:
     """Compare a profile with its controls, or say why it cannot be."""
     why = fault(profile)
     if why:
@@ -217,26 +228,56 @@ def _compare(name: str, profile: Profile, others: list[Profile]) -> Contrast | s
         adjusted = adjusted_bulge_weights(depth, others[0].separation)
         if adjusted is None:
             return "anisotropy is itself a quadratic in depth: the two cannot be told apart"
-        contrasts = np.array([adjusted, adjusted - bulge / 2])
-        (estimate, half), (se, half_se) = contrasts @ y, standard_error(contrasts, errors.cov)
-        whole = float(bulge @ y)
-        return Contrast(estimate, se, whole, whole - estimate, half, half_se, errors.df)
+        # What anisotropy leaves is next to nothing of the whole, in either direction.
+        contrasts = np.array([adjusted, delta * bulge - adjusted, delta * bulge + adjusted])
+        values, se = contrasts @ y, standard_error(contrasts, errors.cov)
+        whole, left = float(bulge @ y), float(values[0])
+        return Contrast(left, se[0], whole, whole - left, values[1:], se[1:], errors.df)
     whys = [fault(other) for other in others]
     if any(whys):
         return f"the control: {next(filter(None, whys))}"
+    assessed = [profile_errors(other) for other in others]
+    df = min(errors.df, *(error.df for error in assessed))
+    bulges = [bulge_weights(other.depth) for other in others]
     own, var = float(bulge @ y), float(bulge @ errors.cov @ bulge)
-    values, variances, df = [], [], errors.df
-    for other in others:
-        error = profile_errors(other)
-        w = bulge_weights(other.depth)
-        values.append(w @ other.separation)
-        variances.append(w @ error.cov @ w)
-        df = min(df, error.df)
-    control, spread = float(np.mean(values)), float(np.mean(variances))
+    control = float(np.mean([w @ o.separation for w, o in zip(bulges, others, strict=True)]))
+    spread = float(np.mean([w @ e.cov @ w for w, e in zip(bulges, assessed, strict=True)]))
+    apart, apart_se, rise = _curves_apart(profile, errors.cov, others, [e.cov for e in assessed])
+    slack = [(1 + delta) * control - own, own - (1 - delta) * control]
+    slack_se = [np.sqrt(var + (1 + sign * delta) ** 2 * spread) for sign in (1, -1)]
     return Contrast(
-        estimate=own - control, se=float(np.sqrt(var + spread)), profile=own, control=control,
-        half=own / 2 - control, half_se=float(np.sqrt(var / 4 + spread)), df=df,
-    )  # fmt: skip
+        estimate=own - control,
+        se=float(np.sqrt(var + spread)),
+        profile=own,
+        control=control,
+        slack=np.concatenate([slack, delta * rise - apart, delta * rise + apart]),
+        slack_se=np.concatenate([slack_se, apart_se, apart_se]),
+        df=df,
+    )
+
+
+def _curves_apart(
+    profile: Profile, cov: Array, others: list[Profile], covs: list[Array]
+) -> tuple[Array, Array, float]:
+    """Return a profile less its controls at several depths, the errors, and the controls' rise.
+
+    Level is set apart. Several controls enter with their mean and the mean of their variances.
+    """
+    start = max(p.depth[0] for p in (profile, *others))
+    end = min(p.depth[-1] for p in (profile, *others))
+    at = np.linspace(start, end, N_DEPTHS)
+
+    def weights(depth: Array) -> Array:
+        smooth = smoother(depth, at)
+        return np.asarray(smooth - smooth.mean(axis=0))
+
+    mine = weights(profile.depth)
+    theirs = [weights(other.depth) for other in others]
+    curves = [w @ other.separation for w, other in zip(theirs, others, strict=True)]
+    control = np.mean(curves, axis=0)
+    spread = np.mean([standard_error(w, c) ** 2 for w, c in zip(theirs, covs, strict=True)], axis=0)
+    error = np.sqrt(standard_error(mine, cov) ** 2 + spread)
+    return mine @ profile.separation - control, error, float(np.ptp(control))
 
 
 def _over_layer_0(profile: Profile, cov: Array, df: float) -> Contrast | str:
@@ -251,7 +292,7 @@ def _over_layer_0(profile: Profile, cov: Array, df: float) -> Contrast | str:
     gain = weights - first
     value, se = float(gain @ profile.separation), float(standard_error(gain, cov))
     level = float(weights @ profile.separation)
-    return Contrast(value, se, level, level - value, value, se, df)
+    return Contrast(value, se, level, level - value, np.empty(0), np.empty(0), df)
 
 
 def bulge_weights(depth: Array) -> Array:
@@ -281,25 +322,25 @@ def _over_models(models: Mapping[tuple[str, str], list[Contrast]]) -> Contrast |
     """Average over families; a model with several profiles counts once."""
     if not models:
         return "no model has this control"
+    families = [family for _, family in models]
     table = np.array(
         [
-            np.mean([(c.estimate, c.half, c.profile, c.control) for c in of], axis=0)
+            np.mean([(c.estimate, c.profile, c.control, *c.slack) for c in of], axis=0)
             for of in models.values()
         ]
     )
-    families = [family for _, family in models]
-    whole, half, profile, control = (mean_over_families(column, families) for column in table.T)
+    whole, profile, control, *slack = (mean_over_families(column, families) for column in table.T)
     if whole.n_families < 2:
         return too_few(whole.n_families, "models with this control")
-    if whole.exact or half.exact:
+    if whole.exact:
         return "the models do not differ"
     return Contrast(
         whole.estimate,
         whole.se,
         profile.estimate,
         control.estimate,
-        half.estimate,
-        half.se,
+        np.array([of.estimate for of in slack]),
+        np.array([of.se for of in slack]),
         whole.df,
     )
 
@@ -316,7 +357,11 @@ def _judge(
         return {**numbers, "verdict": "undecided", "reason": outcome, **shapes}
     t = float(stats.t.ppf(1 - alpha / 2, outcome.df))
     low, high = (outcome.estimate + s * t * outcome.se for s in (-1, 1))
-    most = outcome.half + t * outcome.half_se < 0
+    # Two one-sided tests at every depth: all have to show it.
+    p_same = np.nan
+    if outcome.slack.size:
+        error = np.maximum(outcome.slack_se, 1e-300)
+        p_same = float(stats.t.sf(outcome.slack / error, outcome.df).max())
     verdict, reason = "undecided", "neither is shown"
     if name == "middle - layer 0":
         reason = "a gain over the embedding is neither shown nor excluded"
@@ -328,15 +373,15 @@ def _judge(
         verdict, reason = "not learned", f"the trained profile is no hump but {_article(shape)}"
     elif shape != "hump":
         reason = "that the trained profile is a hump is not shown"
-    elif most and (control_shape == "hump" or name == "given anisotropy"):
-        verdict, reason = "not learned", "the control has more than half of the hump"
+    elif p_same < alpha:
+        verdict, reason = "not learned", SAME
     elif low > 0:
         verdict, reason = "learned", "the hump exceeds the control's"
     else:
-        reason = "that the hump exceeds the control's is not shown"
+        reason = "neither that the hump exceeds the control's is shown nor that it is the same"
     p = float(2 * stats.t.sf(abs(outcome.estimate) / outcome.se, outcome.df))
     return {
-        "estimate": outcome.estimate, "low": low, "high": high, "p": p,
+        "estimate": outcome.estimate, "low": low, "high": high, "p": p, "p_same": p_same,
         "verdict": verdict, "reason": reason, "profile": outcome.profile,
         "control": outcome.control, **shapes, "df": outcome.df,
     }  # fmt: skip
