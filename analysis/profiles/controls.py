@@ -121,7 +121,7 @@ def control_test(
     learned* where the profile is shown to be none (monotone, a plateau, a trough), or where the
     control is shown to have the same hump: two one-sided tests put the difference of the bulges,
     and that of the curves at every depth, within delta (for anisotropy, the bulge that it leaves
-    within delta of the whole). A control with less of a hump, or another one, does not make it not learned.
+    within delta of the whole). A control with less of a hump does not make it not learned.
     A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
     gain is above 0, not learned where it is below. Errors of a profile and its control are taken
     as independent; several twins (seeds) enter with their mean and the mean of their variances.
