@@ -1,10 +1,11 @@
-"""What the wheel puts on the command line: extraction, steering and the verdicts in one command.
+"""The command that the wheel installs: extraction, steering and the verdicts.
 
-    emotion-depth extract --study my.toml     as python extraction.py in a checkout
-    emotion-depth steer --study my.toml       as python steering.py
-    emotion-depth analyze data/scores/demo    as python -m analysis
+    emotion-depth extract --study my.toml     like python extraction.py in a checkout
+    emotion-depth steer --study my.toml       like python steering.py
+    emotion-depth analyze data/scores/demo    like python -m analysis
 
-Results go to data/scores and data/steering of the working folder; --help after a word tells more.
+Results go to data/scores and data/steering in the working folder. Add --help to a subcommand for
+more.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from study.home import requirements
 from study.interruption import listen
 
 GOES_ON = "finished units are kept, the same command goes on"
-#: For each word the module whose `main` it calls, what is left of a run that was stopped, and the
-#: extra that it needs.
+#: Per subcommand: the module whose `main` it calls, what a stopped run leaves, and the extra that
+#: it needs.
 COMMANDS = {
     "extract": ("extraction", GOES_ON, "extract"),
     "steer": ("steering", GOES_ON, "extract"),
@@ -29,7 +30,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program that the first word names, with the rest; return its exit code."""
+    """Run the program that the first argument names with the rest; return its exit code."""
     summary, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="emotion-depth",

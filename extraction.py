@@ -1,13 +1,13 @@
-"""A study in, score tables out: where in each model, and how well, do emotions separate?
+"""Extract the score tables of a study: where in each model, and how well, emotions separate.
 
     python extraction.py                       the study `demo`
-    python extraction.py --study jeong2026     another one, or a .toml file of your own
-    python extraction.py --dry-run             what would be done, and about how long it takes
-    python extraction.py --engine ray          models side by side, and shards of large ones
-    python extraction.py --out s3://bucket/x   any store that fsspec knows
+    python extraction.py --study jeong2026     another study, or your own .toml file
+    python extraction.py --dry-run             list what would run, and estimate the time
+    python extraction.py --engine ray          run models, and shards of large ones, in parallel
+    python extraction.py --out s3://bucket/x   write to any store that fsspec supports
 
-Every unit (one model x weights x precision x method) is finished as a whole and kept. To resume a
-run that was stopped, give the same command again.
+Every unit (one model x weights x precision x method) is saved when it is finished. To resume a run
+that was stopped, run the same command again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def extract_study(run: Run) -> list[str]:
-    """Do the chosen units that are not finished, then write the tables of all that are."""
+    """Run the chosen unfinished units, then write the tables of all finished ones."""
     study, corpus, engine = run.study, run.used, run.engine
     units = plan(study, corpus, run.folder, engine.device, engine.elsewhere)
     chosen = chosen_units(units, study, run.args)
@@ -88,7 +88,7 @@ def chosen_units(
 
 
 def score_job(unit: ExtractionUnit, study: Study, labels: str) -> Job:
-    """Make the scoring of a finished unit a job."""
+    """Return the job that scores a finished unit."""
     title = f"scores: {unit.title}, {labels} labels"
     return Job(title, 1, lambda *unused: score(unit, study, labels))
 

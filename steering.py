@@ -1,12 +1,12 @@
-"""A study in, steering trials out: do the emotion vectors move what the models write?
+"""Run the steering trials of a study: do the emotion vectors change what the models write?
 
     python steering.py                       the study `demo`, after its extraction
-    python steering.py --study jeong2026     another one, or a .toml file of your own
-    python steering.py --dry-run             what would be done
-    python steering.py --export              the vectors as safetensors and GGUF control vectors
+    python steering.py --study jeong2026     another study, or your own .toml file
+    python steering.py --dry-run             list what would run, and estimate the time
+    python steering.py --export              write safetensors and GGUF control vectors
 
-Every unit (a model's baselines, or all its trials at one layer) is finished as a whole and kept.
-To resume a run that was stopped, give the same command again.
+Every unit (a model's baselines, or all its trials at one layer) is saved when it is finished. To
+resume a run that was stopped, run the same command again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def steer_study(run: Run) -> list[str]:
-    """Do the units that are not finished, then judge all texts and write the tables."""
+    """Run the unfinished units, then judge all texts and write the tables."""
     emotions = run.study.steering.emotions or tuple(e.name for e in run.used.emotions)
     study = replace(run.study, steering=replace(run.study.steering, emotions=emotions))
     scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
@@ -91,7 +91,7 @@ def steer_study(run: Run) -> list[str]:
 def vector_sources(
     study: Study, corpus: Corpus, scores: Place, engine: Engine
 ) -> list[ExtractionUnit]:
-    """Return the units of extraction that vectors are made of, one per model."""
+    """Return the extraction units that the vectors are made from, one per model."""
     sources: dict[str, ExtractionUnit] = {}
     for unit in plan(study, corpus, scores, engine.device, engine.elsewhere):
         if (unit.weights, unit.method) == ("trained", "comprehension"):
@@ -118,10 +118,10 @@ def vector_sources(
 def plan_units(
     study: Study, scenarios: Scenarios, sources: list[ExtractionUnit], scores: Place, folder: Place
 ) -> list[SteeringUnit]:
-    """List the units in the order of the work: each model's baselines, its peak, its sweep."""
+    """List the units in the order of the run: each model's baselines, its peak, its sweep."""
     settings = study.steering
     cells = len(scenarios.openings) * len(settings.seeds)
-    # A changed judge, or one more depth of a sweep, leaves finished units alone.
+    # A changed judge, or a new depth in the sweep, does not invalidate finished units.
     apart = ("judges", "labels", "batch", "strengths", "sweep_depths", "sweep_strength")
     made_by = {k: v for k, v in asdict(settings).items() if k not in apart}
     units = []
@@ -146,21 +146,21 @@ def plan_units(
 
 
 def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
-    """Return the layer where the primary measure peaks: the vertex of a hump, else the maximum."""
+    """Return the layer where the primary measure peaks: a hump's vertex, or the maximum."""
     wanted = study.preregistered
     some = load_scores(scores).select(
         model=model, metric=wanted.metric, method=wanted.method, weights="trained", labels="true"
     )
     fit = fit_curves(some).iloc[0]
     depth = fit["vertex"] if fit["shape"] == "hump" else fit.get("extremum")
-    if depth is None or not 0 <= depth <= 1:  # a profile of too few layers has no curve
+    if depth is None or not 0 <= depth <= 1:  # a profile with too few layers has no curve
         profile = next(some.profiles())
         depth = profile.depth[profile.separation.argmax()]
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
 def print_summary(console: Console, folder: Place) -> None:
-    """Print how often the target emotion came out, by model and strength."""
+    """Print how often the target emotion was shown, by model and strength."""
     table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("model", "strength", "n", "over baseline", "sham", "over both", "verdict"):
         table.add_column(column)
@@ -180,7 +180,7 @@ def print_summary(console: Console, folder: Place) -> None:
 
 
 def export(study: Study, sources: list[ExtractionUnit], folder: Place) -> None:
-    """Write every model's vectors in forms that others read."""
+    """Write every model's vectors in formats that other tools read."""
     from transformers import AutoConfig
 
     for source in sources:

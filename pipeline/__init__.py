@@ -1,1 +1,1 @@
-"""How a run is done: the plan of its units, the engines that do them, and the tables they give."""
+"""How a run is carried out: the plan of its units, the engines that run them, and the tables."""

@@ -1,4 +1,4 @@
-"""Who does the jobs of a run: this machine, or Ray."""
+"""Start the engine that runs the jobs: this machine, or Ray."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from study.write import Place
 
 @contextmanager
 def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[Engine]:
-    """Start the engine that the command line asks for, and end it.
+    """Start the engine that the command line asks for, and stop it at the end.
 
     Parameters
     ----------
     args : Namespace
-        Of a `pipeline.options.run_parser`.
+        Parsed by a `pipeline.options.run_parser`.
     folder : Path or UPath
-        Where the results go.
+        Folder of the results.
     command : str
-        What does the same on this machine, for messages.
+        Command that does the same on this machine, for messages.
 
     Yields
     ------
@@ -32,7 +32,7 @@ def engine(args: argparse.Namespace, folder: Place, command: str) -> Iterator[En
     Raises
     ------
     InputError
-        If Ray is not installed, does not answer, or does not have what is asked for.
+        If Ray is not installed, does not answer, or lacks the requested resources.
     """
     if args.engine == "local":
         if args.address:

@@ -1,4 +1,4 @@
-"""What a run would cost, before it runs: tokens, memory and time of each unit."""
+"""Estimate the cost of a run in advance: tokens, memory and time per unit."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
     """Print units with an estimate of tokens, memory and time.
 
     The time is the arithmetic of a forward pass, two operations per parameter and token, at half
-    the rate at which this machine multiplies matrices; a token that is written takes as long as
-    `representations.generation.WRITTEN` that are read.
+    the rate at which this machine multiplies matrices; writing a token takes as long as reading
+    `representations.generation.WRITTEN` tokens.
 
     Parameters
     ----------
@@ -53,17 +53,17 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
         table.add_row(escape(unit.title), done, f"{unit.tokens:,}", memory, minutes)
     console.print(table)
     if max(shards.values(), default=1) > 1:
-        console.print("Large units are cut into shards, which Ray does side by side.")
+        console.print("Large units are split into shards, which Ray runs in parallel.")
     if total or not unknown:
         console.print(
-            f"About {total:.0f} minutes for what is not done, on this machine's processor."
+            f"About {total:.0f} minutes for what is not done yet, on this machine's processor."
         )
     if unknown:
-        console.print("Question marks stand for models that were not loaded here yet.")
+        console.print("A question mark means that the model has not been loaded here yet.")
 
 
 def _operations_per_second() -> float:
-    """Measure a matrix product of the size that a block's layers have."""
+    """Time a matrix product of the size of a block's layers."""
     a, b = torch.randn(512, 1024), torch.randn(1024, 1024)
     a @ b
     began, repeats = time.perf_counter(), 10

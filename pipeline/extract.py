@@ -1,4 +1,4 @@
-"""Units of extraction as work: read the passages, write the stories, or read them again."""
+"""Turn extraction units into work: read passages, write stories, or reread them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def units_of_work(
 ) -> list[Work]:
     """Return the chosen units as work for the runner.
 
-    A unit that rereads stories needs the unit that wrote them and is cut into the same shards. If
-    that unit was not chosen, its stories must be there already; it only decides the shards.
+    A unit that rereads stories needs the unit that wrote them and has the same shards. If that unit
+    was not chosen, its stories must exist already; it then only decides the number of shards.
     """
     by_unit: dict[ExtractionUnit, Work] = {}
     for unit in chosen:
@@ -66,7 +66,7 @@ def _work(
 
 
 def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUnit | None:
-    """Return the unit that wrote what a unit reads again."""
+    """Return the unit that wrote the stories that a unit rereads."""
     if unit.method != "rereading":
         return None
     return next(u for u in units if (u.model_key, u.method) == (unit.model_key, "generation"))
@@ -81,7 +81,7 @@ def run_and_save(
     loaded: LoadedModel,
     report: Report,
 ) -> None:
-    """Run one unit, or a shard of it, and keep it."""
+    """Run a unit or one of its shards, and save the result."""
     pooled = extract(unit, writer, loaded, study, corpus, report, shard)
     if shard.of == 1:
         arms.check_some(pooled.facts, study.pooling)
@@ -89,7 +89,7 @@ def run_and_save(
 
 
 def save_joined(unit: ExtractionUnit, study: Study, of: int) -> None:
-    """Make a unit of its shards."""
+    """Join the shards of a unit."""
     with joined(unit.path, of) as pooled:
         arms.check_some(pooled.facts, study.pooling)
         save_unit(unit.path, pooled)
@@ -104,7 +104,7 @@ def extract(
     progress: Report = lambda tokens: None,
     shard: Shard = WHOLE,
 ) -> PooledUnit:
-    """Run one unit, or a shard of it: read the passages, write the stories, or read them again.
+    """Run a unit or one of its shards: read passages, write stories, or reread them.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def extract(
 def stories_of(
     unit: ExtractionUnit, writer: ExtractionUnit | None, shard: Shard, texts: slice
 ) -> list[Story]:
-    """Return the stories that a unit, or a shard of it, reads again."""
+    """Return the stories that a unit, or one of its shards, rereads."""
     if writer is not None and is_there(path := shard.path(writer.path)):
         return load_facts(path)["stories"]
     if writer is not None and is_there(writer.path):

@@ -1,7 +1,7 @@
-"""The work of a run as a list of jobs, and the engine that does them on this machine.
+"""The work of a run as a list of jobs, and the engine that runs them on this machine.
 
-An engine does jobs and returns what failed. The one here does them one after another; the one in
-`pipeline.ray_engine` lets Ray do them side by side.
+An engine runs jobs and returns the failures. The engine here runs them one after another;
+`pipeline.ray_engine` runs them in parallel on Ray.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ class ModelRequest:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One piece of work, that keeps its result itself, as a whole.
+    """One piece of work, which saves its own result atomically.
 
     Attributes
     ----------
     title : str
-        How progress and messages call it.
+        Name in progress output and messages.
     size : float
         Its expected share of the work.
     do : callable
-        Called with the loaded model (None if it needs none), and a function to report how much
+        Called with the loaded model (None if it needs none) and a function that reports how much
         of the size is done.
     model : ModelRequest, optional
     after : tuple of Job
-        Whose results it needs; they come before it.
+        Jobs whose results it needs; they run first.
     lane : int
-        On a cluster, the jobs of a model in the same lane are done by one worker, in turn, and
-        those in other lanes beside them.
+        On a cluster, one worker runs a model's jobs in the same lane in turn; different lanes run
+        in parallel.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Job:
 class Engine(Protocol):
     """Does jobs."""
 
-    #: What "--device" stands for where the jobs are done.
+    #: The device that "--device" means on the machine that runs the jobs.
     device: str
     #: Whether that is another machine.
     elsewhere: bool
@@ -81,7 +81,7 @@ class Engine(Protocol):
 
 
 class _Meter:
-    """Adds up what a job reports, on top of what was done before it."""
+    """Adds a job's reported progress to that of the jobs before it."""
 
     def __init__(self, done: float, display: Progress) -> None:
         self._done, self._display = done, display
@@ -92,7 +92,7 @@ class _Meter:
 
 
 class Here:
-    """The engine that does jobs one after another, and keeps the last model loaded.
+    """The engine that runs jobs one after another and keeps the last model loaded.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Here:
         jobs : sequence of Job
         display : Progress
         keep_going : bool
-            Go on after a job fails.
+            Whether to continue after a job fails.
 
         Returns
         -------
@@ -151,11 +151,11 @@ class Here:
         return [f"{job.title}: {fault}" for job, fault in faults.items()]
 
     def do(self, job: Job, report: Report) -> None:
-        """Do one job, with its model loaded."""
+        """Load the model of a job and run the job."""
         if job.model is not None and job.model != self._model:
             if self._refused is not None and self._refused[0] == job.model:
                 raise self._refused[1]
-            self.free()  # the last model goes before the next comes
+            self.free()  # unload the last model before loading the next
             try:
                 self._loaded, self._model = job.model.load(), job.model
             except Exception as error:  # do not retry a failed download for later jobs

@@ -1,6 +1,6 @@
-"""Which commit of each hub model a study stands on: asked for once, and kept beside the results.
+"""Record which commit of each hub model a study uses; resolved once and saved with the results.
 
-Branches move. Without a note, the units of one study could come from two states of a model.
+Branches move. Without the record, units of one study could come from two versions of a model.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from representations.models.registry import ModelSpec
 from study.read import InputError
 from study.write import Place, is_there, read_json, write_text
 
-#: The file in a study's folder. Who deletes it lets the next run ask the hub anew.
+#: The file in a study's folder. If it is deleted, the next run asks the hub again.
 FILE = "models.json"
-#: How `run.json` names a commit.
+#: Prefix of a commit in `run.json`.
 REVISION = "revision "
 
 Commits = Mapping[str, str]
 
 
 def pinned(folder: Place, specs: Iterable[ModelSpec]) -> Commits:
-    """Return the commits of hub models, and note those that are new.
+    """Return the commits of hub models, and record new ones.
 
     Parameters
     ----------
     folder : Path or UPath
-        The study's.
+        Folder of the study.
     specs : iterable of ModelSpec
 
     Returns
     -------
     mapping of str to str
-        By source and revision. A model that the hub does not tell of is left out: loading it
-        says why.
+        By source and revision. A model that the hub does not know is left out; loading it reports
+        why.
     """
     path = folder / FILE
     known: dict[str, str] = read_json(path) if is_there(path) else {}
@@ -53,19 +53,19 @@ def pinned(folder: Place, specs: Iterable[ModelSpec]) -> Commits:
 
 
 def at_commit(spec: ModelSpec, commits: Commits) -> ModelSpec:
-    """Return a model with its commit as revision, if it has one."""
+    """Return a model with its commit as the revision, if it has one."""
     return replace(spec, revision=commits.get(_key(spec), spec.revision))
 
 
 def at_unit(spec: ModelSpec, fingerprint: str) -> ModelSpec:
-    """Return a model with the commit as revision that a unit was made from."""
+    """Return a model with the commit that a unit was made from as the revision."""
     if not fingerprint.startswith(REVISION):
         return spec
     return replace(spec, revision=fingerprint.removeprefix(REVISION))
 
 
 def check_one_source(finished: Sequence[ExtractionUnit]) -> None:
-    """Refuse to put units of different weights into one table.
+    """Reject units of different weights in one table.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def check_one_source(finished: Sequence[ExtractionUnit]) -> None:
         if found != first:
             raise InputError(
                 f"{unit.title}: made from {found}, other units of the model from {first}; make "
-                f"them anew with --force --models {unit.spec.name}"
+                f"them again with --force --models {unit.spec.name}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The units of a study: what there is to do, in which order, and where each result lies."""
+"""List the units of a study: what to run, in which order, and where each result is saved."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from study import METHODS, Study
 from study.read import InputError
 from study.write import Place, fingerprint, slug
 
-#: Of the units' files: it goes up when they would be read in another way.
+#: Version of the unit files; raise it when their meaning changes.
 FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
 class ExtractionUnit:
-    """A unit of extraction: a model with its weights, read in one way."""
+    """A unit of extraction: a model and its weights under one method."""
 
     spec: ModelSpec
     weights: str
@@ -34,12 +34,12 @@ class ExtractionUnit:
 
     @property
     def title(self) -> str:
-        """How progress and messages call it."""
+        """Name in progress output and messages."""
         return f"{self.spec.name}, {self.weights}, {self.method}"
 
     @property
     def untrained_seed(self) -> int | None:
-        """The seed of random weights; None for trained ones."""
+        """Seed of random weights; None for trained weights."""
         return self.seed if self.weights == "untrained" else None
 
     @property
@@ -49,7 +49,7 @@ class ExtractionUnit:
 
 
 def check_links(folder: Place) -> None:
-    """Refuse a study's folder whose own folders lead out of it: files would be written there.
+    """Reject a study folder whose subfolders link out of it: files would be written there.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def check_links(folder: Place) -> None:
 def plan(
     study: Study, corpus: Corpus, folder: Place, device: str = "auto", elsewhere: bool = False
 ) -> list[ExtractionUnit]:
-    """List the units of a study, in the order of the work.
+    """List the units of a study in the order in which they run.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ def plan(
     corpus : Corpus
         Restricted to the study's emotions and topics.
     folder : Path or UPath
-        The study's folder of score tables.
+        The study's score folder.
     device : str
-        As for `representations.models.loading.load`; it decides the dtype that "auto" stands for.
+        As for `representations.models.loading.load`; it decides the dtype that "auto" means.
     elsewhere : bool
-        Whether the device is another machine's, and not looked for here.
+        Whether the device is on another machine, so its presence is not checked here.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def plan(
     Raises
     ------
     InputError
-        For an unknown model or metric, or weights that are not installed or not the right ones.
+        For an unknown model or metric, or if weights are not installed or are the wrong ones.
     """
     unknown = [m for m in study.scoring.metrics if m not in METRICS]
     if unknown:
@@ -127,7 +127,7 @@ def plan(
 
 
 def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
-    """Return the settings that decide what a unit holds; the sizes of batches do not."""
+    """Return the settings that decide the content of a unit; batch sizes do not."""
     emotions, topics = [e.name for e in corpus.emotions], [t.name for t in corpus.topics]
     pooling = [study.seed, study.pooling.skip, study.pooling.size]
     stories = {k: v for k, v in asdict(study.generation).items() if k != "batch"}
@@ -136,7 +136,7 @@ def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
 
 
 def text_count(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
-    """Return how many texts a unit reads or writes."""
+    """Return the number of texts that a unit reads or writes."""
     if unit.method == "comprehension":
         return len(corpus.passages) + len(corpus.neutral)
     return _stories(study, corpus)
@@ -149,7 +149,7 @@ def _stories(study: Study, corpus: Corpus) -> int:
 
 
 def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
-    """Return about how many tokens a unit reads and writes.
+    """Estimate the number of tokens that a unit reads and writes.
 
     Parameters
     ----------
@@ -173,6 +173,6 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
 
 
 def effort(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
-    """Return about how many tokens a unit reads; one that it writes counts as `WRITTEN`."""
+    """Estimate the cost of a unit in tokens read; a written token counts as `WRITTEN`."""
     read, written = token_counts(unit.method, study, corpus)
     return read + WRITTEN * written

@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, lines in a file, or nothing.
+"""Show the progress of a run: a bar on a terminal, lines in a file, or nothing.
 
 A file, a pipe, Slurm and CI get a line when a unit starts and ends, and one per minute between.
 """
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-#: Seconds between lines of a unit that is at work.
+#: Seconds between lines about a running unit.
 MINUTE = 60.0
 
 
@@ -23,30 +23,30 @@ class Progress:
     """Receives progress from an engine and shows nothing; its subclasses show it."""
 
     def start(self, size: float, count: int) -> None:
-        """Begin a list of jobs, by their total size and number."""
+        """Start a list of jobs with this total size and number."""
 
     def begin(self, title: str) -> None:
-        """Begin a job."""
+        """Start a job."""
 
     def at(self, done: float, title: str | None = None) -> None:
-        """Hear how much of the total size is done, and what is at work."""
+        """Receive how much of the total size is done, and what is running."""
 
     def end(self, title: str, fault: str | None = None) -> None:
-        """End a job, well or not."""
+        """End a job, whether or not it failed."""
 
     def note(self, text: str) -> None:
-        """Hear a detail, for those who asked for details."""
+        """Receive a detail, shown only on request."""
 
     def __enter__(self) -> Self:
         """Show progress until the context ends."""
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Take down what was shown."""
+        """Remove the display."""
 
 
 class OnTerminal(Progress):
-    """A bar with the time that is left.
+    """A bar with the remaining time.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Lines(Progress):
         Takes a line.
     verbose : bool
     clock : callable
-        Seconds; it only runs forward.
+        Returns seconds and never runs backward.
 
     Examples
     --------
@@ -138,7 +138,7 @@ class Lines(Progress):
         self._ended = threading.Event()
 
     def start(self, size: float, count: int) -> None:
-        """Begin a list of jobs."""
+        """Start a list of jobs."""
         self._size, self._count, self._done, self._number = max(size, 1), count, 0.0, 0
         self._began = {}
         self._start = self._said
@@ -154,7 +154,7 @@ class Lines(Progress):
         self._say(f"{title}: started ({self._number} of {self._count})")
 
     def at(self, done: float, title: str | None = None) -> None:
-        """Write how far it is, if nothing was said for a minute."""
+        """Write the progress if nothing was written for a minute."""
         with self._one:
             self._done = done
             now = self._clock()
@@ -177,12 +177,12 @@ class Lines(Progress):
             self._say(text)
 
     def __enter__(self) -> Self:
-        """Start a thread that keeps the minute while a job reports nothing."""
+        """Start a thread that writes a line per minute while a job reports nothing."""
         threading.Thread(target=self._keep_minute, daemon=True).start()
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._ended.set()
 
     def _keep_minute(self) -> None:
@@ -192,7 +192,7 @@ class Lines(Progress):
                     self.at(self._done)
 
     def _left(self, now: float) -> str:
-        """Say the time left, by the rate so far."""
+        """Return the remaining time, from the rate so far."""
         if not 0 < self._done < self._size:
             return ""
         left = (now - self._start) * (self._size / self._done - 1)
@@ -209,9 +209,9 @@ def progress(console: Console, quiet: bool = False, verbose: bool = False) -> Pr
     ----------
     console : Console
     quiet : bool
-        Say nothing.
+        Show nothing.
     verbose : bool
-        Say details, too.
+        Also show details.
     """
     if quiet:
         return Progress()
@@ -221,7 +221,7 @@ def progress(console: Console, quiet: bool = False, verbose: bool = False) -> Pr
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a duration in a readable form.
 
     Examples
     --------

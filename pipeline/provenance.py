@@ -1,4 +1,4 @@
-"""What made a result: versions, commit, machine, command line."""
+"""Record what made a result: versions, commit, machine, command line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def provenance() -> dict[str, Any]:
-    """Return the facts that every `run.json` carries.
+    """Return the facts that every `run.json` contains.
 
     Returns
     -------
@@ -83,10 +83,10 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return a checkout's commit, marked where tracked files differ from it; else nothing."""
-    if not IS_CHECKOUT:  # a repository around the environment is someone else's
+    """Return a checkout's commit, marked if tracked files differ from it; or ""."""
+    if not IS_CHECKOUT:  # a repository that contains the environment is not this project's
         return ""
-    # The tables themselves are being written; they do not make the code another.
+    # The tables change during the run; they are not part of the code.
     code = [":/", ":(exclude,top)data/scores", ":(exclude,top)data/steering"]
     commands = (
         ["git", "rev-parse", "HEAD"],

@@ -1,10 +1,10 @@
-"""The engine that lets Ray do the jobs, on this machine or on many.
+"""The engine that runs the jobs on Ray, on this machine or on many.
 
-Each model gets an actor, and a large one an actor for each lane of its jobs. It declares the
-processors, the GPU and the memory that it needs, loads the model once and does its jobs in their
-order; Ray finds the place for it, starts it again where its worker dies, and repeats the job that
-was cut off. Results go from the workers straight to their place, so that all nodes must see it: a
-URL, or a folder that they share. The project must be installed on every node, at the same commit.
+Each model gets an actor; a large model gets one per lane of its jobs. The actor declares the
+processors, GPU and memory that it needs, loads the model once and runs its jobs in order. Ray
+places it, restarts it if its worker dies, and repeats the interrupted job. Workers write results
+directly to their destination, so all nodes must see it: a URL, or a shared folder. The project must
+be installed on every node, at the same commit.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from study.read import InputError
 from study.write import Place, is_there
 
-if TYPE_CHECKING:  # a process of Ray's that needs no model need not load torch
+if TYPE_CHECKING:  # a Ray process without a model does not load torch
     from pipeline.jobs import Here, Job, ModelRequest
     from pipeline.progress import Progress
 
-#: Packages and modules whose code decides what a unit holds.
+#: Packages and modules whose code decides the content of a unit.
 CODE = ("extraction", "steering", "pipeline", "representations", "study")
-#: Seconds that an address is given to answer.
+#: Seconds to wait for an address to answer.
 WAIT = 60
-#: How often a job is repeated after its worker died, or it failed for no fault of its input.
+#: How often to repeat a job whose worker died, or that failed for reasons other than its input.
 RETRIES = 2
-#: Memory of a worker beside its model's weights, in bytes.
+#: Memory of a worker in addition to its model's weights, in bytes.
 BASE = 10**9
 
 
@@ -53,16 +53,16 @@ def cluster(
     Parameters
     ----------
     address : str, optional
-        ``HOST:PORT`` of a cluster, or ``auto`` for the one that this machine belongs to. One is
-        started on this machine if there is none given.
+        ``HOST:PORT`` of a cluster, or ``auto`` for the one that this machine belongs to. Without
+        an address, a cluster is started on this machine.
     device : str
-        auto, cpu, cuda or balanced; "auto" is a GPU if the cluster has any.
+        auto, cpu, cuda or balanced; "auto" means a GPU if the cluster has one.
     cpus : int
-        Processors for each worker.
+        Processors per worker.
     folder : Path or UPath
-        Where the results go.
+        Folder of the results.
     command : str
-        What does the same without Ray, for messages.
+        Command that does the same without Ray, for messages.
 
     Yields
     ------
@@ -71,7 +71,7 @@ def cluster(
     Raises
     ------
     InputError
-        If the address does not answer, or the cluster does not have what is asked for.
+        If the address does not answer, or the cluster lacks the requested resources.
     """
     instead = f"or do without Ray: {command}"
     if address is not None and not _answers(address):
@@ -93,7 +93,7 @@ def cluster(
 
 
 def _answers(address: str) -> bool:
-    """Say whether a cluster answers; a process of its own asks, since Ray may never give up."""
+    """Say whether a cluster answers; a separate process asks, because Ray may never give up."""
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
@@ -113,7 +113,7 @@ def _answers(address: str) -> bool:
 
 
 def _found(device: str, cpus: int, where: str) -> str:
-    """Return the device that "auto" stands for in the cluster; refuse what it does not have."""
+    """Return the device that "auto" means in the cluster; reject a device that it lacks."""
     if device not in ("auto", "cpu", "cuda", "balanced"):
         raise InputError(f"--device {device}: on Ray choose auto, cpu, cuda or balanced")
     gpus, most = _largest("GPU"), _largest("CPU")
@@ -130,7 +130,7 @@ def _found(device: str, cpus: int, where: str) -> str:
 
 
 def _largest(resource: str) -> float:
-    """Return how much of a resource the node with the most of it has."""
+    """Return the largest amount of a resource on any node."""
     return max((float(node.get(resource, 0)) for node in _nodes()), default=0.0)
 
 
@@ -141,7 +141,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 class OnRay:
-    """The engine that lets Ray do the jobs.
+    """The engine that runs the jobs on Ray.
 
     Parameters
     ----------
@@ -160,13 +160,13 @@ class OnRay:
     def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
         """Do all jobs, saying how far it is; return what failed.
 
-        As `pipeline.jobs.Here.run`, with jobs of several models side by side.
+        As `pipeline.jobs.Here.run`, with the jobs of several models in parallel.
         """
         display.start(sum(job.size for job in jobs), len(jobs))
         ledger = ledgers.remote()
         waiting = self._groups(jobs)
         outcomes: dict[Job, str | None] = {}
-        running: dict[Any, tuple[Job, Any]] = {}  # the actor lives as long as it is held here
+        running: dict[Any, tuple[Job, Any]] = {}  # the actor lives as long as this reference
         finished = 0.0
         while waiting or running:
             slots = sum(node.get("CPU", 0) for node in _nodes()) / self._cpus
@@ -190,9 +190,9 @@ class OnRay:
         return [f"{job.title}: {fault}" for job, fault in outcomes.items() if fault]
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Put the jobs of each model and lane together; what needs no model stands alone."""
+        """Group jobs by model and lane; jobs without a model stay separate."""
         groups: list[list[Job]] = []
-        lanes: dict[int, list[Job]] = {}  # of the model at hand, whose jobs come in a row
+        lanes: dict[int, list[Job]] = {}  # lanes of the current model, whose jobs are consecutive
         model = None
         for job in jobs:
             if job.model is None:
@@ -212,7 +212,7 @@ class OnRay:
         outcomes: Mapping[Job, str | None],
         running: dict[Any, tuple[Job, Any]],
     ) -> None:
-        """Start a group's worker, and hand it all its jobs."""
+        """Start a group's worker and give it all its jobs."""
         common = (self._folder, _code(), ledger)
         if group[0].model is None:
             (job,) = group
@@ -221,7 +221,7 @@ class OnRay:
             return
         needs = {"num_cpus": self._cpus, **self._needs(group[0].model)}
         worker = workers.options(**needs).remote()
-        handed = ray.put(group)  # what they share, the corpus first of all, goes there once
+        handed = ray.put(group)  # send shared data, such as the corpus, only once
         known: dict[Job, Any] = dict(outcomes)
         for number, job in enumerate(group):
             known[job] = worker.do.options(retry_exceptions=True).remote(
@@ -230,7 +230,7 @@ class OnRay:
             running[known[job]] = (job, worker)
 
     def _needs(self, model: ModelRequest) -> dict[str, float]:
-        """Return what a model needs beside processors."""
+        """Return the resources that a model needs in addition to processors."""
         from representations.models.size import expected_parameters
 
         needs: dict[str, float] = {}
@@ -248,9 +248,9 @@ class OnRay:
 
 
 def _can_start(group: Sequence[Job], outcomes: Mapping[Job, str | None]) -> bool:
-    """Say whether all that a group needs of others is done.
+    """Say whether all jobs that a group depends on are done.
 
-    A worker that waited for others would hold processors that they may need.
+    A waiting worker would hold processors that those jobs may need.
     """
     return all(a in outcomes or a in group for job in group for a in job.after)
 
@@ -267,7 +267,7 @@ def _fault(reference: Any) -> str | None:
 
 
 def _read(ledger: Any, titles: set[str]) -> tuple[list[str], float]:
-    """Return which jobs are at work, and how much of them is done."""
+    """Return which jobs are running, and how much of them is done."""
     try:
         done: dict[str, float] = ray.get(ledger.read.remote(), timeout=5)
     except (GetTimeoutError, RayError):
@@ -286,7 +286,7 @@ def _line(error: BaseException) -> str:
 
 
 def _code() -> tuple[str, str]:
-    """Return this node's name, and a hash of the code that makes the units."""
+    """Return this node's name and a hash of the code that makes the units."""
     digest = hashlib.sha256()
     for module in CODE:
         found = importlib.util.find_spec(module)
@@ -300,7 +300,7 @@ def _code() -> tuple[str, str]:
 
 
 def _refusal(folder: Place, code: tuple[str, str]) -> str:
-    """Return why this node cannot work for the run; empty if it can."""
+    """Return why this node cannot take part in the run; empty if it can."""
     node, own = _code()
     if node != code[0] and own != code[1]:
         return f"node {node} has other code; install the same commit on every node"
@@ -313,7 +313,7 @@ def _refusal(folder: Place, code: tuple[str, str]) -> str:
 
 
 def _do(here: Here, job: Job, folder: Place, code: tuple[str, str], ledger: Any) -> str | None:
-    """Do one job; return why it cannot be done, or None."""
+    """Run one job; return why it failed, or None."""
     done, told = 0.0, 0.0
 
     def report(more: float) -> None:
@@ -336,14 +336,14 @@ def _do(here: Here, job: Job, folder: Place, code: tuple[str, str], ledger: Any)
 def _task(
     job: Job, folder: Place, code: tuple[str, str], ledger: Any, *before: str | None
 ) -> str | None:
-    """Do a job that needs no model, unless one that it needs could not be done."""
+    """Run a job without a model, unless a job that it depends on failed."""
     from pipeline.jobs import Here
 
     return next(filter(None, before), None) or _do(Here(), job, folder, code, ledger)
 
 
 class _Worker:
-    """A process that does the jobs of one model, or of one of its lanes."""
+    """A process that runs the jobs of one model, or of one of its lanes."""
 
     def __init__(self) -> None:
         from pipeline.jobs import Here
@@ -359,13 +359,13 @@ class _Worker:
         ledger: Any,
         *before: str | None,
     ) -> str | None:
-        """Do one of the jobs, unless one that it needs could not be done."""
+        """Run one of the jobs, unless a job that it depends on failed."""
         fault = next(filter(None, before), None)
         return fault or _do(self._here, jobs[number], folder, code, ledger)
 
 
 class _Ledger:
-    """What the jobs at work have done so far."""
+    """Holds the progress of the running jobs."""
 
     def __init__(self) -> None:
         self._done: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The run of a script, from its command line to its exit code; both scripts share it."""
+"""Run a script from its command line to its exit code; both scripts use it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from study.write import Place, locate
 
 @dataclass(frozen=True)
 class Run:
-    """What a run works with.
+    """The context of a run.
 
     Attributes
     ----------
     args : Namespace
-        Of the command line.
+        The command line.
     study : Study
     corpus : Corpus
         The whole corpus.
     used : Corpus
-        The study's emotions and topics of it.
+        The part with the study's emotions and topics.
     folder : Path or UPath
-        Where the results go.
+        Folder of the results.
     engine : Engine
     console : Console
         Writes to standard error.
@@ -60,7 +60,7 @@ class Run:
 
     @contextmanager
     def alone(self) -> Iterator[Progress]:
-        """Keep other runs out of the folder, and show progress, while the context lasts."""
+        """Lock the folder and show progress for the duration of the context."""
         with only_run(self.folder):
             remove_shards(self.folder / "units")
             with progress(self.console, self.args.quiet, self.args.verbose) as display:
@@ -71,7 +71,7 @@ class Run:
         return shards_per_unit(units, self.engine.device, self.args.shards)
 
     def do(self, shards: Mapping[Work, int], display: Progress) -> list[str]:
-        """Do the units that are not finished (all, with --force); return what failed."""
+        """Run the unfinished units (all, with --force); return the failures."""
         todo = {u: n for u, n in shards.items() if self.args.force or not u.done}
         for unit in shards:
             if unit not in todo:
@@ -83,7 +83,7 @@ class Run:
         return failures
 
     def print_results(self, show: Callable[[Console], object]) -> None:
-        """Print the results, unless the user wants quiet."""
+        """Print the results, unless --quiet is set."""
         if not self.args.quiet:
             show(Console())
 
@@ -101,11 +101,11 @@ def run_script(
     parser : ArgumentParser
         Made by `pipeline.options.run_parser`.
     arguments : sequence of str, optional
-        The command line, if it is not this process's.
+        The command line; by default that of this process.
     results : Path
-        The folder of all studies' results.
+        Folder of the results of all studies.
     body : callable
-        Does the run and returns what failed.
+        Carries out the run and returns the failures.
 
     Returns
     -------

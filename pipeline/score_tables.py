@@ -1,4 +1,4 @@
-"""Finished units to the tables of a study: the contract with `analysis`."""
+"""Write the tables of a study from finished units: the contract with `analysis`."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from study.write import (
     write_text,
 )
 
-#: What describes a profile, whatever the metric.
+#: Columns that describe a profile for any metric.
 OF_UNIT = [c for c in ("study", *PROFILE, *MODEL) if c != "metric"]
 
 
 def score(unit: ExtractionUnit, study: Study, labels: str) -> pd.DataFrame:
-    """Score one finished unit; computed once and kept beside it.
+    """Score a finished unit; the scores are computed once and saved next to it.
 
     Returns
     -------
     DataFrame
-        Columns of a profile, and emotion, layer, depth, metric, replicate, score; replicate 0
-        holds the scores of each emotion, the others the mean over emotions.
+        Columns of a profile, and emotion, layer, depth, metric, replicate, score. Replicate 0 has
+        the scores per emotion; the others have the mean over emotions.
     """
     path = _path(unit, study, labels)
     if is_there(path):
@@ -92,9 +92,9 @@ def write_tables(
 ) -> None:
     """Write the study's tables, stories and `run.json`, each atomically.
 
-    Tables are sorted by model, so that one model's rows are found without reading all; one
-    model's are in memory at a time. The old `run.json` goes first and the new one comes last:
-    without it no table is read, so that the tables of two runs never pass for those of one.
+    Tables are sorted by model, which allows reading one model's rows without the rest; only one
+    model is in memory at a time. The old `run.json` is deleted first and the new one written last.
+    Tables are not read without it, so tables of two runs are never mixed.
     """
     remove(folder / "run.json")
     write_tables_as_one(folder / "scores.parquet", _estimates(finished, study))
@@ -134,7 +134,7 @@ def write_tables(
 
 
 def _by_model(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:
-    """Yield the scores of one model after the other."""
+    """Yield the scores model by model."""
     ordered = sorted(finished, key=lambda unit: unit.spec.name)
     for _, units in groupby(ordered, key=lambda unit: unit.spec.name):
         yield pd.concat([score(u, study, labels) for u in units for labels in study.labels])

@@ -1,7 +1,7 @@
-"""Large units in shards: runs of texts that are finished and kept alone, then put together.
+"""Split large units into shards: contiguous texts that are saved separately, then joined.
 
-How many shards a unit has depends on its model, its texts and the kind of device, not on who does
-the work: the same batches of texts give the same tables on one machine and on a cluster.
+The number of shards depends on the model, the texts and the kind of device, not on what runs them:
+the same batches of texts give the same tables on one machine and on a cluster.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from representations.pooled import Joined, PooledUnit
 from study.read import InputError
 from study.write import Place, files_in, remove
 
-#: Operations of about half an hour, beyond which a unit is cut: of a core in float32 (measured, see
-#: docs/scaling.md), and of a GPU (by arithmetic, at a third of the peak of 312 x 10^12 a second).
+#: Operations in about half an hour, beyond which a unit is split: on a core in float32 (measured,
+#: see docs/scaling.md), and on a GPU (calculated, at a third of its peak of 312 x 10^12 a second).
 OPERATIONS = {"cpu": 2e14, "gpu": 2e17}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the runs that a unit's texts are cut into.
+    """One of the parts that a unit's texts are split into.
 
     Attributes
     ----------
     number : int
         From 1.
     of : int
-        How many there are; 1 is a whole unit.
+        Number of shards; 1 means the whole unit.
 
     Examples
     --------
@@ -46,11 +46,11 @@ class Shard:
     of: int = 1
 
     def texts(self, n_texts: int) -> slice:
-        """Return which of a unit's texts are the shard's."""
+        """Return which of a unit's texts belong to the shard."""
         return slice((self.number - 1) * n_texts // self.of, self.number * n_texts // self.of)
 
     def path(self, unit: Place) -> Place:
-        """Return where the shard is kept: beside the unit, or there if it is the whole."""
+        """Return the path of the shard: next to the unit, or the unit's own if it is the whole."""
         if self.of == 1:
             return unit
         return unit.with_suffix(f".{self.number}-of-{self.of}{unit.suffix}")
@@ -60,30 +60,29 @@ WHOLE = Shard()
 
 
 def all_shards(of: int) -> list[Shard]:
-    """Return all shards of a unit that is cut into so many."""
+    """Return all shards of a unit that is split into `of`."""
     return [Shard(number, of) for number in range(1, of + 1)]
 
 
 def n_shards(
     n_params: int, tokens: float, n_texts: int, device: str, asked: int | None = None
 ) -> int:
-    """Return how many shards a unit is cut into.
+    """Return the number of shards of a unit.
 
-    As many as keep each within half an hour or so, by the arithmetic of a forward pass: two
-    operations for each parameter and token.
+    Each shard takes about half an hour at most, at two operations per parameter and token.
 
     Parameters
     ----------
     n_params : int
-        Of the model; 0 if that is not known, for one shard.
+        Size of the model; 0 if unknown, which gives one shard.
     tokens : float
-        To be read; a written one counts as `representations.generation.WRITTEN`.
+        Tokens to read; a written token counts as `representations.generation.WRITTEN`.
     n_texts : int
-        There are at most so many shards.
+        Upper limit for the number of shards.
     device : str
-        As `representations.models.loading.load` takes it.
+        As for `representations.models.loading.load`.
     asked : int, optional
-        Instead of what the size calls for.
+        Overrides the number that follows from the size.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def n_shards(
     Raises
     ------
     InputError
-        If fewer than one are asked for.
+        If `asked` is less than one.
 
     Examples
     --------
@@ -110,12 +109,12 @@ def n_shards(
 
 @contextmanager
 def joined(path: Place, of: int) -> Iterator[PooledUnit]:
-    """Open the shards of a unit as one, whose texts are in the order of the whole.
+    """Open the shards of a unit as one unit, with the texts in their original order.
 
     Parameters
     ----------
     path : Path or UPath
-        Of the unit.
+        Path of the unit.
     of : int
 
     Yields
@@ -137,7 +136,7 @@ def joined(path: Place, of: int) -> Iterator[PooledUnit]:
 
 
 def facts_of_shards(kind: type, shards: Sequence[Mapping[str, Any]], path: Place) -> dict[str, Any]:
-    """Return the facts of a unit from those of its shards.
+    """Combine the facts of shards into those of the unit.
 
     Parameters
     ----------
@@ -145,7 +144,7 @@ def facts_of_shards(kind: type, shards: Sequence[Mapping[str, Any]], path: Place
         `UnitFacts` or `SteeringFacts`.
     shards : sequence of mappings
     path : Path or UPath
-        Of the unit, for the message.
+        Path of the unit, for the message.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def facts_of_shards(kind: type, shards: Sequence[Mapping[str, Any]], path: Place
 
 
 def remove_shards(folder: Place) -> None:
-    """Delete the shards of units that are there, and of no use any more.
+    """Delete the shards of finished units.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def remove_shards(folder: Place) -> None:
     Raises
     ------
     InputError
-        If the folder cannot be written to, or its store does not answer.
+        If the folder is not writable, or its store does not answer.
     """
     paths = files_in(folder)
     for name, path in paths.items():

@@ -1,4 +1,4 @@
-"""Units of steering as work: a model's baselines, or its trials at one layer."""
+"""Turn steering units into work: a model's baselines, or its trials at one layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from representations.vectors import emotion_vectors
 from study import Study
 from study.write import Place, is_there, read_json, write_text
 
-#: The effort of a token, on average: half of them are written, half are read.
+#: Mean cost of a token: half of them are written, half are read.
 EFFORT = (WRITTEN + 1) / 2
 
 
@@ -41,13 +41,13 @@ class SteeringUnit:
 
     @property
     def title(self) -> str:
-        """How progress and messages call it."""
+        """Name in progress output and messages."""
         where = "baseline" if self.layer is None else f"layer {self.layer}"
         return f"{self.source.spec.name}, {where}"
 
 
 def all_done(unit: SteeringUnit, units: list[SteeringUnit]) -> bool:
-    """Say whether all units of the same model are finished: its table is whole or not there."""
+    """Say whether all units of the same model are finished; tables have whole models only."""
     return all(is_there(u.path) for u in units if u.source is unit.source)
 
 
@@ -56,7 +56,7 @@ def units_of_work(
 ) -> list[Work]:
     """Return the units as work for the runner; baselines come before their trials.
 
-    Baselines stay whole, since the norms are means over all of them.
+    Baselines are not split, because the norms are means over all of them.
     """
     settings = study.steering
     found: list[Work] = []
@@ -73,7 +73,7 @@ def units_of_work(
             title=unit.title,
             path=unit.path,
             model=ModelRequest(specs[unit.source], None, device, unit.source.dtype),
-            tokens=2 * tokens,  # each is written, then read for its perplexity
+            tokens=2 * tokens,  # each is written, then read to compute its perplexity
             effort=2 * EFFORT * tokens,
             n_texts=unit.n_texts,
             do=partial(run_and_save, unit, first, study, corpus, scenarios),
@@ -97,9 +97,9 @@ def run_and_save(
     loaded: LoadedModel,
     report: Report = lambda effort: None,
 ) -> None:
-    """Write the texts of one unit, or a shard of it; keep them with their measures as one file.
+    """Write the texts of a unit or a shard, and save them with their measures in one file.
 
-    Its strengths are shares of the norms that `first`, the model's baselines, found.
+    Strengths are fractions of the norms measured in `first`, the model's baselines.
     """
 
     def progress(tokens: int) -> None:
@@ -141,7 +141,7 @@ def run_and_save(
 
 
 def save_joined(unit: SteeringUnit, of: int) -> None:
-    """Make a unit of its shards."""
+    """Join the shards of a unit."""
     shards = [read_json(shard.path(unit.path)) for shard in all_shards(of)]
     facts = facts_of_shards(SteeringFacts, shards, unit.path)
     write_text(unit.path, json.dumps(facts, ensure_ascii=False))

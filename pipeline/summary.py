@@ -1,4 +1,4 @@
-"""The table at the end of a run: every profile as a sparkline, and where it peaks."""
+"""Print the table at the end of a run: each profile as a sparkline, with its peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished steering units to the table of trials: the contract with `analysis`."""
+"""Write the table of trials from finished steering units: the contract with `analysis`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_trials(
     folder: Place,
     started: float,
 ) -> None:
-    """Judge all texts, and write `trials.parquet` and `run.json`, each atomically.
+    """Judge all texts and write `trials.parquet` and `run.json`, each atomically.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def write_trials(
     scenarios : Scenarios
     judges : sequence of Judge
     finished : sequence of SteeringFacts
-        In the order of the work: a model's baselines come before its trials.
+        In the order of the run: a model's baselines come before its trials.
     scores : Path or UPath
-        The folder of the scores that the peak was read from.
+        The score folder that the peak was read from.
     folder : Path or UPath
     started : float
-        On the monotonic clock, which nobody sets back.
+        Start time on the monotonic clock.
     """
     parts: list[pd.DataFrame] = []
     baselines: dict[str, pd.DataFrame] = {}
@@ -64,7 +64,7 @@ def write_trials(
             column = f"{name}_{judge.name}"
             table[column] = target_scores(judge, list(table[texts]), list(table["emotion"]))
             columns.append(column)
-    remove(folder / "run.json")  # without it no trials are read: they and it are of one run
+    remove(folder / "run.json")  # trials are not read without it, so both come from one run
     write_table(folder / "trials.parquet", table[columns])
     extraction = json.loads(read_text(scores / "run.json"))
     content = {

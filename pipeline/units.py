@@ -1,11 +1,11 @@
-"""The store of finished units: pooled activations that come by texts and go by layers.
+"""Store finished units: pooled activations written text by text and read layer by layer.
 
-A unit is one model x weights x precision x method. Its pooled activations, with what is known
-about how they came about, are one safetensors file, whose name carries a hash of the settings
-that made it: a unit that is there is finished, and a changed setting makes a new one.
+A unit is one model x weights x precision x method. Its pooled activations and its facts are in one
+safetensors file, whose name contains a hash of the settings that made it: a unit that exists is
+finished, and a changed setting makes a new one.
 
-Layers stand one after the other in that file, and are read and written one at a time, so that
-memory holds a batch of texts or a layer of them, and never all.
+Layers are consecutive in that file and are read and written one at a time, so memory holds a batch
+of texts or one layer of them, never everything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from representations.pooled import Array, PooledUnit
 from study.read import SILENT, InputError, refusing
 from study.write import Place, write_atomically
 
-#: The longest header that safetensors allows.
+#: Longest header that safetensors allows.
 HEADER = 100_000_000
 
 
@@ -54,7 +54,7 @@ class Stored:
         """Return ``stored[:, layer]``, shape (texts, width)."""
         from safetensors import safe_open
 
-        # Opened for each layer: all that was ever read of an open file counts as memory.
+        # Open the file for each layer: everything read from an open file counts as memory.
         with _undamaged(self._path), safe_open(self._path, framework="np") as file:
             return np.asarray(file.get_slice(self._tensor)[key[1]])
 
@@ -70,12 +70,12 @@ def save_unit(path: Place, unit: PooledUnit) -> None:
     Raises
     ------
     InputError
-        If the disk is full, or the folder cannot be written to.
+        If the disk is full or the folder is not writable.
 
     Notes
     -----
-    The format is that of safetensors, whose own `save_file` takes whole tensors only: the length
-    of a header, the header in JSON, and the tensors.
+    The format is safetensors: the length of the header, the header in JSON, and the tensors. Its
+    own `save_file` accepts only whole tensors.
     """
     header: dict[str, Any] = {"__metadata__": {"facts": json.dumps(unit.facts)}}
     tensors = {"activations": unit.activations, "neutral": unit.neutral}
@@ -100,12 +100,12 @@ def save_unit(path: Place, unit: PooledUnit) -> None:
 
 @contextmanager
 def open_unit(path: Place) -> Iterator[PooledUnit]:
-    """Open a unit, whose layers are then read as they are asked for.
+    """Open a unit; its layers are read on demand.
 
     Parameters
     ----------
     path : Path or UPath
-        What is at a URL is fetched once, and kept on disk until the context ends.
+        A unit at a URL is fetched once and kept on disk until the context ends.
 
     Yields
     ------
@@ -132,7 +132,7 @@ def _opened(here: Path, path: Place) -> PooledUnit:
 
 
 def load_facts(path: Place) -> UnitFacts:
-    """Read what is known about a unit, without its activations.
+    """Read the facts of a unit without its activations.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _undamaged(path: Place) -> Iterator[None]:
 
 
 def _header(path: UPath) -> bytes:
-    """Fetch the header of a safetensors file, and no more: the library reads local files only."""
+    """Fetch only the header of a safetensors file at a URL; the library reads only local files."""
     with refusing(path, *SILENT):
         length = int.from_bytes(path.fs.cat_file(path.path, start=0, end=8), "little")
         if length > HEADER:

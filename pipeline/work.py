@@ -1,4 +1,4 @@
-"""A unit as the runner sees it: the model it needs, its size, how to run it, where it is kept."""
+"""A unit as the runner sees it: its model, its size, how to run it, and where it is saved."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from study.write import Place, is_there
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One unit of a run: finished as a whole, or in shards of its texts that are then joined.
+    """One unit of a run, finished as a whole or in shards that are then joined.
 
     Attributes
     ----------
     title : str
-        How progress and messages call it.
+        Name in progress output and messages.
     path : Path or UPath
-        Where the finished unit is kept.
+        Path of the finished unit.
     model : ModelRequest
-        What it needs loaded.
+        The model that it needs.
     tokens : int
         Estimate of the tokens read and written.
     effort : float
-        Estimate of the cost, in tokens read; a token that is written counts as several.
+        Estimated cost in tokens read; a written token counts as several.
     n_texts : int
     do : callable
-        Called with a shard, the loaded model, and a function to report effort; keeps the shard.
+        Called with a shard, the loaded model and a function that reports effort; saves the shard.
     join : callable
-        Called with the number of shards; makes the unit of them.
+        Called with the number of shards; joins them into the unit.
     after : Work, optional
-        Whose results it needs. A unit with as many shards needs the shard of the same number.
+        A unit whose results it needs. If both have as many shards, each shard needs the one of the
+        same number.
     shard_as : Work, optional
-        A unit over the same texts, which decides how many shards this one has.
+        A unit over the same texts that decides the number of shards.
     unsharded : bool
-        Whether it is never cut.
+        Whether it is never split.
     """
 
     title: str
@@ -71,7 +72,7 @@ def shards_per_unit(
     units : sequence of Work
     device : str
     asked : int, optional
-        The number that the user wants; by default it follows from model and texts.
+        The number that the user asks for; by default it follows from the model and the texts.
 
     Returns
     -------
@@ -90,25 +91,25 @@ def shards_per_unit(
 def unit_jobs(
     shards: Mapping[Work, int], again: bool = False, commits: Commits | None = None
 ) -> list[Job]:
-    """Return the jobs of units, those that others need first.
+    """Return the jobs of units; jobs that others need come first.
 
     Parameters
     ----------
     shards : mapping of Work to int
-        Units in the order of the work, and the number of shards of each.
+        Units in the order of the run, with the number of shards of each.
     again : bool
-        Also do shards that are finished.
+        Whether to run finished shards again.
     commits : mapping of str to str, optional
         Of hub models, as `pipeline.pins.pinned` returns them.
 
     Returns
     -------
     list of Job
-        A cut unit has a job per shard, each in a lane of its own, and one that joins them.
+        A split unit has one job per shard, each in its own lane, and one that joins them.
     """
     jobs: dict[Work | None, list[Job]] = {}
     for unit, of in shards.items():
-        needed = jobs.get(unit.after, [])  # none if that unit is finished, or not to be done
+        needed = jobs.get(unit.after, [])  # none if that unit is finished or was not chosen
         same = unit.after is not None and shards.get(unit.after) == of
         parts = []
         model = replace(unit.model, spec=at_commit(unit.model.spec, commits or {}))
