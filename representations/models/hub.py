@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -110,8 +111,8 @@ def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
         for path in damaged:
             if path.exists() and not _as_named(path):
                 raise InputError(
-                    f"model {spec.name!r}: {path.name} from {spec.source} is not what the hub "
-                    "says it is, twice; try again later, or through another network"
+                    f"model {spec.name!r} ({spec.source}): {path.name} is not what the hub says "
+                    "it is, twice; try again later, or through another network"
                 )
     return folder, commit
 
@@ -259,7 +260,10 @@ def _download(spec: ModelSpec, commit: str, weights: bool) -> Path:
 def _files(spec: ModelSpec, commit: str, names: list[str], sizes: dict[str, int]) -> Path:
     """Fetch files into the library's cache; return their folder."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()  # a run has a progress display of its own
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     absent = [name for name in names if name not in sizes]
     if absent:
         raise InputError(
@@ -273,7 +277,10 @@ def _files(spec: ModelSpec, commit: str, names: list[str], sizes: dict[str, int]
     return Path(
         _asked(
             spec,
-            lambda: snapshot_download(spec.source, revision=commit, allow_patterns=patterns),
+            lambda: snapshot_download(
+                spec.source, revision=commit, allow_patterns=patterns, etag_timeout=ANSWER
+            ),
+            resumed=True,
         )
     )
 
@@ -285,8 +292,8 @@ def _check_space(spec: ModelSpec, size: int) -> None:
     free = shutil.disk_usage(place).free
     if size > free:
         raise InputError(
-            f"model {spec.name!r} needs {size / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB "
-            "left; free some space, or name another folder in HF_HOME"
+            f"model {spec.name!r} ({spec.source}) needs {size / 1e9:.1f} GB, and {place} has "
+            f"{free / 1e9:.1f} GB left; free some space, or name another folder in HF_HOME"
         )
 
 
@@ -301,8 +308,11 @@ def _info(spec: ModelSpec, revision: str = "") -> Any:
     return _asked(spec, ask)
 
 
-def _asked(spec: ModelSpec, ask: Callable[[], Result]) -> Result:
-    """Ask the hub; what passes by itself is waited for, and a host that is silent left alone."""
+def _asked(spec: ModelSpec, ask: Callable[[], Result], resumed: bool = False) -> Result:
+    """Ask the hub; what passes by itself is waited for, and a host that is silent left alone.
+
+    A download that breaks off is `resumed` five times by the library, which is enough.
+    """
     from huggingface_hub import constants
 
     if constants.ENDPOINT in _silent:
@@ -314,18 +324,19 @@ def _asked(spec: ModelSpec, ask: Callable[[], Result]) -> Result:
             try:
                 return ask()
             except Exception as error:  # the hub's errors, the network's and the disk's
-                if not left or not _passes(error):
+                if not left or not _passes(error, resumed):
                     raise
                 time.sleep(PAUSE)
     raise AssertionError("the last try returns or raises")
 
 
-def _passes(error: BaseException) -> bool:
+def _passes(error: BaseException, resumed: bool) -> bool:
     """Whether an error may be gone at the next try: a server's trouble, a broken connection."""
     status = _status(error)
     if status is not None:
         return status == 408 or status >= 500
-    return any(name in _chain(error) for name in ("TransportError", "ConsistencyError"))
+    names = _chain(error)
+    return "ConsistencyError" in names or ("TransportError" in names and not resumed)
 
 
 def _status(error: BaseException) -> int | None:

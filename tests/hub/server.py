@@ -68,6 +68,7 @@ class Hub:
         self.repositories: dict[str, Repository] = {}
         self.fault: Fault | None = None
         self.asked: list[tuple[str, str, str]] = []
+        self.ended = threading.Event()
         app = Flask("hub")
         app.before_request(self._before)
         app.add_url_rule("/api/models/<owner>/<name>", view_func=self.info)
