@@ -386,9 +386,11 @@ def meta_regression(
     start = min((np.array([a, b]) for a in grid for b in of_groups), key=restricted)
     free = 2 if onehot.shape[1] else 1
     polished = optimize.minimize(
-        lambda tau: restricted(np.append(tau, 0.0)[:2]), start[:free], method="Nelder-Mead",
+        lambda tau: restricted(np.append(tau, 0.0)[:2]),
+        start[:free],
+        method="Nelder-Mead",
         options={"xatol": 1e-7, "fatol": 1e-11, "initial_simplex": _simplex(start[:free])},
-    )  # fmt: skip
+    )
     tau = np.append(polished.x, 0.0)[:2]
     coef, bread, quadratic, _ = solve(tau)
     return coef, np.sqrt(quadratic / df * np.diag(bread)), size * tau**2

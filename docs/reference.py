@@ -111,11 +111,22 @@ def main() -> int:
     if not html:
         return 0
     command = [
-        sys.executable, "-m", "pdoc", "--docformat", "numpy", "--math",
-        "--output-directory", str(HOME / "build" / "docs"),
-        "analysis", "pipeline", "representations", "study", "extraction", "steering",
+        sys.executable,
+        "-m",
+        "pdoc",
+        "--docformat",
+        "numpy",
+        "--math",
+        "--output-directory",
+        str(HOME / "build" / "docs"),
+        "analysis",
+        "pipeline",
+        "representations",
+        "study",
+        "extraction",
+        "steering",
         "!analysis.__main__",
-    ]  # fmt: skip
+    ]
     return subprocess.run(command, cwd=HOME, check=False).returncode
 
 

@@ -116,9 +116,13 @@ def install(arguments: list[str | Path]) -> None:
     ]
     command += ["--log", log] if sys.stdin and sys.stdin.isatty() else ["--log", log, "--no-input"]
     done = subprocess.run(
-        command + arguments, env=environment, stderr=subprocess.PIPE, text=True, errors="replace",
+        command + arguments,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode:
         # Why a page could not be had is in the log alone.
         pages = [line for line in log.read_text(errors="replace").splitlines() if "URL" in line]

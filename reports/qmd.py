@@ -22,16 +22,36 @@ CELL_OPTIONS = {"label", "fig-cap", "tbl-cap", "fig-alt", "echo", "output", "inc
 CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS
 ATTRIBUTES = {"title", "fig-alt"}
 METADATA = {"title", "subtitle", "author", "date", "lang", "link-citations"}
-TOP_LEVEL = METADATA | {"bibliography", "format", "execute", "jupyter", "project",
-                        "number-sections", "quarto-required"}  # fmt: skip
+TOP_LEVEL = METADATA | {
+    "bibliography",
+    "format",
+    "execute",
+    "jupyter",
+    "project",
+    "number-sections",
+    "quarto-required",
+}
 #: Options of a format, and what pandoc takes each as (None: so here whatever it says).
 FORMATS: dict[str, dict[str, str | None]] = {
-    "html": {"embed-resources": None, "html-math-method": None, "theme": None, "css": "files",
-             "toc": "itself", "filters": "filters"},
-    "typst": {"citeproc": None, "include-in-header": "files", "papersize": "variables",
-              "mainfont": "variables", "fontsize": "variables", "margin": "variables",
-              "section-numbering": "variables", "page-numbering": "variables"},
-}  # fmt: skip
+    "html": {
+        "embed-resources": None,
+        "html-math-method": None,
+        "theme": None,
+        "css": "files",
+        "toc": "itself",
+        "filters": "filters",
+    },
+    "typst": {
+        "citeproc": None,
+        "include-in-header": "files",
+        "papersize": "variables",
+        "mainfont": "variables",
+        "fontsize": "variables",
+        "margin": "variables",
+        "section-numbering": "variables",
+        "page-numbering": "variables",
+    },
+}
 
 FENCE = re.compile(r"^(`{3,}|~{3,})\s*(.*?)\s*$")
 INLINE = re.compile(r"(?<!`)`\{python\}[ \t]+([^`]+)`(?!`)")
@@ -111,8 +131,11 @@ def _yaml(path: Path, text: str, first: int) -> dict[str, Any]:
 
 def _check_meta(report: Report, lines: list[str]) -> None:
     formats = report.meta.get("format", {})
-    known = [("front matter", TOP_LEVEL, report.meta), ("format", set(FORMATS), formats),
-             ("execute", {"echo", "warning"}, report.meta.get("execute", {}))]  # fmt: skip
+    known = [
+        ("front matter", TOP_LEVEL, report.meta),
+        ("format", set(FORMATS), formats),
+        ("execute", {"echo", "warning"}, report.meta.get("execute", {})),
+    ]
     known += [(f"format {f}", set(FORMATS[f]), o) for f, o in formats.items() if f in FORMATS]
     for where, allowed, found in known:
         for key in found:
@@ -123,8 +146,9 @@ def _check_meta(report: Report, lines: list[str]) -> None:
 
 def _cell(report: Report, fence: int, body: list[str]) -> Chunk:
     n = next((i for i, text in enumerate(body) if not text.startswith("#|")), len(body))
-    options = _yaml(report.path, "\n".join(text[2:].removeprefix(" ") for text in body[:n]),
-                    fence + 2)  # fmt: skip
+    options = _yaml(
+        report.path, "\n".join(text[2:].removeprefix(" ") for text in body[:n]), fence + 2
+    )
     for key in options:
         if key not in CELL_OPTIONS:
             line = fence + 2 + next(i for i, text in enumerate(body) if key in text)

@@ -94,17 +94,22 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
             for found in INLINE.finditer(chunk.text):
                 add(found[1], chunk.line + chunk.text.count("\n", 0, found.start()))
     if params:
-        raise RenderError(f"{report.path.name}: -P {next(iter(params))}: no cell is tagged "
-                          "parameters")  # fmt: skip
+        raise RenderError(
+            f"{report.path.name}: -P {next(iter(params))}: no cell is tagged parameters"
+        )
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
     # Nothing of the kernel's lies in the home folder, which may be closed or hold settings.
     manager = AsyncKernelManager(
         kernel_spec_manager=ThisPython(), connection_file=str(figures / "kernel.json")
     )
     environment = os.environ | {"IPYTHONDIR": str(figures / "ipython")}
-    client = NotebookClient(notebook, km=manager, timeout=600,
-                            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-                            resources={"metadata": {"path": str(report.path.parent)}})  # fmt: skip
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=600,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(report.path.parent)}},
+    )
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
             try:
@@ -113,8 +118,9 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
                 runner.get_loop().set_exception_handler(lambda loop, context: None)
                 raise
     except CellExecutionError as error:
-        line = lines[next(i for i, c in enumerate(cells) if any(
-            o.output_type == "error" for o in c.outputs))]  # fmt: skip
+        line = lines[
+            next(i for i, c in enumerate(cells) if any(o.output_type == "error" for o in c.outputs))
+        ]
         raise report.fail(line, f"{error.ename}: {error.evalue}") from None
     except (CellTimeoutError, DeadKernelError) as error:
         raise RenderError(f"{report.path.name}: {error}") from None
@@ -133,8 +139,13 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
 
 def _injected(report: Report, chunk: Chunk, params: dict[str, Any]) -> str:
     """Return Papermill's injected cell: the parameters given on the command line."""
-    names = {t.id for s in ast.walk(ast.parse(chunk.text)) if isinstance(s, ast.Assign)
-             for t in s.targets if isinstance(t, ast.Name)}  # fmt: skip
+    names = {
+        t.id
+        for s in ast.walk(ast.parse(chunk.text))
+        if isinstance(s, ast.Assign)
+        for t in s.targets
+        if isinstance(t, ast.Name)
+    }
     for name in params:
         if name not in names:
             raise report.fail(chunk.line, f"-P {name}: no such parameter; {known_names(names)}")
@@ -209,13 +220,16 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
     written = []
     for name, options in report.meta["format"].items():
         defaults: dict[str, Any] = {
-            "standalone": True, "section-divs": name == "html", "embed-resources": name == "html",
+            "standalone": True,
+            "section-divs": name == "html",
+            "embed-resources": name == "html",
             "resource-path": [str(folder)],
-            "html-math-method": {"method": "mathml"}, "highlight-style": "monochrome",
+            "html-math-method": {"method": "mathml"},
+            "highlight-style": "monochrome",
             "filters": [str(HERE / "crossref.lua"), "citeproc"],
             "metadata": {k: report.meta[k] for k in METADATA & set(report.meta)},
             "number-sections": report.meta.get("number-sections", False),
-        }  # fmt: skip
+        }
         if "bibliography" in report.meta:
             defaults["bibliography"] = [str(report.path.with_name(report.meta["bibliography"]))]
         for key, value in (options or {}).items():

@@ -126,9 +126,15 @@ def published_table(found: Findings) -> Markdown:
         table = table.assign(
             wilson=intervals(table), exact=intervals(table, low="low_exact", high="high_exact")
         )
-        columns = {"source": "Source", "n": "n", "wilson": "Above baseline (Wilson)",
-                   "exact": "Clopper–Pearson", "sham": "Sham", "success": "Above both",
-                   "surgical": "Surgical"}  # fmt: skip
+        columns = {
+            "source": "Source",
+            "n": "n",
+            "wilson": "Above baseline (Wilson)",
+            "exact": "Clopper–Pearson",
+            "sham": "Sham",
+            "success": "Above both",
+            "surgical": "Surgical",
+        }
         return typeset(table, columns, [25, 6, 22, 18, 8, 11, 10])
 
     return _or_absent(found, make)
@@ -145,9 +151,17 @@ def summary_table(found: Findings) -> Markdown:
             parts.append(part)
         table = pd.concat(parts, ignore_index=True).sort_values("model", kind="stable")
         table = table.assign(value=intervals(table), p=[p_value(p) for p in table["p"]])
-        columns = {"model": "Model", "what": "By", "n": "n", "value": "Above baseline",
-                   "sham": "Sham", "success": "Both", "surgical": "Surgical", "p": "p",
-                   "verdict": "Verdict"}  # fmt: skip
+        columns = {
+            "model": "Model",
+            "what": "By",
+            "n": "n",
+            "value": "Above baseline",
+            "sham": "Sham",
+            "success": "Both",
+            "surgical": "Surgical",
+            "p": "p",
+            "verdict": "Verdict",
+        }
         return typeset(table, columns, [23, 11, 5, 18, 7, 7, 9, 8, 15], group=1)
 
     return _or_absent(found, make)
@@ -166,8 +180,13 @@ def examples_table(found: Findings) -> Markdown:
             words=words.str.slice(0, 170).replace("", "(nothing)"),
             dose=[f"{s:g}" for s in table["strength"]],
         )
-        columns = {"model": "Model", "regime": "Regime", "emotion": "Target", "dose": "Strength",
-                   "words": "Text"}  # fmt: skip
+        columns = {
+            "model": "Model",
+            "regime": "Regime",
+            "emotion": "Target",
+            "dose": "Strength",
+            "words": "Text",
+        }
         return typeset(table, columns, widths=[22, 16, 10, 9, 43], group=1)
 
     return _or_absent(found, make)

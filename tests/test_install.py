@@ -100,9 +100,15 @@ def install(clone: Path, part: str, **variables: str) -> subprocess.CompletedPro
     kept = {key: value for key, value in os.environ.items() if not key.startswith(away)}
     kept |= {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     return subprocess.run(
-        [sys.executable, clone / "locks" / "install.py", part], cwd=clone, env=kept | variables,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, clone / "locks" / "install.py", part],
+        cwd=clone,
+        env=kept | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
@@ -129,9 +135,12 @@ def test_a_users_settings_for_pip_hold_and_the_place_stays(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     done = install(
-        clone, "judges", PIP_INDEX_URL=f"http://{mirror[1]}/simple", PIP_USER="1",
+        clone,
+        "judges",
+        PIP_INDEX_URL=f"http://{mirror[1]}/simple",
+        PIP_USER="1",
         PIP_TARGET=str(elsewhere),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert has_tiny(clone)
     assert not elsewhere.exists()
@@ -152,9 +161,13 @@ def test_a_mirror_may_ask_for_credentials(clone: Path, mirror: tuple[type[Mirror
 def test_a_proxy_is_used(clone: Path, mirror: tuple[type[Mirror], str]) -> None:
     handler, host = mirror
     done = install(
-        clone, "judges", PIP_INDEX_URL="http://mirror.invalid/simple",
-        PIP_TRUSTED_HOST="mirror.invalid", HTTP_PROXY=f"http://{host}", http_proxy=f"http://{host}",
-    )  # fmt: skip
+        clone,
+        "judges",
+        PIP_INDEX_URL="http://mirror.invalid/simple",
+        PIP_TRUSTED_HOST="mirror.invalid",
+        HTTP_PROXY=f"http://{host}",
+        http_proxy=f"http://{host}",
+    )
     assert done.returncode == 0, done.stderr
     assert has_tiny(clone)
     assert handler.seen[0] == "http://mirror.invalid/simple/tiny/"
@@ -198,11 +211,23 @@ def test_an_index_beside_a_users_own_is_added(
     assert has_tiny(clone)
     variables = {"PIP_EXTRA_INDEX_URL": f"http://{mirror[1]}/simple", "PIP_RETRIES": "0"}
     done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--index-url", "http://127.0.0.1:9/simple",
-         "--extra-index-url", "http://127.0.0.1:9/whl", "tiny==1.0"],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--index-url",
+            "http://127.0.0.1:9/simple",
+            "--extra-index-url",
+            "http://127.0.0.1:9/whl",
+            "tiny==1.0",
+        ],
         env={"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull} | variables,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert has_tiny(clone)
 
@@ -266,9 +291,14 @@ def test_make_names_a_python_that_is_absent_or_old(
     venv = tmp_path / "venv"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLA"))}
     done = subprocess.run(
-        ["make", f"VENV={venv}", f"PYTHON={python}", f"{venv}/.base"], cwd=ROOT, env=kept,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        ["make", f"VENV={venv}", f"PYTHON={python}", f"{venv}/.base"],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert len(lines) == 1

@@ -94,8 +94,10 @@ def test_undocumented_options_would_be_found() -> None:
     }
     assert undocumented(meta) == {"titel", "format: pdf", "section-numbering", "end"}
     contents = [{"section": "x", "contents": [{"file": "a.qmd"}, "b.qmd"]}]
-    site = {"project": {"type": "website"},
-            "website": {"titel": "x", "sidebar": {"contents": contents, "styl": 1}}}  # fmt: skip
+    site = {
+        "project": {"type": "website"},
+        "website": {"titel": "x", "sidebar": {"contents": contents, "styl": 1}},
+    }
     assert undocumented(site) == {"titel", "styl", "file"}
     assert undocumented({"website": {}}) == {"website"}
 

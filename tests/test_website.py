@@ -110,8 +110,10 @@ def test_prose_is_not_taken_for_formulas_or_citations(trees: dict[str, Any]) -> 
         assert parts(tree, "Header")[0][0] == 1, name
         # A list that follows its paragraph without an empty line is no list to pandoc.
         for paragraph in parts(tree, "Para"):
-            text = "".join(p["c"] if p["t"] == "Str" else "\n" if p["t"] == "SoftBreak" else " "
-                           for p in paragraph)  # fmt: skip
+            text = "".join(
+                p["c"] if p["t"] == "Str" else "\n" if p["t"] == "SoftBreak" else " "
+                for p in paragraph
+            )
             assert not re.search(r"^([-*]|\d+\.) ", text, re.M), f"{name}: {text[:80]}"
 
 
@@ -126,9 +128,13 @@ def test_github_and_quarto_both_draw_the_diagram(staged: Path) -> None:
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "docs/website.py", *arguments, "--output", str(folder)],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_quarto_is_called_on_the_copies(tmp_path: Path) -> None:

@@ -77,9 +77,12 @@ def shipped() -> dict[str, bytes]:
 def build(what: str, source: Path, target: Path) -> Path:
     """Build one file with the project's own backend, which needs no network."""
     done = subprocess.run(
-        [sys.executable, "-c", BUILD.format(what=what), target], cwd=source, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", BUILD.format(what=what), target],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return target / done.stdout.splitlines()[-1]
 

@@ -111,9 +111,11 @@ def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) 
         total = np.where(y.mean(axis=0) > 0, y.mean(axis=0), np.nan)
         observed, shuffled = _share(y / total, x, seed)
         low, high = np.percentile(shuffled, [2.5, 97.5], axis=0)
-        parts.append(pd.DataFrame(
-            {"model": model, "depth": depth, "share": observed, "low": low, "high": high}
-        ))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {"model": model, "depth": depth, "share": observed, "low": low, "high": high}
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -145,14 +147,18 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     mean = mean_over_families(drop, family.loc[names])
     low, high = mean.ends(alpha)
     row: Row = {
-        "quantity": "valence, early less late", "n": n, "estimate": mean.estimate,
-        "low": low, "high": high,
+        "quantity": "valence, early less late",
+        "n": n,
+        "estimate": mean.estimate,
+        "low": low,
+        "high": high,
         "reason": "of the squared distances, valence makes "
         + listing(
             f"{_percent(shares[names[i]][0])} early and {_percent(shares[names[i]][0] - drop[i])} "
-            f"late in {names[i]}" for i in dict.fromkeys([most, least])
+            f"late in {names[i]}"
+            for i in dict.fromkeys([most, least])
         ),
-    }  # fmt: skip
+    }
     both = min(1.0, n * max(fall_p[most], rise_p[least]))
     same = min(1.0, 2 * min(max(rise_p), max(fall_p)))
     if both < alpha:
@@ -205,10 +211,17 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     fits = fit_curves(main, method=method, alpha=alpha)
     if "extremum" not in fits:
         return untestable(f"no profile can be analysed: {fits['reason'].iloc[0]}")
-    one = fits.groupby("model").agg(
-        best=("extremum", "mean"), family=("family", "first"), tuned=("instruct", "first"),
-        size=("n_params", "first"),
-    ).astype({"tuned": float}).dropna(subset=["best"])  # fmt: skip
+    one = (
+        fits.groupby("model")
+        .agg(
+            best=("extremum", "mean"),
+            family=("family", "first"),
+            tuned=("instruct", "first"),
+            size=("n_params", "first"),
+        )
+        .astype({"tuned": float})
+        .dropna(subset=["best"])
+    )
     family = one.groupby("family")
     both = [name for name, kinds in family["tuned"] if len(set(kinds)) > 1]
     if not both:
@@ -251,9 +264,11 @@ def precision(main: Scores, method: str, alpha: float) -> Row:
     mean["bits"] = [_bits(name) for name in mean["precision"]]
     mean = mean.dropna(subset=["bits"]).sort_values("bits")
     ends = mean.groupby("model").agg(
-        low=("score", "first"), high=("score", "last"),
-        fewest=("bits", "first"), most=("bits", "last"),
-    )  # fmt: skip
+        low=("score", "first"),
+        high=("score", "last"),
+        fewest=("bits", "first"),
+        most=("bits", "last"),
+    )
     ends = ends[ends["most"] > ends["fewest"]]
     if len(ends) < 2:
         return untestable(

@@ -26,8 +26,12 @@ def every_model(shape: pd.DataFrame) -> Row:
     profiles = shape[shape["level"] == "profile"]
     n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())
     against = profiles[profiles["verdict"].isin(["monotone", "plateau", "trough"])]
-    row: Row = {"quantity": "share of models", "estimate": humps / n, "n": n,
-                "p": float(profiles["p"].max())}  # fmt: skip
+    row: Row = {
+        "quantity": "share of models",
+        "estimate": humps / n,
+        "n": n,
+        "p": float(profiles["p"].max()),
+    }
     if len(against):
         shown = against["p_shape"]
         first = against.iloc[int(np.argmin(shown))]
@@ -47,11 +51,15 @@ def over_models(shape: pd.DataFrame) -> Row:
     verdicts = {"hump": "supported", **dict.fromkeys(against, "contradicted")}
     shown = over["verdict"] in verdicts
     return {
-        "quantity": "weaker arm", "estimate": over["estimate"], "low": over["low"],
-        "high": over["high"], "n": over["n_models"], "reason": over["reason"],
+        "quantity": "weaker arm",
+        "estimate": over["estimate"],
+        "low": over["low"],
+        "high": over["high"],
+        "n": over["n_models"],
+        "reason": over["reason"],
         "p": over["p_shape" if shown else "p"],
         "verdict": verdicts.get(over["verdict"], "undecided"),
-    }  # fmt: skip
+    }
 
 
 def peak(peaks: pd.DataFrame) -> Row:
@@ -61,11 +69,15 @@ def peak(peaks: pd.DataFrame) -> Row:
     if found["n_models"] < 2:
         return untestable("pooling needs at least two models")
     return {
-        "quantity": "pooled depth", "estimate": found["estimate"], "low": found["low"],
-        "high": found["high"], "n": found["n_models"], "reason": found["reason"],
+        "quantity": "pooled depth",
+        "estimate": found["estimate"],
+        "low": found["low"],
+        "high": found["high"],
+        "n": found["n_models"],
+        "reason": found["reason"],
         "p": found["p_elsewhere" if found["verdict"] == "elsewhere" else "p"],
         "verdict": words.get(found["verdict"], "undecided"),
-    }  # fmt: skip
+    }
 
 
 def invariance(table: pd.DataFrame) -> Row:
@@ -87,11 +99,15 @@ def _same(found: pd.Series, quantity: str, n: int) -> Row:
     if pd.isna(found["p"]):
         return untestable(str(found["reason"]))
     return {
-        "quantity": quantity, "estimate": found["estimate"], "low": found["low"],
-        "high": found["high"], "n": n, "reason": found["reason"],
+        "quantity": quantity,
+        "estimate": found["estimate"],
+        "low": found["low"],
+        "high": found["high"],
+        "n": n,
+        "reason": found["reason"],
         "p": found[same].max() if found["verdict"] == "invariant" else found["p"],
         "verdict": words.get(found["verdict"], "undecided"),
-    }  # fmt: skip
+    }
 
 
 def methods(table: pd.DataFrame) -> Row:
@@ -101,10 +117,15 @@ def methods(table: pd.DataFrame) -> Row:
     if pd.isna(found["p"]):
         return untestable(str(found["reason"]))
     return {
-        "quantity": "difference", "estimate": found["estimate"], "low": found["low"],
-        "high": found["high"], "n": found["n"], "p": found["p"], "reason": found["reason"],
+        "quantity": "difference",
+        "estimate": found["estimate"],
+        "low": found["low"],
+        "high": found["high"],
+        "n": found["n"],
+        "p": found["p"],
+        "reason": found["reason"],
         "verdict": words.get(found["verdict"], "undecided"),
-    }  # fmt: skip
+    }
 
 
 def learned(controls: pd.DataFrame) -> Row:
@@ -116,8 +137,12 @@ def learned(controls: pd.DataFrame) -> Row:
         return untestable(str(over["reason"]))
     same = over["verdict"] == "not learned" and over["reason"] == SAME
     return {
-        "quantity": "bulge beyond the untrained", "estimate": over["estimate"],
-        "low": over["low"], "high": over["high"], "p": over["p_same" if same else "p"],
+        "quantity": "bulge beyond the untrained",
+        "estimate": over["estimate"],
+        "low": over["low"],
+        "high": over["high"],
+        "p": over["p_same" if same else "p"],
         "n": over["n_models"],
-        "verdict": words.get(over["verdict"], "undecided"), "reason": over["reason"],
-    }  # fmt: skip
+        "verdict": words.get(over["verdict"], "undecided"),
+        "reason": over["reason"],
+    }

@@ -38,15 +38,20 @@ def largest_d(n_a: int, n_b: int) -> float:
         squares = c**2 * (n_a - 1) / n_a + (1 - c) ** 2 * (n_b - 1) / n_b
         return -apart / float(np.sqrt(squares / (n_a + n_b - 2)))
 
-    found = optimize.minimize_scalar(against, bounds=(0, 1), method="bounded",
-                                     options={"xatol": 1e-12})  # fmt: skip
+    found = optimize.minimize_scalar(
+        against, bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
+    )
     return -float(found.fun)
 
 
 def published_check(
-    p: float = 0.007, d: float = -107.5, n_a: int = 9, n_b: int = 9, n_max: int = 20,
+    p: float = 0.007,
+    d: float = -107.5,
+    n_a: int = 9,
+    n_b: int = 9,
+    n_max: int = 20,
     digits: int = 3,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """List what a published Mann-Whitney p and a Cohen's d can come from together.
 
     Parameters
@@ -92,12 +97,19 @@ def published_check(
     for test, values in _mann_whitney_ps(n_a, n_b).items():
         value = float(values[0])
         agrees = round(value, digits) == round(p, digits)
-        rows.append({
-            "test": test, "n_a": n_a, "n_b": n_b, "U": 0, "p": value, "d_bound": np.inf,
-            "verdict": "possible" if agrees else "impossible",
-            "reason": f"d = {d:g} needs U = 0 where overlap allows at most "
-            f"{largest_d(n_a, n_b):.2f}; then p = {value:.2g}, not {p:g}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "test": test,
+                "n_a": n_a,
+                "n_b": n_b,
+                "U": 0,
+                "p": value,
+                "d_bound": np.inf,
+                "verdict": "possible" if agrees else "impossible",
+                "reason": f"d = {d:g} needs U = 0 where overlap allows at most "
+                f"{largest_d(n_a, n_b):.2f}; then p = {value:.2g}, not {p:g}",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -105,11 +117,17 @@ def _origin(test: str, n_a: int, n_b: int, u: int, p: float, d: float) -> dict[s
     bound = np.inf if u == 0 else largest_d(n_a, n_b)
     possible = abs(d) <= bound
     return {
-        "test": test, "n_a": n_a, "n_b": n_b, "U": u, "p": p, "d_bound": bound,
+        "test": test,
+        "n_a": n_a,
+        "n_b": n_b,
+        "U": u,
+        "p": p,
+        "d_bound": bound,
         "verdict": "possible" if possible else "impossible",
-        "reason": "no overlap, so that d has no bound" if u == 0
+        "reason": "no overlap, so that d has no bound"
+        if u == 0
         else f"with any overlap |d| is at most {bound:.2f}",
-    }  # fmt: skip
+    }
 
 
 def _mann_whitney_ps(n_a: int, n_b: int) -> dict[str, Array]:

@@ -53,13 +53,18 @@ def specification_table(scores: Scores, seed: int = 0) -> pd.DataFrame:
         part = replace(
             main,
             table=main.table[main.table["depth"].between(low, high)],
-            replicates=None if main.replicates is None
+            replicates=None
+            if main.replicates is None
             else main.replicates[main.replicates["depth"].between(low, high)],
-        )  # fmt: skip
+        )
         for peak in ("vertex", "extremum"):
             found = localization_test(
-                part, target=rules["target"], delta=rules["delta"], alpha=rules["alpha"],
-                peak=peak, seed=seed,
-            )  # fmt: skip
+                part,
+                target=rules["target"],
+                delta=rules["delta"],
+                alpha=rules["alpha"],
+                peak=peak,
+                seed=seed,
+            )
             tables.append(found.assign(layers=layers))
     return pd.concat(tables, ignore_index=True)

@@ -38,14 +38,16 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     word = "contradicted" if against else "supported"
     whole = (table["regime"] == "surgical").mean()
     return {
-        "quantity": "share over the baseline", "n": table["model"].nunique(),
-        **{key: found[key] for key in ("estimate", "low", "high")}, "p": p,
+        "quantity": "share over the baseline",
+        "n": table["model"].nunique(),
+        **{key: found[key] for key in ("estimate", "low", "high")},
+        "p": p,
         "verdict": word if p < alpha and not above["few"] else "undecided",
         "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
         f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
         f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}"
         + (f"; {above['few']}" if above["few"] else ""),
-    }  # fmt: skip
+    }
 
 
 def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
@@ -62,8 +64,11 @@ def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
         missing.append(min(1.0, len(floors) * float(stats.binom.cdf(k, n, floor).max())))
     most = counts.groupby("regime")["share"].max()
     said = ", ".join(f"{regime} {most[regime]:.0%}" for regime in floors)
-    row: Row = {"quantity": "rarest regime", "n": outcomes(trials)["model"].nunique(),
-                "estimate": float(most[list(floors)].min())}  # fmt: skip
+    row: Row = {
+        "quantity": "rarest regime",
+        "n": outcomes(trials)["model"].nunique(),
+        "estimate": float(most[list(floors)].min()),
+    }
     reason = f"at the strength that has most of it: {said}"
     if max(shown) < alpha:
         return row | {"p": max(shown), "verdict": "supported", "reason": reason}
@@ -84,8 +89,11 @@ def regime_cause(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     elif family["p"] < alpha and scale["estimate"] < family["estimate"] / 10:
         verdict = "supported"
     return {
-        "quantity": "share explained by family", "estimate": family["estimate"], "p": p,
-        "n": family["n"], "verdict": verdict,
+        "quantity": "share explained by family",
+        "estimate": family["estimate"],
+        "p": p,
+        "n": family["n"],
+        "verdict": verdict,
         "reason": f"family explains {family['estimate']:.0%} of the variance between models beyond "
         f"scale, scale {scale['estimate']:.0%} beyond family",
-    }  # fmt: skip
+    }

@@ -80,8 +80,9 @@ def cover(
     figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
     if {"target", "delta"} <= set(rules):
         figure += band(rules["target"], rules["delta"], vertical=True)[:1]
-        figure += p9.annotate("text", x=rules["target"], y=high + 0.9 * step, size=9,
-                              label="claimed", color="#8A5A00")  # fmt: skip
+        figure += p9.annotate(
+            "text", x=rules["target"], y=high + 0.9 * step, size=9, label="claimed", color="#8A5A00"
+        )
     if chance is not None:
         figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.5, linetype="dotted")
     if table["low"].notna().any():
@@ -97,17 +98,20 @@ def cover(
     peaks = located_peaks(of[of["weights"] != UNTRAINED])
     if len(peaks):
         peaks = peaks.assign(
-            score=foot, below=foot - 1.2 * step, left=peaks["vertex_low"].clip(0, 1),
+            score=foot,
+            below=foot - 1.2 * step,
+            left=peaks["vertex_low"].clip(0, 1),
             right=peaks["vertex_high"].clip(0, 1),
             text=[f"turn at {v:.2f}" for v in peaks["vertex"]],
             panel=pd.Categorical(peaks["model"].map(names), list(names.values())),
-        )  # fmt: skip
+        )
         hue = COLOURS.get(method, PALETTE[0])
         bar = p9.aes(x="left", xend="right", y="score", yend="score")
         figure += p9.geom_segment(bar, peaks, color=hue, size=1.2)
         figure += p9.geom_point(p9.aes(x="vertex"), peaks, color=hue, size=3)
-        figure += p9.geom_text(p9.aes(x="vertex", y="below", label="text"), peaks, size=9,
-                               color=hue)  # fmt: skip
+        figure += p9.geom_text(
+            p9.aes(x="vertex", y="below", label="text"), peaks, size=9, color=hue
+        )
     return (
         figure
         + p9.facet_wrap("panel", ncol=min(len(names), 3))
@@ -117,9 +121,13 @@ def cover(
         + depth_scale()
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
         + house_style(1)
-        + p9.theme(figure_size=(WIDTH, 0.9 + 3 * rows), legend_position="none",
-                   strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
-                   axis_title=p9.element_text(size=10.5, color=SOFT),
-                   axis_text=p9.element_text(size=9.5, color=SOFT), panel_spacing=0.04,
-                   plot_margin=0.02)
-    )  # fmt: skip
+        + p9.theme(
+            figure_size=(WIDTH, 0.9 + 3 * rows),
+            legend_position="none",
+            strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
+            axis_title=p9.element_text(size=10.5, color=SOFT),
+            axis_text=p9.element_text(size=9.5, color=SOFT),
+            panel_spacing=0.04,
+            plot_margin=0.02,
+        )
+    )

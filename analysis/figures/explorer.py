@@ -166,9 +166,11 @@ def _vertices(
     empty = whole.merge(peaks[["metric", "method"]].drop_duplicates(), how="left", indicator=True)
     note = alt.Chart(_csv(empty[empty["_merge"] == "left_only"], ["metric", "method"]))
     note = note.transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
-    layers.append(note.mark_text(color=GREY).encode(
-        x=alt.datum(0.5), y=alt.value(150), text=alt.value("no peak inside any network")
-    ))  # fmt: skip
+    layers.append(
+        note.mark_text(color=GREY).encode(
+            x=alt.datum(0.5), y=alt.value(150), text=alt.value("no peak inside any network")
+        )
+    )
     rules = scores.run.get("study", {}).get("preregistered", {})
     if "target" in rules and "delta" in rules:
         ends = pd.DataFrame(

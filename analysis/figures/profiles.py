@@ -258,10 +258,15 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
         + p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], expand=(0, 0))
         + p9.labs(x="Depth (layer / number of layers)", y="", fill=metric_label(scores, metric))
         + house_style(0.9 + rows * (0.5 + 0.125 * len(order)))
-        + p9.theme(panel_grid=p9.element_blank(), legend_title=p9.element_text(size=8),
-                   axis_text_y=p9.element_text(size=6.5), legend_key_width=130,
-                   legend_key_height=7, legend_title_position="top")
-    )  # fmt: skip
+        + p9.theme(
+            panel_grid=p9.element_blank(),
+            legend_title=p9.element_text(size=8),
+            axis_text_y=p9.element_text(size=6.5),
+            legend_key_width=130,
+            legend_key_height=7,
+            legend_title_position="top",
+        )
+    )
 
 
 def method_comparison(scores: Scores, metric: str) -> p9.ggplot:

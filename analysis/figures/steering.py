@@ -32,13 +32,22 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
     table = outcomes(trials)
     table = table[table["place"] == "peak"]
     broken = table["regime"].isin(["repetitive collapse", "explosive"])
-    lines = {"steered": table["over_baseline"], "sham": table["sham_over_baseline"],
-             "broken text": broken}  # fmt: skip
+    lines = {
+        "steered": table["over_baseline"],
+        "sham": table["sham_over_baseline"],
+        "broken text": broken,
+    }
     rows = []
     for line, values in lines.items():
         for (model, strength), hits in values.groupby([table["model"], table["strength"]]):
-            rows.append({"model": model, "strength": strength, "line": line,
-                         **share(int(hits.sum()), len(hits))})  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "strength": strength,
+                    "line": line,
+                    **share(int(hits.sum()), len(hits)),
+                }
+            )
     shown = pd.DataFrame(rows)
     order = list(LINES)
     strengths = sorted(shown["strength"].unique())
@@ -130,10 +139,16 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
             span = np.ptp(profile.separation)
             if profile.keys["model"] in set(found["model"]) and span > 0:
                 scaled = (profile.separation - profile.separation.min()) / span
-                parts.append(pd.DataFrame({
-                    "model": profile.keys["model"], "depth": profile.depth, "estimate": scaled,
-                    "line": "separation (scaled)",
-                }))  # fmt: skip
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "model": profile.keys["model"],
+                            "depth": profile.depth,
+                            "estimate": scaled,
+                            "line": "separation (scaled)",
+                        }
+                    )
+                )
     shown = pd.concat(parts, ignore_index=True)
     order = [n for n in ("steered", "sham", "separation (scaled)") if n in set(shown["line"])]
     colours = {"steered": PALETTE[0], "sham": GREY, "separation (scaled)": PALETTE[4]}

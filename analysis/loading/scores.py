@@ -43,9 +43,17 @@ NAMES = ["study", *PROFILE, "family", "emotion"]
 NUMBERS = ["n_params", "n_layers", "layer", "depth", "score"]
 
 _DEFAULTS: dict[str, Any] = {
-    "study": "data", "weights": "trained", "seed": 0, "precision": "unknown", "method": "all",
-    "labels": "true", "metric": "score", "n_params": np.nan, "instruct": False, "emotion": "all",
-}  # fmt: skip
+    "study": "data",
+    "weights": "trained",
+    "seed": 0,
+    "precision": "unknown",
+    "method": "all",
+    "labels": "true",
+    "metric": "score",
+    "n_params": np.nan,
+    "instruct": False,
+    "emotion": "all",
+}
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 #: Outcomes of a simulated test.
 DIFFERENCE, SAME, UNDECIDED = "difference", "same", "undecided"
 OUTCOMES = {
-    "not invariant": DIFFERENCE, "a better": DIFFERENCE, "b better": DIFFERENCE,
-    "invariant": SAME, "undecided": UNDECIDED,
-}  # fmt: skip
+    "not invariant": DIFFERENCE,
+    "a better": DIFFERENCE,
+    "b better": DIFFERENCE,
+    "invariant": SAME,
+    "undecided": UNDECIDED,
+}
 #: Share of decided studies from which a design is said to decide.
 ENOUGH = 0.8
 
@@ -159,20 +162,30 @@ def design_power(
         hits = outcomes.count(DIFFERENCE)
         low, high = proportion_confint(hits, n_sim, method="beta")
         inside = [c for _, c in results if c is not None]
-        rows.append({
-            "test": test, "n_models": sum(setting.families),
-            "truth": DIFFERENCE if there[test.split(",")[0]] else "none",
-            "difference": hits / n_sim, "low": low, "high": high,
-            "same": outcomes.count(SAME) / n_sim,
-            "undecided": outcomes.count(UNDECIDED) / n_sim,
-            "coverage": np.mean(inside) if inside else np.nan,
-            "n_sim": n_sim, "delta": delta, "alpha": alpha,
-            "families": " ".join(map(str, setting.families)), "n_topics": setting.n_topics,
-            "n_layers": "{}-{}".format(*setting.n_layers), "family_sd": setting.family_sd,
-            "departure": setting.departure, "scale_change": setting.scale_change,
-            "method_effect": setting.method_effect,
-            "model_sd": setting.model_sd.get("vertex", 0.0),
-        })  # fmt: skip
+        rows.append(
+            {
+                "test": test,
+                "n_models": sum(setting.families),
+                "truth": DIFFERENCE if there[test.split(",")[0]] else "none",
+                "difference": hits / n_sim,
+                "low": low,
+                "high": high,
+                "same": outcomes.count(SAME) / n_sim,
+                "undecided": outcomes.count(UNDECIDED) / n_sim,
+                "coverage": np.mean(inside) if inside else np.nan,
+                "n_sim": n_sim,
+                "delta": delta,
+                "alpha": alpha,
+                "families": " ".join(map(str, setting.families)),
+                "n_topics": setting.n_topics,
+                "n_layers": "{}-{}".format(*setting.n_layers),
+                "family_sd": setting.family_sd,
+                "departure": setting.departure,
+                "scale_change": setting.scale_change,
+                "method_effect": setting.method_effect,
+                "model_sd": setting.model_sd.get("vertex", 0.0),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -168,12 +168,18 @@ def simulate_scores(
                 depth, shape, vertex + shift["vertex"], height + shift["height"]
             )
             keys = {
-                "study": "simulated", "model": f"m{number}", "weights": weights, "seed": 0,
-                "precision": "float32", "labels": labels, "metric": "score",
-                "family": chr(ord("A") + family), "n_layers": top,
+                "study": "simulated",
+                "model": f"m{number}",
+                "weights": weights,
+                "seed": 0,
+                "precision": "float32",
+                "labels": labels,
+                "metric": "score",
+                "family": chr(ord("A") + family),
+                "n_layers": top,
                 "n_params": float(np.exp(design.uniform(np.log(1e8), np.log(3e9)))),
                 "instruct": bool(design.integers(2)),
-            }  # fmt: skip
+            }
             for which, method in enumerate(methods):
                 cells = n_emotions * (n_topics or 1)
                 noise = ar1_noise(rng, cells, top + 1, noise_sd * np.sqrt(cells), rho)
@@ -289,20 +295,28 @@ def write_study(
             rng = np.random.default_rng([seed, number])
             top = n_points - 6 + number % 11
             keys: dict[str, str | int | bool] = {
-                "study": "simulated", "model": f"m{number + 1}",
+                "study": "simulated",
+                "model": f"m{number + 1}",
                 "family": f"F{number % n_families + 1}",
-                "n_params": int(10 ** rng.uniform(8, 10.5)), "n_layers": top, "instruct": False,
-                "weights": "trained", "seed": 0, "precision": "float32",
-                "method": "comprehension", "labels": "true",
-            }  # fmt: skip
+                "n_params": int(10 ** rng.uniform(8, 10.5)),
+                "n_layers": top,
+                "instruct": False,
+                "weights": "trained",
+                "seed": 0,
+                "precision": "float32",
+                "method": "comprehension",
+                "labels": "true",
+            }
             tables = _model_tables(rng, keys, top, n_emotions, directions, n_replicates, n_topics)
             for name, table in zip(("scores", "replicates"), tables, strict=True):
                 if name not in writers:
                     # Without Arrow's own schema, so that text is read back as text.
                     writers[name] = pq.ParquetWriter(
-                        folder / f"{name}.parquet", table.schema, compression="zstd",
+                        folder / f"{name}.parquet",
+                        table.schema,
+                        compression="zstd",
                         store_schema=False,
-                    )  # fmt: skip
+                    )
                 writers[name].write_table(table)
     finally:
         for writer in writers.values():
@@ -339,12 +353,21 @@ def _model_tables(
             label = _text(each, [f"e{i + 1:02}" for i in range(rows)])
         else:
             label, score = pa.array(each + 1), score.astype(np.float32)
-        yield pa.table({
-            **{k: _text(np.zeros(score.size), [v]) if isinstance(v, str)
-               else pa.repeat(v, score.size) for k, v in keys.items()},
-            column: label, "layer": layers, "depth": layers / top,
-            "metric": _text(metric, list(directions)), "score": score.ravel(),
-        })  # fmt: skip
+        yield pa.table(
+            {
+                **{
+                    k: _text(np.zeros(score.size), [v])
+                    if isinstance(v, str)
+                    else pa.repeat(v, score.size)
+                    for k, v in keys.items()
+                },
+                column: label,
+                "layer": layers,
+                "depth": layers / top,
+                "metric": _text(metric, list(directions)),
+                "score": score.ravel(),
+            }
+        )
 
 
 def _text(codes: NDArray[Any], words: Sequence[str]) -> pa.DictionaryArray:

@@ -47,8 +47,10 @@ def dose_response(
     rows = []
     for model, part in table.groupby("model", sort=True):
         # Shape (scenarios, strengths): every cell is a mean over emotions and seeds.
-        cells = [part.pivot_table(index="scenario", columns="strength", values=v)
-                 for v in ("beyond", "broken")]  # fmt: skip
+        cells = [
+            part.pivot_table(index="scenario", columns="strength", values=v)
+            for v in ("beyond", "broken")
+        ]
         strengths = cells[0].columns.to_numpy(dtype=float)
         effect, broken = (c.to_numpy(dtype=float) for c in cells)
         draws = rng.integers(len(effect), size=(n_boot, len(effect)))
@@ -103,8 +105,10 @@ def _dose_verdict(row: dict[str, Any], strongest: float) -> dict[str, str]:
     if np.isnan(row["half_effect"]):
         return {"verdict": "undecided", "reason": "no effect beyond the sham at any strength"}
     if np.isnan(row["breaks"]):
-        return {"verdict": "works before it breaks" if row["half_high"] <= strongest
-                else "undecided", "reason": f"text holds up to strength {strongest:g}"}  # fmt: skip
+        return {
+            "verdict": "works before it breaks" if row["half_high"] <= strongest else "undecided",
+            "reason": f"text holds up to strength {strongest:g}",
+        }
     if row["half_high"] < row["breaks_low"]:
         return {"verdict": "works before it breaks", "reason": "the intervals are apart"}
     if row["breaks_high"] < row["half_low"]:

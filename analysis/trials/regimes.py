@@ -106,8 +106,11 @@ def explained(y: Array, x: Array, rest: Array, seed: int = 0) -> dict[str, float
     left, observed = y - before, statistic(y)
     exact = n <= MAX_EXACT_MODELS
     rng = np.random.default_rng(seed)
-    orders = (list(permutations(range(n))) if exact
-              else [rng.permutation(n) for _ in range(N_PERMUTATIONS)])  # fmt: skip
+    orders = (
+        list(permutations(range(n)))
+        if exact
+        else [rng.permutation(n) for _ in range(N_PERMUTATIONS)]
+    )
     extreme = sum(statistic(before + left[list(o)]) >= observed * (1 - 1e-9) for o in orders)
     p = extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1)
     share_explained = (residual(y, rest) - residual(y, both)) / total

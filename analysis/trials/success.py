@@ -98,10 +98,13 @@ def steering_summary(
     groups = table.groupby(list(by), sort=True) if by else [((), table)]
     name = judge or as_trials(trials).judges[0]
     rows = [
-        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), "judge": name,
-         **_group(rows, margin, alpha, seed)}
+        {
+            **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
+            "judge": name,
+            **_group(rows, margin, alpha, seed),
+        }
         for key, rows in groups
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -109,13 +112,16 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
     over, sham = rows["over_baseline"].to_numpy(bool), rows["sham_over_baseline"].to_numpy(bool)
     only, other = int((over & ~sham).sum()), int((sham & ~over).sum())
     out: dict[str, Any] = {
-        "n": len(rows), "n_scenarios": rows["scenario"].nunique(),
+        "n": len(rows),
+        "n_scenarios": rows["scenario"].nunique(),
         **share(int(over.sum()), len(rows), alpha),
-        "sham": float(sham.mean()), "success": float(rows["success"].mean()),
+        "sham": float(sham.mean()),
+        "success": float(rows["success"].mean()),
         "surgical": float((rows["regime"] == "surgical").mean()),
         "p_mcnemar": float(mcnemar([[0, only], [other, 0]], exact=True).pvalue)
-        if only + other else 1.0,
-    }  # fmt: skip
+        if only + other
+        else 1.0,
+    }
     beyond = pd.Series(over.astype(float) - sham, index=rows.index)
     judged = over_scenarios_and_families(beyond, rows, alpha, seed)
     shown = {k: v for k, v in judged.items() if k not in ("upper", "p_min", "few")}
@@ -133,8 +139,13 @@ def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
     low, high = proportion_confint(successes, n, alpha, method="wilson")
     low_exact, high_exact = proportion_confint(successes, n, alpha, method="beta")
     # At no or all successes an end is 0 or 1, which Wilson's formula misses by rounding.
-    return {"estimate": successes / n, "low": max(float(low), 0.0), "high": min(float(high), 1.0),
-            "low_exact": float(low_exact), "high_exact": float(high_exact)}  # fmt: skip
+    return {
+        "estimate": successes / n,
+        "low": max(float(low), 0.0),
+        "high": min(float(high), 1.0),
+        "low_exact": float(low_exact),
+        "high_exact": float(high_exact),
+    }
 
 
 def over_scenarios(each: Array, alpha: float, seed: int = 0) -> dict[str, Any]:
@@ -203,8 +214,7 @@ def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]
     if row["p"] < alpha:
         return {"verdict": "not beyond sham", "reason": said}
     if upper < margin:
-        return {"verdict": "not beyond sham",
-                "reason": f"{said}: less than {margin:.0%} more"}  # fmt: skip
+        return {"verdict": "not beyond sham", "reason": f"{said}: less than {margin:.0%} more"}
     why = f"no p below {p_min:.2g} with so few scenarios" if p_min >= alpha else "not shown"
     return {"verdict": "undecided", "reason": f"{said}: {why}"}
 
@@ -229,12 +239,16 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     models: list[tuple[Any, pd.DataFrame]] = list(table.groupby("model", sort=True))
     for model, part in [*models, ("all models", table)]:
         over = part["over_baseline"]
-        rows.append({
-            "source": model, "n": len(part), **share(int(over.sum()), len(part), alpha),
-            "sham": float(part["sham_over_baseline"].mean()),
-            "success": float(part["success"].mean()),
-            "surgical": float((part["regime"] == "surgical").mean()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "source": model,
+                "n": len(part),
+                **share(int(over.sum()), len(part), alpha),
+                "sham": float(part["sham_over_baseline"].mean()),
+                "success": float(part["success"].mean()),
+                "surgical": float((part["regime"] == "surgical").mean()),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -293,19 +307,27 @@ def depth_test(
         others = cells.drop(columns=peak)
         depths = dict(zip(part["layer"], part["depth"], strict=True))
         row: dict[str, Any] = {
-            "model": model, "peak": depths[peak], "n_depths": cells.shape[1],
+            "model": model,
+            "peak": depths[peak],
+            "n_depths": cells.shape[1],
             "best": depths[cells.columns[int(cells.mean().argmax())]],
-        }  # fmt: skip
+        }
         if others.empty:
             rows.append(row | {"verdict": "undecided", "reason": "no other depth was steered at"})
             continue
         found = over_scenarios((cells[peak] - others.mean(axis=1)).to_numpy(float), alpha, seed)
-        row |= {"estimate": found["difference"], "low": found["difference_low"],
-                "high": found["difference_high"], "p": found["p"],
-                "spearman": _rank_correlation(cells.mean(), scores, str(model))}  # fmt: skip
-        verdict = "undecided" if found["p"] >= alpha else (
-            "best at peak" if found["difference"] > 0 else "better elsewhere"
-        )  # fmt: skip
+        row |= {
+            "estimate": found["difference"],
+            "low": found["difference_low"],
+            "high": found["difference_high"],
+            "p": found["p"],
+            "spearman": _rank_correlation(cells.mean(), scores, str(model)),
+        }
+        verdict = (
+            "undecided"
+            if found["p"] >= alpha
+            else ("best at peak" if found["difference"] > 0 else "better elsewhere")
+        )
         reason = f"{100 * found['difference']:+.0f} points at the peak against the other depths"
         rows.append(row | {"verdict": verdict, "reason": reason})
     return pd.DataFrame(rows)
@@ -353,10 +375,13 @@ def judge_agreement(trials: Trials | pd.DataFrame) -> pd.DataFrame:
             agreement = float(((x > 0) == (y > 0)).mean())
             p, q = float((x > 0).mean()), float((y > 0).mean())
             chance = p * q + (1 - p) * (1 - q)
-            row |= {"agreement": agreement,
-                    "kappa": (agreement - chance) / (1 - chance) if chance < 1 else np.nan,
-                    "spearman": float(stats.spearmanr(x, y).statistic)
-                    if len(x) > 2 and np.ptp(x) and np.ptp(y) else np.nan}  # fmt: skip
+            row |= {
+                "agreement": agreement,
+                "kappa": (agreement - chance) / (1 - chance) if chance < 1 else np.nan,
+                "spearman": float(stats.spearmanr(x, y).statistic)
+                if len(x) > 2 and np.ptp(x) and np.ptp(y)
+                else np.nan,
+            }
         rows.append(row)
     columns = ["a", "b", "n", "agreement", "kappa", "spearman"]
     return pd.DataFrame(rows, columns=columns)

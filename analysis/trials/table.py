@@ -25,13 +25,25 @@ TRIAL = list(schema.TRIAL)
 COLUMNS = list(schema.TRIAL_COLUMNS)
 #: Columns of numbers, and those of them that a text too short to be measured has none of.
 NUMBERS = [
-    "layer", "strength", "n_params", "depth", "n_tokens", "perplexity", "baseline_perplexity",
-    "distinct_2", "baseline_distinct_2", "share_foreign_script",
-]  # fmt: skip
-MAY_BE_MISSING = {
-    "n_params", "perplexity", "baseline_perplexity", "distinct_2", "baseline_distinct_2",
+    "layer",
+    "strength",
+    "n_params",
+    "depth",
+    "n_tokens",
+    "perplexity",
+    "baseline_perplexity",
+    "distinct_2",
+    "baseline_distinct_2",
     "share_foreign_script",
-}  # fmt: skip
+]
+MAY_BE_MISSING = {
+    "n_params",
+    "perplexity",
+    "baseline_perplexity",
+    "distinct_2",
+    "baseline_distinct_2",
+    "share_foreign_script",
+}
 REGIMES = ("surgical", "inert", "repetitive collapse", "explosive")
 #: Bounds where a table from elsewhere brings none.
 BOUNDS = {"distinct_2": 0.5, "perplexity_ratio": 4.0}

@@ -83,12 +83,19 @@ def pairs(moved: float, n: int = 4, tuned_larger: bool = True, seed: int = 0) ->
         for tuned in (False, True):
             peak = base + moved * tuned + 0.01 * rng.normal()
             depth = np.linspace(0, 1, 25)
-            parts.append(pd.DataFrame({
-                "model": f"{family}-{tuned}", "family": f"f{family}", "instruct": tuned,
-                "n_params": 2e8 if tuned and tuned_larger else 1e8, "depth": depth,
-                "score": 0.9 - 0.5 * (depth - peak) ** 2 + 0.002 * rng.normal(size=25),
-                "method": "comprehension",
-            }))  # fmt: skip
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "model": f"{family}-{tuned}",
+                        "family": f"f{family}",
+                        "instruct": tuned,
+                        "n_params": 2e8 if tuned and tuned_larger else 1e8,
+                        "depth": depth,
+                        "score": 0.9 - 0.5 * (depth - peak) ** 2 + 0.002 * rng.normal(size=25),
+                        "method": "comprehension",
+                    }
+                )
+            )
     return as_scores(pd.concat(parts))
 
 

@@ -76,9 +76,7 @@ def test_more_topics_less_noise():
 
 
 def test_models_needed_and_its_plot(tmp_path):
-    table = models_needed(
-        (1, 4), n_families=3, n_sim=4, n_boot=39, family_sd=0.3, model_sd=QUIET
-    )  # fmt: skip
+    table = models_needed((1, 4), n_families=3, n_sim=4, n_boot=39, family_sd=0.3, model_sd=QUIET)
     assert table["right"].tolist()[0] == 0
     assert table["needed"].tolist() == [4.0, 4.0]
     path = tmp_path / "power.png"

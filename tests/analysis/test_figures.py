@@ -30,9 +30,14 @@ def study(families: tuple[int, ...] = (2, 1), seed: int = 1, **options: object) 
     settings |= {"methods": ("comprehension", "generation"), "n_emotions": 3, **options}
     real = simulate_scores(**settings)  # type: ignore[arg-type]
     twins = simulate_scores(
-        families=families, seed=seed, n_emotions=3, n_replicates=40, shape="decay",
-        methods=("comprehension",), weights="untrained",
-    )  # fmt: skip
+        families=families,
+        seed=seed,
+        n_emotions=3,
+        n_replicates=40,
+        shape="decay",
+        methods=("comprehension",),
+        weights="untrained",
+    )
     metrics = {"score": {"label": "made-up measure", "higher_is_better": True, "chance": 0.5}}
     return replace(
         combine(real, twins), run={"study": {"preregistered": RULES}, "metrics": metrics}

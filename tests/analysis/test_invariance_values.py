@@ -174,44 +174,86 @@ def test_prediction_of_constant_profiles_is_not_a_number() -> None:
 
 
 CLEAR = {
-    "alpha": 0.05, "delta": 0.1, "converged": True, "n_perm": 945, "p": 0.5,
-    "p_equivalence": 0.5, "estimate": 0.04, "low": -0.03, "high": 0.15, "curve_delta": 0.1,
-    "amplitude_delta": 0.25, "curve_upper": 0.08, "curve_of": "A", "p_curve": 0.02,
-    "p_amplitude": 0.03, "amplitude_low": -0.1, "amplitude_high": 0.3, "amplitude_of": "B",
+    "alpha": 0.05,
+    "delta": 0.1,
+    "converged": True,
+    "n_perm": 945,
+    "p": 0.5,
+    "p_equivalence": 0.5,
+    "estimate": 0.04,
+    "low": -0.03,
+    "high": 0.15,
+    "curve_delta": 0.1,
+    "amplitude_delta": 0.25,
+    "curve_upper": 0.08,
+    "curve_of": "A",
+    "p_curve": 0.02,
+    "p_amplitude": 0.03,
+    "amplitude_low": -0.1,
+    "amplitude_high": 0.3,
+    "amplitude_of": "B",
     "p_peak": 0.001,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
     ("changed", "verdict", "reason"),
     [
         ({"converged": False, "p": 0.01}, "undecided", "a fit of the mixed model did not converge"),
-        ({"n_perm": 19, "p": 0.01}, "undecided",
-         "the models can be sorted into groups of these sizes in 19 ways only, so that no "
-         "permutation p can reach 0.05"),
+        (
+            {"n_perm": 19, "p": 0.01},
+            "undecided",
+            "the models can be sorted into groups of these sizes in 19 ways only, so that no "
+            "permutation p can reach 0.05",
+        ),
         ({"n_perm": 20, "p": 0.05}, "not invariant", "the curves differ between groups (p = 0.05)"),
-        ({"p": 0.01, "p_equivalence": 0.05}, "not invariant",
-         "the curves differ between groups (p = 0.01); their vertices are nonetheless within 0.1 "
-         "of the mean"),
-        ({"p_equivalence": 0.05}, "invariant",
-         "every group's curve is within 10% of the mean's rise (at most 8%), its amplitude within "
-         "25% and its vertex within 0.1 (equivalence p = 0.05), and no difference of the curves is "
-         "shown"),
-        ({"p_equivalence": 0.05, "p_curve": 0.06, "curve_upper": 0.11}, "undecided",
-         "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 of the "
-         "mean, but the shape of A may depart by 11% of the rise, against a margin of 10%"),
-        ({"p_equivalence": 0.05, "p_amplitude": 0.06, "p_peak": NAN}, "undecided",
-         "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 of the "
-         "mean, but that the curves have a peak is not shown and the amplitude of B may differ "
-         "(-10% to +30% of the mean's, against 25%)"),
-        ({}, "undecided",
-         "neither difference (p = 0.5) nor sameness is shown: the largest departure, +0.040, has "
-         "the interval -0.030 to 0.150 against a margin of 0.1"),
-        ({"p_equivalence": NAN}, "undecided",
-         "neither difference (p = 0.5) nor sameness is shown: 2 of 7 curves bend upwards and the "
-         "rest downwards"),
+        (
+            {"p": 0.01, "p_equivalence": 0.05},
+            "not invariant",
+            "the curves differ between groups (p = 0.01); their vertices are nonetheless "
+            "within 0.1 "
+            "of the mean",
+        ),
+        (
+            {"p_equivalence": 0.05},
+            "invariant",
+            "every group's curve is within 10% of the mean's rise (at most 8%), its "
+            "amplitude within "
+            "25% and its vertex within 0.1 (equivalence p = 0.05), and no difference of the "
+            "curves is "
+            "shown",
+        ),
+        (
+            {"p_equivalence": 0.05, "p_curve": 0.06, "curve_upper": 0.11},
+            "undecided",
+            "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 "
+            "of the "
+            "mean, but the shape of A may depart by 11% of the rise, against a margin of 10%",
+        ),
+        (
+            {"p_equivalence": 0.05, "p_amplitude": 0.06, "p_peak": NAN},
+            "undecided",
+            "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 "
+            "of the "
+            "mean, but that the curves have a peak is not shown and the amplitude of B may differ "
+            "(-10% to +30% of the mean's, against 25%)",
+        ),
+        (
+            {},
+            "undecided",
+            "neither difference (p = 0.5) nor sameness is shown: the largest departure, "
+            "+0.040, has "
+            "the interval -0.030 to 0.150 against a margin of 0.1",
+        ),
+        (
+            {"p_equivalence": NAN},
+            "undecided",
+            "neither difference (p = 0.5) nor sameness is shown: 2 of 7 curves bend upwards "
+            "and the "
+            "rest downwards",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_said_of_a_row(changed: dict[str, Any], verdict: str, reason: str) -> None:
     data = with_vertices(UNEVEN, [0.05, 0.05, -0.05, -0.05, -0.05, -0.05, -0.05])
     assert _verdict(CLEAR | changed, data) == (verdict, reason)
@@ -245,9 +287,10 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
 
     draws = np.array([5.0, 3.0, 1.0, 9.0])
     monkeypatch.setattr(
-        invariance, "fall_back",
+        invariance,
+        "fall_back",
         lambda data, shown: (3, "; said", np.array([3.0]), Fit([True]), Fit([True])),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(invariance, "unbiased", lambda data, null, n: null)
     monkeypatch.setattr(invariance, "draw", lambda data, null, n, rng: data)
     usable = [Fit([True] * 4), Fit([True, True, True, False])]
@@ -284,8 +327,14 @@ def test_a_row_that_cannot_be_tested_has_all_columns() -> None:
     assert set(row) == set(whole) - {"loglik_null", "loglik_full"}
     missing = ("lr", "p_chi2", "p_boot", "p_perm", "p", "estimate", "low", "high", "lofo_r2")
     assert np.isnan([row[k] for k in missing]).all()
-    facts = {"random_terms": "", "n_random": 0, "converged": True, "verdict": "undecided",
-             "departure_of": "", "n_perm": 1}  # fmt: skip
+    facts = {
+        "random_terms": "",
+        "n_random": 0,
+        "converged": True,
+        "verdict": "undecided",
+        "departure_of": "",
+        "n_perm": 1,
+    }
     assert {k: row[k] for k in facts} == facts
 
 

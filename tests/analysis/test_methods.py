@@ -129,8 +129,10 @@ def test_rereading_parts_text_from_state():
     # Both later methods hold the effect: it is the text's, and none is left to the state.
     found = method_test(study(methods=THREE, method_effect=0.05)).set_index("test")
     assert found.loc["text", ["a", "b", "verdict"]].tolist() == [
-        "rereading", "comprehension", "a better",
-    ]  # fmt: skip
+        "rereading",
+        "comprehension",
+        "a better",
+    ]
     assert found.loc["state", "verdict"] == "undecided"
     assert_allclose(
         found.loc["text", "estimate"] + found.loc["state", "estimate"],
@@ -233,8 +235,9 @@ def test_published_p_and_d_cannot_be_nine_models_against_nine():
 
 def test_published_p_alone_is_possible_with_a_modest_d():
     found = published_check(p=0.007, d=-1.2, n_a=9, n_b=9)
-    assert (found[(found["n_a"] == 9) & (found["n_b"] == 9) & (found["U"] > 0)]["verdict"]
-            == "possible").all()  # fmt: skip
+    assert (
+        found[(found["n_a"] == 9) & (found["n_b"] == 9) & (found["U"] > 0)]["verdict"] == "possible"
+    ).all()
 
 
 @pytest.mark.parametrize("sizes", [(3, 10), (5, 6), (9, 9), (1, 4)])

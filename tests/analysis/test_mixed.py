@@ -124,13 +124,22 @@ def test_drawn_sums_have_the_moments_of_drawn_rows():
     rng = np.random.default_rng(0)
     depth, sd, n = np.arange(9) / 8, 0.02, 600
     rows = [
-        curve_sums(("m1", "m2"), ("f", "g"), np.array([0, 1]),
-                   [(depth, sd * rng.standard_normal((9, 2, 4))) for _ in range(2)])
+        curve_sums(
+            ("m1", "m2"),
+            ("f", "g"),
+            np.array([0, 1]),
+            [(depth, sd * rng.standard_normal((9, 2, 4))) for _ in range(2)],
+        )
         for _ in range(n)
-    ]  # fmt: skip
+    ]
     fit = fit_curve_model(rows[0], shared_shape=True)
-    null = replace(fit, mean=0 * fit.mean, curve_cov=0 * fit.curve_cov,
-                   residual_variance=np.array([sd**2]), emotion_variance=np.zeros(1))  # fmt: skip
+    null = replace(
+        fit,
+        mean=0 * fit.mean,
+        curve_cov=0 * fit.curve_cov,
+        residual_variance=np.array([sd**2]),
+        emotion_variance=np.zeros(1),
+    )
     sums = draw(rows[0], null, 20_000, np.random.default_rng(0))
     for name, rtol in (("rss", 0.02), ("emotion_ss", 0.15)):
         of_rows = np.array([getattr(r, name)[0] for r in rows])
@@ -155,15 +164,21 @@ def test_vertex_of_a_known_parabola():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t[~((t["model"] == "m3") & (t["method"] == "generation"))],
-         "model 'm3' lacks method 'generation'"),
-        (lambda t: t[~((t["model"] == "m3") & (t["emotion"] == "e2"))],
-         "model 'm3' lacks emotion 'e2'"),
+        (
+            lambda t: t[~((t["model"] == "m3") & (t["method"] == "generation"))],
+            "model 'm3' lacks method 'generation'",
+        ),
+        (
+            lambda t: t[~((t["model"] == "m3") & (t["emotion"] == "e2"))],
+            "model 'm3' lacks emotion 'e2'",
+        ),
         (lambda t: t[(t["model"] != "m1") | (t["layer"] < 3)], "model 'm1' has 3 layers"),
-        (lambda t: pd.concat([t.assign(seed=0), t[t["model"] == "m2"].assign(seed=1)]),
-         "model 'm2' has several values of seed"),
+        (
+            lambda t: pd.concat([t.assign(seed=0), t[t["model"] == "m2"].assign(seed=1)]),
+            "model 'm2' has several values of seed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_unbalanced_tables_are_refused_by_name(change, message):
     with pytest.raises(InputError, match=message):
         curve_data(as_scores(change(DATA)), "score")

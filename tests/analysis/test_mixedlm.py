@@ -36,9 +36,15 @@ def test_reported_ratio_is_that_of_lme4_on_the_means():
 @pytest.mark.parametrize("n_random", [3, 2, 1])
 def test_fast_likelihood_is_mixedlms_with_fewer_random_terms(n_random):
     scores = simulate_scores(
-        families=(3, 3), n_layers=(8, 16), methods=("a", "b", "c"), rho=0.0, noise_sd=0.02,
-        model_sd=SPREAD, n_replicates=0, seed=5,
-    )  # fmt: skip
+        families=(3, 3),
+        n_layers=(8, 16),
+        methods=("a", "b", "c"),
+        rho=0.0,
+        noise_sd=0.02,
+        model_sd=SPREAD,
+        n_replicates=0,
+        seed=5,
+    )
     columns, _ = mixedlm_fits(curve_data(scores, "score"), n_random)
     assert columns["mixedlm_note"] == ""
 

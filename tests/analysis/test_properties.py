@@ -20,10 +20,14 @@ WHERE = ["vertex", "vertex_low", "vertex_high", "fieller_low", "fieller_high"]
 def study(seed: int, replicates: bool, **truth: object) -> Scores:
     return simulate_scores(  # type: ignore[arg-type]
         **{
-            "families": (1, 1), "n_layers": (12, 20), "noise_sd": 0.02, "seed": seed,
-            "n_replicates": 60 if replicates else 0, **truth,
+            "families": (1, 1),
+            "n_layers": (12, 20),
+            "noise_sd": 0.02,
+            "seed": seed,
+            "n_replicates": 60 if replicates else 0,
+            **truth,
         }
-    )  # fmt: skip
+    )
 
 
 def changed(scores: Scores, **columns: object) -> Scores:
@@ -73,9 +77,11 @@ def test_reversing_depth_mirrors_the_vertex(seed: int, vertex: float) -> None:
     )
     one, two = fit_curves(scores), fit_curves(mirrored)
     for here, there in (
-        ("vertex", "vertex"), ("vertex_low", "vertex_high"), ("fieller_low", "fieller_high"),
+        ("vertex", "vertex"),
+        ("vertex_low", "vertex_high"),
+        ("fieller_low", "fieller_high"),
         ("extremum", "extremum"),
-    ):  # fmt: skip
+    ):
         np.testing.assert_allclose(two[there], 1 - one[here], rtol=1e-6, atol=0.006)
     first, second = u_shape_test(scores), u_shape_test(mirrored)
     # A plateau levels off; seen from the other end it is level at first.

@@ -164,8 +164,14 @@ def test_one_model_cannot_be_tested_over_models() -> None:
 def test_three_lines_on_a_table_of_ones_own() -> None:
     depth = np.linspace(0, 1, 25)
     noise = np.random.default_rng(1).normal(scale=0.01, size=25)
-    own = pd.DataFrame({"model": "m", "family": "f", "depth": depth,
-                        "score": 0.9 - 0.5 * (depth - 0.5) ** 2 + noise})  # fmt: skip
+    own = pd.DataFrame(
+        {
+            "model": "m",
+            "family": "f",
+            "depth": depth,
+            "score": 0.9 - 0.5 * (depth - 0.5) ** 2 + noise,
+        }
+    )
     row = u_shape_test(own).iloc[0]
     assert (row["verdict"], row["error"]) == ("hump", "ar1")
 

@@ -39,9 +39,15 @@ STRENGTHS = (0.1, 0.2, 0.4, 0.8)
 
 
 def make_trials(
-    effect: float = 0.3, sham: float = 0.0, models: int = 2, scenarios: int = 10, seed: int = 0,
-    breaks: float = 0.8, families: int = 2, sweep_effect: float | None = None,
-) -> Trials:  # fmt: skip
+    effect: float = 0.3,
+    sham: float = 0.0,
+    models: int = 2,
+    scenarios: int = 10,
+    seed: int = 0,
+    breaks: float = 0.8,
+    families: int = 2,
+    sweep_effect: float | None = None,
+) -> Trials:
     """Trials whose gain at a strength is effect x strength / 0.4, and noise."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -57,19 +63,34 @@ def make_trials(
                         for kind, size in (("steered", slope), ("sham", sham)):
                             gain = size * min(strength, 0.4) / 0.4 + rng.normal(0, 0.05)
                             broken = kind == "steered" and strength >= breaks
-                            rows.append({
-                                "study": "s", "model": f"m{m}", "family": f"f{m % families}",
-                                "n_params": 1e8 * (m + 1), "layer": layer, "place": place,
-                                "depth": layer / 10, "emotion": emotion, "seed": 0,
-                                "scenario": f"s{scenario}", "strength": strength, "kind": kind,
-                                "text": "x", "baseline_text": "y", "n_tokens": 30,
-                                "perplexity": 20.0, "baseline_perplexity": 10.0,
-                                "distinct_2": 0.1 if broken else 0.95,
-                                "baseline_distinct_2": 0.95, "share_foreign_script": 0.0,
-                                "score_local": base + gain, "baseline_score_local": base,
-                                "score_other": base + gain if emotion != "calm" else np.nan,
-                                "baseline_score_other": base if emotion != "calm" else np.nan,
-                            })  # fmt: skip
+                            rows.append(
+                                {
+                                    "study": "s",
+                                    "model": f"m{m}",
+                                    "family": f"f{m % families}",
+                                    "n_params": 1e8 * (m + 1),
+                                    "layer": layer,
+                                    "place": place,
+                                    "depth": layer / 10,
+                                    "emotion": emotion,
+                                    "seed": 0,
+                                    "scenario": f"s{scenario}",
+                                    "strength": strength,
+                                    "kind": kind,
+                                    "text": "x",
+                                    "baseline_text": "y",
+                                    "n_tokens": 30,
+                                    "perplexity": 20.0,
+                                    "baseline_perplexity": 10.0,
+                                    "distinct_2": 0.1 if broken else 0.95,
+                                    "baseline_distinct_2": 0.95,
+                                    "share_foreign_script": 0.0,
+                                    "score_local": base + gain,
+                                    "baseline_score_local": base,
+                                    "score_other": base + gain if emotion != "calm" else np.nan,
+                                    "baseline_score_other": base if emotion != "calm" else np.nan,
+                                }
+                            )
     return as_trials(pd.DataFrame(rows))
 
 
@@ -172,8 +193,11 @@ def test_size_under_a_null_with_scenarios_that_share_their_luck() -> None:
     calibrated = naive = 0
     n = 150
     for _ in range(n):
-        luck = {(s, k): rng.normal(0, 0.2) for s in table["scenario"].unique()
-                for k in ("steered", "sham")}  # fmt: skip
+        luck = {
+            (s, k): rng.normal(0, 0.2)
+            for s in table["scenario"].unique()
+            for k in ("steered", "sham")
+        }
         shift = [luck[key] for key in zip(table["scenario"], table["kind"], strict=True)]
         score = table["baseline_score_local"] + shift + rng.normal(0, 0.05, len(table))
         row = steering_summary(Trials(table.assign(score_local=score)), by=()).iloc[0]

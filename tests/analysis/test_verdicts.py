@@ -26,9 +26,13 @@ def shape(
     }
     bends = Bends(0.5, (0.25, 0.75), valley[0], valley[1], *moves)
     found = judge(
-        turns, {1: bends, -1: bends}, Straight(1, *straight, 0.5), {1: highest, -1: highest},
-        (0.0, 1.0), 0.05,
-    )  # fmt: skip
+        turns,
+        {1: bends, -1: bends},
+        Straight(1, *straight, 0.5),
+        {1: highest, -1: highest},
+        (0.0, 1.0),
+        0.05,
+    )
     return found.verdict, found.where, found.reason
 
 
@@ -37,14 +41,17 @@ def test_a_hump_needs_both_arms() -> None:
     assert shape(hump=(0.01, 0.04), highest=0.2)[:2] == ("hump", "early")
     assert shape(trough=(0.01, 0.04), highest=0.8)[:2] == ("trough", "late")
     assert shape(hump=(0.01, 0.05))[::2] == (
-        "undecided", "separation rises up to 0.40; that it falls after it is not shown",
-    )  # fmt: skip
+        "undecided",
+        "separation rises up to 0.40; that it falls after it is not shown",
+    )
     assert shape(hump=(0.3, 0.01))[::2] == (
-        "undecided", "separation falls after 0.40; that it rises before it is not shown",
-    )  # fmt: skip
+        "undecided",
+        "separation falls after 0.40; that it rises before it is not shown",
+    )
     assert shape(hump=(0.2, 0.3), trough=(0.1, 0.1))[::2] == (
-        "undecided", "neither arm of a trough is shown",
-    )  # fmt: skip
+        "undecided",
+        "neither arm of a trough is shown",
+    )
 
 
 def test_a_valley_makes_several_peaks_and_a_likely_one_leaves_it_open() -> None:
