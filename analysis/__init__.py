@@ -1,4 +1,4 @@
-"""Calibrated tests of layer-wise separation scores: tables in, labelled tables out.
+"""Calibrated tests of layer-wise separation scores: tables in, labeled tables out.
 
 Nothing here imports torch.
 """

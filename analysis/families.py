@@ -234,7 +234,7 @@ def too_few(n_families: int, what: str = "models") -> str:
 def regression_over_families(
     y: Array, x: Array, family: Iterable[Any], cov: Array
 ) -> list[Estimate]:
-    r"""Regress on moderators by generalised least squares, with cluster-robust errors.
+    r"""Regress on moderators by generalized least squares, with cluster-robust errors.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def remaining(jobs: Iterable[Job], kept: list[dict[str, Any]]) -> list[Job]:
     return [job for job in jobs if any((*job[:2], n) not in done for n in range(job[2], job[3]))]
 
 
-def summarise(kept: list[dict[str, Any]]) -> pd.DataFrame:
+def summarize(kept: list[dict[str, Any]]) -> pd.DataFrame:
     """Return a row for each situation, test and quantity."""
     by: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for a in kept:
@@ -220,7 +220,7 @@ def main() -> None:
             if now - start > 60 * args.minutes:
                 print(f"stopped after {count} of {len(todo)} jobs; the same command goes on")
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # that the rest is cancelled
+                    warnings.simplefilter("ignore")  # that the rest is canceled
                     found.close()
                 break
     mine = {job[:2] for job in jobs}
@@ -229,7 +229,7 @@ def main() -> None:
         for a in read_answers(path)
         if (a["situation"], a["test"]) in mine and a["study"] < args.studies
     ]
-    table = summarise(kept)
+    table = summarize(kept)
     seconds = sum(a["seconds"] for a in kept) / max(len(kept), 1)
     print(f"{len(kept)} answers, {seconds:.3f} s of a core each")
     report(table, args.all)

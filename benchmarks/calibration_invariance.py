@@ -39,7 +39,7 @@ FAMILY_SDS = (0.0, 0.05, 0.15)
 
 
 def tests(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
-    """False differences of every test, and how often the truth is recognised."""
+    """False differences of every test, and how often the truth is recognized."""
     table = design_power(
         n_sim=n_sim,
         n_boot=n_boot,

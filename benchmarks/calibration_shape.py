@@ -123,7 +123,7 @@ def one_pooling(vertex: float, n_topics: int | None, seed: int) -> Any:
     return rows
 
 
-def summarise(runs: list[Any], **keys: Any) -> pd.DataFrame:
+def summarize(runs: list[Any], **keys: Any) -> pd.DataFrame:
     """Average over studies."""
     long = pd.DataFrame(
         [row for run in runs for row in run], columns=["level", "quantity", "ours", "ordinary"]
@@ -150,13 +150,13 @@ def main() -> None:
                     for seed in range(args.studies)
                 )
                 name = truth if truth != "hump" else f"hump at {vertex}, height {height}"
-                tables.append(summarise(runs, truth=name, **about))
+                tables.append(summarize(runs, truth=name, **about))
                 print(f"{name}, topics {about['topics']}: {len(runs)} studies", flush=True)
             for vertex in (0.5, 0.6) if n_topics else ():
                 runs = parallel(
                     delayed(one_pooling)(vertex, n_topics, seed) for seed in range(args.studies)
                 )
-                tables.append(summarise(runs, truth=f"vertices about {vertex}", **about))
+                tables.append(summarize(runs, truth=f"vertices about {vertex}", **about))
     table = pd.concat(tables)[
         ["truth", "topics", "level", "quantity", "ours", "ordinary", "n_studies"]
     ]

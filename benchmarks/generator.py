@@ -77,7 +77,7 @@ class Noise:
     sd : float
         Standard deviation of a profile's noise, averaged over topics.
     rho : float
-        Correlation of the noise of neighbouring layers.
+        Correlation of the noise of neighboring layers.
     topics : int
         Number of topics that a profile averages over; 0 for a table without replicates.
     replicates : int

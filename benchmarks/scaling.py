@@ -11,7 +11,7 @@ of docs/scaling.md. Real models are measured on few texts. On a GPU, if there is
 (study jeong2026) are measured with random weights on all of the corpus, in wall seconds and the
 GPU's memory, with one tokenizer for all (--tokenizer FOLDER, if the package is not installed). What
 depends on the number of texts and layers is measured on a small random model, which leaves the same
-to do around the forward pass. The models analysed are simulated. Shards are a run of
+to do around the forward pass. The models analyzed are simulated. Shards are a run of
 `extraction.py` on Ray, in wall seconds.
 """
 
@@ -80,9 +80,9 @@ def cases(part: str) -> list[Case]:
             return [{"x": n} for n in (128, 256, 512, 1024, 2048)]
         case "study":
             return [{}]
-        case "models analysed":
+        case "models analyzed":
             return [{"x": n, "n_models": n} for n in (10, 30, 100, 300, 1000)]
-        case "layers analysed":
+        case "layers analyzed":
             return [{"x": n, "n_models": 50, "n_points": n} for n in (15, 30, 60, 120)]
     return [{"x": n, "n_models": 50, "n_replicates": n} for n in (50, 100, 200, 400, 800)]
 
@@ -93,9 +93,9 @@ PARTS = (
     "texts",
     "layers",
     "width",
-    "models analysed",
-    "layers analysed",
-    "replicates analysed",
+    "models analyzed",
+    "layers analyzed",
+    "replicates analyzed",
     "study",
     "shards",
 )

@@ -38,7 +38,7 @@ class Assumptions:
     gpu_hour: float = 2.0
     core_hour: float = 0.05
     tflops: float = 312.0
-    utilisation: float = 0.3
+    utilization: float = 0.3
     bytes_per_parameter: float = 2.0
     download_mb_s: float = 200.0
     gigabyte_month: float = 0.023
@@ -50,7 +50,7 @@ ABOUT = {
     "gpu_hour": "price of a GPU hour, dollars",
     "core_hour": "price of an hour of a core as measured here, dollars",
     "tflops": "peak of the GPU in bfloat16, 10^12 operations a second",
-    "utilisation": "share of the peak that reading reaches",
+    "utilization": "share of the peak that reading reaches",
     "bytes_per_parameter": "bytes of a weight file for each parameter",
     "download_mb_s": "rate at which weights arrive, MB a second",
     "gigabyte_month": "price of a gigabyte stored for a month, dollars",
@@ -214,7 +214,7 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
     writing = rate["read", "emotion-depth"] / rate["write", "emotion-depth"]
     share = given.models / units["case"].nunique()
     tokens = units["tokens"] + writing * units["written"]
-    gpu = (2 * units["n_params"] * tokens / (given.tflops * 1e12 * given.utilisation)).sum()
+    gpu = (2 * units["n_params"] * tokens / (given.tflops * 1e12 * given.utilization)).sum()
     each = read["seconds"] / read["tokens"]
     cpu = sum(
         power_law(read["x"], each, n) * t for n, t in zip(units["n_params"], tokens, strict=True)
@@ -228,7 +228,7 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
         for w, t, n in zip(units["width"], units["texts"], units["n_layers"], strict=True)
     )
     kept = (units["texts"] * (units["n_layers"] + 1) * units["width"] * 4).sum() / 1e9
-    largest = table[(table["part"] == "models analysed") & (table["step"] == "load")]
+    largest = table[(table["part"] == "models analyzed") & (table["step"] == "load")]
     largest = largest.loc[largest["x"].idxmax()]
     # A simulated model has one method and true labels alone.
     tables = largest["mb"] / largest["x"] * 1.048576e-3 * 2 * len(units)
@@ -277,18 +277,18 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
         "memory": (("texts",), lambda: of_memory(table)),
         "layers": (("layers",), lambda: growth(table, "layers", "layers", READING)),
         "width": (("width",), lambda: growth(table, "width", "width", {"score": "scoring"})),
-        "models": (("models analysed",), lambda: growth(table, "models analysed", "models", TESTS)),
+        "models": (("models analyzed",), lambda: growth(table, "models analyzed", "models", TESTS)),
         "model-layers": (
-            ("layers analysed",),
-            lambda: growth(table, "layers analysed", "layers", TESTS),
+            ("layers analyzed",),
+            lambda: growth(table, "layers analyzed", "layers", TESTS),
         ),
         "replicates": (
-            ("replicates analysed",),
-            lambda: growth(table, "replicates analysed", "replicates", TESTS),
+            ("replicates analyzed",),
+            lambda: growth(table, "replicates analyzed", "replicates", TESTS),
         ),
         "assumptions": ((), lambda: of_assumptions(Assumptions())),
         "plan": (
-            ("model", "width", "study", "models analysed"),
+            ("model", "width", "study", "models analyzed"),
             lambda: plan(table, speeds, Assumptions()),
         ),
     }

@@ -89,7 +89,7 @@ def families_share() -> Iterator[tuple[str, Situation]]:
             f"place: nothing shared, at 0.65, {name}",
             Situation(
                 "power",
-                partial(shared_peak, families=design, between=0.0, within=0.05, centre=0.65),
+                partial(shared_peak, families=design, between=0.0, within=0.05, center=0.65),
                 located,
             ),
         )

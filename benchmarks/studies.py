@@ -58,14 +58,14 @@ def shared_peak(
     between: float,
     within: float,
     *,
-    centre: float = 0.5,
+    center: float = 0.5,
     noise: Noise | None = None,
 ) -> Study:
     """Draw humps whose place families share."""
     models = draw_models(rng, families)
-    peaks = centre + of_families(rng, models, between, within)
+    peaks = center + of_families(rng, models, between, within)
     return one_curve_each(
-        rng, models, lambda i, d: hump(d, peaks[i]), truth={"peak": centre}, noise=noise
+        rng, models, lambda i, d: hump(d, peaks[i]), truth={"peak": center}, noise=noise
     )
 
 
@@ -143,8 +143,8 @@ def sizes(
     """
     models = draw_models(rng, families)
     if grouped:
-        centre = rng.uniform(8.2, 9.8, max(family_numbers(models)) + 1)
-        size = centre[family_numbers(models)] + rng.uniform(-0.2, 0.2, len(models))
+        center = rng.uniform(8.2, 9.8, max(family_numbers(models)) + 1)
+        size = center[family_numbers(models)] + rng.uniform(-0.2, 0.2, len(models))
         models = [
             replace(m, n_params=float(np.round(10**x))) for m, x in zip(models, size, strict=True)
         ]

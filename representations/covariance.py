@@ -35,7 +35,7 @@ class ShrunkCovariance:
     """A noise covariance, shrunk to its diagonal, that is never written out.
 
     In units of each dimension's SD it is ``shrinkage * I + (1 - shrinkage) / freedom * R'R`` with
-    the standardised residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
+    the standardized residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
     its cost grows in proportion to the larger of texts and width, and to the smaller's square.
 
     Attributes

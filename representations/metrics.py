@@ -93,12 +93,12 @@ class Layer:
         spread = np.sqrt(squares / len(self.texts))
         return mean, np.where(spread > 0, spread, 1)
 
-    def standardised(
+    def standardized(
         self, dtype: DTypeLike = np.float32, of: NDArray[np.integer] | slice = ALL
     ) -> Array:
         """Return texts, each dimension scaled to mean 0 and SD 1 over all of them.
 
-        For conditioning only: metrics that use it are invariant to it, and standardise again
+        For conditioning only: metrics that use it are invariant to it, and standardize again
         within their training folds.
 
         Parameters
@@ -123,7 +123,7 @@ def auc(layer: Layer, weights: Array) -> Array:
     """Held-out one-versus-rest area under the ROC curve.
 
     Each training fold gives every emotion a direction, the difference of the mean over its texts
-    and the mean over the others, in units standardised within that fold; a test text is scored
+    and the mean over the others, in units standardized within that fold; a test text is scored
     by its projection, and ranked against the others of its own test fold.
 
     Parameters
@@ -136,7 +136,7 @@ def auc(layer: Layer, weights: Array) -> Array:
     ndarray, shape (rows, emotions)
         NaN where a bootstrap row holds no pair to rank.
     """
-    texts = layer.standardised()
+    texts = layer.standardized()
     width, n_rows = texts.shape[1], len(weights)
     cells = layer.cells(texts).reshape(layer.n_topics, -1)
     squares = np.zeros((layer.n_topics, width), dtype=np.float32)
@@ -286,7 +286,7 @@ def _whitened_products(layer: Layer) -> Array:
     folds = np.unique(layer.fold)
     for first, second in combinations(folds, 2):
         rest = np.flatnonzero(~np.isin(layer.fold, (first, second))[layer.topic])
-        texts = layer.standardised(np.float64, rest)
+        texts = layer.standardized(np.float64, rest)
         noise = ShrunkCovariance.of_cells(texts, layer.emotion[rest], layer.topic[rest])
         here, there = layer.fold == first, layer.fold == second
         block = noise.product(

@@ -25,8 +25,8 @@ def distance(logits: Tensor, uniform: Tensor, sampling: Sampling) -> float:
     mass = (best[:, : sampling.top_k] / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
     chosen = (mass <= uniform[:, None]).sum(dim=-1, keepdim=True)
     edge = (mass[:, :-1] - uniform[:, None]).abs().min()
-    neighbours = torch.cat([chosen - 1, chosen], dim=1).clamp(0, gaps.shape[1] - 1)
-    return min(float(edge), float(gaps.gather(1, neighbours).min()))
+    neighbors = torch.cat([chosen - 1, chosen], dim=1).clamp(0, gaps.shape[1] - 1)
+    return min(float(edge), float(gaps.gather(1, neighbors).min()))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def test_a_thousand_models_take_less_than_a_minute_and_four_gigabytes(
     figures: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     table = figures[0]
-    largest = table[(table["part"] == "models analysed") & (table["x"] == 1000)]
+    largest = table[(table["part"] == "models analyzed") & (table["x"] == 1000)]
     assert set(largest["step"]) >= {"load", "fit_curves", "u_shape_test", "invariance_test"}
     assert largest["seconds"].sum() < 60
     assert largest["peak_mb"].max() < 4096
@@ -76,7 +76,7 @@ def test_a_thousand_models_take_less_than_a_minute_and_four_gigabytes(
 def test_the_plan_follows_its_assumptions(
     page: ModuleType, figures: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    needs(figures[0], "model", "width", "study", "models analysed")
+    needs(figures[0], "model", "width", "study", "models analyzed")
 
     def lines(**given: float) -> dict[str, float]:
         text = page.plan(*figures, page.Assumptions(**given))

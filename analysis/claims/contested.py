@@ -196,10 +196,10 @@ def _distances(scores: Scores, method: str) -> dict[str, tuple[Array, Array, Arr
 
 def _share(y: Array, x: Array, seed: int) -> tuple[Array, Array]:
     """Return valence's share in y (emotions, columns), and under permutations (draws, columns)."""
-    centred = (x - x.mean()) * 2 * x.mean() / ((x - x.mean()) ** 2).sum()
+    centered = (x - x.mean()) * 2 * x.mean() / ((x - x.mean()) ** 2).sum()
     rng = np.random.default_rng(seed)
-    draws = rng.permuted(np.tile(centred, (N_PERMUTATIONS, 1)), axis=1)
-    return centred @ y, draws @ y
+    draws = rng.permuted(np.tile(centered, (N_PERMUTATIONS, 1)), axis=1)
+    return centered @ y, draws @ y
 
 
 def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
@@ -210,7 +210,7 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     """
     fits = fit_curves(main, method=method, alpha=alpha)
     if "extremum" not in fits:
-        return untestable(f"no profile can be analysed: {fits['reason'].iloc[0]}")
+        return untestable(f"no profile can be analyzed: {fits['reason'].iloc[0]}")
     one = (
         fits.groupby("model")
         .agg(

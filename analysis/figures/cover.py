@@ -8,8 +8,8 @@ import plotnine as p9
 
 from analysis.figures.profiles import located_peaks, named_panels, profile_table
 from analysis.figures.style import (
-    COLOURS,
-    GREY,
+    COLORS,
+    GRAY,
     PALETTE,
     SOFT,
     UNTRAINED,
@@ -68,8 +68,8 @@ def cover(
     said = {kind: LINES.get(kind, (kind, 0.78, "center")) for kind in table["kind"].unique()}
     table["line"] = table["kind"].map({kind: name for kind, (name, _, _) in said.items()})
     table["group"] = table["line"] + table["seed"].astype(str) + table["precision"]
-    colours = {name: COLOURS.get(kind, GREY) for kind, (name, _, _) in said.items()}
-    types = {name: "dashed" if name == TWIN else "solid" for name in colours}
+    colors = {name: COLORS.get(kind, GRAY) for kind, (name, _, _) in said.items()}
+    types = {name: "dashed" if name == TWIN else "solid" for name in colors}
     rules = scores.run.get("study", {}).get("preregistered", {})
     chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
     ends = table[["score", "low", "high"]]
@@ -84,7 +84,7 @@ def cover(
             "text", x=rules["target"], y=high + 0.9 * step, size=9, label="claimed", color="#8A5A00"
         )
     if chance is not None:
-        figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.5, linetype="dotted")
+        figure += p9.geom_hline(yintercept=chance, color=GRAY, size=0.5, linetype="dotted")
     if table["low"].notna().any():
         ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
         figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.18, color="none")
@@ -105,7 +105,7 @@ def cover(
             text=[f"turn at {v:.2f}" for v in peaks["vertex"]],
             panel=pd.Categorical(peaks["model"].map(names), list(names.values())),
         )
-        hue = COLOURS.get(method, PALETTE[0])
+        hue = COLORS.get(method, PALETTE[0])
         bar = p9.aes(x="left", xend="right", y="score", yend="score")
         figure += p9.geom_segment(bar, peaks, color=hue, size=1.2)
         figure += p9.geom_point(p9.aes(x="vertex"), peaks, color=hue, size=3)
@@ -115,8 +115,8 @@ def cover(
     return (
         figure
         + p9.facet_wrap("panel", ncol=min(len(names), 3))
-        + p9.scale_color_manual(values=colours)
-        + p9.scale_fill_manual(values=colours)
+        + p9.scale_color_manual(values=colors)
+        + p9.scale_fill_manual(values=colors)
         + p9.scale_linetype_manual(values=types)
         + depth_scale()
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))

@@ -8,13 +8,13 @@ import altair as alt
 import pandas as pd
 
 from analysis.figures.profiles import located_peaks, profile_table
-from analysis.figures.style import GREY, PALETTE, UNTRAINED, metric_label, model_order
+from analysis.figures.style import GRAY, PALETTE, UNTRAINED, metric_label, model_order
 from analysis.loading.scores import Scores, method_order, metric_order
 
 DIGITS = 5
 WIDTH = 610
-#: The house palette, carried on with colours by Paul Tol for studies of many models.
-COLOURS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
+#: The house palette, carried on with colors by Paul Tol for studies of many models.
+COLORS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
 
 
 def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
@@ -49,11 +49,9 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         for name in ("curve_hovered", "vertex_hovered")
     )
     emotion = alt.selection_point("emotion_picked", fields=["emotion"], toggle="true")
-    colour = alt.Color(
+    color = alt.Color(
         "model:N",
-        scale=alt.Scale(
-            domain=models, range=[COLOURS[i % len(COLOURS)] for i in range(len(models))]
-        ),
+        scale=alt.Scale(domain=models, range=[COLORS[i % len(COLORS)] for i in range(len(models))]),
         legend=alt.Legend(
             title=None, orient="bottom", columns=4, symbolType="stroke", symbolOpacity=1
         ),
@@ -81,7 +79,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         .encode(
             x=depth,
             y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False)),
-            color=colour,
+            color=color,
             strokeDash=alt.StrokeDash(
                 "weights:N",
                 scale=alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]]),
@@ -93,7 +91,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         )
     )
     lines = profiles.mark_line(strokeWidth=2)
-    bands = _bands(scores, chosen, depth, colour)
+    bands = _bands(scores, chosen, depth, color)
     points = profiles.mark_circle(size=45).add_params(curve)
     heat = (
         alt.Chart(data, width=WIDTH, height=17 * table["emotion"].nunique())
@@ -118,14 +116,14 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         .add_params(emotion)
     )
     top = (bands + lines + points) | _vertices(
-        scores, fits, metric, method, models, colour, lit, vertex
+        scores, fits, metric, method, models, color, lit, vertex
     )
     page = (top & heat).resolve_scale(color="independent")
     page = page.properties(usermeta={"embedOptions": {"actions": False}})
     return (
         page.add_params(metric, method, model)
         .configure_view(stroke=None)
-        .configure_axis(gridColor="#E4E7EB", domainColor=GREY, tickColor=GREY, labelFontSize=11)
+        .configure_axis(gridColor="#E4E7EB", domainColor=GRAY, tickColor=GRAY, labelFontSize=11)
         .configure_title(anchor="start", fontSize=14)
     )
 
@@ -136,7 +134,7 @@ def _vertices(
     metric: alt.Parameter,
     method: alt.Parameter,
     models: list[str],
-    colour: alt.Color,
+    color: alt.Color,
     lit: alt.ConditionalValueDef,
     vertex: alt.Parameter,
 ) -> alt.LayerChart:
@@ -150,7 +148,7 @@ def _vertices(
         .transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
         .encode(
             y=alt.Y("model:N", title=None, scale=alt.Scale(domain=models), axis=None),
-            color=colour,
+            color=color,
             opacity=lit,
             tooltip=["model:N", *(_number(c) for c in ("vertex", "vertex_low", "vertex_high"))],
         )
@@ -167,7 +165,7 @@ def _vertices(
     note = alt.Chart(_csv(empty[empty["_merge"] == "left_only"], ["metric", "method"]))
     note = note.transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
     layers.append(
-        note.mark_text(color=GREY).encode(
+        note.mark_text(color=GRAY).encode(
             x=alt.datum(0.5), y=alt.value(150), text=alt.value("no peak inside any network")
         )
     )
@@ -181,7 +179,7 @@ def _vertices(
     return alt.layer(*layers)
 
 
-def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, colour: alt.Color) -> alt.Chart:
+def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, color: alt.Color) -> alt.Chart:
     """Return the trained profiles' bands, which hold for the average over all emotions alone."""
     table = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
     data = _csv(table, ["model", "weights", "method", "metric", "depth", "low", "high"])
@@ -190,7 +188,7 @@ def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, colour: alt.Color)
         .transform_filter(chosen)
         .transform_filter("length(data('emotion_picked_store')) == 0")
         .mark_area(opacity=0.15, tooltip=None)
-        .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour)
+        .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=color)
     )
 
 

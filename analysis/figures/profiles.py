@@ -11,8 +11,8 @@ import plotnine as p9
 from mizani.breaks import breaks_extended
 
 from analysis.figures.style import (
-    COLOURS,
-    GREY,
+    COLORS,
+    GRAY,
     PALETTE,
     UNTRAINED,
     absent,
@@ -102,7 +102,7 @@ def depth_profiles(
     width = min(n, columns)
     figure = p9.ggplot(table, p9.aes("depth", "score", group="group"))
     if chance is not None:
-        figure += p9.geom_hline(yintercept=chance, color=GREY, size=0.4, linetype="dotted")
+        figure += p9.geom_hline(yintercept=chance, color=GRAY, size=0.4, linetype="dotted")
     if table["low"].notna().any():
         ribbon = p9.aes(ymin="low", ymax="high", fill="line")
         figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.18, color="none")
@@ -143,16 +143,16 @@ def _fitted(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
 
 
 def _line_scales(lines: pd.Series[str]) -> list[Any]:
-    """Return the scales that tell methods apart by colour, and untrained twins by dashes."""
+    """Return the scales that tell methods apart by color, and untrained twins by dashes."""
     present = set(lines)
     order = method_order(present - {UNTRAINED})
-    spare = iter(PALETTE[len(COLOURS) :])
-    colours = {m: COLOURS.get(m) or next(spare) for m in order}
+    spare = iter(PALETTE[len(COLORS) :])
+    colors = {m: COLORS.get(m) or next(spare) for m in order}
     types = dict.fromkeys(order, "solid")
     if UNTRAINED in present:
         order.append(UNTRAINED)
-        colours[UNTRAINED], types[UNTRAINED] = GREY, "dashed"
-    shown = [colours[m] for m in order]
+        colors[UNTRAINED], types[UNTRAINED] = GRAY, "dashed"
+    shown = [colors[m] for m in order]
     return [
         p9.scale_color_manual(values=shown, breaks=order, limits=order),
         p9.scale_fill_manual(values=shown, breaks=order, limits=order),
@@ -210,7 +210,7 @@ def metric_profiles(scores: Scores, method: str = "comprehension") -> p9.ggplot:
     twin = table["weights"] == UNTRAINED
     table["line"] = np.where(twin, UNTRAINED, np.array(words)[place])
     lines = [*words, *([UNTRAINED] if twin.any() else [])]
-    shades = [*(PALETTE[i % len(PALETTE)] for i in range(len(words))), GREY][: len(lines)]
+    shades = [*(PALETTE[i % len(PALETTE)] for i in range(len(words))), GRAY][: len(lines)]
     types = [*["solid"] * len(words), "dashed"][: len(lines)]
     return (
         p9.ggplot(table, p9.aes("depth", "score", group="group", color="line"))

@@ -7,8 +7,8 @@ import pandas as pd
 import plotnine as p9
 
 from analysis.figures.style import (
-    COLOURS,
-    GREY,
+    COLORS,
+    GRAY,
     PALETTE,
     absent,
     band,
@@ -79,7 +79,7 @@ def vertex_forest(
                             size=0.7, position=apart)
         + p9.geom_point(p9.aes(shape="kind"), size=2.2, stroke=0.8, position=apart)
         + p9.scale_shape_manual(values=[marks[k] for k in kinds], limits=kinds)
-        + p9.scale_color_manual(values=[COLOURS.get(m, PALETTE[3]) for m in methods],
+        + p9.scale_color_manual(values=[COLORS.get(m, PALETTE[3]) for m in methods],
                                 limits=methods)
         + p9.facet_grid("family", scales="free_y", space="free_y")
         + p9.coord_flip()
@@ -152,7 +152,7 @@ def specification_curve(
         + p9.geom_point(p9.aes(y="estimate", shape="verdict"), curve, size=1.8)
         + p9.geom_point(p9.aes(y="height", shape="verdict"), size=1.3)
         + p9.facet_grid("panel", scales="free_y", space="free_y")
-        + p9.scale_color_manual(values=[PALETTE[2], PALETTE[1], GREY], limits=VERDICTS)
+        + p9.scale_color_manual(values=[PALETTE[2], PALETTE[1], GRAY], limits=VERDICTS)
         + p9.scale_shape_manual(values=["o", "X", "s"], limits=VERDICTS)
         + p9.scale_y_continuous(
             breaks=lambda ends: [b for b in labels if ends[0] <= b <= ends[1]],
@@ -169,7 +169,7 @@ def specification_curve(
         first = float(shown.loc[shown["none"], "place"].min())
         note = frame.assign(x=(first + len(shown)) / 2, y=UNITS * 0.06, text="no peak to pool")
         figure += p9.geom_text(p9.aes("x", "y", label="text"), note, inherit_aes=False, size=7,
-                               color=GREY)  # fmt: skip
+                               color=GRAY)  # fmt: skip
     return figure
 
 
@@ -194,7 +194,7 @@ def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
     shown = table.assign(test=pd.Categorical(table["test"], order))
     return (
         p9.ggplot(shown, p9.aes("test", "rate", color="kind", shape="kind"))
-        + p9.geom_hline(yintercept=nominal, linetype="dashed", color=GREY)
+        + p9.geom_hline(yintercept=nominal, linetype="dashed", color=GRAY)
         + p9.geom_line(p9.aes(group="test"), color="#C9CDD3", size=0.8)
         + p9.geom_point(size=2.4)
         + p9.scale_color_manual(values=[PALETTE[0], PALETTE[1]], limits=["calibrated", "naive"])
@@ -226,8 +226,8 @@ def valence_course(table: pd.DataFrame) -> p9.ggplot:
         p9.ggplot(
             table.assign(model=pd.Categorical(table["model"], models)), p9.aes("depth", "share")
         )
-        + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), fill=GREY, alpha=0.2)
-        + p9.geom_hline(yintercept=0, color=GREY, size=0.4, linetype="dotted")
+        + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), fill=GRAY, alpha=0.2)
+        + p9.geom_hline(yintercept=0, color=GRAY, size=0.4, linetype="dotted")
         + p9.geom_line(color=PALETTE[0], size=0.8)
         + p9.facet_wrap("model", ncol=width)
         + depth_scale()

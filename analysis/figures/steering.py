@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
-from analysis.figures.style import GREY, PALETTE, depth_scale, house_style
+from analysis.figures.style import GRAY, PALETTE, depth_scale, house_style
 from analysis.loading.scores import Scores
 from analysis.trials.regimes import regime_table
 from analysis.trials.success import beside_published, share, steering_summary, sweep
 from analysis.trials.table import REGIMES, Trials, outcomes
 
-LINES = {"steered": PALETTE[0], "sham": GREY, "broken text": PALETTE[1]}
-REGIME_COLOURS = dict(zip(REGIMES, (PALETTE[2], "#C9CDD3", PALETTE[4], PALETTE[1]), strict=True))
+LINES = {"steered": PALETTE[0], "sham": GRAY, "broken text": PALETTE[1]}
+REGIME_COLORS = dict(zip(REGIMES, (PALETTE[2], "#C9CDD3", PALETTE[4], PALETTE[1]), strict=True))
 
 
 def _percent(values: list[float]) -> list[str]:
@@ -53,7 +53,7 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
     strengths = sorted(shown["strength"].unique())
     return (
         p9.ggplot(shown, p9.aes("strength", "estimate", color="line", fill="line"))
-        + p9.geom_hline(yintercept=0.5, color=GREY, size=0.4, linetype="dotted")
+        + p9.geom_hline(yintercept=0.5, color=GRAY, size=0.4, linetype="dotted")
         + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), alpha=0.15, color="none")
         + p9.geom_line(p9.aes(linetype="line"), size=0.7)
         + p9.geom_point(p9.aes(shape="line"), size=1.8)
@@ -83,7 +83,7 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
         p9.ggplot(table, p9.aes("strength", "share", fill="regime"))
         + p9.geom_col(width=0.8)
         + p9.facet_grid("model", "kind")
-        + p9.scale_fill_manual(values=[REGIME_COLOURS[r] for r in order], limits=order)
+        + p9.scale_fill_manual(values=[REGIME_COLORS[r] for r in order], limits=order)
         + _share_scale("Share of texts")
         + p9.labs(x="Strength (fraction of the mean residual norm)")
         + house_style(0.9 + 1.5 * table["model"].nunique())
@@ -109,7 +109,7 @@ def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
         + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), shown.dropna(subset=["low"]), size=0.8)
         + p9.geom_point(size=2.4)
         + p9.scale_color_manual(
-            values=[PALETTE[6], PALETTE[0], PALETTE[2], GREY], limits=kinds, breaks=kinds
+            values=[PALETTE[6], PALETTE[0], PALETTE[2], GRAY], limits=kinds, breaks=kinds
         )
         + p9.scale_shape_manual(values=["D", "o", "^", "s"], limits=kinds, breaks=kinds)
         + p9.coord_flip()
@@ -151,7 +151,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
                 )
     shown = pd.concat(parts, ignore_index=True)
     order = [n for n in ("steered", "sham", "separation (scaled)") if n in set(shown["line"])]
-    colours = {"steered": PALETTE[0], "sham": GREY, "separation (scaled)": PALETTE[4]}
+    colors = {"steered": PALETTE[0], "sham": GRAY, "separation (scaled)": PALETTE[4]}
     points = shown[shown["line"] != "separation (scaled)"]
     return (
         p9.ggplot(shown, p9.aes("depth", "estimate", color="line"))
@@ -164,7 +164,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
         )
         + p9.geom_point(data=points, size=1.8, show_legend=False)
         + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
-        + p9.scale_color_manual(values=[colours[n] for n in order], limits=order, breaks=order)
+        + p9.scale_color_manual(values=[colors[n] for n in order], limits=order, breaks=order)
         + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
         + depth_scale()
         + _share_scale("Share of texts over the baseline")

@@ -1,7 +1,7 @@
-"""The house style that every figure shares: colours, theme, names and orders.
+"""The house style that every figure shares: colors, theme, names and orders.
 
-Every colour is from the palette of Okabe and Ito, which people with a colour-vision deficiency
-tell apart and which keeps its order in grey; line types and shapes repeat what colour says.
+Every color is from the palette of Okabe and Ito, which people with a color-vision deficiency
+tell apart and which keeps its order in gray; line types and shapes repeat what color says.
 Widths are those of an A4 text column.
 """
 
@@ -19,9 +19,9 @@ from study.read import InputError
 #: Width of every figure in inches.
 WIDTH = 6.3
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#7A7F87"
+GRAY = "#7A7F87"
 SOFT = "#5B6472"
-COLOURS = dict(zip(METHODS, PALETTE, strict=False))
+COLORS = dict(zip(METHODS, PALETTE, strict=False))
 UNTRAINED = "untrained"
 
 
@@ -62,7 +62,7 @@ def depth_scale() -> p9.scale_x_continuous:
 
 
 def band(target: float, delta: float, vertical: bool = False) -> list[Any]:
-    """Return the band of equivalence and its centre, across the axis that has depth."""
+    """Return the band of equivalence and its center, across the axis that has depth."""
     ends = {"min": target - delta, "max": target + delta}
     depth, other = ("x", "y") if vertical else ("y", "x")
     around = {f"{depth}{end}": value for end, value in ends.items()}
@@ -79,7 +79,7 @@ def absent(reason: str) -> p9.ggplot:
     data = pd.DataFrame({"x": [0.0], "y": [0.0], "text": [reason]})
     return (
         p9.ggplot(data, p9.aes("x", "y", label="text"))
-        + p9.geom_text(size=9, color=GREY)
+        + p9.geom_text(size=9, color=GRAY)
         + p9.theme_void()
         + p9.theme(figure_size=(WIDTH, 0.6))
     )

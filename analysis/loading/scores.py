@@ -332,7 +332,7 @@ def _validated(
     if len(studies) > 1:
         raise InputError(
             f"{where}: rows of several studies ({', '.join(map(str, studies))}); "
-            "analyse one study at a time"
+            "analyze one study at a time"
         )
     table = tidied(table, where, NAMES, NUMBERS)
     checked = [(table, [*PROFILE, "emotion", "layer"])]

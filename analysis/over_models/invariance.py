@@ -15,14 +15,14 @@ from scipy import stats
 from analysis.loading.scores import Array, Scores, as_scores
 from analysis.over_models.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
-from analysis.over_models.optimise import Codes
+from analysis.over_models.optimize import Codes
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, basis, curve_data, vertex
 from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
 from analysis.wording import listing
 from study.read import InputError
 
-#: Draws of the generalised confidence interval.
+#: Draws of the generalized confidence interval.
 N_PIVOT = 2000
 
 
@@ -107,7 +107,7 @@ def invariance_test(
     a plateau has no peak that could be at one place. Levels may differ. For the vertices,
     equivalence is two one-sided t tests for each family on the vertices of the models, with the
     variance within families pooled; all families have to pass (intersection-union [2]_). The
-    interval of the between-family standard deviation is a generalised confidence interval [3]_.
+    interval of the between-family standard deviation is a generalized confidence interval [3]_.
     Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
     leave the random part of both hypotheses, unless their spread between models is shown
     (`mixed.fall_back`).
@@ -352,8 +352,8 @@ def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -
     for _ in range(40):
         middle = (low + high) / 2
         weight = 1 / (middle[:, None] + error[:, None] / count)
-        centre = (weight * means).sum(axis=1) / weight.sum(axis=1)
-        above = (weight * (means - centre[:, None]) ** 2).sum(axis=1) > right
+        center = (weight * means).sum(axis=1) / weight.sum(axis=1)
+        above = (weight * (means - center[:, None]) ** 2).sum(axis=1) > right
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     spread = np.sqrt(np.where(low > 0, (low + high) / 2, 0.0))
     tail = (1 - level) / 2

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.loading.scores import Array
-from analysis.over_models.optimise import Codes, minimise
+from analysis.over_models.optimize import Codes, minimize
 from analysis.over_models.sums import CurveData
 
 #: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
@@ -100,12 +100,12 @@ def fit_curve_model(
 
     Notes
     -----
-    With V_m = spread_m + G / s2 and the groups' curves at their generalised least-squares values,
+    With V_m = spread_m + G / s2 and the groups' curves at their generalized least-squares values,
     -2 log L = N log(2 pi s2) + sum_m log|V_m| / |spread_m| + log(1 + w c) + (E - 1) log(1 + w N0)
     + [rss + sum_m r_m' V_m^-1 r_m + emotion_ss / (1 + w N0)] / s2, where w is the emotions'
     variance over s2, N0 the number of cells, and c = sum_m (V_m^-1)_const,const / E. s2 is
     profiled out, G = s2 A L L' A' with L lower triangular (A scales the random terms), and all
-    data sets are minimised at once by a quasi-Newton method with the analytic gradient. That
+    data sets are minimized at once by a quasi-Newton method with the analytic gradient. That
     emotions add no more than these two terms holds because the shared intercept is in the fixed
     part [1]_.
 
@@ -130,7 +130,7 @@ def fit_curve_model(
         return _deviance(x, white, alike, rows, shared_shape, factors, ratio, level)[:2]
 
     start = np.append(0.7 * (row == column), 1.0)[: len(row) + (ratio > 0)]
-    x, converged = minimise(objective, np.tile(start, (len(data.rss), 1)), tol)
+    x, converged = minimize(objective, np.tile(start, (len(data.rss), 1)), tol)
     rows = np.arange(len(x))
     deviance, _, beta, s2 = _deviance(x, white, alike, rows, shared_shape, factors, ratio, level)
     factor = np.tensordot(x[:, : len(row)], factors, 1)

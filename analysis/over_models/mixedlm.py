@@ -3,7 +3,7 @@
 MixedLM has no crossed random effects next to correlated random curves, so it is fitted to the means
 over emotions. There the random intercepts of the emotions are one shift of all rows, and the fixed
 intercept takes it up: with V the rows' covariance, c the variance of that shift and 1 a vector in
-the span of the fixed effects X, both the generalised least-squares residual's quadratic form and
+the span of the fixed effects X, both the generalized least-squares residual's quadratic form and
 the restricted likelihood are those of V alone whatever c is, because |V + c 11'| and
 |X' (V + c 11')^-1 X| differ from those of V by the factor 1 + c 1'V^-1 1 and by its inverse. What
 the likelihood adds is -log(1 + c 1'V^-1 1) / 2, greatest at c = 0.
@@ -53,7 +53,7 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
         of the fast fit to `AGREEMENT`, and else says what is not so.
     fixed_effects : list of dict
         One a fixed effect: ``hypothesis, term, estimate, se``, in the metric's own units, and the
-        fit's ``loglik, converged, optimiser, warnings``.
+        fit's ``loglik, converged, optimizer, warnings``.
 
     Notes
     -----
@@ -75,7 +75,7 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
         fast = fit_curve_model(means, shared_shape, n_random=n_random)
         expected = float(-fast.deviance[0] / 2)
         x, names, powers = _design(means, shared_shape)
-        fit, optimiser, messages = _fit(means, x, fast, expected, n_random)
+        fit, optimizer, messages = _fit(means, x, fast, expected, n_random)
         if fit is None:
             notes.append(f"statsmodels' MixedLM fits no {hypothesis} model ({messages[-1]})")
             logliks[hypothesis], converged = np.nan, False
@@ -98,7 +98,7 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
         effects += [
             {"hypothesis": hypothesis, "term": term, "estimate": data.sign * float(value),
              "se": float(error), "loglik": float(fit.llf), "converged": bool(fit.converged),
-             "optimiser": optimiser, "warnings": "; ".join(messages)}
+             "optimizer": optimizer, "warnings": "; ".join(messages)}
             for term, value, error in zip(names, powers @ fit.fe_params, se, strict=True)
         ]  # fmt: skip
     return {
@@ -155,21 +155,21 @@ def _fit(
     # MixedLM starts from a Cholesky factor, which a singular covariance has only just not.
     cov = cov + np.eye(n_random) * 1e-9 * max(float(np.trace(cov)), 1e-9)
     best: tuple[Any, str, list[str]] = (None, "", [])
-    for optimiser, warm in ATTEMPTS:
+    for optimizer, warm in ATTEMPTS:
         start = MixedLMParams.from_components(np.zeros(x.shape[1]), cov_re=cov) if warm else None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 fit = MixedLM(y, x, groups, exog_re=z).fit(
-                    reml=False, method=optimiser, start_params=start
+                    reml=False, method=optimizer, start_params=start
                 )
             except (np.linalg.LinAlgError, ValueError) as error:
                 if best[0] is None:
-                    best = (None, "", [*best[2], f"{optimiser}: {error}"])
+                    best = (None, "", [*best[2], f"{optimizer}: {error}"])
                 continue
         messages = list(dict.fromkeys(" ".join(str(w.message).split()) for w in caught))
         if best[0] is None or fit.llf > best[0].llf:
-            best = (fit, optimiser, messages)
+            best = (fit, optimizer, messages)
         if fit.converged and abs(fit.llf - expected) <= AGREEMENT * max(abs(expected), 1.0):
-            return fit, optimiser, messages
+            return fit, optimizer, messages
     return best

@@ -9,7 +9,7 @@ from math import comb, factorial, prod
 import numpy as np
 
 from analysis.loading.scores import Array
-from analysis.over_models.optimise import Codes
+from analysis.over_models.optimize import Codes
 
 #: Up to this many distinct assignments of models to families are enumerated.
 MAX_EXACT = 20_000
@@ -79,8 +79,8 @@ def permutation_p(shape: Array, group: Codes, n_random: int, rng: np.random.Gene
     float
         Exact where all permutations are enumerated, else (k + 1) / (n + 1).
     """
-    centred = shape - shape.mean(axis=0)
-    u, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = shape - shape.mean(axis=0)
+    u, singular, _ = np.linalg.svd(centered, full_matrices=False)
     white = u[:, singular > 1e-9 * max(singular.max(), 1e-300)]
     exact = n_partitions(group) <= MAX_EXACT
     if exact:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Array, Scores, as_scores
-from analysis.over_models.optimise import Codes
+from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
 
 #: Vertices that depart from a line by less than this share of the depth do so by rounding.

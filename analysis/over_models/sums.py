@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.loading.scores import Array, Scores
-from analysis.over_models.optimise import Codes
+from analysis.over_models.optimize import Codes
 from study.read import InputError
 
 

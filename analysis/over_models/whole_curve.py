@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.loading.scores import Array
-from analysis.over_models.optimise import Codes
+from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, vertex
 from analysis.profiles.splines import smoother
 

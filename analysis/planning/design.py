@@ -51,7 +51,7 @@ class Truth:
     topic_sd : float
         Standard deviation of a profile at one layer from one topic; / sqrt(n_topics) for the study.
     rho : float
-        Correlation of neighbouring layers' noise.
+        Correlation of neighboring layers' noise.
     vertex, height : float
         See `analysis.planning.simulate.curve`.
     model_sd : mapping
@@ -261,14 +261,14 @@ def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
     long = table.melt(id_vars=[x, "test"], value_vars=list(names), value_name="share")
     long["verdict"] = pd.Categorical(long["variable"].map(names), list(names.values()))
     return (
-        p9.ggplot(long, p9.aes(x, "share", colour="verdict"))
+        p9.ggplot(long, p9.aes(x, "share", color="verdict"))
         + p9.geom_line()
         + p9.geom_point(size=2)
         + p9.geom_hline(yintercept=ENOUGH, linetype="dotted")
         + p9.facet_wrap("test")
         + p9.scale_y_continuous(limits=(0, 1))
         + p9.scale_colour_manual(["#D55E00", "#0072B2", "#999999"])
-        + p9.labs(x=x.replace("_", " "), y="share of simulated studies", colour="verdict")
+        + p9.labs(x=x.replace("_", " "), y="share of simulated studies", color="verdict")
         + p9.theme_minimal()
     )
 

@@ -118,7 +118,7 @@ def simulate_scores(
     noise_sd : float
         Stationary standard deviation of a profile's noise, in units of the score.
     rho : float
-        Correlation of the noise of neighbouring layers.
+        Correlation of the noise of neighboring layers.
     model_sd, family_sd : mapping, optional
         Standard deviations over models and over families, of "vertex", "level" and "height".
     method_effect : float

@@ -33,7 +33,7 @@ def steering_summary(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Summarise how often steering succeeds, and whether it does more than the sham.
+    """Summarize how often steering succeeds, and whether it does more than the sham.
 
     Parameters
     ----------

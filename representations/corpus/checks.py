@@ -39,7 +39,7 @@ class Report:
     measures : DataFrame
         One row per measure: measure, value, chance, limit, and holds (None without a limit).
     tells : DataFrame
-        One row per emotion: recognised by its words and by its meaning (held-out hit rates),
+        One row per emotion: recognized by its words and by its meaning (held-out hit rates),
         and the word stems that speak most for it.
     faults : tuple of str
         What breaks a promise of the corpus.
@@ -70,7 +70,7 @@ def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
     Accuracies are those of held-out passages. Emotions are predicted in folds of whole topics
     and topics in folds of whole emotions, so that one cannot stand in for the other. *Words* is
     the best of four classifiers of bags of words, so that the rate is not low for want of a good
-    one: regularised least squares and naive Bayes, each on words and on stems, by tf-idf. *Form*
+    one: regularized least squares and naive Bayes, each on words and on stems, by tf-idf. *Form*
     is what a text shows without its words: length, sentences and marks of punctuation. *Meaning*
     is a linear discriminant of embeddings with a shrunken covariance (Ledoit and Wolf, 2004).
     """

@@ -115,8 +115,8 @@ def test_forest_shows_an_unbounded_interval_and_a_missing_peak(small: Scores) ->
 def test_untrained_twins_are_dashed_grey(small: Scores) -> None:
     figure = figures.depth_profiles(small, "score")
     line = next(s for s in figure.scales if "linetype" in s.aesthetics)
-    colour = next(s for s in figure.scales if "color" in s.aesthetics)
-    for scale, look in ((line, "dashed"), (colour, style.GREY)):
+    color = next(s for s in figure.scales if "color" in s.aesthetics)
+    for scale, look in ((line, "dashed"), (color, style.GRAY)):
         looks = scale.palette(len(scale.limits))
         assert looks["untrained"] == look
         assert list(looks.values()).count(look) == 1

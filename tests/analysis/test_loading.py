@@ -87,7 +87,7 @@ def test_a_url_gives_the_same_tables_and_fetches_only_what_it_needs(study):
     ("levels", "message"),
     [
         ({"model": "gpt-5"}, "model 'gpt-5' is not in the table; it has 'gemma-3'"),
-        ({"colour": "red"}, "no column 'colour'; choose from study, model"),
+        ({"color": "red"}, "no column 'color'; choose from study, model"),
         ({"model": "gpt-2-1", "metric": "auk"}, "metric 'auk' is not in the table"),
         ({"model": 3}, "model 3 is not in the table"),
         ({"metric": "anisotropy", "emotion": "e1"}, "no row has"),

@@ -216,7 +216,7 @@ def test_summary_by_columns_and_judges() -> None:
     with pytest.raises(InputError, match="no judge 'x'"):
         steering_summary(trials, judge="x")
     with pytest.raises(InputError, match="no column 'colour'"):
-        steering_summary(trials, by=("colour",))
+        steering_summary(trials, by=("color",))
     with pytest.raises(InputError, match="place 'sweep'"):
         steering_summary(trials, place="sweep")
 

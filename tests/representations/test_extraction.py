@@ -39,7 +39,7 @@ def corpus(tmp_path_factory):
         for t, thing in TOPICS.items()
     ]
     neutral = [
-        {"topic": t, "text": f"The {t} is {n} metres long and was measured in spring."}
+        {"topic": t, "text": f"The {t} is {n} meters long and was measured in spring."}
         for t in TOPICS
         for n in ("twelve", "eighty")
     ]

@@ -54,8 +54,8 @@ def test_folds_are_whole_topics():
     rng = np.random.default_rng(0)
     labels = np.tile(["a", "b"], 60)
     topics = np.repeat([f"t{i}" for i in range(12)], 10)
-    centre = {(t, e): rng.normal(size=40) * 5 for t in set(topics) for e in "ab"}
-    features = np.array([centre[t, e] for t, e in zip(topics, labels, strict=True)])
+    center = {(t, e): rng.normal(size=40) * 5 for t in set(topics) for e in "ab"}
+    features = np.array([center[t, e] for t, e in zip(topics, labels, strict=True)])
     features += rng.normal(0, 0.1, features.shape)
     assert held_out_quality(features, labels, topics)["accuracy"] < 0.75
     with pytest.raises(InputError, match="at least two topics"):

@@ -78,20 +78,20 @@ def test_crossnobis_equals_rsatoolbox():
     texts += rng.normal(size=(e, width))[emotion] + rng.normal(size=(t, width))[topic]
     layer = Layer(texts, emotion, topic, e, t, fold, texts[:0], topic[:0])
     ours = crossnobis(layer, np.ones((1, t)))[0]
-    centred = layer.standardised(np.float64)
+    centered = layer.standardized(np.float64)
     for code in range(t):
-        centred[topic == code] -= centred[topic == code].mean(axis=0)
+        centered[topic == code] -= centered[topic == code].mean(axis=0)
     distances = []
     for pair in itertools.combinations(range(3), 2):
         rest = ~np.isin(fold[topic], pair)
-        residual = centred[rest].copy()
+        residual = centered[rest].copy()
         for code in range(e):
             residual[emotion[rest] == code] -= residual[emotion[rest] == code].mean(axis=0)
         precision = prec_from_residuals(
             residual, dof=int(rest.sum()) - e - 3 + 1, method="shrinkage_diag"
         )
         data = Dataset(
-            centred[~rest], obs_descriptors={"emotion": emotion[~rest], "fold": fold[topic][~rest]}
+            centered[~rest], obs_descriptors={"emotion": emotion[~rest], "fold": fold[topic][~rest]}
         )
         rdm = calc_rdm_crossnobis(data, "emotion", noise=precision, cv_descriptor="fold")
         distances.append(rdm.get_matrices()[0])

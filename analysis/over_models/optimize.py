@@ -1,4 +1,4 @@
-"""Quasi-Newton minimisation of many small problems side by side."""
+"""Quasi-Newton minimization of many small problems side by side."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from analysis.loading.scores import Array
 Codes = NDArray[np.int64]
 
 
-def minimise(
+def minimize(
     objective: Callable[[Array, Codes], tuple[Array, Array]],
     start: Array,
     tol: float,
     max_iterations: int = 300,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Minimise many functions of few parameters at once, by BFGS with backtracking.
+    """Minimize many functions of few parameters at once, by BFGS with backtracking.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def minimise(
     --------
     >>> def bowls(x, which):
     ...     return ((x - which[:, None]) ** 2).sum(axis=1), 2 * (x - which[:, None])
-    >>> x, converged = minimise(bowls, np.zeros((2, 1)), tol=1e-8)
+    >>> x, converged = minimize(bowls, np.zeros((2, 1)), tol=1e-8)
     >>> x.round(6).ravel().tolist(), converged.all().item()
     ([0.0, 1.0], True)
     """
