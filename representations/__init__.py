@@ -1,8 +1,8 @@
-"""The torch side: texts and models in, activations and separation scores out.
+"""The torch side: from texts and models to activations and separation scores.
 
-Models are loaded with their transformer blocks found, texts are read and written with activations
-taken on the way, and pooled activations become layer-wise separation scores. A name is imported
-when it is first asked for: the registry and the corpus need no torch.
+Load models and find their transformer blocks, read and write texts while recording activations, and
+turn pooled activations into layer-wise separation scores. Names are imported on first use, because
+the registry and the corpus need no torch.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
 """Read from and write to the residual stream of any causal language model.
 
-Layer 0 is the embedding output, that is the input of the first block; layer l is the residual
-stream after block l, before the final norm. One context manager, `residual_stream`, is the only
-place that touches a model's hooks; pooling and steering are functions given to it.
+Layer 0 is the embedding output (the input of the first block); layer l is the residual stream after
+block l, before the final norm. Only the context manager `residual_stream` touches a model's hooks;
+pooling and steering are functions passed to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from representations.models.loading import LoadedModel, is_of_memory
 from study.read import InputError
 
 #: Called with a layer and its residual stream, shape (batch, positions, width). It returns None
-#: to look only, or a tensor of the same shape to go on with instead.
+#: to leave it unchanged, or a tensor of the same shape that replaces it.
 Hook = Callable[[int, Tensor], Tensor | None]
 
 
@@ -29,8 +29,8 @@ def residual_stream(
 ) -> Iterator[None]:
     """Call `hook` on the residual stream at the given layers during every forward pass inside.
 
-    Contexts nest: an outer one acts first, so that what is written there is read inside. The
-    hooks are gone when the block ends, also by an exception.
+    Contexts nest: an outer one acts first, so inner ones read what it writes. The hooks are removed
+    when the block ends, even by an exception.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ class Window:
     Attributes
     ----------
     skip : int
-        Leading tokens left out, counted over the text's own tokens. At least 1: the first token
-        of a sequence is an attention sink, many times as long as the others.
+        Leading tokens to leave out, counted over the text's own tokens. At least 1: the first token
+        of a sequence is an attention sink with a norm many times that of the others.
     size : int or None
         At most this many tokens after the skip; None for all.
     """
@@ -126,14 +126,14 @@ class Window:
         Parameters
         ----------
         mask : Tensor, shape (batch, positions)
-            1 for a text's tokens, 0 for padding, on whichever side.
+            1 for a text's tokens, 0 for padding on either side.
 
         Returns
         -------
         Tensor, shape (batch, positions)
-            Rows sum to 1, or are all 0 where a text is not longer than the skip.
+            Rows sum to 1, or are all 0 if a text is not longer than the skip.
         """
-        position = mask.long().cumsum(dim=1)  # 1 for the first token, whatever the padding side
+        position = mask.long().cumsum(dim=1)  # 1 for the first token, with padding on either side
         inside = (position > self.skip) & (mask > 0)
         if self.size is not None:
             inside &= position <= self.skip + self.size
@@ -142,19 +142,19 @@ class Window:
 
 
 def token_batches(lengths: Sequence[int], max_texts: int, max_tokens: int) -> list[list[int]]:
-    """Group texts of like length, so that little of a batch is padding.
+    """Group texts of similar length into batches with little padding.
 
     Parameters
     ----------
     lengths : sequence of int
         Tokens of each text.
     max_texts, max_tokens : int
-        Limits of one batch; tokens count padding. A single longer text is a batch of its own.
+        Limits of a batch; tokens include padding. A longer text forms its own batch.
 
     Returns
     -------
     list of list of int
-        Indices of texts, the longest first, so that memory runs out at once or never.
+        Indices of texts, longest first: if memory runs out, it does so at once.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def read(
     """Mean residual-stream activations of texts that the model reads, at every layer.
 
     The body runs without the language-model head, on right-padded batches without an attention
-    mask: attention is causal, so what stands to the right of a text cannot reach it.
+    mask: attention is causal, so padding on the right cannot affect a text.
 
     Parameters
     ----------
@@ -195,22 +195,22 @@ def read(
         The texts' tokens, each at least ``window.skip + 1`` long.
     window : Window
     max_texts, max_tokens : int
-        Limits of a batch. A batch that does not fit into memory is halved.
+        Limits of a batch. A batch that does not fit in memory is halved.
     progress : callable
         Called with the number of tokens read, after each batch.
     out : optional
-        Where the means go, ``out[texts] = means`` with a list of texts; a
-        `pipeline.units.Spool` keeps them out of memory.
+        Receives the means by ``out[texts] = means`` with a list of texts; a
+        `representations.pooled.Spool` keeps them out of memory.
 
     Returns
     -------
     Tensor, shape (texts, layers + 1, width), float32, on the CPU
-        Or `out`, if there is one.
+        Or `out`, if given.
 
     Raises
     ------
     InputError
-        For a text that the window leaves nothing of, a token that the model does not know, or
+        For a text with no tokens in the window, a token that the model does not know, or
         activations that are not finite.
     """
     short = [i for i, ids in enumerate(token_ids) if len(ids) <= window.skip]
@@ -245,14 +245,14 @@ Result = TypeVar("Result")
 def halving(
     batches: Iterable[list[int]], do: Callable[[list[int]], Result], loaded: LoadedModel
 ) -> Iterator[tuple[list[int], Result]]:
-    """Do one batch after the other, those that do not fit into memory in halves.
+    """Process batches in turn; halve those that do not fit in memory.
 
     Parameters
     ----------
     batches : iterable of list of int
-        The indices of each batch's texts.
+        The text indices of each batch.
     do : callable
-        Given a batch, returns its result.
+        Takes a batch and returns its result.
     loaded : LoadedModel
         For the message.
 
@@ -283,7 +283,7 @@ def halving(
         else:
             yield batch, result
             continue
-        torch.cuda.empty_cache()  # only now, when nothing holds the failed batch any more
+        torch.cuda.empty_cache()  # only now, when nothing refers to the failed batch
 
 
 class PooledMean:
@@ -292,49 +292,49 @@ class PooledMean:
     Parameters
     ----------
     weights : Tensor, shape (batch, positions)
-        As `Window.weights` gives them.
+        From `Window.weights`.
     n_layers, width : int
     device : device
 
     Attributes
     ----------
     means : Tensor, shape (batch, layers + 1, width), float32, on `device`
-        Once each layer came.
+        Once every layer has been seen.
     """
 
     def __init__(self, weights: Tensor, n_layers: int, width: int, device: torch.device) -> None:
         self._weights = weights.to(device)
-        # Laid out beforehand: small results that outlive their pass would split up the memory
-        # that the large ones of the next layer could reuse.
+        # Allocate in advance: small results that outlive their pass would fragment the memory
+        # that the large results of the next layer could reuse.
         self._means = torch.empty(len(weights), n_layers + 1, width, device=device)
         self._came = [0] * (n_layers + 1)
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
-        """Keep the weighted mean of `hidden` as the layer's."""
+        """Store the weighted mean of `hidden` for the layer."""
         weights = self._weights.to(hidden.device).unsqueeze(1)
         self._means[:, layer] = torch.bmm(weights, hidden.float()).squeeze(1)
         self._came[layer] += 1
 
     @property
     def means(self) -> Tensor:
-        """The means, when each layer came once.
+        """The means, once every layer has been seen exactly once.
 
         Raises
         ------
         InputError
-            If one did not come, and its place holds whatever was in memory, or came twice.
+            If a layer was not seen (its values are then uninitialized memory), or was seen twice.
         """
         check_layers(self._came)
         return self._means
 
 
 def check_layers(came: Sequence[int], passes: int = 1) -> None:
-    """Refuse passes in which a layer did not come once.
+    """Reject passes in which a layer was not seen exactly once.
 
     Parameters
     ----------
     came : sequence of int
-        How often each came, from layer 0.
+        How often each layer was seen, from layer 0.
     passes : int
 
     Raises
@@ -351,14 +351,14 @@ def check_layers(came: Sequence[int], passes: int = 1) -> None:
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
-    """Lay texts of different lengths into one array.
+    """Pad texts of different lengths into one array.
 
     Parameters
     ----------
     token_ids : sequence of sequences of int
     pad_id : int
     side : {"left", "right"}
-        Where the padding goes.
+        Side of the padding.
 
     Returns
     -------
@@ -381,7 +381,7 @@ def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Ten
 
 
 def finite(means: Tensor, texts: Sequence[int], loaded: LoadedModel) -> Tensor:
-    """Return the means of some texts (texts, layers + 1, width), or raise if one is not finite."""
+    """Return the means of some texts (texts, layers + 1, width); raise if one is not finite."""
     bad = ~torch.isfinite(means).all(dim=2)
     if bad.any():
         row, layer = map(int, bad.nonzero()[0])
@@ -407,7 +407,7 @@ class Steer:
     Parameters
     ----------
     vectors : Tensor, shape (batch, width)
-        A row of zeros leaves its text as it is.
+        A row of zeros leaves its text unchanged.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The three ways of getting activations for an emotion: read a text, write one, read one's own.
+"""Get activations for an emotion in three ways: read a text, write one, or reread one's own.
 
-`comprehension` reads passages that someone else wrote; `generation` takes the tokens that the
-model itself writes, while it writes them; `rereading` reads those same tokens without the prompt,
-and so tells the text's part in a difference of methods from the state's.
+`comprehension` reads passages by someone else. `generation` uses the tokens that the model writes,
+while it writes them. `rereading` reads the same tokens without the prompt; it separates the effect
+of the text from that of the model's state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from study.write import Place
 Progress = Callable[[int], object]
 Tokens = NDArray[np.int32]
 
-#: Texts that are turned into tokens at once: a tokenizer keeps far more of them than tokens.
+#: Texts to tokenize at once: a tokenizer's output needs far more memory than the tokens.
 AT_ONCE = 256
 
 
@@ -52,7 +52,7 @@ def comprehension(
         Beside which file activations are kept until they are all there, see `Spool`; without,
         memory holds them.
     texts : slice
-        Which texts, of the passages and then the neutral ones.
+        Which texts, counted over the passages and then the neutral texts.
 
     Returns
     -------
@@ -91,18 +91,18 @@ def generation(
     settings : Generation
     pooling : Pooling
     seed : int
-        The study's; each story's own comes from it and from what the story is about.
+        The study's seed; each story derives its own from it and from its cell.
     progress : callable
-        Called with numbers of tokens; one that is written counts as `WRITTEN` that are read.
+        Called with numbers of tokens; a written token counts as `WRITTEN` read ones.
     near : Path or UPath, optional
         As in `comprehension`.
     texts : slice
-        Which stories, of the emotional ones and then the neutral ones.
+        Which stories, counted over the emotional and then the neutral stories.
 
     Returns
     -------
     PooledUnit
-        Its facts hold the stories, each with emotion, topic, seed, text and token_ids.
+        Its facts contain the stories, each with emotion, topic, seed, text and token_ids.
 
     Raises
     ------
@@ -163,16 +163,16 @@ def rereading(
 ) -> PooledUnit:
     """Read the model's own stories without their prompts.
 
-    The same tokens enter the means as in `generation`: the last of a story that reached its full
-    length was never fed back there, and is left out here.
+    The means use the same tokens as in `generation`: the last token of a full-length story was
+    never fed back there and is left out here.
 
     Parameters
     ----------
     loaded : LoadedModel
     stories : sequence of Story
-        As `generation` keeps them.
+        As saved by `generation`.
     settings : Generation
-        With which they were written.
+        The settings that they were written with.
     pooling : Pooling
     progress : callable
         Called with numbers of tokens.
@@ -189,7 +189,7 @@ def rereading(
     InputError
         If an activation is not finite.
     """
-    start = loaded.tokenizer("")["input_ids"]  # what the tokenizer puts before any text
+    start = loaded.tokenizer("")["input_ids"]  # what the tokenizer adds before every text
     fed = settings.max_new_tokens - 1
     ids = [np.array([*start, *s["token_ids"][:fed]], dtype=np.int32) for s in stories]
     passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
@@ -205,7 +205,7 @@ def _read(
     progress: Progress,
     near: Place | None,
 ) -> PooledUnit:
-    """Read the texts that are long enough; the first `start` tokens are not the text's own."""
+    """Read the texts that are long enough; the first `start` tokens are not part of the text."""
     window = Window(pooling.skip + start, pooling.size or None)
     kept = [len(i) > window.skip for i in ids]
     activations: Activations = np.zeros((0, loaded.n_layers + 1, loaded.width), dtype=np.float32)
@@ -229,12 +229,12 @@ def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | Non
 
 
 def check_some(facts: Mapping[str, Any], pooling: Pooling) -> None:
-    """Refuse a unit that has no texts.
+    """Reject a unit without texts.
 
     Parameters
     ----------
     facts : mapping
-        Of a unit.
+        Facts of a unit.
     pooling : Pooling
 
     Raises
@@ -257,7 +257,7 @@ def _labelled(
     tokens: int,
     stories: list[Story] | None = None,
 ) -> PooledUnit:
-    """Part the kept texts into emotional and neutral ones, with their labels."""
+    """Split the kept texts into emotional and neutral ones, with their labels."""
     texts = [passage for passage, keep in zip(passages, kept, strict=True) if keep]
     felt = np.array([bool(passage.emotion) for passage in texts], dtype=bool)
     facts: TextFacts = {

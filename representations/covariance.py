@@ -1,4 +1,4 @@
-"""The noise covariance that `crossnobis` whitens with: shrunk, and never written out."""
+"""The shrunken noise covariance that `crossnobis` whitens with, never formed explicitly."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from scipy.linalg import cho_factor, cho_solve
 
 Array = NDArray[np.floating]
 
-#: Numbers of a block, 1 MB of them in float64: many texts are worked through in such parts.
+#: Values per block (1 MB in float64); many texts are processed in such blocks.
 BLOCK = 2**17
 
 
 def blocks(values: Array) -> list[slice]:
-    """Return the rows of values (texts, width) in parts, so that few are copied at once.
+    """Split the rows of values (texts, width) into blocks, to copy few at once.
 
-    A part has at least twice as many rows as there are columns: a decomposition of such parts one
-    after the other costs little more than one of the whole.
+    A block has at least twice as many rows as columns: decomposing such blocks in turn costs little
+    more than decomposing the whole.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def blocks(values: Array) -> list[slice]:
 
 @dataclass(frozen=True)
 class ShrunkCovariance:
-    """A noise covariance, shrunk to its diagonal, that is never written out.
+    """A noise covariance, shrunk toward its diagonal, that is never formed explicitly.
 
     In units of each dimension's SD it is ``shrinkage * I + (1 - shrinkage) / freedom * R'R`` with
     the standardized residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
@@ -41,7 +41,7 @@ class ShrunkCovariance:
     Attributes
     ----------
     spread : ndarray, shape (width,)
-    root : ndarray, shape (texts or width, whichever is less, width)
+    root : ndarray, shape (min(texts, width), width)
         Residuals divided by `spread`, or a root of their sums of squares and products.
     shrinkage : float in (0, 1]
     freedom : int
@@ -61,17 +61,17 @@ class ShrunkCovariance:
     def of_cells(
         cls, texts: Array, emotion: NDArray[np.int64], topic: NDArray[np.int64]
     ) -> ShrunkCovariance:
-        """Estimate it from what emotion and topic leave unexplained.
+        """Estimate the covariance from the residuals of emotion and topic.
 
         Parameters
         ----------
         texts : ndarray, shape (texts, width), float64
-            Overwritten: there is one copy of a large layer and no second.
+            Overwritten, to avoid a second copy of a large layer.
         emotion, topic : ndarray of int, shape (texts,)
         """
         n, width = texts.shape
         freedom = n - len(np.unique(emotion)) - len(np.unique(topic)) + 1
-        # Two folds leave no text, three topics leave one: take the dimensions as they are.
+        # Two folds leave no text and three topics leave one: do not scale the dimensions.
         if freedom < 1 or n == 0:
             return cls(np.ones(width), texts[:0], 1.0, 1)
         for group in (topic, emotion):
@@ -80,7 +80,7 @@ class ShrunkCovariance:
         spread = np.sqrt(np.einsum("nd,nd->d", texts, texts) / freedom)
         spread = np.where(spread > 1e-6, spread, 1.0)
         texts /= spread
-        # Sums over all pairs of dimensions, from sums over pairs of texts.
+        # Sums over all pairs of dimensions, computed from sums over pairs of texts.
         of_texts, of_dimensions = np.zeros(n), np.zeros(width)
         fourth, root = 0.0, texts
         for some in blocks(texts):
@@ -88,7 +88,7 @@ class ShrunkCovariance:
             of_texts[some] = squares.sum(axis=1)
             of_dimensions += squares.sum(axis=0)
             fourth += float(np.vdot(squares, squares))
-            if n > width:  # a root of R'R says as much as R, in fewer rows
+            if n > width:  # a root of R'R is equivalent to R and has fewer rows
                 over = [] if some.start == 0 else [root]
                 root = np.asarray(np.linalg.qr(np.vstack([*over, texts[some]]), "r"))
         power = ((root @ root.T) ** 2).sum() - (of_dimensions**2).sum()

@@ -1,7 +1,7 @@
-"""What is known about a unit: typed records whose fields say how shards add up.
+"""Facts of a unit: typed records whose fields say how to combine shards.
 
-A unit that is cut into shards is put together from them. Each field of its facts carries a rule
-for that, so a new field without one cannot silently keep the first shard's value.
+Each field has a rule for joining shards, so a new field cannot silently keep the value of the first
+shard.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin,
 
 
 class Rule(Enum):
-    """How a field of a whole comes from the fields of its shards."""
+    """How a field of the unit follows from the fields of its shards."""
 
     ADD = "numbers and lists add up"
     SAME = "all shards must agree"
@@ -31,7 +31,7 @@ class Story(TypedDict):
 
 
 class TextFacts(TypedDict):
-    """What is known about the texts of a unit."""
+    """Facts of a unit's texts."""
 
     emotions: Annotated[list[str], Rule.ADD]
     topics: Annotated[list[str], Rule.ADD]
@@ -43,7 +43,7 @@ class TextFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """What is known about a loaded model."""
+    """Facts of a loaded model."""
 
     model: Annotated[str, Rule.SAME]
     family: Annotated[str, Rule.SAME]
@@ -59,7 +59,7 @@ class ModelFacts(TypedDict):
 
 
 class UnitFacts(TextFacts, ModelFacts):
-    """What is known about a unit of extraction."""
+    """Facts of an extraction unit."""
 
     weights: Annotated[str, Rule.SAME]
     seed: Annotated[int, Rule.SAME]
@@ -69,10 +69,10 @@ class UnitFacts(TextFacts, ModelFacts):
 
 
 class SteeringFacts(ModelFacts):
-    """What is known about a unit of steering, its texts among it.
+    """Facts of a steering unit, including its texts.
 
-    A model's baselines have no layer, and the mean residual norm of every layer; its trials have
-    the norm of theirs.
+    Baselines have no layer, and the mean residual norm of every layer; trials have the norm of
+    their layer.
     """
 
     layer: Annotated[int | None, Rule.SAME]
@@ -86,7 +86,7 @@ class SteeringFacts(ModelFacts):
 
 
 def rules(kind: type) -> dict[str, Rule]:
-    """Return the rule of every field of a record.
+    """Return the rule of each field of a record.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def rules(kind: type) -> dict[str, Rule]:
 
 
 def joined_facts(kind: type, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the facts of a whole from those of its shards, in their order.
+    """Combine the facts of shards, in order, into those of the unit.
 
     Parameters
     ----------
@@ -113,14 +113,14 @@ def joined_facts(kind: type, shards: Sequence[Mapping[str, Any]]) -> dict[str, A
     Returns
     -------
     dict
-        With the number of shards.
+        The facts, with the number of shards.
 
     Raises
     ------
     KeyError, TypeError
-        If a shard lacks a field, or has one that the record does not know.
+        If a shard lacks a field, or has an unknown one.
     ValueError
-        If a field that must agree does not; the message names it.
+        If a field that must agree differs; the message names it.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Sampling of stories in batches, read and steered while they are written.
+"""Sample stories in batches, and read and steer them while they are written.
 
-Every story has random numbers of its own, drawn from its own seed, so that it depends neither on
-the batch it is in nor on the order of the work.
+Every story has its own seed and random numbers, and so depends neither on its batch nor on the
+order of the work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Sampling:
     temperature : float
         0 is greedy.
     top_k : int
-        Only the k likeliest tokens can be drawn.
+        Only the k most likely tokens can be drawn.
     min_new_tokens : int
         No end of text before this many tokens.
     """
@@ -71,10 +71,10 @@ class Stories:
         The new tokens of each story, without the end token.
     texts : list of str
     activations : Tensor, shape (stories, layers + 1, width), float32
-        Means over the window; rows of zeros where a story is not longer than the skip. Or what
-        was given to hold them.
+        Means over the window; zeros for a story that is not longer than the skip. Or the `out` that
+        was given.
     pooled_tokens : list of int
-        How many tokens entered each mean.
+        Number of tokens in each mean.
     """
 
     token_ids: list[list[int]]
@@ -128,10 +128,10 @@ def write(
     progress: Callable[[int], object] = lambda tokens: None,
     out: Any = None,
 ) -> Stories:
-    """Let a model write, and average its residual stream over the tokens it writes.
+    """Let a model write, and average its residual stream over the tokens that it writes.
 
-    The activations are taken while decoding, so no second pass is needed. A story of n tokens
-    has n - 1 of them: its last token is never fed back.
+    Activations are recorded during decoding, without a second pass. A story of n tokens has n - 1
+    of them, because its last token is never fed back.
 
     Parameters
     ----------
@@ -143,16 +143,16 @@ def write(
     window : Window
         Positions are counted from the first new token.
     hook : callable, optional
-        Given the indices of a batch's prompts, returns a hook that acts on the new tokens (not
-        on the prompt) before they are read; steering is one.
+        Takes the indices of a batch's prompts and returns a hook that acts on the new tokens (not
+        on the prompt) before they are read, for instance to steer.
     hook_layers : sequence of int
-        Where `hook` acts.
+        Layers at which `hook` acts.
     max_texts : int
-        Texts in a batch. A batch that does not fit into memory is halved.
+        Texts per batch. A batch that does not fit in memory is halved.
     progress : callable
         Called with the number of tokens written, after each batch.
     out : optional
-        Where the means go, as in `representations.activations.read`.
+        Receives the means, as in `representations.activations.read`.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def write(
             f"{n} prompts and {len(seeds)} seeds; there must be one for each, and some"
         )
     loaded.check_known(prompts)
-    # The longest first: batches hold prompts of like length, and memory runs out at once or never.
+    # Longest first: prompts of a batch have similar lengths, and memory runs out at once or never.
     order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
     batches = [order[i : i + max_texts] for i in range(0, n, max_texts)]
     tokens: list[list[int]] = [[] for _ in range(n)]
@@ -222,7 +222,7 @@ def _write_batch(
             alive.append(open_)
             if not open_.any() or step + 1 == sampling.max_new_tokens:
                 break
-            # Of the tokens of a story that is still open, this is number step + 1.
+            # For an unfinished story, this token is number step + 1.
             inside = step >= window.skip
             if window.size is not None:
                 inside = inside and step < window.skip + window.size
@@ -251,7 +251,7 @@ def _write_batch(
 def read_prompts(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Any, Tensor]:
-    """Read prompts up to where the model goes on from them; the same prompt is read once.
+    """Read prompts up to the point where the model continues; read equal prompts once.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def read_prompts(
     Raises
     ------
     InputError
-        If the model keeps nothing to go on from.
+        If the model has no key-value cache.
     """
     rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
     ids, mask = pad(list(rows), loaded.tokenizer.pad_token_id, "left")
@@ -297,12 +297,12 @@ def read_prompts(
 
 
 class RunningMean:
-    """A hook that averages one position a pass, over the passes of a decoding loop.
+    """A hook that averages one position per pass over the passes of a decoding loop.
 
     Attributes
     ----------
     weights : Tensor, shape (batch,)
-        1 for the stories whose current token counts, else 0. Set it before each pass.
+        1 for stories whose current token counts, otherwise 0. Set it before each pass.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ class RunningMean:
         Raises
         ------
         InputError
-            If a layer did not come in each pass.
+            If a layer was not seen in every pass.
         """
         check_layers(self._came, max(self._came))
         return torch.stack(
@@ -342,12 +342,12 @@ class RunningMean:
 
     @property
     def counts(self) -> list[int]:
-        """How many tokens entered each mean; empty before the first pass."""
+        """Number of tokens in each mean; empty before the first pass."""
         return [int(count) for count in self._counts[0]] if self._counts else []
 
 
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """Draw one token for each text, by inverting the distribution at its random number.
+    """Draw one token per text by inverting the distribution at its random number.
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
 
 
 def derived_seed(*parts: object) -> int:
-    """Return a seed that depends on all parts, and on nothing else."""
+    """Return a seed that depends on all parts and on nothing else."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -388,7 +388,7 @@ def _uniform(seeds: Sequence[int], steps: int) -> Tensor:
 def _end_tokens(loaded: LoadedModel, n_tokens: int) -> Tensor:
     """Return the tokens that end a text, by tokenizer and generation config.
 
-    Only those that can be drawn: -1 stands for none in some configs, and would be the last.
+    Only tokens that can be drawn: some configs use -1 for none, which would index the last token.
     """
     declared = getattr(loaded.model.generation_config, "eos_token_id", None)
     found = [

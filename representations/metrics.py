@@ -1,6 +1,6 @@
-"""The metrics of separation: scores per emotion at one layer, for many topic weightings at once.
+"""Metrics of separation: scores per emotion at one layer, for many topic weightings at once.
 
-To add one, write its function and enter it in `METRICS`.
+To add a metric, write its function and add it to `METRICS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from representations.covariance import Array, ShrunkCovariance, blocks
 
-#: Replicates, and values, that are worked through at once: enough for speed, and little memory.
+#: Replicates, and values, processed at once: enough for speed, few enough for memory.
 ROWS = 32
 VALUES = 2**17
 ALL = slice(None)
@@ -23,18 +23,18 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Metric:
-    """A way to score how well emotions separate at one layer.
+    """A way to score the separation of emotions at one layer.
 
     Attributes
     ----------
     compute : callable
         Takes a `Layer` and topic weights (rows, topics); returns scores (rows, emotions).
     label : str
-        What figures call it, with its unit.
+        Label in figures, with the unit.
     higher_is_better : bool
-        Its direction; declared here and nowhere else.
+        Its direction, declared only here.
     chance : float or None
-        Its expected value without any separation, where there is one.
+        Its expected value without separation, if there is one.
     on_neutral : bool
         Whether it scores the neutral texts as a whole instead of each emotion.
     """
@@ -72,7 +72,7 @@ class Layer:
 
     @cached_property
     def counts(self) -> Array:
-        """The number of texts in each cell, shape (topics, emotions)."""
+        """Number of texts per cell, shape (topics, emotions)."""
         counts = np.zeros((self.n_topics, self.n_emotions), dtype=np.float32)
         np.add.at(counts, (self.topic, self.emotion), 1)
         return counts
@@ -85,7 +85,7 @@ class Layer:
 
     @cached_property
     def scale(self) -> tuple[Array, Array]:
-        """The mean and the SD of each dimension over all texts, both of shape (width,)."""
+        """Mean and SD of each dimension over all texts, both of shape (width,)."""
         mean = self.texts.mean(axis=0, dtype=np.float64)
         squares = np.zeros_like(mean)
         for some in blocks(self.texts):
@@ -134,7 +134,7 @@ def auc(layer: Layer, weights: Array) -> Array:
     Returns
     -------
     ndarray, shape (rows, emotions)
-        NaN where a bootstrap row holds no pair to rank.
+        NaN if a bootstrap row has no pair to rank.
     """
     texts = layer.standardized()
     width, n_rows = texts.shape[1], len(weights)
@@ -151,7 +151,7 @@ def auc(layer: Layer, weights: Array) -> Array:
         total, n = sums.sum(axis=1, keepdims=True), count.sum(axis=1, keepdims=True)
         n = np.maximum(n, 1)
         variance = (weights[:, train] @ squares[train])[:, None, :] / n - (total / n) ** 2
-        # Dimensions that are constant within a training fold say nothing; leave them out.
+        # Leave out dimensions that are constant within a training fold.
         scale = np.where(variance > 1e-6, 1 / np.maximum(variance, 1e-6), 0)
         direction = sums / np.maximum(count, 1)
         direction -= (total - sums) / np.maximum(n - count, 1)
@@ -172,9 +172,9 @@ def auc(layer: Layer, weights: Array) -> Array:
 
 
 def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
-    """Sum the weights of the pairs of an own text and another that the own one ranks above.
+    """Sum the weights of the pairs in which an own text ranks above another.
 
-    By ranks, since the pairs grow with the square of the texts. A tie counts half.
+    Uses ranks, because the number of pairs is quadratic in the texts. A tie counts half.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
     mine = own[order]
     below = np.cumsum(np.where(mine, 0, weights), axis=1, dtype=np.float64)
     tie = values[:, 1:] == values[:, :-1]
-    tied = np.flatnonzero(tie.any(axis=1))  # few rows, but where activations are constant
+    tied = np.flatnonzero(tie.any(axis=1))  # few rows, unless activations are constant
     if len(tied):
         tie, n = tie[tied], values.shape[1]
         first = np.where(np.pad(tie, ((0, 0), (1, 0))), 0, np.arange(n))
@@ -214,10 +214,10 @@ def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
 def crossnobis(layer: Layer, weights: Array) -> Array:
     """Mean cross-validated squared Mahalanobis distance of an emotion from the others.
 
-    The product of two topics' difference vectors, averaged over the pairs of topics in different
-    folds and divided by the width. The noise covariance of a pair comes from the other folds, so
-    that independent noise averages out and no separation is 0; from the same texts it would
-    leave a positive bias.
+    The product of two topics' difference vectors, averaged over pairs of topics in different folds
+    and divided by the width. The noise covariance of a pair comes from the other folds. Independent
+    noise thus averages out, and the expectation without separation is 0; a covariance from the same
+    texts would leave a positive bias.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def crossnobis(layer: Layer, weights: Array) -> Array:
     Returns
     -------
     ndarray, shape (rows, emotions)
-        NaN where a bootstrap row holds an emotion in one fold only.
+        NaN if a bootstrap row has an emotion in only one fold.
 
     References
     ----------
@@ -247,7 +247,7 @@ def _distances(products: Array, pairs: Array, weights: Array) -> Array:
     Parameters
     ----------
     products, pairs : ndarray, shape (topics, emotions, topics, emotions)
-        Inner products of cells, and how many pairs of texts enter each.
+        Inner products of cells, and the number of pairs of texts in each.
     weights : ndarray, shape (rows, topics)
 
     Returns
@@ -279,7 +279,7 @@ def _whitened_products(layer: Layer) -> Array:
     """
     spread = layer.scale[1]
     cells = layer.cells(layer.texts, np.float64)
-    # A topic's own offset is common to its emotions, and would only add noise.
+    # The offset of a topic is common to its emotions and would only add noise.
     offset = cells.sum(axis=1) / np.maximum(layer.counts.sum(axis=1), 1)[:, None]
     cells = (cells - layer.counts[:, :, None] * offset[:, None, :]) / spread
     products = np.zeros((layer.n_topics, layer.n_emotions) * 2)
@@ -321,7 +321,7 @@ def cosine(layer: Layer, weights: Array) -> Array:
 
 
 def anisotropy(layer: Layer, weights: Array) -> Array:
-    """Mean cosine between neutral texts of different topics: what is shared by any two texts.
+    """Mean cosine between neutral texts of different topics: what any two texts share.
 
     Parameters
     ----------
@@ -331,7 +331,7 @@ def anisotropy(layer: Layer, weights: Array) -> Array:
     Returns
     -------
     ndarray, shape (rows, 1)
-        NaN for a bootstrap row that holds a single topic.
+        NaN for a bootstrap row with a single topic.
     """
     unit = _unit(layer.neutral)
     sums = np.zeros((layer.n_topics, unit.shape[1]))
@@ -345,7 +345,7 @@ def anisotropy(layer: Layer, weights: Array) -> Array:
 
 
 def _unit(vectors: Array) -> Array:
-    """Scale vectors, shape (..., width), to length 1; zeros stay as they are."""
+    """Scale vectors, shape (..., width), to length 1; leave zeros unchanged."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1))
 

@@ -1,7 +1,7 @@
-"""Pooled activations of texts, which come by texts and go by layers.
+"""Pooled activations of texts, written text by text and read layer by layer.
 
-Layers stand one after the other in a file, and are read and written one at a time, so that
-memory holds a batch of texts or a layer of them, and never all.
+Layers are consecutive in a file and are read and written one at a time, so memory holds a batch of
+texts or one layer of them, never everything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 
 class Activations(Protocol):
-    """Pooled activations of texts: an array, or what can be indexed like one."""
+    """Pooled activations of texts: an array, or an object indexed like one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,8 +42,8 @@ class PooledUnit:
     activations : Activations, shape (texts, layers + 1, width), float32
     neutral : Activations, shape (neutral texts, layers + 1, width), float32
     facts : mapping
-        Labels of the texts (emotions, topics, neutral_topics), the model's facts, tokens,
-        seconds, and the stories of a unit that wrote some.
+        Labels of the texts (emotions, topics, neutral_topics), facts of the model, tokens, seconds,
+        and the stories if the unit wrote some.
     """
 
     activations: Activations
@@ -52,19 +52,19 @@ class PooledUnit:
 
 
 class Spool:
-    """Activations in a file without a name, that is gone when nothing refers to it any more.
+    """Activations in an unnamed file that disappears when nothing refers to it.
 
     Parameters
     ----------
     shape : tuple of int
         (texts, layers + 1, width).
     near : Path or UPath
-        In whose folder the file is; for a URL, in the system's folder for temporary files.
+        The file is in the same folder; for a URL, in the system's temporary folder.
 
     Raises
     ------
     InputError
-        If the disk is full, or the folder cannot be written to.
+        If the disk is full or the folder is not writable.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class Spool:
             self._file.truncate(4 * math.prod(shape))
 
     def __setitem__(self, texts: Sequence[int], values: ArrayLike) -> None:
-        """Keep the activations of some texts, shape (texts, layers + 1, width)."""
+        """Store the activations of some texts, shape (texts, layers + 1, width)."""
         n_texts, n_layers, width = self.shape
         values = np.asarray(values, dtype=np.float32)
         with writing(self._near):
@@ -131,12 +131,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Joined:
-    """The activations of several runs of texts, one after the other.
+    """The concatenated activations of several groups of texts.
 
     Attributes
     ----------
     parts : sequence of Activations
-        Of as many layers and the same width.
+        With equal numbers of layers and equal widths.
     """
 
     parts: Sequence[Activations]

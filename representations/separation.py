@@ -1,8 +1,8 @@
-"""Pooled activations to layer-wise separation scores, with topic-bootstrap replicates.
+"""Compute layer-wise separation scores from pooled activations, with topic-bootstrap replicates.
 
-Everything is computed from weights on topics: a row of ones gives the estimate, a row of
-multinomial counts one bootstrap replicate, and all rows go through the same few matrix products.
-A repeated topic thereby stays within one fold, and is never compared with itself.
+Everything is computed from weights on topics: a row of ones gives the estimate, and a row of
+multinomial counts gives one bootstrap replicate. All rows use the same few matrix products. A
+repeated topic thus stays within one fold and is never compared with itself.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def separation_scores(
     Parameters
     ----------
     activations : array_like, shape (texts, layers + 1, width)
-        Pooled activations from anywhere: this project, nnsight, TransformerLens. What has this
-        shape and gives one layer as ``activations[:, layer]``, such as a dataset of h5py or zarr,
-        is read one layer at a time.
+        Pooled activations from any tool, such as this project, nnsight or TransformerLens. An
+        object with this shape that returns one layer as ``activations[:, layer]``, such as a
+        dataset of h5py or zarr, is read one layer at a time.
     emotions, topics : sequence of str, length texts
-        What each text is about. Folds and bootstrap draws are whole topics.
+        Labels of each text. Folds and bootstrap draws are whole topics.
     metrics : sequence of str
         Names from `METRICS`.
     neutral : array_like, shape (neutral texts, layers + 1, width), optional
@@ -55,23 +55,23 @@ def separation_scores(
     replicates : int
         Bootstrap replicates.
     denoise : float in [0, 1)
-        Project out the first principal components of the neutral texts, as few as hold this
-        share of their variance (Sofroniew et al. 2026 use 0.5); 0 leaves the texts as they are.
+        Project out the first principal components of the neutral texts, as few as explain this
+        share of their variance (Sofroniew et al. 2026 use 0.5); 0 leaves the texts unchanged.
     seed : int
         Seed of the folds and of the bootstrap.
 
     Returns
     -------
     scores : DataFrame
-        Columns emotion, layer, metric, score; in each metric's own units.
+        Columns emotion, layer, metric, score, in each metric's own units.
     replicates : DataFrame
         Columns layer, metric, replicate (from 1), score: replicates of the mean over emotions.
 
     Raises
     ------
     InputError
-        For an unknown metric, fewer than two emotions or topics, an emotion that occurs in one
-        topic only, arrays that do not fit each other, or values that are not finite.
+        For an unknown metric, fewer than two emotions or topics, an emotion that occurs in only
+        one topic, arrays whose shapes do not match, or values that are not finite.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def separation_scores(
             tables.append((pd.DataFrame(estimate), pd.DataFrame(draws)))
         return tables
 
-    # Layers side by side, each on one thread: the matrices are too small to be worth splitting.
+    # Layers in parallel, each on one thread: the matrices are too small to split.
     workers = min(4, os.cpu_count() or 1)
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         done = [pair for pairs in pool.map(score_layer, range(values.shape[1])) for pair in pairs]
@@ -130,7 +130,7 @@ def separation_scores(
 
 
 def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed: int) -> list[str]:
-    """Permute emotion labels among the texts of each topic: the null of no emotion at all.
+    """Permute emotion labels among the texts of each topic: the null of no emotion effect.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed:
 def _topic_draws(
     rng: np.random.Generator, fold: NDArray[np.int64], replicates: int
 ) -> NDArray[np.int64]:
-    """Draw how often each topic is in each replicate, shape (replicates, topics).
+    """Draw the count of each topic in each replicate, shape (replicates, topics).
 
-    A draw within a single fold, as happens with very few topics, has no score and is redrawn.
+    A draw within a single fold, which happens with very few topics, has no score and is redrawn.
     """
     n_topics = len(fold)
     draws = np.zeros((replicates, n_topics), dtype=np.int64)
@@ -174,9 +174,9 @@ def _topic_draws(
 
 
 def _projection(texts: Array, neutral: Array, share: float) -> Array:
-    """Return the part of texts within the first neutral principal components.
+    """Return the projection of texts on the first principal components of the neutral texts.
 
-    As few components as hold `share` of the neutral texts' variance.
+    Uses as few components as explain `share` of the neutral texts' variance.
     """
     _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
     held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)
@@ -185,13 +185,13 @@ def _projection(texts: Array, neutral: Array, share: float) -> Array:
 
 
 def _indexable(values: ArrayLike | Activations) -> Activations:
-    """Return what has a shape as it is, and anything else as an array."""
+    """Return an object with a shape unchanged, and anything else as an array."""
     kept: Activations = values if hasattr(values, "shape") else np.asarray(values)  # type: ignore[assignment]
     return kept
 
 
 def _layer(values: Activations, index: int) -> Array:
-    # Contiguous, so that the last digits do not depend on how the layers lay.
+    # Contiguous, because the last digits depend on the memory layout.
     layer = np.ascontiguousarray(values[:, index], dtype=np.float32)
     if not np.isfinite(layer).all():
         raise InputError(f"activations at layer {index} are not finite")
@@ -230,7 +230,7 @@ def _check(
     lonely = sorted(emotion for emotion, where in seen.items() if len(where) < 2)
     if lonely:
         raise InputError(
-            f"emotion {lonely[0]!r} occurs in one topic only; folds are whole topics, "
+            f"emotion {lonely[0]!r} occurs in only one topic; folds are whole topics, "
             "so each emotion needs at least two"
         )
     stray = sorted(set(neutral_topics) - set(topics))

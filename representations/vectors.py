@@ -1,4 +1,4 @@
-"""Emotion vectors: made from activations that were read, and written in forms others read."""
+"""Compute emotion vectors from activations, and export them in common formats."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DEFINITION = "mean activation of the emotion's texts minus the mean of the other
 
 
 def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str, Array]:
-    """Return a vector for each emotion at each layer.
+    """Return a vector per emotion and layer.
 
     Parameters
     ----------
     unit : PooledUnit
         Pooled activations with their texts' emotions.
     emotions : sequence of str
-        Which vectors; all by default. The others still count in what is subtracted.
+        Which vectors; all by default. The others still count in the mean that is subtracted.
 
     Returns
     -------
@@ -36,12 +36,12 @@ def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str,
     Raises
     ------
     InputError
-        For an emotion without texts, or texts of one emotion only.
+        For an emotion without texts, or if all texts have the same emotion.
 
     Notes
     -----
-    v_e = m_e - mean of m_f over the other emotions f, with m the mean over an emotion's texts:
-    emotions weigh alike, however many texts each has.
+    v_e = m_e - mean of m_f over the other emotions f, with m the mean over an emotion's texts.
+    Emotions have equal weight, whatever their numbers of texts.
     """
     labels = np.array(unit.facts["emotions"])
     known = sorted(set(labels.tolist()))
@@ -65,7 +65,7 @@ def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str,
 
 
 def sham(vector: Array, seed: int) -> Array:
-    """Return a random direction of a vector's length.
+    """Return a random direction with a vector's length.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def export_vectors(
     folder : Path or UPath
     vectors : mapping of str to ndarray, shape (layers + 1, width)
     facts : mapping
-        model, model_type, n_layers, and what else a reader should know.
+        model, model_type, n_layers, and further facts for the reader.
 
     Returns
     -------
@@ -105,10 +105,10 @@ def export_vectors(
 
     Notes
     -----
-    The safetensors file has a tensor per emotion, its row l being layer l, and the facts as JSON
-    under ``facts`` in its header. A control vector, as llama.cpp and repeng take it, has a tensor
-    ``direction.b`` for the output of block b, counted from 0 and without the first: that is layer
-    b + 1 here.
+    The safetensors file has one tensor per emotion, whose row l is layer l, and the facts as JSON
+    under ``facts`` in its header. A control vector in the format of llama.cpp and repeng has a
+    tensor ``direction.b`` for the output of each block b except the first, counted from 0; this is
+    layer b + 1 here.
     """
     from gguf import GGUFWriter
     from safetensors.numpy import save_file

@@ -219,7 +219,7 @@ def test_the_same_seed_gives_the_same_scores():
         ({"metrics": ["silhouette"]}, "unknown metric 'silhouette'; choose from auc"),
         ({"metrics": ["anisotropy"]}, "anisotropy needs neutral texts"),
         ({"emotions": ["e0"] * (E * T)}, "needs at least two"),
-        ({"topics": ["t0"] * (E * T)}, "occurs in one topic only"),
+        ({"topics": ["t0"] * (E * T)}, "occurs in only one topic"),
         ({"topics": TOPICS[:-1]}, "one of each for every text"),
         ({"activations": np.zeros((E * T, D))}, "not \\(texts, layers \\+ 1, width\\)"),
         ({"activations": np.full((E * T, 2, 3), np.nan)}, "not finite"),
