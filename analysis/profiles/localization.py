@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.families import ROUNDING, Estimate, meta_regression, too_few
+from analysis.families import (
+    ROUNDING,
+    Estimate,
+    mean_over_families,
+    meta_regression,
+    too_few,
+)
 from analysis.loading.scores import Array, Profile, Scores
 from analysis.profiles.curves import curve_row
 from analysis.profiles.shape import GROUP, models_rows, shape_row
@@ -21,6 +27,8 @@ from analysis.profiles.uncertainty import (
 )
 from study.read import InputError
 
+#: Estimators of a place, as `fit_curves` names them.
+ESTIMATORS = ("vertex", "extremum", "center")
 RESULT = (
     "estimate", "low", "high", "p", "p_elsewhere", "df", "tau", "tau_family", "i2",
     "prediction_low", "prediction_high",
@@ -67,7 +75,8 @@ def localization_test(
 
         - estimate, low, high: pooled peak with its Hartung-Knapp interval over families.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
-          pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
+          pooled peak at the nearer edge of target +- delta (1 inside it), both by the chosen
+          estimator; df: n_families - 1.
         - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
           or all profiles that say anything say that they have no peak), "undecided"; reason.
         - tau, tau_family, i2: standard deviation of the peak between models and its part between
@@ -107,6 +116,10 @@ def localization_test(
     Friede), :math:`\max(1, \sum_f w_f (y_f - \bar y)^2 / (F - 1)) / \sum_f w_f`, with F - 1
     degrees of freedom. With fewer than three families the verdict is "undecided". Models with
     several profiles (seeds, precisions) enter with their mean.
+
+    A skewed curve peaks elsewhere than its quadratic does. So "at target" has to be shown by all
+    estimators of the place that `fit_curves` gives, each by its mean over families, and "elsewhere"
+    needs that none of them is more than delta away from the chosen one.
 
     A mean says little of models that differ: with half of the models at 0.3 and half at 0.7 it is
     at 0.5, where none of them is. "At target" therefore also needs that half of the pooled models
@@ -194,11 +207,24 @@ def _pooled(
         result["p"] = pooled.p_within(target - delta, target + delta)
         result["p_elsewhere"] = pooled.p(estimate - max(abs(estimate - target) - delta, 0.0))
         where = f"{target - delta:.2f} to {target + delta:.2f}"
+        others = _other_estimators(curves[located], peak)
+        others_apart = _named(
+            {k: e for k, e in others.items() if abs(e.estimate - estimate) > delta}
+        )
+        others_open = _named(
+            {
+                k: e
+                for k, e in others.items()
+                if not (e.exact or e.p_within(target - delta, target + delta) < alpha)
+            }
+        )
         spread = np.hypot(pooled.se, result["tau"]) * stats.t.ppf(0.75, pooled.df)
         if few := too_few(pooled.n_families, "located peaks"):
             reason = few
         elif not humped and 2 * humps < n:
             reason = f"{humps} of {n} models are humps: the {peak} {estimate:.2f} is not a peak's"
+        elif result["p_elsewhere"] < alpha and others_apart:
+            reason = f"the place depends on the estimator: {peak} {estimate:.2f}, {others_apart}"
         elif result["p_elsewhere"] < alpha:
             verdict, reason = "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
         elif result["p"] >= alpha:
@@ -207,6 +233,11 @@ def _pooled(
             reason = f"{len(of)} models peak within {where}, but {without} have no peak"
         elif 2 * len(of) < n:
             reason = f"a peak could be located in {len(of)} of {n} models only"
+        elif others_open:
+            reason = (
+                f"the {peak} {estimate:.2f} is within {where}, which another estimator of the "
+                f"place does not show: {others_open}"
+            )
         elif 2 * within.sum() < len(of) or abs(estimate - target) + spread > delta:
             reason = (
                 f"the mean {estimate:.2f} is within {where}, but the models differ (SD "
@@ -220,6 +251,23 @@ def _pooled(
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
     return {**result, "verdict": verdict, "reason": reason, **counts}
+
+
+def _other_estimators(curves: pd.DataFrame, peak: str) -> dict[str, Estimate]:
+    """Return the mean over families of the place by the other estimators."""
+    out = {}
+    for name in ESTIMATORS:
+        if name == peak or name not in curves:
+            continue
+        of = curves.groupby("model").agg(value=(name, "mean"), family=("family", "first")).dropna()
+        if not of.empty:
+            values = of["value"].to_numpy(dtype=np.float64)
+            out[name] = mean_over_families(values, of["family"].tolist())
+    return out
+
+
+def _named(estimates: dict[str, Estimate]) -> str:
+    return ", ".join(f"{name} {of.estimate:.2f}" for name, of in estimates.items())
 
 
 def _over_families(

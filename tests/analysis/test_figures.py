@@ -163,7 +163,7 @@ def test_claims_need_a_preregistered_rule() -> None:
 
 
 def test_claims_follow_the_truth() -> None:
-    real = study(families=(2, 2, 2), model_sd={"vertex": 0.02}, method_effect=0.05)
+    real = study(families=(2, 2, 2, 2, 2), model_sd={"vertex": 0.02}, method_effect=0.05)
     found = claims_table(real, n_boot=199).set_index("key")
     assert found.loc[["every", "overall", "peak", "learned"], "verdict"].eq("supported").all()
     assert found.loc["method", "verdict"] in ("supported", "undecided")

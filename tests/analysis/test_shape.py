@@ -271,3 +271,41 @@ def test_bad_arguments_are_refused() -> None:
         localization_test(scores, peak="top")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'rereading' is not in the table"):
         u_shape_test(scores, method="rereading")
+
+
+def curves_at(peaks: list[float], left: float = 0.2, right: float = 0.2) -> pd.DataFrame:
+    """Humps at these depths, one model each in families of two, without replicates."""
+    rng = np.random.default_rng(4)
+    depth = np.linspace(0, 1, 25)
+    parts = []
+    for i, peak in enumerate(peaks):
+        width = np.where(depth < peak, left, right)
+        score = 0.6 + 0.1 * np.exp(-0.5 * ((depth - peak) / width) ** 2)
+        score += 0.001 * rng.standard_normal(depth.size)
+        parts.append(pd.DataFrame({"model": f"m{i:02}", "family": f"f{i // 2}", "depth": depth,
+                                   "score": score}))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_models_at_two_places_are_not_at_the_middle() -> None:
+    """Within every family one model peaks early and one late: the families' means agree."""
+    row = localization_test(curves_at([0.3, 0.7] * 4)).iloc[0]
+    assert 0.4 < row["low"] < row["high"] < 0.6
+    assert row["tau"] > 0.1
+    assert row["n_within"] == 0
+    assert (row["verdict"], row["n_families"]) == ("undecided", 4)
+    together = localization_test(curves_at([0.49, 0.51] * 4)).iloc[0]
+    assert together["verdict"] == "at target"
+
+
+def test_a_skewed_curve_is_not_where_its_quadratic_turns() -> None:
+    skewed = curves_at([0.29, 0.3, 0.31] * 4, 0.12, 0.4)
+    row = localization_test(skewed).iloc[0]
+    assert row["estimate"] > 0.4
+    assert row["verdict"] != "at target"
+
+
+def test_two_families_locate_nothing_and_say_so() -> None:
+    row = localization_test(curves_at([0.49, 0.5, 0.5, 0.51])).iloc[0]
+    assert row["verdict"] == "undecided"
+    assert "two families; three or more" in row["reason"]
