@@ -35,8 +35,8 @@ class ShrunkCovariance:
     """A noise covariance, shrunk toward its diagonal, that is never formed explicitly.
 
     In units of each dimension's SD it is ``shrinkage * I + (1 - shrinkage) / freedom * R'R`` with
-    the standardized residuals R, so Woodbury's identity inverts it through the Gram matrix RR':
-    its cost grows in proportion to the larger of texts and width, and to the smaller's square.
+    the standardized residuals R, so Woodbury's identity inverts it through the Gram matrix RR'. The
+    cost is linear in the larger of texts and width, and quadratic in the smaller.
 
     Attributes
     ----------

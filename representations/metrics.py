@@ -96,10 +96,10 @@ class Layer:
     def standardized(
         self, dtype: DTypeLike = np.float32, of: NDArray[np.integer] | slice = ALL
     ) -> Array:
-        """Return texts, each dimension scaled to mean 0 and SD 1 over all of them.
+        """Return texts with each dimension scaled to mean 0 and SD 1 over all texts.
 
-        For conditioning only: metrics that use it are invariant to it, and standardize again
-        within their training folds.
+        Only for numerical conditioning: metrics that use it are invariant to it and standardize
+        again within their training folds.
 
         Parameters
         ----------
@@ -122,9 +122,9 @@ class Layer:
 def auc(layer: Layer, weights: Array) -> Array:
     """Held-out one-versus-rest area under the ROC curve.
 
-    Each training fold gives every emotion a direction, the difference of the mean over its texts
-    and the mean over the others, in units standardized within that fold; a test text is scored
-    by its projection, and ranked against the others of its own test fold.
+    Each training fold gives every emotion a direction: the mean over its texts minus the mean over
+    the others, in units standardized within that fold. The score of a test text is its projection
+    on the direction, ranked within its own test fold.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Score tables from any source: read, checked, and cut into the profiles that every test takes."""
+"""Read score tables from any source, check them, and split them into profiles for the tests."""
 
 from analysis.loading.scores import Scores, as_scores, load_scores
 

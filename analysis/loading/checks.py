@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from study.read import InputError
 
-#: Beyond these, squares and their sums leave the range of numbers.
+#: Beyond these, squares and their sums overflow or underflow.
 LARGEST, SMALLEST = 1e60, 1e-60
 
 
@@ -22,25 +22,25 @@ def tidied(
     numbers: Iterable[str],
     lean: bool = False,
 ) -> pd.DataFrame:
-    """Return a table with rows numbered, names that can be sorted, and numbers as numbers.
+    """Return a table with numbered rows, sortable names, and numeric numbers.
 
     Parameters
     ----------
     table : DataFrame
     where : str
-        What the message begins with.
+        Beginning of the message.
     names : iterable of str
         Columns of texts, or of numbers that stand for names; every row must have a value.
     numbers : iterable of str
         Columns of numbers; values may be missing.
     lean : bool
-        Leave categories as they are; otherwise they become what they stand for.
+        Keep categories; otherwise convert them to their values.
 
     Raises
     ------
     InputError
-        For columns of the same name, a name that is missing or neither a text nor a number, texts
-        and numbers in one column, or numbers that are none.
+        For duplicate column names, a name that is missing or neither a text nor a number, texts and
+        numbers in one column, or numbers that are not numeric.
     """
     if isinstance(table.columns, pd.MultiIndex) or table.columns.duplicated().any():
         raise InputError(f"{where}: the columns must have one name each")
@@ -90,7 +90,7 @@ def in_range(values: NDArray[Any]) -> bool:
 
 
 def out_of_order(group: NDArray[np.int64], layer: NDArray[Any], depth: NDArray[Any]) -> int | None:
-    """Return a row whose depth does not grow with its layer, or None.
+    """Return a row whose depth does not increase with its layer, or None.
 
     Parameters
     ----------

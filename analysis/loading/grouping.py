@@ -1,7 +1,7 @@
-"""Rows of long tables by group, without grouping the rows.
+"""Find the rows of each group in a long table without grouping the rows.
 
-A study of a thousand models has tens of millions of replicates. Rows of a group stand together in
-runs, so that it is enough to group the runs; rows in any other order cost more time, no more.
+A study of a thousand models has tens of millions of replicates. Rows of a group are mostly
+contiguous, so it is enough to group the contiguous runs; any other order only takes more time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Runs:
     Attributes
     ----------
     of : mapping of tuple to ndarray of int
-        The numbers of each group's runs, by the values of `by`, sorted. Rows without a value in
-        one of the columns are in none.
+        The numbers of each group's runs, by the values of `by`, sorted. Rows with a missing value
+        in one of the columns are in no group.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Runs:
         return np.asarray(np.arange(length.sum()) + np.repeat(skipped, length))
 
     def numbers(self) -> NDArray[np.int64]:
-        """Return the number of each row's group, -1 where it is in none."""
+        """Return the number of each row's group, or -1 for rows in no group."""
         number = np.full(len(self._start), -1, dtype=np.int64)
         for i, runs in enumerate(self.of.values()):
             number[runs] = i
@@ -71,7 +71,7 @@ class Runs:
 
 
 def may_repeat(table: pd.DataFrame, by: Sequence[str], within: Sequence[str]) -> bool:
-    """Say whether rows may agree in all the columns; where it says no, none do.
+    """Say whether two rows may agree in all columns; False is certain.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def may_repeat(table: pd.DataFrame, by: Sequence[str], within: Sequence[str]) ->
     by : sequence of str
         Columns that make groups.
     within : sequence of str
-        Columns with few values, that tell the rows of a group apart.
+        Columns with few values that distinguish the rows of a group.
 
     Returns
     -------
     bool
-        True also where the cells of groups by values are too many to mark them off.
+        Also True if there are too many cells (groups by values) to check.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def may_repeat(table: pd.DataFrame, by: Sequence[str], within: Sequence[str]) ->
 def wide(
     table: pd.DataFrame | None, by: Sequence[str], row: str, column: str, value: str
 ) -> Callable[[Key, NDArray[Any]], NDArray[np.float64] | None]:
-    """Return what lays the values of one group out by row and column.
+    """Return a function that arranges the values of a group by row and column.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def wide(
     Returns
     -------
     callable
-        Takes a group's key and the wanted values of `column`, sorted. Gives an array of shape
-        (values of `row`, wanted), NaN where the table has no row; None for a key that it lacks.
+        Takes a group's key and the wanted values of `column`, sorted. Returns an array of shape
+        (values of `row`, wanted), NaN for missing rows; None for an unknown key.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def wide(
 
 
 def _codes(column: pd.Series) -> NDArray[Any]:
-    """Return numbers that differ where the values of the column do."""
+    """Return numbers that differ whenever the values of the column differ."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return np.asarray(column.cat.codes)
     if pd.api.types.is_numeric_dtype(column):

@@ -1,4 +1,4 @@
-"""Read Parquet files that someone else may have written: only flat columns, and not too much."""
+"""Read Parquet files from untrusted sources: flat columns of limited size only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from study.read import InputError, is_there, store_errors
 
-#: A file that unpacks to more than the first, and to more than the second times its own size, is
-#: made to fill the memory: real scores hardly compress.
+#: A file that unpacks to more than the first limit, and to more than the second times its own size,
+#: is an attack on memory: real scores hardly compress.
 DENSE, RATIO = 2 * 2**30, 400
 _FLAT = (
     pa.types.is_string,
@@ -34,21 +34,21 @@ def read_table(
     lean: bool = False,
     levels: Mapping[str, list[Any]] | None = None,
 ) -> Any:
-    """Read a Parquet file that someone else may have written.
+    """Read a Parquet file from an untrusted source.
 
     Parameters
     ----------
     path : Path or UPath
     columns : iterable of str
-        Those that must be there; only they are read. All columns if empty.
+        Required columns; only these are read. All columns if empty.
     writer : str
-        The script that makes such files, for the message.
+        The script that writes such files, for the message.
     lean : bool
         Keep texts as categories and whole numbers in 32 bits where they fit, for tens of millions
         of rows: a fifth of the memory.
     levels : mapping of str to list
-        Read only rows whose columns have one of the values; groups of rows whose bounds show that
-        they have none are not read.
+        Read only rows whose columns have one of the values; row groups whose bounds exclude them
+        are skipped.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def read_table(
     Raises
     ------
     InputError
-        If it is missing, damaged, nested or made to fill the memory, or lacks a column.
+        If it is missing, damaged, nested, too large when unpacked, or lacks a column.
     """
     try:
         if not is_there(path):
@@ -73,7 +73,7 @@ def read_table(
 
 
 def _opened(path: Any) -> Any:
-    """Open a file; of one at a URL only the parts that are read are fetched."""
+    """Open a file; from a URL, fetch only the parts that are read."""
     if isinstance(path, Path):
         return path.open("rb")
     return path.fs.open(path.path, "rb", cache_type="none")
@@ -102,7 +102,7 @@ def _read(
             raise InputError(f"{path}: column {name!r} holds {kind}, no texts or numbers")
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             texts.append(name)
-    # Texts stay as codes until their size is known.
+    # Keep texts as codes until their size is known.
     parquet = pq.ParquetFile(file, read_dictionary=texts)
     size = file.seek(0, 2)
     groups = _groups(parquet.metadata, levels)
@@ -113,7 +113,7 @@ def _read(
         keep &= _plain(parquet.read_row_groups(groups, [name])[name]).isin(values).to_numpy()
     longest, series = 0, {}
     for name in wanted:
-        # One at a time: what is read is larger than what is kept.
+        # One at a time, because more is read than kept.
         column = parquet.read_row_groups(groups, [name])[name]
         if name in texts:
             for chunk in column.chunks:
@@ -127,7 +127,7 @@ def _read(
 
 
 def _groups(metadata: Any, levels: Mapping[str, list[Any]]) -> list[int]:
-    """Return the groups of rows that may have a row with one of the values in every column."""
+    """Return the row groups that may have rows with one of the values in every column."""
     names = [metadata.schema.column(j).path for j in range(metadata.num_columns)]
     groups = []
     for number in range(metadata.num_row_groups):
@@ -169,7 +169,7 @@ def _bearable(path: Any, dense: int, size: int) -> None:
 
 
 def read_rows(path: Any, columns: list[str], wanted: Mapping[str, list[Any]]) -> pd.DataFrame:
-    """Read the rows that have the wanted values; name a value that does not occur."""
+    """Read the rows with the wanted values; an error names a value that does not occur."""
     for column in wanted:
         if column not in columns:
             raise InputError(f"{path}: no column {column!r}; choose from {', '.join(columns)}")

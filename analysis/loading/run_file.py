@@ -1,4 +1,4 @@
-"""A study's `run.json`: the parts that the tests compute with, checked."""
+"""Read a study's `run.json`, and check the parts that the tests use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class StudyFile:
-    """The study file as the run echoes it."""
+    """The study file as echoed in the run file."""
 
     preregistered: Rules = field(default_factory=Rules)
 
@@ -48,7 +48,7 @@ class MetricFacts:
 
 @dataclass(frozen=True)
 class EmotionFacts:
-    """What the corpus says of an emotion."""
+    """What the corpus says about an emotion."""
 
     name: str
     valence: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
@@ -57,7 +57,7 @@ class EmotionFacts:
 
 @dataclass(frozen=True)
 class RunFile:
-    """What is computed with; a run file holds more."""
+    """The parts that are used; a run file has more."""
 
     study: StudyFile = field(default_factory=StudyFile)
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class RunFile:
 
 
 def read_run(path: Any) -> dict[str, Any]:
-    """Read a study's `run.json`, and check the parts of it that are computed with.
+    """Read a study's `run.json`, and check the parts that the tests use.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_run(path: Any) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is missing, no JSON, or of another form.
+        If it is missing, not JSON, or malformed.
     """
     if isinstance(path, Path) and not os.path.isdir(path.parent):
         raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
@@ -96,7 +96,7 @@ def read_run(path: Any) -> dict[str, Any]:
 
 
 def _neighbours(folder: Path) -> str:
-    """List the studies that do exist beside a missing one."""
+    """List the existing studies next to a missing one."""
     if not os.path.isdir(folder.parent):
         return ""
     names = sorted(p.parent.name for p in folder.parent.glob("*/run.json"))

@@ -1,4 +1,4 @@
-"""Score tables: the validated loader, and the profiles that every test works on.
+"""Load and validate score tables, and provide the profiles that every test uses.
 
 A *profile* is one depth curve: the scores of one model under one method, weights, labels and
 metric, averaged over emotions. Within `analysis` a profile is oriented so that larger means
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 PROFILE, MODEL = list(schema.PROFILE), list(schema.MODEL)
 COLUMNS, REPLICATE_COLUMNS = list(schema.SCORE_COLUMNS), list(schema.REPLICATE_COLUMNS)
 
-#: Columns of names, without a gap; the last is of `scores.parquet` alone.
+#: Columns of names, without missing values; the last is only in `scores.parquet`.
 NAMES = ["study", *PROFILE, "family", "emotion"]
 NUMBERS = ["n_params", "n_layers", "layer", "depth", "score"]
 
@@ -74,7 +74,7 @@ class Profile:
     sign : {+1, -1}
         Multiply by it to return to the metric's own units.
     n_topics : int, or None where unknown
-        How many topics the bootstrap draws from: its replicates know the error no better.
+        Number of topics in the bootstrap; it limits the precision of the error estimates.
     """
 
     keys: Mapping[str, Any]
@@ -102,7 +102,7 @@ class Scores:
     replicates : DataFrame or None
         Columns `REPLICATE_COLUMNS`; None for tables from elsewhere that have none.
     directions : mapping of str to {+1, -1}
-        For each metric, +1 where a larger score means better separated, -1 where a smaller one.
+        Per metric, +1 if a larger score means better separated, -1 if a smaller one does.
     run : mapping
         The contents of `run.json` (empty for tables from elsewhere); `run["study"]` holds the
         preregistered study file.
@@ -119,12 +119,12 @@ class Scores:
         return str(self.table["study"].iloc[0])
 
     def select(self, **levels: Any) -> Scores:
-        """Keep the rows whose columns have the given value, or one of the given values.
+        """Select the rows whose columns have the given value, or one of the given values.
 
         Parameters
         ----------
         **levels : value, list of values, or None
-            For instance ``metric="auc", weights="trained"``. None leaves a column alone.
+            For instance ``metric="auc", weights="trained"``. None ignores a column.
 
         Returns
         -------
@@ -208,8 +208,8 @@ def load_scores(path: str | Path | UPath, **levels: Any) -> Scores:
         The study's folder, with `scores.parquet`, `run.json` and (if any) `replicates.parquet`;
         a URL as well (``s3://bucket/scores/demo``).
     **levels : value, list of values, or None
-        As for `Scores.select`: read these rows only. Tables are sorted by model, so that one
-        model's rows do not cost reading all.
+        As for `Scores.select`: read only these rows. Tables are sorted by model, so one model's
+        rows are read without the rest.
 
     Returns
     -------
@@ -244,13 +244,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Scores:
-    """Take a study's scores, or a bare table of one's own.
+    """Return a study's scores, or a bare table as scores.
 
     Parameters
     ----------
     data : Scores or DataFrame
-        A DataFrame needs model, family, depth and score; any other column of `COLUMNS` may be
-        there, and defaults to one level.
+        A DataFrame needs model, family, depth and score; any other column of `COLUMNS` is optional
+        and defaults to one level.
     higher_is_better : bool
         Whether a larger score means better separated, for a DataFrame.
 
@@ -261,8 +261,8 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
     Raises
     ------
     InputError
-        For a missing column, a score that is no finite number, a depth outside [0, 1], rows that
-        occur twice, or several studies in one table.
+        For a missing column, a score that is not finite, a depth outside [0, 1], duplicate rows, or
+        several studies in one table.
 
     Examples
     --------
@@ -298,7 +298,7 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
 
 
 def metric_order(metrics: Iterable[str]) -> list[str]:
-    """Return the metrics in the order in which they are reported, unknown ones last by name.
+    """Return the metrics in reporting order; unknown ones come last, by name.
 
     Examples
     --------
@@ -309,7 +309,7 @@ def metric_order(metrics: Iterable[str]) -> list[str]:
 
 
 def method_order(methods: Iterable[str]) -> list[str]:
-    """Return the methods in the order in which they are reported, unknown ones last by name."""
+    """Return the methods in reporting order; unknown ones come last, by name."""
     return _in_order(methods, schema.METHODS)
 
 
@@ -325,7 +325,7 @@ def _validated(
     run: Mapping[str, Any],
     where: str,
 ) -> Scores:
-    """Check the rules that every test relies on; the first fault found is the message."""
+    """Check the rules that every test relies on; report the first fault."""
     if table.empty:
         raise InputError(f"{where}: no rows")
     studies = table["study"].unique().tolist()

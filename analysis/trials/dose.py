@@ -1,4 +1,4 @@
-"""Dose and response: the strength at which steering works, and at which text breaks."""
+"""Estimate dose and response: the strength at which steering works, and at which text breaks."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ def dose_response(
 
     Notes
     -----
-    The effect at a strength is the mean over trials of the target's score less the sham's; it is
-    0 at strength 0. Up to its largest value it is made monotone by isotonic regression, and half
-    of that value is found by linear interpolation. Text breaks where the share of repetitive
-    collapse and explosive texts, made monotone, reaches one half. Intervals are percentiles of a
-    bootstrap over scenarios; an end is missing where more than half of alpha of the draws never
-    get there.
+    The effect at a strength is the mean over trials of the target's score minus the sham's; it is 0
+    at strength 0. Isotonic regression makes it monotone up to its largest value, and linear
+    interpolation finds half of that value. Text breaks where the share of repetitive-collapse and
+    explosive texts, made monotone, reaches one half. Intervals are percentiles of a bootstrap over
+    scenarios; an end is missing if more than half of alpha of the draws never reach the level.
     """
     check_alpha(alpha)
     table = outcomes(trials, judge)
@@ -92,7 +91,7 @@ def crossing(strengths: Array, values: Array, level: float) -> float:
 
 
 def _percentiles(draws: list[float], alpha: float) -> tuple[float, float]:
-    """Percentile ends; draws that never get there are beyond all that do."""
+    """Percentile interval; draws that never reach the level rank above all that do."""
     ordered = np.sort(np.where(np.isnan(draws), np.inf, draws))
     low, high = np.percentile(ordered, [50 * alpha, 100 - 50 * alpha], method="nearest")
     return (

@@ -1,4 +1,4 @@
-"""Regimes of steering: how often each occurs, and whether they follow family or scale."""
+"""Count the regimes of steering, and test whether they follow family or scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.loading.scores import Array
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import REGIMES, Trials, as_trials, outcomes
 
-#: Up to this many models, all arrangements of their labels are enumerated.
+#: Up to this many models, all permutations of their labels are enumerated.
 MAX_EXACT_MODELS = 7
 N_PERMUTATIONS = 9999
 
@@ -22,7 +22,7 @@ N_PERMUTATIONS = 9999
 def regime_table(
     trials: Trials | pd.DataFrame, by: Sequence[str] = ("model", "strength")
 ) -> pd.DataFrame:
-    """Count the regimes, of steered texts and of shams, at the peak.
+    """Count the regimes of steered texts and shams at the peak.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def regime_table(
 
 
 def regime_test(trials: Trials | pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
-    """Ask whether a model's regimes follow its family or its scale.
+    """Test whether a model's regimes follow its family or its scale.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The texts: concepts, topics, passages and prompts, read from a folder and checked."""
+"""Read a corpus from a folder and check it: concepts, topics, passages and prompts."""
 
 from representations.corpus.corpus import Corpus, CorpusError, load_corpus
 

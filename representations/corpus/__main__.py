@@ -1,4 +1,4 @@
-"""Check a corpus: its files, lengths, repetitions, and what its words give away."""
+"""Check a corpus: its files, lengths, repetitions, and how much its words reveal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from study.read import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what a corpus is like; the exit status is 2 if it has a fault."""
+    """Print the measures of a corpus; the exit status is 2 if it has a fault."""
     parser = argparse.ArgumentParser(
         prog="python -m representations.corpus",
-        description="Check a corpus: its files, lengths, repetitions, and what its words tell.",
+        description="Check a corpus: files, lengths, repetitions, and what its words reveal.",
     )
     parser.add_argument("folder", nargs="?", default="data/corpus")
     console, errors = Console(), Console(stderr=True)

@@ -1,4 +1,4 @@
-"""What a corpus is like as a whole: lengths, repetitions, and what gives an emotion away."""
+"""Measure a whole corpus: lengths, repetitions, and what gives an emotion away."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from representations.corpus.embedding import embed
 from representations.corpus.files import Passage, stem, words
 
 Array = NDArray[np.float64]
-#: A sentence of fewer words is idiom ("He said nothing.") and may come twice.
+#: A sentence with fewer words is idiomatic ("He said nothing.") and may occur twice.
 SENTENCE = 5
-#: At most this many folds, so that a corpus of many topics is checked in seconds.
+#: Maximum number of folds; keeps the check of a corpus with many topics fast.
 FOLDS = 12
 _MARKS = ("“", "‘", '"', "?", "!", ",", ";", ":", ".", "—")
 _END = re.compile(r"(?<=[.!?…])[”’\"]?\s+")
@@ -29,7 +29,7 @@ _END = re.compile(r"(?<=[.!?…])[”’\"]?\s+")
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks measured.
+    """The results of the checks.
 
     Attributes
     ----------
@@ -39,10 +39,10 @@ class Report:
     measures : DataFrame
         One row per measure: measure, value, chance, limit, and holds (None without a limit).
     tells : DataFrame
-        One row per emotion: recognized by its words and by its meaning (held-out hit rates),
-        and the word stems that speak most for it.
+        One row per emotion: held-out hit rates from words and from meaning, and the strongest
+        word stems.
     faults : tuple of str
-        What breaks a promise of the corpus.
+        The limits that the corpus breaks.
     """
 
     lengths: pd.DataFrame
@@ -52,13 +52,13 @@ class Report:
 
 
 def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
-    """Measure a loaded corpus and compare it with the limits that it declares.
+    """Measure a loaded corpus and compare it with its declared limits.
 
     Parameters
     ----------
     corpus : Corpus
     embeddings : ndarray, shape (n_passages, n_dimensions), optional
-        Of the passages in their order, as `passage_embeddings` gives. Without them meaning is
+        Embeddings of the passages in order, from `passage_embeddings`. Without them, meaning is
         not measured.
 
     Returns
@@ -145,8 +145,8 @@ def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
 def passage_embeddings(texts: Sequence[str]) -> Array:
     """Return the mean of the sentence embeddings of each text.
 
-    The model behind `embed` was trained on sentences; a whole passage at once is mostly its
-    topic to it.
+    The model behind `embed` was trained on sentences; its embedding of a whole passage mostly
+    reflects the topic.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _lengths(corpus: Corpus) -> pd.DataFrame:
 
 
 def _length_p(corpus: Corpus) -> float:
-    """Friedman's test with the topics as blocks; nan where it needs more emotions or topics."""
+    """Friedman's test with topics as blocks; NaN with too few emotions or topics."""
     cells = defaultdict(list)
     for passage in corpus.passages:
         cells[passage.emotion, passage.topic].append(len(passage.text.split()))
@@ -235,7 +235,7 @@ def _overlap(passages: Sequence[Passage]) -> tuple[float, tuple[Passage, Passage
 
 
 def _repeated(passages: Sequence[Passage]) -> Iterator[str]:
-    """Yield a line for each sentence that stands in two places."""
+    """Yield a line per sentence that occurs twice."""
     first: dict[str, Passage] = {}
     for passage in passages:
         for sentence in sentences(passage.text):
@@ -262,7 +262,7 @@ def _form(texts: Sequence[str]) -> Array:
 
 
 def _hits(model: Any, features: Any, labels: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
-    """Return, for each text, whether a model fitted on the other groups' texts is right."""
+    """Return whether a model fitted on the other groups is right about each text."""
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
     folds = GroupKFold(min(FOLDS, len(set(groups))))
@@ -300,7 +300,7 @@ def _best_words(
 
 
 def _tells(texts: Sequence[str], language: str, emotions: NDArray[Any]) -> list[str]:
-    """Name, for each emotion, the stems in most more of its texts than of the others'."""
+    """Return, per emotion, the stems whose share of texts most exceeds that in other emotions."""
     sets = [{stem(word, language) for word in words(text)} for text in texts]
     result = []
     for emotion in dict.fromkeys(emotions):

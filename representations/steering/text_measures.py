@@ -1,4 +1,4 @@
-"""What a text is like, whoever wrote it: repetition, script, and how a model expects it."""
+"""Measure a text: repetition, script, and perplexity under a model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from representations.activations import halving, pad, residual_stream
 from representations.generation import read_prompts
 from representations.models.loading import LoadedModel
 
-#: Logits held at once; a batch is made as small as the vocabulary needs.
+#: Maximum number of logits in memory; batches are smaller for large vocabularies.
 LOGITS = 60_000_000
 
 
 def distinct_n(tokens: Sequence[Hashable], n: int) -> float:
-    """Return the share of a text's n-grams that are different from one another.
+    """Return the share of distinct n-grams in a text.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def distinct_n(tokens: Sequence[Hashable], n: int) -> float:
     Returns
     -------
     float
-        1 where nothing is repeated; NaN for a text of fewer than n tokens.
+        1 if nothing is repeated; NaN for a text with fewer than n tokens.
 
     References
     ----------
@@ -69,7 +69,7 @@ def perplexity(
     max_texts: int = 32,
     progress: Callable[[int], object] = lambda tokens: None,
 ) -> tuple[list[float], list[float]]:
-    """Return how unexpected continuations are to a model, and how long its residual stream is.
+    """Return the perplexities of continuations, and the norms of the residual stream.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def perplexity(
     prompts, continuations : sequence of sequences of int
         Tokens; a continuation may be empty.
     max_texts : int
-        Texts in a batch, or fewer for a large vocabulary. A batch that does not fit into memory
-        is halved.
+        Texts per batch, or fewer for a large vocabulary. A batch that does not fit in memory is
+        halved.
     progress : callable
         Called with the number of tokens read, after each batch.
 
@@ -88,18 +88,18 @@ def perplexity(
         exp of the mean negative log-likelihood of the continuation's tokens given the prompt;
         NaN for an empty one.
     norms : list of float
-        For each layer, from 0, the mean Euclidean norm of the residual stream at the
-        continuations' tokens; NaN where all are empty.
+        Per layer, from 0, the mean Euclidean norm of the residual stream at the tokens of the
+        continuations; NaN if all are empty.
 
     Notes
     -----
-    The prompt's tokens count in neither. Norms are of single tokens, which are longer than the
-    mean over a text's tokens.
+    Tokens of the prompt count in neither. Norms are those of single tokens, which are larger than
+    the norm of the mean over a text's tokens.
     """
     found = [float("nan")] * len(prompts)
     sums, count = torch.zeros(loaded.n_layers + 1, dtype=torch.float64), 0
     order = [i for i in range(len(prompts)) if continuations[i]]
-    # Texts of one prompt lie together, so that a batch reads few different ones.
+    # Keep texts with the same prompt together: a batch then reads few different prompts.
     order.sort(key=lambda i: (len(prompts[i]), tuple(prompts[i]), len(continuations[i])))
     vocabulary = loaded.model.config.get_text_config().vocab_size
     longest = max(map(len, continuations), default=0)
@@ -125,7 +125,7 @@ def perplexity(
                 past_key_values=cache,
                 use_cache=True,
             ).logits
-        # The prompt expects the first token, and each token the next one.
+        # The prompt predicts the first token, and each token the next one.
         likelihood = torch.cat(
             [
                 log_likelihood(first[:, None], ids[:, :1]),

@@ -1,4 +1,4 @@
-"""Steering trials: what is to be written, and the writing, at one layer of one model."""
+"""Run steering trials at one layer of one model: load the scenarios and write the texts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Scenario:
-    """An entry of a file of scenarios."""
+    """An entry in a scenario file."""
 
     name: Annotated[str, Meta(min_length=1)]
     opening: str
@@ -43,7 +43,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class ScenarioFile:
-    """A file of scenarios as it stands."""
+    """The contents of a scenario file."""
 
     scenario: tuple[Scenario, ...] = ()
     plain: str = "{opening}"
@@ -52,16 +52,16 @@ class ScenarioFile:
 
 @dataclass(frozen=True)
 class Scenarios:
-    """Neutral openings, and how a model is asked to go on with one.
+    """Neutral openings, and the prompts that ask a model to continue one.
 
     Attributes
     ----------
     openings : mapping of str to str
         By name, in the order of the file.
     plain, chat : str
-        Templates for a base and for an instruct model.
+        Templates for a base model and an instruct model.
     sha256 : str
-        Of the file.
+        Hash of the file.
     """
 
     openings: Mapping[str, str]
@@ -70,7 +70,7 @@ class Scenarios:
     sha256: str
 
     def prompt(self, name: str, chat: bool) -> str:
-        """Return the prompt that a model is given for a scenario."""
+        """Return the prompt of a scenario for a model."""
         return (self.chat if chat else self.plain).replace("{opening}", self.openings[name])
 
 
@@ -81,7 +81,7 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     ----------
     path : str or Path
     n : int
-        How many, evenly spread over the file; all if 0.
+        Number of openings, evenly spread over the file; all if 0.
 
     Returns
     -------
@@ -133,16 +133,16 @@ def baseline(
     study_seed: int,
     progress: Progress = lambda tokens: None,
 ) -> tuple[list[Row], list[float]]:
-    """Let a model continue every scenario unsteered.
+    """Let a model continue every scenario without steering.
 
     Parameters
     ----------
     loaded : LoadedModel
     settings : Steering
-        The study's: how long, how hot, with which seeds, how many at once.
+        The study's settings: length, temperature, seeds, batch size.
     scenarios : Scenarios
     study_seed : int
-        With a trial's own names and seed it gives the trial's random numbers.
+        Combined with a trial's names and seed, it gives the trial's random numbers.
     progress : callable
         Called with numbers of tokens.
 
@@ -151,7 +151,7 @@ def baseline(
     rows : list of dict
         scenario, seed, text, token_ids, perplexity and the other measures.
     norms : list of float
-        For each layer, the mean norm of the residual stream at the tokens that were written.
+        Per layer, the mean norm of the residual stream at the written tokens.
 
     Raises
     ------
@@ -181,16 +181,16 @@ def trials(
     progress: Progress = lambda tokens: None,
     texts: slice = slice(None),
 ) -> list[Row]:
-    """Let a model continue every scenario steered, and pushed in a random direction.
+    """Let a model continue every scenario steered, and with a random direction as the sham.
 
-    All trials of the layer are written together, each with a vector of its own.
+    All trials of the layer are written together, each with its own vector.
 
     Parameters
     ----------
     loaded, settings, scenarios, study_seed, progress
         As for `baseline`.
     vectors : mapping of str to ndarray, shape (layers + 1, width)
-        By emotion; their lengths do not matter.
+        By emotion; their norms do not matter.
     layer : int
         From 0, the embedding.
     norm : float
@@ -202,7 +202,7 @@ def trials(
     Returns
     -------
     list of dict
-        As `baseline` gives, with emotion, strength and kind ("steered" or "sham").
+        As from `baseline`, with emotion, strength and kind ("steered" or "sham").
 
     Raises
     ------
@@ -211,8 +211,8 @@ def trials(
 
     Notes
     -----
-    The sham of a trial has the same norm and the same random numbers for sampling. Its direction
-    is one for each emotion, scenario and seed, the same at all strengths.
+    The sham of a trial has the same norm and the same random numbers for sampling. Each emotion,
+    scenario and seed has one sham direction, the same at all strengths.
     """
     rows: list[Row] = []
     added: list[Array] = []
@@ -258,7 +258,7 @@ def _write(
     stories = write(
         loaded,
         prompts,
-        # The same random numbers for a baseline and all that is compared with it.
+        # A baseline and all trials compared with it share random numbers.
         [derived_seed(study_seed, "text", row["scenario"], row["seed"]) for row in rows],
         Sampling(
             max_new_tokens=settings.max_new_tokens,
@@ -283,7 +283,7 @@ def _write(
 
 
 def measures(text: str, tokens: Sequence[int]) -> dict[str, float]:
-    """Return what can be said of a text without a model."""
+    """Return the measures of a text that need no model."""
     return {
         "n_tokens": len(tokens),
         "distinct_1": distinct_n(tokens, 1),
