@@ -1,12 +1,12 @@
-"""How fast and how lean is extraction, beside what a user would pick instead?
+"""Compare the speed and memory of extraction with the alternatives that a user has.
 
     python benchmarks/extraction.py             prints the table, writes results/extraction.csv
 
-Every contestant is a process of its own that stays alive; they take turns, so that a machine
-whose speed drifts is the same to all. Figures are medians over the rounds; compare their ratios.
-nnsight and TransformerLens take part where they are installed (pip install -e '.[peers]').
-All work in float32, what a processor is given by default, but for those that say bfloat16: a
-processor with instructions for it (avx512_bf16, amx) gains much, another one loses.
+Every contestant is a separate process that stays alive. They take turns, so a machine whose speed
+drifts affects all alike. Figures are medians over the rounds; compare their ratios. nnsight and
+TransformerLens take part if they are installed (pip install -e '.[peers]'). All use float32, the
+default on a processor, except those marked bfloat16: processors with instructions for it
+(avx512_bf16, amx) gain much, others lose.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def ours(loaded: LoadedModel, texts: list[str]) -> int:
 
 @torch.inference_mode()
 def bare(loaded: LoadedModel, texts: list[str]) -> int:
-    """Run the forward pass of the same batches and keep nothing: the floor."""
+    """Run the forward pass on the same batches and keep nothing: the lower bound on the cost."""
     ids = loaded.tokenizer(texts)["input_ids"]
     for batch in token_batches([len(i) for i in ids], 16, 4096):
         tokens, _ = pad([ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")

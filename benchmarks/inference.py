@@ -1,11 +1,11 @@
-"""Speed of the parametric bootstrap of invariance, against refits on rows.
+"""Time the parametric bootstrap of the invariance test against refits on rows.
 
     python benchmarks/inference.py [--n-boot 2000] [--n-r 10]
 
 One data set of nine models, two methods and twenty emotions (about 9,000 rows): 2,000 bootstrap
-replicates here, one pair of refits by statsmodels (without the crossed emotions, which it cannot
-fit beside correlated random curves: its time is a lower bound), and a few replicates of R's
-pbkrtest with lme4 (skipped where Rscript is not installed). Prints seconds per replicate and the
+replicates here; one pair of refits by statsmodels (without the crossed emotions, which it cannot
+fit together with correlated random curves, so its time is a lower bound); and a few replicates of
+R's pbkrtest with lme4 (skipped if Rscript is not installed). Prints seconds per replicate and the
 ratios, and writes benchmarks/results/inference.csv.
 """
 

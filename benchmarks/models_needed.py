@@ -1,11 +1,11 @@
 """Simulate how many models per family decide whether five families share the shape of the curve.
 
     python benchmarks/models_needed.py [--n-sim 400] [--n-boot 99] [--jobs 2]
-    python benchmarks/models_needed.py --write     only the page, from the figures there are
+    python benchmarks/models_needed.py --write     only the page, from existing figures
 
-Prints, for two spreads of the vertex between models and for families that are alike and that
-differ, the share of right verdicts against the number of models a family, and the smallest number
-tried that reaches 0.8. Writes results/models_needed.csv, and the table of
+Prints the share of right verdicts by the number of models per family, and the smallest number
+tried that reaches 0.8: for two standard deviations of the vertex between models, and for families
+that are alike or differ. Writes results/models_needed.csv and the table of
 docs/tutorials/planning.md.
 """
 

@@ -1,12 +1,12 @@
-"""What grows as a study grows: cost by model size, texts, layers, models and replicates.
+"""Measure how cost grows with model size, texts, layers, models and replicates.
 
     python benchmarks/scaling.py                 measure everything, about eight minutes
-    python benchmarks/scaling.py --only texts    one part of it
-    python benchmarks/scaling.py --write         only docs/scaling.md, from the figures there are
+    python benchmarks/scaling.py --only texts    measure one part
+    python benchmarks/scaling.py --write         only docs/scaling.md, from existing figures
 
-Every case is a process of its own, so that its peak memory is its own. Seconds are those of one
-core at work, which another's work on the machine hardly changes (the least of the rounds); wall
-seconds stand beside them. Writes results/scaling.csv, a row for each step of a case, and the tables
+Every case is a separate process, which gives it its own peak memory. Seconds are processor time on
+one core, which other work on the machine hardly changes (the minimum of the rounds); wall seconds
+are recorded too. Writes results/scaling.csv, a row for each step of a case, and the tables
 of docs/scaling.md. Real models are measured on few texts. On a GPU, if there is one, nine models
 (study jeong2026) are measured with random weights on all of the corpus, in wall seconds and the
 GPU's memory, with one tokenizer for all (--tokenizer FOLDER, if the package is not installed). What

@@ -1,8 +1,8 @@
-"""The tables of docs/scaling.md from results/scaling.csv, and the plan for many models.
+"""Write the tables of docs/scaling.md from results/scaling.csv, and plan for many models.
 
-    python benchmarks/scaling_page.py --gpu-hour 1.5 --tflops 990    the plan with your own figures
+    python benchmarks/scaling_page.py --gpu-hour 1.5 --tflops 990    plan with your own figures
 
-`scaling.py` measures and writes the page; here is only arithmetic, without torch.
+`scaling.py` measures and writes the page; this module only does the arithmetic, without torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TESTS = {
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was not measured; every one is an option of the command line."""
+    """Assumptions that were not measured; each is a command-line option."""
 
     models: int = 1000
     gpu_hour: float = 2.0

@@ -1,10 +1,10 @@
-"""What each role downloads: the statistics alone, `make report`, `make paper` and `make test`.
+"""Measure what each role downloads: the statistics, `make report`, `make paper`, `make test`.
 
     python benchmarks/setup_size.py            measure, from the lists in locks/
-    python benchmarks/setup_size.py --write    and put the table into the README
+    python benchmarks/setup_size.py --write    also put the table into the README
 
-The index says how large its files are, so that next to nothing is downloaded. Sizes are of the
-wheels for Python 3.11 on Linux, x86-64. It needs uv, which `make lock` installs.
+The index reports the sizes of its files, so almost nothing is downloaded. Sizes are those of the
+wheels for Python 3.11 on Linux, x86-64. Needs uv, which `make lock` installs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Speed of steering in batches, against one trial at a time.
+"""Time steering in batches against one trial at a time.
 
     python benchmarks/steering.py [--texts 48] [--alone 6] [--model smollm2-135m-instruct]
 
-The same trials, every one with a vector of its own, are written in one batch and one by one, and
-must be the same texts. Prints tokens per second, and writes benchmarks/results/steering.csv.
+The same trials, each with its own vector, are written in one batch and one by one, and must give
+the same texts. Prints tokens per second, and writes benchmarks/results/steering.csv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from representations.steering.trials import load_scenarios
 
 
 def main() -> None:
-    """Time both ways, print the table and write it."""
+    """Time both, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=48)
     parser.add_argument("--alone", type=int, default=6)

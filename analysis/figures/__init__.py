@@ -1,6 +1,6 @@
-"""All figures, for the paper and for notebooks: tables in, plotnine objects out.
+"""Figures for the paper and for notebooks: functions of tables that return plotnine objects.
 
-Each is in the house style of `analysis.figures.style`; `figure.save("name.pdf")` writes one.
+All use the style of `analysis.figures.style`; `figure.save("name.pdf")` writes one.
 """
 
 from analysis.figures.cover import cover

@@ -1,4 +1,4 @@
-"""The study at one glance, for a page that people see first."""
+"""Draw an overview of a study, such as the README's picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.figures.style import (
 from analysis.loading.scores import Scores
 
 TWIN = "untrained twin"
-#: What the methods are called here, the depth at which a line is named, and on which side of it.
+#: Per method: its name here, the depth of the line's label, and the side of the line.
 LINES = {
     "comprehension": ("reading", 0.78, "center"),
     "generation": ("writing", 0.99, "right"),
@@ -34,7 +34,7 @@ WIDTH = 9.0
 def cover(
     scores: Scores, metric: str, fits: pd.DataFrame, method: str = "comprehension"
 ) -> p9.ggplot:
-    """Draw the trained profiles over their untrained twins, a panel a model.
+    """Draw the trained profiles over their untrained twins, one panel per model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The interactive page: profiles, vertices and emotions of a study, linked."""
+"""Build the interactive page: linked charts of a study's profiles, vertices and emotions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.loading.scores import Scores, method_order, metric_order
 
 DIGITS = 5
 WIDTH = 610
-#: The house palette, carried on with colors by Paul Tol for studies of many models.
+#: The shared palette, extended with colors by Paul Tol for studies of many models.
 COLORS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
 
 
@@ -210,7 +210,7 @@ def _number(column: str, digits: int = 2) -> alt.Tooltip:
 
 
 def _csv(table: pd.DataFrame, columns: list[str]) -> alt.Data:
-    """Return the data as text, a third of the size of one JSON object a row."""
+    """Return the data as text, a third of the size of one JSON object per row."""
     numeric = [c for c in columns if pd.api.types.is_numeric_dtype(table[c])]
     text = table[columns].round(DIGITS).to_csv(index=False)
     return alt.Data(

@@ -1,4 +1,4 @@
-"""Figures of the scores themselves: profiles by depth, emotions, methods, valence."""
+"""Draw the scores: profiles by depth, emotions, methods, valence."""
 
 from __future__ import annotations
 

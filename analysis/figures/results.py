@@ -1,4 +1,4 @@
-"""Figures of what the tests found: vertices, specifications, calibration."""
+"""Draw the results of the tests: vertices, specifications, calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of steering, in the house style: trials in, plotnine objects out."""
+"""Draw the figures of steering from the trials."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _share_scale(title: str) -> list[object]:
 
 
 def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw how often texts are over their baseline by strength: steered, sham, and broken texts.
+    """Draw the shares of texts above their baseline by strength: steered, sham, and broken texts.
 
-    Bands are Wilson's intervals.
+    Bands are Wilson intervals.
     """
     table = outcomes(trials)
     table = table[table["place"] == "peak"]

@@ -1,7 +1,7 @@
-"""The house style that every figure shares: colors, theme, names and orders.
+"""The style that all figures share: colors, theme, names and orders.
 
-Every color is from the palette of Okabe and Ito, which people with a color-vision deficiency
-tell apart and which keeps its order in gray; line types and shapes repeat what color says.
+All colors are from the palette of Okabe and Ito, which is distinguishable with color-vision
+deficiency and keeps its order in gray; line types and shapes repeat the information in color.
 Widths are those of an A4 text column.
 """
 
@@ -44,7 +44,7 @@ def house_style(height: float) -> p9.theme:
 
 
 def metric_label(scores: Scores, metric: str) -> str:
-    """Return how a metric is named on an axis, from the study's own declaration."""
+    """Return a metric's axis label, as the study declares it."""
     return str(scores.run.get("metrics", {}).get(metric, {}).get("label", metric))
 
 

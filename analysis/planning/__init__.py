@@ -1,4 +1,4 @@
-"""Studies to come: simulated data with a known truth, and what a design can decide."""
+"""Plan studies: simulate data with a known truth, and find out what a design can decide."""
 
 from analysis.planning.design import design_power, models_needed, plot_power
 

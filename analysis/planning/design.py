@@ -1,4 +1,4 @@
-"""What a design can decide: size, power, coverage and undecided shares, by simulation."""
+"""Simulate what a design can decide: size, power, coverage and undecided shares."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ OUTCOMES = {
     "invariant": SAME,
     "undecided": UNDECIDED,
 }
-#: Share of decided studies from which a design is said to decide.
+#: Minimum share of decided studies for a design that decides.
 ENOUGH = 0.8
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What simulated studies are drawn from. Depths are in [0, 1], the rest in score units.
+    """The truth of simulated studies. Depths are in [0, 1]; the rest is in score units.
 
     Attributes
     ----------

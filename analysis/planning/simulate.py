@@ -1,4 +1,4 @@
-"""Studies with a known truth, for the tests, the calibration benchmarks and power analysis."""
+"""Simulate studies with a known truth, for the tests, the benchmarks and power analysis."""
 
 from __future__ import annotations
 
