@@ -146,13 +146,13 @@ def plan_units(
 
 
 def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
-    """Return the layer where the primary measure peaks: a hump's vertex, or the maximum."""
+    """Return the layer where the primary measure peaks, or is highest where no peak is shown."""
     wanted = study.preregistered
     some = load_scores(scores).select(
         model=model, metric=wanted.metric, method=wanted.method, weights="trained", labels="true"
     )
     fit = fit_curves(some).iloc[0]
-    depth = fit["vertex"] if fit["shape"] == "hump" else fit.get("extremum")
+    depth = fit.get("extremum")
     if depth is None or not 0 <= depth <= 1:  # a profile with too few layers has no curve
         profile = next(some.profiles())
         depth = profile.depth[profile.separation.argmax()]

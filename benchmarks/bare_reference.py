@@ -16,8 +16,8 @@ from generator import noise_rows
 from scipy import optimize
 
 from analysis.profiles.bare import SCALE_POINTS, SCALE_RHO, scatter
+from analysis.profiles.lines import line_weights, places
 from analysis.profiles.search import path_length, searched_p
-from analysis.profiles.shape import candidates
 
 
 def limit(df: float, length: float) -> float:
@@ -28,12 +28,12 @@ def limit(df: float, length: float) -> float:
 def scale(rng: np.random.Generator, n_points: int, rho: float, n_curves: int) -> float:
     """Return the 95% quantile of the searched t of noise, in units of its limit."""
     depth = np.linspace(0, 1, n_points)
-    before, after, _ = candidates(depth)
+    both = np.array([line_weights(depth, place) for place in places(depth)]).swapaxes(0, 1)
     largest = []
     for y in noise_rows(rng, (n_curves, n_points), 1.0, rho):
         models = scatter(depth, y)
         cov, df = models.cov(), float(models.df @ models.weight)
-        for lines in (before, after):
+        for lines in both:
             t = lines @ y / np.sqrt(((lines @ cov) * lines).sum(axis=1))
             largest += [np.array([t.max(), -t.min()]) / limit(df, path_length(lines, cov))]
     return float(np.quantile(np.concatenate(largest), 0.95))

@@ -121,7 +121,7 @@ def decided(evidence: Evidence) -> pd.DataFrame:
 def preregistered(scores: Scores) -> dict[str, Any]:
     """Return target, margins and alpha from the study file that the run echoes.
 
-    Runs from before the study file had margins for whole curves have the default ones.
+    Runs from before the study file had margins for whole curves, and a place, have the defaults.
     """
     rules = scores.run.get("study", {}).get("preregistered", {})
     for key in ("target", "delta", "alpha"):
@@ -130,7 +130,7 @@ def preregistered(scores: Scores) -> dict[str, Any]:
                 f"study {scores.name!r}: run.json has no study.preregistered.{key}; "
                 "fix it in the study file and run extraction.py again"
             )
-    defaults = {"curve_delta": 0.10, "amplitude_delta": 0.25}
+    defaults = {"curve_delta": 0.10, "amplitude_delta": 0.25, "place": "extremum"}
     return {**defaults, **rules}
 
 

@@ -48,8 +48,8 @@ def vertex_forest(
 
     Notes
     -----
-    A cross marks a quadratic that has no peak inside the network: a trough, or a turn beyond its
-    ends, drawn at the edge as are the ends of intervals that reach beyond.
+    A model whose peak is not shown keeps its row, without a mark. A vertex beyond the ends of the
+    network is drawn at its edge, as are the ends of intervals that reach beyond.
     """
     table = fits.rename(
         columns={"vertex": "estimate", "vertex_low": "low", "vertex_high": "high"}
@@ -66,7 +66,6 @@ def vertex_forest(
     table["family"] = pd.Categorical(table["family"], list(dict.fromkeys(table["family"])))
     for column in ("estimate", "low", "high"):
         table[column] = table[column].clip(0, 1)
-    table = table.dropna(subset=["estimate"])
     methods = method_order(table["method"])
     table["method"] = pd.Categorical(table["method"], methods[::-1])
     kinds = [k for k in ("peak", "no peak inside", "pooled") if k in set(table["kind"])]
@@ -77,7 +76,7 @@ def vertex_forest(
         + band(target, delta)
         + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), table.dropna(subset=["low", "high"]),
                             size=0.7, position=apart)
-        + p9.geom_point(p9.aes(shape="kind"), size=2.2, stroke=0.8, position=apart)
+        + p9.geom_point(p9.aes(shape="kind"), size=2.2, stroke=0.8, position=apart, na_rm=True)
         + p9.scale_shape_manual(values=[marks[k] for k in kinds], limits=kinds)
         + p9.scale_color_manual(values=[COLORS.get(m, PALETTE[3]) for m in methods],
                                 limits=methods)

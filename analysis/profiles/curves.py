@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from analysis.loading.scores import Array, Profile, Scores
-from analysis.profiles.splines import N_GRIDS, smoother
+from analysis.profiles.shape import shape_row
+from analysis.profiles.splines import N_GRIDS, extrema, smoother, tops
 from analysis.profiles.uncertainty import (
     Errors,
     assess,
@@ -19,11 +21,18 @@ from analysis.profiles.uncertainty import (
     t_above,
     t_critical,
 )
+from study.read import InputError
 
 FORMS = ("linear", "quadratic", "cubic", "spline")
 N_BLOCKS = 5
-#: Depths, as shares of the profile's range, at which smoothed curves are evaluated.
-GRID = np.linspace(0.0, 1.0, 201)
+#: Estimators of where a curve peaks.
+Place = Literal["vertex", "extremum", "center"]
+PLACES = ("vertex", "extremum", "center")
+#: What is blank where no peak is shown: a curve without a peak has no place of it.
+OF_A_PEAK = [
+    *(f"{name}{end}" for name in ("vertex", "center", "place") for end in ("", "_low", "_high")),
+    "vertex_se", "fieller_low", "fieller_high", "onset", "width",
+]  # fmt: skip
 
 
 def fit_curves(
@@ -32,11 +41,13 @@ def fit_curves(
     method: str | None = None,
     weights: str | None = "trained",
     labels: str | None = "true",
+    place: Place = "extremum",
+    delta: float = 0.1,
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool = True,
 ) -> pd.DataFrame:
-    r"""Fit curves in depth to every profile, and locate the turn.
+    r"""Fit curves in depth to every profile, and locate its peak.
 
     Parameters
     ----------
@@ -44,6 +55,10 @@ def fit_curves(
         A study, or a table with at least model, family, depth and score.
     metric, method, weights, labels : str, optional
         Which profiles; None takes all.
+    place : {"vertex", "extremum", "center"}
+        The estimator that says where the peak is.
+    delta : float
+        In depths: estimators that differ by more leave the place undecided.
     alpha : float
         Intervals have level 1 - alpha.
     seed : int
@@ -56,22 +71,25 @@ def fit_curves(
     DataFrame
         One row per profile, in the metric's own units; depth runs from 0 to 1.
 
-        - vertex, vertex_low, vertex_high: turn of the quadratic, with its percentile interval.
-          An end is infinite where the draws do not settle the curvature's sign.
-        - p: of the curvature, two-sided.
-        - verdict, of the quadratic: "peak inside" (its turn is a peak, and the interval lies
-          within the range of depths), "no peak inside" (the interval lies outside it, or the turn
-          is a trough) or "undecided"; reason. A plateau's quadratic peaks too: whether separation
-          falls again is for `u_shape_test` to say.
-        - shape: what the estimate alone looks like: "hump", "trough" or "monotone" (the vertex
-          lies outside the range of depths), of separation.
+        - place, place_low, place_high: where the peak is, by the chosen one of three estimators,
+          each with its percentile interval. vertex: turn of the quadratic; an end of its interval
+          is infinite where the draws do not settle the curvature's sign. extremum: depth at which
+          the spline's separation is greatest, free of the quadratic's symmetry. center: the middle
+          of the top, the stretch above half of the weaker arm; onset is where it begins, width
+          how much of the depth it takes.
+        - verdict: "peak inside" (`u_shape_test` shows a hump, and the estimators agree), "no peak
+          inside" (it shows another shape) or "undecided"; reason. Without a hump there is no place
+          of a peak: place, vertex, center and what goes with them are NaN. The extremum is kept:
+          every curve is highest somewhere.
+        - shape, p_shape: the verdict of `u_shape_test` and its p; spread: the largest difference
+          between the three estimators.
+        - p: of the curvature, two-sided; p_misfit: of terms of third and fourth order, which a
+          quadratic lacks.
         - fieller_low, fieller_high: Fieller's interval of the vertex; infinite where unbounded.
         - vertex_se: by the delta method.
         - curvature, curvature_low, curvature_high: the coefficient of depth squared.
         - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
-        - extremum, extremum_low, extremum_high, extremum_se: depth at which the spline's
-          separation is greatest, with its percentile interval and the draws' standard deviation;
-          free of the quadratic's symmetry.
+        - extremum_se: the draws' standard deviation.
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
           left-out blocks of neighbouring layers, and the form with the smallest.
         - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
@@ -104,10 +122,10 @@ def fit_curves(
     --------
     >>> from analysis.planning.simulate import simulate_scores
     >>> curves = fit_curves(simulate_scores(vertex=0.6, seed=1))
-    >>> curves[["model", "vertex", "vertex_low", "vertex_high", "verdict"]].head(2).round(2)
-      model  vertex  vertex_low  vertex_high      verdict
-    0    m1    0.59        0.55         0.63  peak inside
-    1    m2    0.59        0.56         0.62  peak inside
+    >>> curves[["model", "vertex", "extremum", "center", "verdict"]].head(2).round(1)
+      model  vertex  extremum  center      verdict
+    0    m1     0.6       0.6     0.6  peak inside
+    1    m2     0.6       0.6     0.6  peak inside
 
     A table of one's own, without replicates:
 
@@ -120,12 +138,44 @@ def fit_curves(
     0    0.49   ar1  peak inside
     """
     check_alpha(alpha)
+    if place not in PLACES:
+        raise InputError(f"no place {place!r}; there are {', '.join(map(repr, PLACES))}")
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    return pd.DataFrame([curve_row(p, assess(p, seed), alpha) for p in profiles])
+    rows = []
+    for profile in profiles:
+        errors = assess(profile, seed)
+        row = curve_row(profile, errors, alpha)
+        if not isinstance(errors, str):
+            row |= _located(row, shape_row(profile, errors, alpha), place, delta)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _located(
+    row: dict[str, Any], shape: dict[str, Any], place: Place, delta: float
+) -> dict[str, Any]:
+    """Return what is said of the place of a peak, given the shape."""
+    ends = {f"place{end}": row[f"{place}{end}"] for end in ("", "_low", "_high")}
+    values = [row[name] for name in PLACES]
+    spread = float(np.ptp(values))
+    said = {"shape": shape["verdict"], "p_shape": shape["p_shape"], "spread": spread, **ends}
+    if shape["verdict"] != "hump":
+        other = shape["verdict"] not in ("undecided", "several peaks")
+        blank = dict.fromkeys([*OF_A_PEAK, "spread"], np.nan)
+        word = "no peak inside" if other else "undecided"
+        return said | blank | {"verdict": word, "reason": shape["reason"]}
+    if spread > delta:
+        each = ", ".join(f"{name} {value:.2f}" for name, value in zip(PLACES, values, strict=True))
+        reason = f"a hump, but its place depends on the estimator: {each}"
+        return said | {"verdict": "undecided", "reason": reason}
+    return said | {"verdict": "peak inside", "reason": f"the peak is at {ends['place']:.2f}"}
 
 
 def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
-    """Return one row of `fit_curves`, given `assess`'s errors, or why there are none."""
+    """Fit the curves of one profile, given `assess`'s errors, or why there are none.
+
+    The verdict is the quadratic's alone; `fit_curves` puts the shape's in its place.
+    """
     if isinstance(errors, str):
         blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
         return {
@@ -148,6 +198,9 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     extremum = extrema(depth, y[None, :])[0]
     extremum_draws = extrema(depth, y + errors.draws)
     extremum_low, extremum_high = _percentiles(extremum_draws, alpha)
+    start, end = tops(depth, np.vstack([y, y + errors.draws]))
+    center = (start + end) / 2
+    center_low, center_high = _percentiles(center[1:], alpha)
     cv = blocked_errors(depth, y)
     p = float(2 * t_above(abs(b2) / se, errors.df))
     verdict, reason = _verdict(p < alpha, b2, vertex, low, high, depth)
@@ -166,11 +219,24 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
         "slope_end": sign * (b1 + 2 * b2 * depth[-1]),
         "extremum": extremum, "extremum_low": extremum_low, "extremum_high": extremum_high,
         "extremum_se": float(extremum_draws.std(ddof=1)),
+        "center": float(center[0]), "center_low": center_low, "center_high": center_high,
+        "onset": float(start[0]), "width": float(end[0] - start[0]),
+        "p_misfit": misfit(depth, y, errors),
         "best": min(cv, key=lambda form: cv[form]), **{f"cv_{k}": v for k, v in cv.items()},
         "depth_start": depth[0], "depth_end": depth[-1],
         "error": errors.kind, "n_points": len(depth),
         "n_replicates": 0 if profile.replicates is None else len(profile.replicates),
     }  # fmt: skip
+
+
+def misfit(depth: Array, y: Array, errors: Errors) -> float:
+    """Return the p of what a quadratic lacks: terms of third and fourth order, by an F test."""
+    share = 2 * (depth - depth[0]) / (depth[-1] - depth[0]) - 1
+    Q, _ = np.linalg.qr(np.vander(share, 5, increasing=True))
+    weights = Q[:, 3:].T
+    value, cov = weights @ y, weights @ errors.cov @ weights.T
+    F = float(value @ np.linalg.pinv(cov) @ value) / len(value)
+    return float(special.fdtrc(len(value), errors.df, F))
 
 
 def _verdict(
@@ -234,12 +300,6 @@ def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
         return -np.inf, np.inf
     root = np.sqrt(max(b**2 - 4 * a * c, 0.0))
     return float((-b - root) / (2 * a)), float((-b + root) / (2 * a))
-
-
-def extrema(depth: Array, profiles: Array) -> Array:
-    """Return the depth of each profile's smoothed maximum; `profiles` is (n_profiles, n_points)."""
-    at = depth[0] + GRID * (depth[-1] - depth[0])
-    return np.asarray(at[(profiles @ smoother(depth, at).T).argmax(axis=1)])
 
 
 def blocked_errors(depth: Array, y: Array) -> dict[str, float]:

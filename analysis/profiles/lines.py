@@ -39,8 +39,8 @@ class Measured:
 
     @property
     def t(self) -> Array:
-        """Values in units of their errors."""
-        return self.value / self.se
+        """Values in units of their errors; 0 where there is no error to judge by."""
+        return np.divide(self.value, self.se, out=np.zeros_like(self.value), where=self.se > 0)
 
     def __getitem__(self, rows: Any) -> Measured:
         """Return some of the contrasts."""
@@ -96,8 +96,8 @@ def robin_hood(depth: Array, y: Array, cov: Array) -> float:
     se = standard_error(weights[top] - weights, cov)
     flat = depth[among & (curve + se >= curve[top])]
     lines = line_weights(depth, float(np.median(flat)))
-    z = np.abs(lines @ y / standard_error(lines, cov))
-    return float(np.quantile(flat, z[1] / z.sum()))
+    z = np.abs(Measured(lines @ y, standard_error(lines, cov), 1.0).t)
+    return float(np.quantile(flat, z[1] / z.sum() if z.sum() > 0 else 0.5))
 
 
 def published_tests(slopes: Measured, turn: float, sign: int) -> dict[str, Any]:

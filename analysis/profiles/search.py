@@ -24,8 +24,11 @@ def path_length(weights: Array, cov: Array) -> float:
         Sum of the angles between neighbors; the cosine of an angle is their correlation.
     """
     moved = weights @ cov
-    se = np.sqrt((moved * weights).sum(axis=1))
-    together = (moved[:-1] * weights[1:]).sum(axis=1) / (se[:-1] * se[1:])
+    se = np.sqrt(np.maximum((moved * weights).sum(axis=1), 0.0))
+    size = se[:-1] * se[1:]
+    covariance = (moved[:-1] * weights[1:]).sum(axis=1)
+    # Contrasts without an error are no part of the path.
+    together = np.divide(covariance, size, out=np.ones_like(size), where=size > 0)
     return float(np.arccos(np.clip(together, -1.0, 1.0)).sum())
 
 

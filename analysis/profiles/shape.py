@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from analysis.families import ROUNDING, family_means, too_few
 from analysis.loading.scores import Array, Profile, Scores
-from analysis.profiles.curves import GRID, extrema
 from analysis.profiles.lines import (
     EDGE,
     MIN_LINE,
@@ -25,7 +24,7 @@ from analysis.profiles.lines import (
     robin_hood,
 )
 from analysis.profiles.search import path_length
-from analysis.profiles.splines import smoother
+from analysis.profiles.splines import GRID, extrema, smoother
 from analysis.profiles.uncertainty import (
     MIN_POINTS,
     Errors,

@@ -13,6 +13,8 @@ from analysis.loading.scores import Array
 N_KNOTS = 5
 #: Grids of depths whose weights are kept: models with as many layers have them in common.
 N_GRIDS = 128
+#: Depths, as shares of the profile's range, at which smoothed curves are evaluated.
+GRID = np.linspace(0.0, 1.0, 201)
 
 
 def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
@@ -46,3 +48,44 @@ def _smoother(depth: bytes, at: bytes) -> Array:
     )
     weights.flags.writeable = False
     return np.asarray(weights)
+
+
+def extrema(depth: Array, profiles: Array) -> Array:
+    """Return the depth of each profile's smoothed maximum; `profiles` is (n_profiles, n_points)."""
+    at = depth[0] + GRID * (depth[-1] - depth[0])
+    return np.asarray(at[(profiles @ smoother(depth, at).T).argmax(axis=1)])
+
+
+def tops(depth: Array, profiles: Array) -> tuple[Array, Array]:
+    """Return where each profile's top begins and ends.
+
+    The top is the stretch about the maximum of the smoothed curve that lies above half of its
+    weaker arm: halfway between the maximum and the higher of the least values on either side.
+
+    Parameters
+    ----------
+    depth : ndarray, shape (n_points,)
+    profiles : ndarray, shape (n_profiles, n_points)
+
+    Returns
+    -------
+    start, end : ndarray, shape (n_profiles,)
+
+    Examples
+    --------
+    >>> depth = np.linspace(0, 1, 41)
+    >>> start, end = tops(depth, np.maximum(0, 1 - np.abs(depth - 0.4) / 0.4)[None])
+    >>> start.round(1), end.round(1)
+    (array([0.2]), array([0.6]))
+    """
+    at = depth[0] + GRID * (depth[-1] - depth[0])
+    curve = profiles @ smoother(depth, at).T
+    number = np.arange(len(GRID))
+    best = curve.argmax(axis=1)[:, None]
+    left, right = number <= best, number >= best
+    least = [np.where(side, curve, np.inf).min(axis=1) for side in (left, right)]
+    half = (curve.max(axis=1) + np.maximum(*least)) / 2
+    below = curve < half[:, None]
+    start = np.where(below & left, number, -1).max(axis=1) + 1
+    end = np.where(below & right, number, len(GRID)).min(axis=1) - 1
+    return np.asarray(at[start]), np.asarray(at[end])

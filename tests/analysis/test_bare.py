@@ -126,7 +126,7 @@ def test_uneven_layers_are_taken_at_their_depths() -> None:
     named_layers = table.assign(layer=(32 * depth).round().astype(int), n_layers=32)
     for own in (table, named_layers):
         row = fit_curves(own).iloc[0]
-        assert np.isfinite(row["vertex"])
+        assert np.isfinite(row["extremum_low"])
         assert u_shape_test(own)["reason"].iloc[0] != "layer 5 is missing"
     pd.testing.assert_series_equal(
         fit_curves(table).iloc[0].drop("n_layers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ from scipy import stats
 
 from analysis import InputError, fit_curves
 from analysis.planning.simulate import combine, simulate_scores
-from analysis.profiles.curves import blocked_errors, extrema, fieller
-from analysis.profiles.splines import natural_spline
-from analysis.profiles.uncertainty import profile_errors, quadratic_weights
+from analysis.profiles.curves import blocked_errors, fieller, misfit
+from analysis.profiles.splines import extrema, natural_spline
+from analysis.profiles.uncertainty import Errors, profile_errors, quadratic_weights
 
 pytestmark = pytest.mark.arithmetic
 
@@ -135,15 +136,17 @@ def test_a_vertex_outside_the_range_is_monotone_over_it() -> None:
     curves = fit_curves(simulate_scores(families=(1, 1), vertex=1.4, noise_sd=0.005, seed=5))
     assert (curves["shape"] == "monotone").all()
     assert (curves["verdict"] == "no peak inside").all()
-    assert curves["reason"].str.contains("monotone over the range").all()
+    assert curves["reason"].str.contains("rises in both halves").all()
+    assert curves[["vertex", "center", "place"]].isna().all(axis=None)
 
 
 def test_a_straight_profile_has_no_vertex() -> None:
     scores = simulate_scores(families=(1,), shape="rising", noise_sd=0.01, seed=5)
     straight = scores.table.assign(score=scores.table["depth"])
     row = fit_curves(type(scores)(straight, scores.replicates, scores.directions)).iloc[0]
-    assert abs(row["vertex"]) > 1e6
-    assert row["verdict"] == "undecided"
+    assert np.isnan(row["vertex"])
+    assert row["extremum"] == 1
+    assert (row["verdict"], row["shape"]) == ("no peak inside", "monotone")
 
 
 def test_a_trough_has_no_peak_inside() -> None:
@@ -155,7 +158,8 @@ def test_a_trough_has_no_peak_inside() -> None:
 def test_noise_has_an_unbounded_interval_and_no_verdict() -> None:
     curves = fit_curves(simulate_scores(shape="flat", seed=6))
     assert (curves["verdict"] == "undecided").mean() > 0.8
-    assert np.isinf(curves[["vertex_low", "vertex_high"]]).any(axis=None)
+    blank = curves[["vertex_low", "vertex_high", "place"]].isna().all(axis=1)
+    assert (blank == (curves["shape"] != "hump")).all()
 
 
 def test_smaller_is_better_turns_slopes_but_not_the_vertex() -> None:
@@ -223,3 +227,44 @@ def test_bad_arguments_are_refused() -> None:
     mixed = pd.concat([noisy_hump().assign(study=s) for s in ("a", "b")])
     with pytest.raises(InputError, match="several studies"):
         fit_curves(mixed)
+
+
+def test_the_misfit_of_a_quadratic_equals_statsmodels() -> None:
+    """With independent errors it is the F test of the terms of third and fourth order."""
+    import statsmodels.api as sm
+
+    depth = np.linspace(0, 1, 21)
+    y = np.sin(3 * depth**2) + 0.1 * np.random.default_rng(0).standard_normal(21)
+    quartic = sm.OLS(y, np.vander(depth, 5, increasing=True)).fit()
+    wanted = quartic.f_test(np.eye(5)[3:]).pvalue
+    errors = Errors(
+        "ar1", float(quartic.mse_resid) * np.eye(21), quartic.df_resid, np.zeros((1, 21))
+    )
+    assert misfit(depth, y, errors) == pytest.approx(float(wanted), rel=1e-6)
+
+
+@pytest.mark.parametrize("place", ["vertex", "extremum", "center"])
+def test_the_named_estimator_says_where_the_peak_is(place: Any) -> None:
+    curves = fit_curves(simulate_scores(vertex=0.6, seed=2), place=place)
+    assert (curves["verdict"] == "peak inside").all()
+    for end in ("", "_low", "_high"):
+        pd.testing.assert_series_equal(
+            curves[f"place{end}"], curves[f"{place}{end}"], check_names=False
+        )
+    inside = (curves["place_low"] <= 0.6) & (curves["place_high"] >= 0.6)
+    assert inside.sum() >= 7
+    assert curves["center"].sub(curves["onset"] + curves["width"] / 2).abs().max() < 1e-9
+
+
+def test_where_estimators_differ_the_place_is_undecided() -> None:
+    depth = np.linspace(0, 1, 25)
+    skewed = np.exp(-0.5 * ((depth - 0.3) / np.where(depth < 0.3, 0.12, 0.4)) ** 2)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(25)
+    row = fit_curves(own_table(skewed + noise)).iloc[0]
+    assert (row["shape"], row["verdict"]) == ("hump", "undecided")
+    assert "depends on the estimator" in row["reason"]
+    assert row["spread"] > 0.1
+    assert abs(row["place"] - 0.3) < 0.1 < abs(row["vertex"] - 0.3)
+    assert fit_curves(own_table(skewed + noise), delta=0.5)["verdict"].item() == "peak inside"
+    with pytest.raises(InputError, match="no place 'top'"):
+        fit_curves(own_table(skewed), place="top")  # type: ignore[arg-type]

@@ -118,8 +118,9 @@ def test_many_models_are_located_where_they_were_put(study: Scores) -> None:
 
 def test_leaving_each_model_out_equals_doing_so() -> None:
     """The turn over models takes sums; here it is taken from the other models themselves."""
-    from analysis.profiles.curves import GRID
-    from analysis.profiles.shape import EDGE, _common_turns
+    from analysis.profiles.lines import EDGE
+    from analysis.profiles.shape import _common_turns
+    from analysis.profiles.splines import GRID
 
     curves = np.cumsum(np.random.default_rng(0).normal(size=(7, len(GRID))), axis=1)
     inner = (GRID >= EDGE) & (GRID <= 1 - EDGE)

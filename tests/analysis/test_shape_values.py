@@ -11,10 +11,9 @@ from scipy import stats
 
 from analysis import InputError, u_shape_test
 from analysis.loading.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
-from analysis.profiles.curves import extrema
 from analysis.profiles.lines import line_weights, robin_hood
 from analysis.profiles.shape import holm
-from analysis.profiles.splines import smoother
+from analysis.profiles.splines import extrema, smoother
 
 DEPTH = np.linspace(0, 1, 21)
 #: No curve is a quadratic to the letter, which would leave no error to estimate.
