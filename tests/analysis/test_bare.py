@@ -161,3 +161,35 @@ def test_errors_are_scaled_for_small_samples() -> None:
     errors = profile_errors(profile)
     np.testing.assert_allclose(errors.cov, small_sample_scale(25, models) ** 2 * models.cov())
     assert errors.df == pytest.approx(models.df @ models.weight)
+
+
+def noisy(curve: Array, rho: float, n_curves: int, seed: int = 5) -> pd.DataFrame:
+    """Curves plus AR(1) noise of SD 1, one model each."""
+    rng, n = np.random.default_rng(seed), len(curve)
+    lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    noise = rng.multivariate_normal(np.zeros(n), float(rho) ** lag, size=n_curves)
+    depth = np.linspace(0, 1, n)
+    return pd.concat([
+        pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": curve + e})
+        for i, e in enumerate(noise)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.9, 0.97])
+@pytest.mark.parametrize("truth", ["plateau", "late rise"])
+def test_what_only_rises_seldom_turns(truth: str, rho: float) -> None:
+    """60 curves at a level of 0.05; the chance of more than 10 at a rate of 0.06 is 0.001."""
+    depth = np.linspace(0, 1, 25)
+    rise = 1 - np.exp(-depth / 0.15) if truth == "plateau" else np.exp((depth - 1) / 0.12)
+    tests = u_shape_test(noisy(2 * rise, rho, 60))
+    profiles = tests[tests["level"] == "profile"]
+    assert profiles["verdict"].isin(["hump", "trough", "several peaks"]).sum() <= 10
+    assert stats.binom.sf(10, 60, 0.06) < 2e-3
+
+
+@pytest.mark.parametrize("peak", [0.2, 0.5])
+def test_bare_humps_are_found_where_they_are(peak: float) -> None:
+    depth = np.linspace(0, 1, 25)
+    hump = 10 * np.exp(-0.5 * ((depth - peak) / 0.2) ** 2)
+    tests = u_shape_test(noisy(hump, 0.9, 20))
+    assert (tests.loc[tests["level"] == "profile", "verdict"] == "hump").mean() > 0.8
