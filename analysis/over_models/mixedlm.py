@@ -81,9 +81,13 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
             logliks[hypothesis], converged = np.nan, False
             seen += messages
             continue
-        logliks[hypothesis] = float(fit.llf)
         converged &= bool(fit.converged)
         seen += messages
+        if not np.isfinite(fit.llf):
+            notes.append(f"statsmodels' MixedLM finds no likelihood of the {hypothesis} model")
+            logliks[hypothesis], converged = np.nan, False
+            continue
+        logliks[hypothesis] = float(fit.llf)
         if not fit.converged:
             notes.append(f"statsmodels' MixedLM of the {hypothesis} model did not converge")
         apart = abs(fit.llf - expected) / max(abs(expected), 1.0)

@@ -155,7 +155,9 @@ def control_test(
     base = [p for p in base if p.keys["metric"] != ANISOTROPY]
     if not base:
         raise InputError("the only metric is anisotropy, a control; choose one of separation")
-    tests = u_shape_test(study, metric, method, None, None, alpha)
+    tests = u_shape_test(
+        study, metric=metric, method=method, weights=None, labels=None, alpha=alpha
+    )
     shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
     of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
     of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}

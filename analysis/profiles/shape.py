@@ -56,6 +56,7 @@ SHAPES_AGAINST = ("trough", "monotone", "plateau", "several peaks")
 
 def u_shape_test(
     scores: Scores | pd.DataFrame,
+    *,
     metric: str | None = None,
     method: str | None = None,
     weights: str | None = "trained",

@@ -15,6 +15,7 @@ from analysis.trials.table import Trials, outcomes
 
 def dose_response(
     trials: Trials | pd.DataFrame,
+    *,
     judge: str | None = None,
     alpha: float = 0.05,
     n_boot: int = 1000,

@@ -40,7 +40,9 @@ def regime_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def regime_test(trials: Trials | pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+def regime_test(
+    trials: Trials | pd.DataFrame, *, alpha: float = 0.05, seed: int = 0
+) -> pd.DataFrame:
     """Test whether a model's regimes follow its family or its scale.
 
     Returns

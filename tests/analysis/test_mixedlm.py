@@ -146,6 +146,22 @@ def test_a_fit_without_convergence_is_in_the_result(monkeypatch):
     assert "did not converge" in row["reason"]
 
 
+def test_an_infinite_likelihood_is_named_and_not_printed(monkeypatch):
+    real = analysis.over_models.mixedlm.MixedLM
+
+    class Infinite(real):
+        def fit(self, **options):
+            fit = super().fit(**options)
+            fit.llf = np.inf
+            return fit
+
+    monkeypatch.setattr(analysis.over_models.mixedlm, "MixedLM", Infinite)
+    row = invariance_test(SCORES, n_boot=99).iloc[0]
+    assert "MixedLM finds no likelihood of the null model" in row["reason"]
+    assert "inf" not in row["reason"]
+    assert np.isnan(row["loglik_null"])
+
+
 def test_the_result_carries_the_fits():
     table = invariance_test(SCORES, n_boot=99)
     row = table.iloc[0]
