@@ -53,6 +53,7 @@ class ModelFacts(TypedDict):
     n_layers: Annotated[int, Rule.SAME]
     width: Annotated[int, Rule.SAME]
     instruct: Annotated[bool, Rule.SAME]
+    prompting: NotRequired[Annotated[str, Rule.SAME]]
     precision: Annotated[str, Rule.SAME]
     device: Annotated[str, Rule.FIRST]
     certificate: NotRequired[Annotated[dict[str, Any], Rule.FIRST]]

@@ -24,7 +24,7 @@ from representations.activations import (
     pad,
     residual_stream,
 )
-from representations.models.chat_templates import render
+from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
 from study.read import InputError
 
@@ -105,13 +105,27 @@ def prompts_ids(loaded: LoadedModel, prompts: Sequence[str]) -> list[list[int]]:
     InputError
         If the chat template fails or does not end.
     """
-    tokenizer = loaded.tokenizer
-    if loaded.spec.instruct and tokenizer.chat_template:
-        texts = render(loaded.spec.name, tokenizer, prompts)
-        return [
-            [int(i) for i in tokenizer(t, add_special_tokens=False)["input_ids"]] for t in texts
-        ]
-    return [[int(i) for i in tokenizer(prompt)["input_ids"]] for prompt in prompts]
+    tokenizer, spec = loaded.tokenizer, loaded.spec
+    if spec.instruct and tokenizer.chat_template:
+        texts = render(spec.name, tokenizer, prompts, thinking=spec.thinking)
+        found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    else:
+        found = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    return [_begun_once(tokenizer, [int(i) for i in ids]) for ids in found]
+
+
+def _begun_once(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Give a prompt one begin-of-sequence token, if the tokenizer puts one before plain texts.
+
+    Templates leave it out or write it; some tokenizers add one to a template's own.
+    """
+    begin = tokenizer.bos_token_id
+    if begin is None:
+        return ids
+    n = next((i for i, token in enumerate(ids) if token != begin), len(ids))
+    plain = tokenizer("a")["input_ids"]
+    wanted = 1 if list(plain[:1]) == [begin] else min(n, 1)
+    return [begin] * wanted + ids[n:]
 
 
 @torch.inference_mode()
@@ -206,6 +220,7 @@ def _write_batch(
     ends = _end_tokens(loaded, logits.shape[1]).to(device)
     last = mask.sum(dim=1, keepdim=True) - 1
     open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
+    thoughts = Thoughts(loaded.tokenizer, prompts, device)
     new: list[Tensor] = []
     alive: list[Tensor] = []
     pool = RunningMean(loaded.n_layers)
@@ -219,13 +234,14 @@ def _write_batch(
             token = draw(logits, uniform[:, step], sampling)
             open_ = open_ & ~torch.isin(token, ends)
             new.append(token)
-            alive.append(open_)
+            spoken = thoughts.after(token)
+            alive.append(open_ & spoken)
             if not open_.any() or step + 1 == sampling.max_new_tokens:
                 break
-            # For an unfinished story, this token is number step + 1.
-            inside = step >= window.skip
+            # Positions are counted over what is said, from 1 for its first token.
+            inside = spoken & (thoughts.said > window.skip)
             if window.size is not None:
-                inside = inside and step < window.skip + window.size
+                inside &= thoughts.said <= window.skip + window.size
             pool.weights = (open_ & inside).to(torch.float32)
             mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
             last = last + 1

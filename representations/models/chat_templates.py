@@ -7,12 +7,24 @@ bounds neither time nor memory: two nested loops, or one product, can take hours
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from representations.models.errors import oneline
 from study.read import InputError
+
+#: What turns thinking aloud off, in the words of the templates that have it; others pass it over.
+THINKING = ("enable_thinking", "thinking")
+#: The date that templates are told: with today's, a study's prompts would change from day to day.
+TODAY = datetime(2024, 7, 26)
+#: What stands around a model's thoughts. Each is one token where a model was taught to use it.
+TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]", "<thinking>": "</thinking>"}
 
 #: For all prompts of a unit; a real template takes a millisecond for each.
 SECONDS = 8.0
@@ -22,8 +34,84 @@ MEMORY = 2**30
 CHARACTERS = 100_000
 
 
+def thought_tokens(tokenizer: Any) -> dict[int, int]:
+    """Return the tokens that begin a thought, each with the one that ends it.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+
+    Returns
+    -------
+    dict of int to int
+        Empty for most models.
+    """
+    vocabulary = tokenizer.get_vocab()
+    return {
+        vocabulary[begin]: vocabulary[end]
+        for begin, end in TAGS.items()
+        if begin in vocabulary and end in vocabulary
+    }
+
+
+class Thoughts:
+    """Keeps apart what a model says and what it thinks aloud before.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    prompts : sequence of sequences of int
+        One may end within a thought, which its chat template has begun.
+    device : device
+
+    Attributes
+    ----------
+    said : Tensor, shape (batch,)
+        How many tokens were said so far, thoughts and their marks left out.
+    """
+
+    def __init__(
+        self, tokenizer: Any, prompts: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        pairs = thought_tokens(tokenizer)
+        self._begins = torch.tensor(sorted(pairs), dtype=torch.int64, device=device)
+        self._ends = torch.tensor(sorted(pairs.values()), dtype=torch.int64, device=device)
+        marks = [[i for i in prompt if i in pairs or i in pairs.values()] for prompt in prompts]
+        within = [bool(found) and found[-1] in pairs for found in marks]
+        self._within = torch.tensor(within, device=device)
+        self.said = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+
+    def after(self, token: Tensor) -> Tensor:
+        """Take in the next tokens, shape (batch,); return which are said and not thought."""
+        begins, ends = torch.isin(token, self._begins), torch.isin(token, self._ends)
+        spoken = ~(self._within | begins | ends)
+        self._within = (self._within | begins) & ~ends
+        self.said = self.said + spoken
+        return spoken
+
+
+def is_tuned(tokenizer: Any, name: str) -> bool:
+    """Say whether a model that no registry knows is taken for one that follows instructions.
+
+    Base models of some families come with the chat template of their tuned siblings; their names
+    say that they are base models.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    name : str
+    """
+    base = re.search(r"(?i)(^|[-_.])(base|pt)($|[-_.])", name) is not None
+    return bool(tokenizer.chat_template) and not base
+
+
 def render(
-    name: str, tokenizer: Any, prompts: Sequence[str], seconds: float = SECONDS
+    name: str,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    seconds: float = SECONDS,
+    *,
+    thinking: bool = False,
 ) -> list[str]:
     """Put each prompt through the chat template as a user's message.
 
@@ -35,6 +123,8 @@ def render(
     prompts : sequence of str
     seconds : float
         The longest that all of them together may take.
+    thinking : bool
+        Whether the model is asked to think aloud before it answers, if its template can ask.
 
     Returns
     -------
@@ -48,7 +138,9 @@ def render(
     """
     context = multiprocessing.get_context()
     ours, theirs = context.Pipe(duplex=False)
-    worker = context.Process(target=_work, args=(theirs, tokenizer, list(prompts)), daemon=True)
+    worker = context.Process(
+        target=_work, args=(theirs, tokenizer, list(prompts), thinking), daemon=True
+    )
     worker.start()
     theirs.close()
     try:
@@ -67,14 +159,26 @@ def render(
     return list(texts)
 
 
-def _work(pipe: Connection, tokenizer: Any, prompts: list[str]) -> None:
+class _Fixed(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return TODAY
+
+
+def _work(pipe: Connection, tokenizer: Any, prompts: list[str], thinking: bool) -> None:
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils.datetime = _Fixed  # in this process only
     _limit_memory()
     texts = []
+    given = dict.fromkeys(THINKING, thinking)
     try:
         for prompt in prompts:
             messages = [{"role": "user", "content": prompt}]
             text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                messages, tokenize=False, add_generation_prompt=True, **given
             )
             if not isinstance(text, str) or len(text) > len(prompt) + CHARACTERS:
                 pipe.send(("writes too much", []))

@@ -14,6 +14,7 @@ from torch import nn
 from representations.facts import ModelFacts
 from representations.models import hub
 from representations.models.blocks import find_blocks, parameter_count
+from representations.models.chat_templates import is_tuned
 from representations.models.errors import loading_errors, oneline
 from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
@@ -74,6 +75,13 @@ class LoadedModel:
         assert isinstance(device, torch.device)
         return device
 
+    @property
+    def prompting(self) -> str:
+        """How the model is asked, for `run.json`."""
+        if not self.spec.instruct or not self.tokenizer.chat_template:
+            return "plain"
+        return f"chat template, thinking {'on' if self.spec.thinking else 'off'}"
+
     def facts(self) -> ModelFacts:
         """Return what tables and messages say of the model."""
         return {
@@ -85,6 +93,7 @@ class LoadedModel:
             "n_layers": self.n_layers,
             "width": self.width,
             "instruct": self.spec.instruct,
+            "prompting": self.prompting,
             "precision": self.precision,
             "device": str(self.device),
         }
@@ -205,6 +214,8 @@ def load(
                 "set one in its tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
+    if not spec.family:  # a folder or repository without an entry
+        spec = replace(spec, instruct=is_tuned(tokenizer, spec.name))
     if spec.instruct and untrained_seed is None and not tokenizer.chat_template:
         raise InputError(
             f"model {spec.name!r} is marked instruct but its tokenizer has no chat template; "

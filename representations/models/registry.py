@@ -32,6 +32,8 @@ class ModelSpec:
         The hub revision.
     file, sha256, install : str
         The GGUF file in a package or folder, its checksum, and how to install the package.
+    thinking : bool
+        Whether a model that can think aloud before it answers is asked to.
     precision : str
         The weights' quantisation, empty if none.
     licence : str
@@ -57,6 +59,7 @@ class ModelSpec:
     tokenizer: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     blocks: str = ""
+    thinking: bool = False
 
     @property
     def package(self) -> str:
