@@ -301,7 +301,7 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
-    """Return the page with what stands between its markers computed anew."""
+    """Return the page with what stands between its markers recomputed."""
     for name, text in parts.items():
         marks = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         if page.count(marks[0]) != 1 or page.count(marks[1]) != 1:

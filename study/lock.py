@@ -57,7 +57,7 @@ def only_run(folder: Place) -> Iterator[None]:
 @contextmanager
 def _marked(folder: UPath) -> Iterator[None]:
     path = folder / ".lock"
-    remedy = "look at the URL and at your rights, or choose another folder with --out"
+    remedy = "check the URL and your permissions, or choose another folder with --out"
     with refusing(folder, "cannot be written to", remedy):
         path.fs.pipe_file(path.path, b"")
     try:

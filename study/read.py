@@ -16,7 +16,7 @@ from typing import Any
 #: Upper limit for a text file of a study, a corpus or a run.
 LARGEST = 64 * 2**20
 #: Message and remedy for a store that fails.
-SILENT = ("its store does not answer", "look at the URL, and at your rights there")
+SILENT = ("its store does not answer", "check the URL and your permissions")
 #: Longer messages lose their middle; the beginning (what, where) and the end (remedy) remain.
 LONGEST = 1000
 

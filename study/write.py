@@ -75,7 +75,7 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
 
 def writing(path: Place) -> AbstractContextManager[None]:
     """Turn errors of a disk or store during writing into one line."""
-    where = "free some space" if isinstance(path, Path) else "look at the URL and at your rights"
+    where = "free some space" if isinstance(path, Path) else "check the URL and your permissions"
     remedy = f"{where} or choose another folder with --out. What is finished is kept"
     kinds = (OSError,) if isinstance(path, Path) else (OSError, ValueError)
     return refusing(path, "cannot be written", remedy, kinds)

@@ -195,10 +195,10 @@ def read_passages(
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            faults.append(f"{place}: broken JSON ({error}); write one object a line")
+            faults.append(f"{place}: broken JSON ({error}); write one object per line")
             continue
         if not isinstance(record, dict) or not all(isinstance(record.get(k), str) for k in keys):
-            faults.append(f"{place}: not an object with the strings {', '.join(keys)}; mend it")
+            faults.append(f"{place}: not an object with the strings {', '.join(keys)}; correct it")
             continue
         passage = Passage("" if neutral else record["emotion"], record["topic"], record["text"])
         for kind, value in (("emotion", passage.emotion), ("topic", passage.topic)):
@@ -233,7 +233,7 @@ def _cell_faults(
             lines = ", ".join(map(str, found))
             yield (
                 f"{path}, line {found[declared]}: duplicate: {label} with {topic} has "
-                f"{len(found)} texts (lines {lines}), declared {declared}; remove what is too much"
+                f"{len(found)} texts (lines {lines}), declared {declared}; remove the excess"
             )
     short = [topic for topic in topics if len(cells[emotion, topic]) < (declared or 1)]
     if short:
@@ -252,7 +252,7 @@ def _text_faults(text: str, head: Head, forbidden: dict[tuple[str, ...], str]) -
             owner = forbidden.get(tuple(stems[i : i + length]))
             if owner is not None:
                 found = " ".join(tokens[i : i + length])
-                yield f"forbidden word {found!r} (a lexeme of {owner!r}); say it otherwise"
+                yield f"forbidden word {found!r} (a lexeme of {owner!r}); rephrase it"
     count = len(text.split())
     if head.limits.words and not head.limits.words[0] <= count <= head.limits.words[1]:
         low, high = head.limits.words
@@ -357,7 +357,7 @@ def _toml(path: Path, raw: bytes, faults: list[str]) -> dict[str, Any]:
     try:
         return parse_toml(text.encode())
     except ValueError as error:
-        faults.append(f"{path}: not valid TOML: {error}; mend it there")
+        faults.append(f"{path}: not valid TOML: {error}; correct it there")
         return {}
 
 

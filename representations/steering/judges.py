@@ -250,7 +250,7 @@ class ClassifierJudge:
         unknown = [label for label in meaning if label not in own]
         if unknown:
             raise InputError(
-                f"judge {name!r} has no label {unknown[0]!r}: it has {', '.join(own)}; mend "
+                f"judge {name!r} has no label {unknown[0]!r}: it has {', '.join(own)}; correct "
                 f"[steering.labels.{name!r}]"
             )
         self.name = name

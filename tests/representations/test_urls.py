@@ -129,7 +129,7 @@ def test_a_bucket_without_permission_is_found_out_before_a_model_is_loaded(
     assert run(five, "s3://study/scores/forbidden") == 2
     error = capsys.readouterr().err
     assert "s3://study/scores/forbidden: cannot be written to" in error
-    assert "look at the URL and at your rights" in error
+    assert "check the URL and your permissions" in error
     locate("s3://study").fs.clear_instance_cache()
 
 
