@@ -272,7 +272,8 @@ def values(folder: Path) -> Values:
             found[path.name] = path.read_text(encoding="utf-8")
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
-            for facts in (content, *content["units"], *content["certificates"]):
+            parts = [*content.get("units", []), *content.get("certificates", [])]
+            for facts in (content, *parts):
                 for name in ("seconds", "written", "command", "machine", "git_commit"):
                     facts.pop(name, None)
             found[path.name] = content
