@@ -37,6 +37,7 @@ OF_A_PEAK = [
 
 def fit_curves(
     scores: Scores | pd.DataFrame,
+    *,
     metric: str | None = None,
     method: str | None = None,
     weights: str | None = "trained",
