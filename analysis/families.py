@@ -122,6 +122,8 @@ def family_means(values: Array, family: Iterable[Any]) -> Array:
     >>> family_means(np.array([0.1, 0.3, 0.5]), ["a", "a", "b"])
     array([0.2, 0.5])
     """
+    if not len(values):
+        return values
     _, code = np.unique(np.array(list(family)).astype(str), return_inverse=True)
     onehot = np.eye(code.max() + 1)[code]
     return np.asarray((onehot / onehot.sum(axis=0)).T @ values)

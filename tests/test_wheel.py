@@ -205,7 +205,7 @@ def test_dry_run_of_the_demo_study(away: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Study demo: 8 units" in done.stderr
     assert "About 0 minutes" not in done.stderr
-    assert "not loaded here yet" in done.stderr
+    assert "not been loaded here yet" in done.stderr
     assert list(away.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import load_scores
-from analysis.loading import checks
+from analysis.loading import parquet
 from study import write
 from study.read import InputError
 from tests.synthetic import make_study
@@ -59,7 +59,7 @@ def test_one_models_rows_do_not_cost_reading_all(study, monkeypatch):
             Counted.read_so_far += len(content)
             return content
 
-    monkeypatch.setattr(checks, "_opened", Counted)
+    monkeypatch.setattr(parquet, "_opened", Counted)
     costs = []
     for levels in ({}, {"model": "gpt-2-1"}):
         Counted.read_so_far = 0

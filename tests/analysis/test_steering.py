@@ -215,7 +215,7 @@ def test_summary_by_columns_and_judges() -> None:
     assert steering_summary(trials, by=(), judge="other")["n"].tolist() == [160]
     with pytest.raises(InputError, match="no judge 'x'"):
         steering_summary(trials, judge="x")
-    with pytest.raises(InputError, match="no column 'colour'"):
+    with pytest.raises(InputError, match="no column 'color'"):
         steering_summary(trials, by=("color",))
     with pytest.raises(InputError, match="place 'sweep'"):
         steering_summary(trials, place="sweep")

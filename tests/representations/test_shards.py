@@ -1,4 +1,4 @@
-"""Units that are cut into shards are the units that are not, however often they are stopped."""
+"""Units that are split into shards are the units that are not, however often they are stopped."""
 
 import json
 import re
@@ -232,7 +232,7 @@ def test_a_large_model_is_cut_without_being_asked(five, tmp_path, monkeypatch, c
     assert run(five, tmp_path, "--device", "cpu", "--dry-run") == 0
     said = capsys.readouterr().err
     assert re.search(r"0 of \d", said)
-    assert "cut into shards" in said
+    assert "split into shards" in said
     assert run(five, tmp_path, "--device", "cpu") == 0
     of = {key: unit.get("shards", 1) for key, unit in facts(tmp_path).items()}
     assert of["trained", "comprehension"] > 1
