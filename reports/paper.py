@@ -5,7 +5,6 @@ The code composes the sentences; they therefore follow the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from analysis.claims.table import (
     primary_metric,
 )
 from analysis.figures.style import metric_label, model_order
-from analysis.loading.scores import PROFILE, Scores, load_scores, method_order, metric_order
+from analysis.loading.scores import Scores, load_scores, method_order, metric_order
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.trials.table import Trials, load_trials
@@ -32,20 +31,12 @@ from analysis.wording import (
     Markdown,
     count,
     inline_label,
-    intervals,
     listing,
-    number,
-    p_value,
     size,
-    typeset,
-    verdict_mark,
     verdict_sentence,
 )
 from study.read import InputError
 
-#: Citations of the claims' sources.
-CITED = {"Jeong 2026": "@jeong2026", "Jeong 2026b": "@jeong2026shared",
-         "van der Ben et al. 2026": "@vanderben2026"}  # fmt: skip
 READ = {
     "comprehension": "comprehension (the model reads passages)",
     "generation": "generation (it writes a story)",
@@ -194,9 +185,10 @@ def texts_sentence(found: Findings) -> str:
     under = listing(READ.get(m, m) for m in found.methods)
     twins = (
         "Untrained twins (the same architecture with random weights) exist for "
-        f"{count(found.twins, 'model')}." if found.twins
+        f"{count(found.twins, 'model')}."
+        if found.twins
         else "There are no untrained twins in this study."
-    )  # fmt: skip
+    )
     return (
         f"Short passages show each of the {count(found.n_emotions, 'emotion')} without naming it. "
         f"They are fully crossed with {crossed}, so the topic cannot predict the emotion. "
@@ -265,145 +257,9 @@ def limits_sentence(found: Findings) -> str:
     return text
 
 
-def claims_overview(found: Findings) -> Markdown:
-    """Typeset every claim with its estimate, p and verdict."""
-    table = found.claims.assign(
-        value=intervals(found.claims), p_text=[p_value(p) for p in found.claims["p_holm"]],
-        n_text=[number(n, 0) for n in found.claims["n"]],
-        mark=[verdict_mark(v) for v in found.claims["verdict"]],
-    )  # fmt: skip
-    columns = {"claim": "Claim", "quantity": "Estimated", "value": "Estimate", "p_text": "p",
-               "n_text": "n", "mark": "Verdict"}  # fmt: skip
-    return typeset(table, columns, widths=[36, 22, 17, 8, 4, 13])
-
-
-def reasons_table(found: Findings) -> Markdown:
-    """Typeset the rule and the reason of every claim's verdict."""
-    table = found.claims.assign(
-        source=[CITED.get(s, s) for s in found.claims["source"]],
-        verdict=[verdict_mark(v) for v in found.claims["verdict"]],
-    )
-    columns = {"claim": "Claim", "source": "Source", "rule": "Rule", "verdict": "Verdict",
-               "reason": "Reason"}  # fmt: skip
-    return typeset(table, columns, widths=[20, 15, 24, 13, 28])
-
-
-def models_table(found: Findings) -> Markdown:
-    """Typeset the models."""
-    table, facts = found.scores.table, found.models
-    real = table[table["weights"] == "trained"].groupby("model")["precision"].unique()
-    kept = [listing(sorted(real[m])) if m in real else "" for m in facts["model"]]
-    facts = facts.assign(size=[size(n) for n in facts["n_params"]], precision=kept)
-    columns = {"family": "Family", "model": "Model", "n_layers": "Blocks", "size": "Parameters",
-               "instruct": "Instruct", "precision": "Precision"}  # fmt: skip
-    return typeset(facts, columns, group=1)
-
-
-def shape_table(found: Findings, metric: str | None = None) -> Markdown:
-    """Typeset the shape of every trained profile, on one metric with tests or on all metrics."""
-    rows = found.kind("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
-    rows = rows[rows["labels"] == "true"].assign(
-        rank=rows["model"].map({m: i for i, m in enumerate(found.models["model"])}),
-        place=rows["metric"].map({m: i for i, m in enumerate(found.separation)}),
-        measure=rows["metric"].map(found.titles),
-        turn=intervals(rows, "vertex", "vertex_low", "vertex_high"),
-        p_curve=[p_value(p) for p in rows["p_fit"]], p_u=[p_value(p) for p in rows["p"]],
-        top=[number(x) for x in rows["extremum"]],
-    ).sort_values(["rank", "place", "method"])  # fmt: skip
-    if metric is not None:
-        columns = {"model": "Model", "method": "Method", "turn": "Vertex", "p_curve": "Curvature",
-                   "p_u": "Turn", "verdict": "Verdict"}  # fmt: skip
-        return typeset(rows, columns, [26, 18, 22, 11, 9, 14], group=1)
-    columns = {"model": "Model", "measure": "Measure", "method": "Method", "turn": "Vertex",
-               "top": "Maximum", "best": "Form", "verdict": "Verdict"}  # fmt: skip
-    return typeset(rows, columns, [21, 19, 15, 20, 11, 10, 12], group=2)
-
-
-def controls_table(found: Findings) -> Markdown:
-    """Typeset the controls over models on the primary metric."""
-    rows = found.evidence[found.primary].controls
-    rows = rows[rows["level"] == "models"]
-    rows = rows.assign(
-        contrast=[c.replace(" - ", " − ") for c in rows["contrast"]],
-        value=intervals(rows, digits=3), p=[p_value(p) for p in rows["p"]],
-    )  # fmt: skip
-    columns = {"contrast": "Contrast", "value": "Estimate", "p": "p", "n_models": "n",
-               "verdict": "Verdict", "reason": "Reason"}  # fmt: skip
-    return typeset(rows, columns, widths=[20, 22, 8, 4, 12, 34])
-
-
-def peaks_table(found: Findings) -> Markdown:
-    """Typeset the pooled depth of the peak by measure and method."""
-    peaks = found.peaks
-    rows = peaks.assign(
-        measure=peaks["metric"].map(found.titles), value=intervals(peaks),
-        rank=peaks["metric"].map({m: i for i, m in enumerate(found.separation)}),
-        p=[p_value(p) for p in peaks["p"]], tau=[number(t) for t in peaks["tau"]],
-        pooled=[f"{a} of {b}" for a, b in zip(peaks["n_pooled"], peaks["n_models"], strict=True)],
-    ).sort_values(["rank", "method"])  # fmt: skip
-    columns = {"measure": "Measure", "method": "Method", "value": "Depth", "tau": "SD", "p": "p",
-               "pooled": "Models", "verdict": "Verdict"}  # fmt: skip
-    return typeset(rows, columns, [28, 18, 18, 6, 8, 10, 12], group=1)
-
-
-def invariance_table(found: Findings) -> Markdown:
-    """Typeset the test of invariance over families by measure."""
-    rows = _by_metric(found, lambda e: e.invariance)
-    shown = {name: [p_value(p) for p in rows[name]] for name in ("p_chi2", "p_boot", "p_perm")}
-    rows["estimate"] = rows["estimate"].where(rows["p"].notna())
-    rows = rows.assign(measure=rows["metric"].map(found.titles), value=intervals(rows), **shown)
-    columns = {"measure": "Measure", "value": "Departure", "p_chi2": "χ²", "p_boot": "Bootstrap",
-               "p_perm": "Permuted", "verdict": "Verdict", "reason": "Reason"}  # fmt: skip
-    return typeset(rows, columns, widths=[17, 18, 8, 11, 11, 13, 32])
-
-
-def scale_table(found: Findings) -> Markdown:
-    """Typeset the test of invariance over sizes by measure."""
-    rows = _by_metric(found, lambda e: e.scale)
-    rows = rows.assign(
-        measure=rows["metric"].map(found.titles), value=intervals(rows),
-        p=[p_value(p) for p in rows["p"]],
-    )  # fmt: skip
-    columns = {"measure": "Measure", "value": "Change", "p": "p", "verdict": "Verdict",
-               "reason": "Reason"}  # fmt: skip
-    return typeset(rows, columns, widths=[20, 20, 8, 13, 39])
-
-
-def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
-    """Return a test's rows per measure, or the reason if it cannot run."""
-    tables = []
-    for name in found.separation:
-        try:
-            tables.append(test(found.evidence[name]))
-        except InputError as error:
-            row = {"metric": name, "verdict": "not testable", "reason": str(error)}
-            tables.append(pd.DataFrame([row]))
-    numbers = ["estimate", "low", "high", "p", "p_chi2", "p_boot", "p_perm"]
-    rows = pd.concat(tables, ignore_index=True)
-    return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *numbers])))
-
-
 def valence(found: Findings) -> pd.DataFrame | None:
     """Return valence's share of the distances by depth, or None if it cannot be computed."""
     try:
         return valence_table(found.scores, found.reading)
     except InputError:
         return None
-
-
-def run_table(found: Findings) -> Markdown:
-    """Typeset how the score tables were made, from the record of the run."""
-    run = found.scores.run
-    facts = {
-        "Study file (SHA-256)": run.get("study_sha256"),
-        "Corpus (SHA-256)": run.get("corpus_sha256"),
-        "Commit": run.get("git_commit"),
-        "Command": " ".join(run.get("command", [])),
-        "Written": run.get("written"),
-        "Versions": ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items() if v),
-        "Seed": run["study"].get("seed"),
-        "Tables": f"{len(found.scores.table):,} scores",
-    }
-    rows = [(name, f"`{value}`" if name == "Command" else str(value))
-            for name, value in facts.items() if value]  # fmt: skip
-    return typeset(pd.DataFrame(rows, columns=["What", "Value"]), widths=[22, 78])

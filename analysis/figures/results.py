@@ -40,7 +40,7 @@ def vertex_forest(
     pooled : DataFrame, optional
         Rows of `localization_test`, one a method at most: drawn as a diamond below the models.
     target, delta : float
-        Centre and half-width of the equivalence band.
+        Center and half-width of the equivalence band.
 
     Returns
     -------
@@ -74,20 +74,27 @@ def vertex_forest(
     return (
         p9.ggplot(table, p9.aes("model", "estimate", color="method", group="method"))
         + band(target, delta)
-        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), table.dropna(subset=["low", "high"]),
-                            size=0.7, position=apart)
+        + p9.geom_linerange(
+            p9.aes(ymin="low", ymax="high"),
+            table.dropna(subset=["low", "high"]),
+            size=0.7,
+            position=apart,
+        )
         + p9.geom_point(p9.aes(shape="kind"), size=2.2, stroke=0.8, position=apart, na_rm=True)
         + p9.scale_shape_manual(values=[marks[k] for k in kinds], limits=kinds)
-        + p9.scale_color_manual(values=[COLORS.get(m, PALETTE[3]) for m in methods],
-                                limits=methods)
+        + p9.scale_color_manual(values=[COLORS.get(m, PALETTE[3]) for m in methods], limits=methods)
         + p9.facet_grid("family", scales="free_y", space="free_y")
         + p9.coord_flip()
         + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
         + p9.labs(x="", y="Depth of the vertex")
         + house_style(1.2 + (0.16 + 0.09 * len(methods)) * len(rows))
-        + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.05,
-                   legend_box="vertical", legend_box_spacing=0.01)
-    )  # fmt: skip
+        + p9.theme(
+            strip_text_y=p9.element_text(rotation=0, ha="left"),
+            plot_margin_right=0.05,
+            legend_box="vertical",
+            legend_box_spacing=0.01,
+        )
+    )
 
 
 def specification_curve(
@@ -100,7 +107,7 @@ def specification_curve(
     table : DataFrame
         Rows of `specification_table`.
     target, delta : float
-        Centre and half-width of the equivalence band.
+        Center and half-width of the equivalence band.
     names : dict, optional
         What to call a level, for instance a metric's label.
 
@@ -108,12 +115,12 @@ def specification_curve(
     -------
     ggplot
         On top the peaks with their intervals; below, a mark in the row of each choice. A
-        specification is one column, coloured by its verdict; those in which no peak could be
+        specification is one column, colored by its verdict; those in which no peak could be
         pooled come last, and have marks alone.
 
     Notes
     -----
-    After Simonsohn, Simmons and Nelson (2020). Specification curve analysis. Nature Human Behaviour
+    After Simonsohn, Simmons and Nelson (2020). Specification curve analysis. Nature Human Behavior
     4, 1208-1214.
     """
     require(table, [*CHOICES, "estimate", "low", "high", "verdict"], "the specification curve")
@@ -135,19 +142,33 @@ def specification_curve(
     for part in (marks, curve):
         part["panel"] = pd.Categorical(part["panel"], panels)
     # Panels without a pooled peak keep their axis; a band as data stays in its own panel.
-    frame = pd.DataFrame({"panel": pd.Categorical([panels[0]], panels), "low": [0.0],
-                          "high": [UNITS], "a": [UNITS * (target - delta)],
-                          "b": [UNITS * (target + delta)], "c": [UNITS * target]})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "panel": pd.Categorical([panels[0]], panels),
+            "low": [0.0],
+            "high": [UNITS],
+            "a": [UNITS * (target - delta)],
+            "b": [UNITS * (target + delta)],
+            "c": [UNITS * target],
+        }
+    )
     whole = {"xmin": -np.inf, "xmax": np.inf}
     figure = (
         p9.ggplot(marks, p9.aes("place", color="verdict"))
-        + p9.geom_rect(p9.aes(ymin="a", ymax="b"), frame,
-                       **whole, inherit_aes=False, fill=PALETTE[4], alpha=0.15)
+        + p9.geom_rect(
+            p9.aes(ymin="a", ymax="b"),
+            frame,
+            **whole,
+            inherit_aes=False,
+            fill=PALETTE[4],
+            alpha=0.15,
+        )
         + p9.geom_hline(p9.aes(yintercept="c"), frame, color=PALETTE[4], size=0.5)
         + p9.geom_blank(p9.aes(x=1, y="low"), frame, inherit_aes=False)
         + p9.geom_blank(p9.aes(x=1, y="high"), frame, inherit_aes=False)
-        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), curve.dropna(subset=["low", "high"]),
-                            size=0.7)
+        + p9.geom_linerange(
+            p9.aes(ymin="low", ymax="high"), curve.dropna(subset=["low", "high"]), size=0.7
+        )
         + p9.geom_point(p9.aes(y="estimate", shape="verdict"), curve, size=1.8)
         + p9.geom_point(p9.aes(y="height", shape="verdict"), size=1.3)
         + p9.facet_grid("panel", scales="free_y", space="free_y")
@@ -161,14 +182,18 @@ def specification_curve(
         + p9.scale_x_continuous(breaks=[], expand=(0.02, 0))
         + p9.labs(x=f"{len(shown)} specifications", y="")
         + house_style(4.4)
-        + p9.theme(panel_grid_major_x=p9.element_blank(), panel_spacing_y=0.012,
-                   strip_text_y=p9.element_text(rotation=0, ha="left"))
-    )  # fmt: skip
+        + p9.theme(
+            panel_grid_major_x=p9.element_blank(),
+            panel_spacing_y=0.012,
+            strip_text_y=p9.element_text(rotation=0, ha="left"),
+        )
+    )
     if shown["none"].any():
         first = float(shown.loc[shown["none"], "place"].min())
         note = frame.assign(x=(first + len(shown)) / 2, y=UNITS * 0.06, text="no peak to pool")
-        figure += p9.geom_text(p9.aes("x", "y", label="text"), note, inherit_aes=False, size=7,
-                               color=GRAY)  # fmt: skip
+        figure += p9.geom_text(
+            p9.aes("x", "y", label="text"), note, inherit_aes=False, size=7, color=GRAY
+        )
     return figure
 
 

@@ -57,8 +57,12 @@ def hedges(x: Array, y: Array, paired: bool) -> dict[str, Any]:
     sqrt(1/n + 1/m + g^2 / (2 (n + m))); for pairs sqrt((1 + g^2 / 2) / n).
     """
     if min(x.size, y.size) < 2 or x.var() + y.var() == 0:
-        return {"hedges_g": np.nan, "g_low": np.nan, "g_high": np.nan,
-                "flag": "no effect size: fewer than two values a method, or no spread"}  # fmt: skip
+        return {
+            "hedges_g": np.nan,
+            "g_low": np.nan,
+            "g_high": np.nan,
+            "flag": "no effect size: fewer than two values a method, or no spread",
+        }
     n, m = x.size, y.size
     variances = x.var(ddof=1), y.var(ddof=1)
     spread = np.sqrt(np.average(variances, weights=None if paired else (n - 1, m - 1)))

@@ -145,8 +145,12 @@ def invariance_test(
     rows, effects = [], []
     for name in metrics:
         data = curve_data(scores, name, by)
-        row = {"test": "invariance", "metric": name, "by": by,
-               **judge(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta)}  # fmt: skip
+        row = {
+            "test": "invariance",
+            "metric": name,
+            "by": by,
+            **judge(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta),
+        }
         reported = NOT_FITTED
         if np.isfinite(row["lr"]):
             reported, fixed = mixedlm_fits(data, row["n_random"])
@@ -173,16 +177,31 @@ def judge(
     n_models, n_groups = len(data.models), len(data.groups)
     ways = n_partitions(data.group)
     row: dict[str, Any] = {
-        "n_models": n_models, "n_groups": n_groups, "n_rows": data.n_rows,
-        "lr": np.nan, "df": 2 * (n_groups - 1), "p_chi2": np.nan, "p_boot": np.nan,
-        "p_perm": np.nan, "n_perm": ways if ways < 2**63 else np.inf, "p_welch": np.nan,
-        "p": np.nan, "differs": "", "delta": delta, "curve_delta": curve_delta,
-        "amplitude_delta": amplitude_delta, **departures(data, delta, alpha),
-        **whole_curve(data, curve_delta, amplitude_delta, alpha), **between_sd(data, rng),
+        "n_models": n_models,
+        "n_groups": n_groups,
+        "n_rows": data.n_rows,
+        "lr": np.nan,
+        "df": 2 * (n_groups - 1),
+        "p_chi2": np.nan,
+        "p_boot": np.nan,
+        "p_perm": np.nan,
+        "n_perm": ways if ways < 2**63 else np.inf,
+        "p_welch": np.nan,
+        "p": np.nan,
+        "differs": "",
+        "delta": delta,
+        "curve_delta": curve_delta,
+        "amplitude_delta": amplitude_delta,
+        **departures(data, delta, alpha),
+        **whole_curve(data, curve_delta, amplitude_delta, alpha),
+        **between_sd(data, rng),
         **left_out(data),
-        "random_terms": "", "n_random": 0, "converged": True, "alpha": alpha,
+        "random_terms": "",
+        "n_random": 0,
+        "converged": True,
+        "alpha": alpha,
         "verdict": "undecided",
-    }  # fmt: skip
+    }
     hindrance = _hindrance(data)
     if hindrance:
         return {**row, "reason": hindrance}
@@ -214,10 +233,12 @@ def bootstrap(
     )
     usable = null_draws.converged & full_draws.converged
     return {
-        "lr": lr[0], "p_boot": (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum()),
-        "random_terms": RANDOM[n_random].formula, "n_random": n_random,
+        "lr": lr[0],
+        "p_boot": (1 + (draws[usable] >= lr[0]).sum()) / (1 + usable.sum()),
+        "random_terms": RANDOM[n_random].formula,
+        "n_random": n_random,
         "converged": bool(null.converged[0] and full.converged[0] and usable.mean() > 0.99),
-    }, note  # fmt: skip
+    }, note
 
 
 def _hindrance(data: CurveData) -> str:
@@ -305,8 +326,13 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     s2 (1 / n_g (1 - 2 / G) + sum_k 1 / n_k / G^2), s2 pooled within groups.
     """
     turn = vertex(data.coef[0])
-    out = {"estimate": np.nan, "low": np.nan, "high": np.nan, "departure_of": "",
-           "p_equivalence": np.nan}  # fmt: skip
+    out = {
+        "estimate": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "departure_of": "",
+        "p_equivalence": np.nan,
+    }
     n_groups = len(data.groups)
     if n_groups < 2 or not np.isfinite(turn).all():
         return out
@@ -321,8 +347,11 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     reach = stats.t.ppf(1 - alpha, df) * error[worst]
     p = stats.t.sf((delta - np.abs(shift)) / error, df)
     # A hump's and a trough's vertices are not of one kind, so that nothing is shown by them.
-    out |= {"low": shift[worst] - reach, "high": shift[worst] + reach,
-            "p_equivalence": p.max() if same_bend else np.nan}  # fmt: skip
+    out |= {
+        "low": shift[worst] - reach,
+        "high": shift[worst] + reach,
+        "p_equivalence": p.max() if same_bend else np.nan,
+    }
     return out
 
 

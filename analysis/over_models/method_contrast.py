@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,42 @@ from analysis.families import (
     too_few,
 )
 from analysis.loading.scores import Array, Scores, as_scores
-from analysis.over_models.effect_sizes import cles_interval, hedges, paired_effects
+from analysis.over_models.effect_sizes import paired_effects
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
+from analysis.over_models.rank_tests import contrast_verdict, mann_whitney, signed_rank
 from analysis.over_models.sums import main_rows
 from study.read import InputError
 
-#: Up to this product of two sample sizes, Mann-Whitney's p is exact.
-MAX_EXACT_RANKS = 10_000
 PRIMARY = "paired over families"
 COLUMNS = [
-    "test", "metric", "model", "a", "b", "value", "n", "n_families", "estimate", "low", "high",
-    "statistic", "df", "p", "p_min", "hedges_g", "g_low", "g_high", "rank_biserial", "rb_low",
-    "rb_high", "cles", "cles_low", "cles_high", "flag", "verdict", "reason",
-]  # fmt: skip
+    "test",
+    "metric",
+    "model",
+    "a",
+    "b",
+    "value",
+    "n",
+    "n_families",
+    "estimate",
+    "low",
+    "high",
+    "statistic",
+    "df",
+    "p",
+    "p_min",
+    "hedges_g",
+    "g_low",
+    "g_high",
+    "rank_biserial",
+    "rb_low",
+    "rb_high",
+    "cles",
+    "cles_low",
+    "cles_high",
+    "flag",
+    "verdict",
+    "reason",
+]
 
 
 def method_test(
@@ -167,15 +189,20 @@ def _rows(
     counts = {"n": x.size, "n_families": of_x.size}
     yield {"test": "sign flips", **sign_flips(of_x, of_y, alpha, rng, note), **counts}
     yield {"test": "signed-rank", **signed_rank(of_x, of_y, alpha, note), **counts}
-    yield {"test": "Mann-Whitney", **mann_whitney(
-        wide[a].dropna().to_numpy(dtype=np.float64),
-        wide[b].dropna().to_numpy(dtype=np.float64), alpha,
-    )}  # fmt: skip
+    yield {
+        "test": "Mann-Whitney",
+        **mann_whitney(
+            wide[a].dropna().to_numpy(dtype=np.float64),
+            wide[b].dropna().to_numpy(dtype=np.float64),
+            alpha,
+        ),
+    }
     yield from _moderators(x - y, facts.loc[pairs.index], alpha)
     if "rereading" in wide and {a, b} == {"generation", "comprehension"}:
         for test, first, second in (
-            ("state", "generation", "rereading"), ("text", "rereading", "comprehension"),
-        ):  # fmt: skip
+            ("state", "generation", "rereading"),
+            ("text", "rereading", "comprehension"),
+        ):
             paired = wide[[first, second]].dropna()
             x, y = paired.to_numpy(dtype=np.float64).T
             family = facts.loc[paired.index, "family"].tolist()
@@ -183,8 +210,12 @@ def _rows(
             yield {"test": test, "a": first, "b": second, **found}
     for model, difference in (pairs[a] - pairs[b]).items():
         both = draws.get((str(model), a)), draws.get((str(model), b))
-        yield {"test": "within model", "model": model, "n": 1,
-               **_within_model(difference, *both, alpha)}  # fmt: skip
+        yield {
+            "test": "within model",
+            "model": model,
+            "n": 1,
+            **_within_model(difference, *both, alpha),
+        }
 
 
 def _values(
@@ -195,8 +226,14 @@ def _values(
     for profile in scores.profiles():
         model, method = str(profile.keys["model"]), str(profile.keys["method"])
         reduce = np.mean if value == "mean" else np.max
-        rows.append({**profile.keys, "model": model, "method": method,
-                     "value": float(reduce(profile.separation))})  # fmt: skip
+        rows.append(
+            {
+                **profile.keys,
+                "model": model,
+                "method": method,
+                "value": float(reduce(profile.separation)),
+            }
+        )
         if profile.replicates is not None:
             draws[model, method] = np.asarray(reduce(profile.replicates, axis=1))
     table = pd.DataFrame(rows)
@@ -244,7 +281,7 @@ def paired_over_families(
         return row | {"reason": few + note}
     low, high, p = skew_corrected(difference, alpha)
     row |= {"low": min(low, row["low"]), "high": max(high, row["high"]), "p": max(p, row["p"])}
-    judged = _verdict(row, alpha, note)
+    judged = contrast_verdict(row, alpha, note)
     if judged["verdict"] == "undecided" and delta is not None:
         p = mean.p_within(-delta, delta)
         if p <= alpha:
@@ -264,71 +301,20 @@ def sign_flips(
     if mean.n == 0:
         return row | {"verdict": "undecided", "reason": f"no model has both methods{note}"}
     row |= {"p": flip_p(x - y, rng)}
-    return row | paired_effects(x, y) | _verdict(row, alpha, note)
-
-
-def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
-    """Exact Wilcoxon signed-rank test, with the Hodges-Lehmann estimate."""
-    n = x.size
-    row: dict[str, Any] = {"n": n, "estimate": np.nan, "low": np.nan, "high": np.nan, "p": np.nan,
-                           "p_min": 2.0 ** (1 - n) if n else 1.0}  # fmt: skip
-    difference = x - y
-    if n == 0 or not difference.any():
-        return row | {"verdict": "undecided", "reason": f"no pair differs{note}"}
-    i, j = np.triu_indices(n)
-    walsh = np.sort((difference[i] + difference[j]) / 2)
-    # The interval of all Walsh averages but the k outermost ones at each end.
-    ranks = _signed_rank_cdf(n)
-    k = int(np.searchsorted(ranks, alpha / 2, side="right"))
-    if k > 0:
-        row |= {"low": walsh[k - 1], "high": walsh[-k]}
-    result = stats.wilcoxon(x, y, correction=True)
-    row |= {
-        "estimate": float(np.median(walsh)),
-        "statistic": float(result.statistic),
-        "p": float(result.pvalue),
-    }
-    return row | paired_effects(x, y) | _verdict(row, alpha, note)
-
-
-def _signed_rank_cdf(n: int) -> Array:
-    """P(W <= w) of the signed-rank statistic of n pairs, for w = 0, 1, ..."""
-    share = np.ones(1)
-    for rank in range(1, n + 1):
-        share = np.pad(share / 2, (0, rank)) + np.pad(share / 2, (rank, 0))
-    return np.asarray(np.cumsum(share))
-
-
-def mann_whitney(x: Array, y: Array, alpha: float) -> dict[str, Any]:
-    """Mann-Whitney test of two samples, with effect sizes of independent samples.
-
-    Exact without ties and up to `MAX_EXACT_RANKS` pairs of values, else the normal approximation.
-    """
-    row: dict[str, Any] = {"n": x.size + y.size, "estimate": np.nan, "low": np.nan,
-                           "high": np.nan, "p": np.nan, "p_min": 1.0}  # fmt: skip
-    note = "; it takes the two methods of a model for independent"
-    if x.size == 0 or y.size == 0:
-        return row | {"verdict": "undecided", "reason": "a method has no values"}
-    tied = np.unique(np.concatenate([x, y])).size < x.size + y.size
-    exact = not tied and x.size * y.size <= MAX_EXACT_RANKS
-    result = stats.mannwhitneyu(x, y, method="exact" if exact else "asymptotic")
-    differences = np.sort(np.subtract.outer(x, y).ravel())
-    cles = float((differences > 0).mean() + (differences == 0).mean() / 2)
-    low, high = cles_interval(cles, x.size, y.size)
-    row |= {
-        "estimate": float(np.median(differences)), "statistic": float(result.statistic),
-        "p": float(result.pvalue), "p_min": min(1.0, 2 / comb(x.size + y.size, x.size)),
-        "rank_biserial": 2 * cles - 1, "rb_low": 2 * low - 1, "rb_high": 2 * high - 1,
-        "cles": cles, "cles_low": low, "cles_high": high,
-    }  # fmt: skip
-    return row | hedges(x, y, paired=False) | _verdict(row, alpha, note)
+    return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
 
 
 def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
     """Yield the mixed model's method effect, method x instruct, and method x family (one-way)."""
-    row: dict[str, Any] = {"n": difference.size, "estimate": np.nan, "low": np.nan,
-                           "high": np.nan, "p": np.nan, "p_min": 0.0,
-                           "verdict": "undecided"}  # fmt: skip
+    row: dict[str, Any] = {
+        "n": difference.size,
+        "estimate": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "p_min": 0.0,
+        "verdict": "undecided",
+    }
     instruct = facts["instruct"].to_numpy(dtype=bool)
     both = 0 < instruct.sum() < instruct.size
     design = np.column_stack([np.ones(instruct.size), instruct - 0.5])[:, : 1 + both]
@@ -354,14 +340,20 @@ def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterato
                 yield row | {"test": test, "estimate": fit.estimate, "reason": reason}
                 continue
             low, high = fit.ends(alpha)
-            here = row | {"estimate": fit.estimate, "low": low, "high": high, "df": fit.df,
-                          "statistic": fit.estimate / fit.se, "p": fit.p()}  # fmt: skip
+            here = row | {
+                "estimate": fit.estimate,
+                "low": low,
+                "high": high,
+                "df": fit.df,
+                "statistic": fit.estimate / fit.se,
+                "p": fit.p(),
+            }
             note = (
                 ""
                 if test == names[0]
                 else ("; the effect with instruction tuning less the one without")
             )
-            yield here | {"test": test} | _verdict(here, alpha, note)
+            yield here | {"test": test} | contrast_verdict(here, alpha, note)
         if not both:
             yield row | {"test": names[1], "reason": "all models are alike in instruction tuning"}
     groups = [difference[facts["family"].to_numpy() == f] for f in facts["family"].unique()]
@@ -372,34 +364,29 @@ def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterato
     result = stats.f_oneway(*groups)
     shown = "differs" if result.pvalue <= alpha else "is not shown to differ"
     yield row | {
-        "test": "method x family", "statistic": result.statistic, "p": result.pvalue,
+        "test": "method x family",
+        "statistic": result.statistic,
+        "p": result.pvalue,
         "reason": f"the method effect {shown} between families (p = {result.pvalue:.3g})",
-    }  # fmt: skip
+    }
 
 
 def _within_model(
     estimate: float, first: Array | None, second: Array | None, alpha: float
 ) -> dict[str, Any]:
     """Difference of one model's methods over its topic replicates: says nothing of other models."""
-    row: dict[str, Any] = {"estimate": estimate, "low": np.nan, "high": np.nan, "p": np.nan,
-                           "verdict": "undecided"}  # fmt: skip
+    row: dict[str, Any] = {
+        "estimate": estimate,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "verdict": "undecided",
+    }
     if first is None or second is None:
         return row | {"reason": "no replicates"}
     n = min(first.size, second.size)
     difference = first[:n] - second[:n]
     low, high = np.quantile(difference, [alpha / 2, 1 - alpha / 2])
     k = min(int((difference <= 0).sum()), int((difference >= 0).sum()))
-    row |= {"low": low, "high": high, "p": min(1.0, 2 * (k + 1) / (n + 1)),
-            "p_min": 2 / (n + 1)}  # fmt: skip
-    return row | _verdict({**row, "n": n}, alpha, "; over topics, of this model alone")
-
-
-def _verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, str]:
-    p, smallest = row["p"], row["p_min"]
-    if smallest > alpha:
-        return {"verdict": "undecided", "reason": f"n = {row['n']} cannot give a p below "
-                f"{smallest:.3g}, so {alpha:g} is out of reach{note}"}  # fmt: skip
-    if p > alpha:
-        return {"verdict": "undecided", "reason": f"no difference is shown (p = {p:.3g}){note}"}
-    better = "a better" if row["estimate"] > 0 else "b better"
-    return {"verdict": better, "reason": f"the methods differ (p = {p:.3g}){note}"}
+    row |= {"low": low, "high": high, "p": min(1.0, 2 * (k + 1) / (n + 1)), "p_min": 2 / (n + 1)}
+    return row | contrast_verdict({**row, "n": n}, alpha, "; over topics, of this model alone")

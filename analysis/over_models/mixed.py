@@ -140,9 +140,14 @@ def fit_curve_model(
     constant = float(np.linalg.slogdet(white.spread)[1].sum())
     mean = beta[:, :, data.group].transpose(1, 2, 0) @ scale.T
     return CurveFit(
-        deviance - constant, mean, s2, emotion,
-        s2[:, None, None] * factor @ factor.transpose(0, 2, 1), rank.astype(np.int64), converged,
-    )  # fmt: skip
+        deviance - constant,
+        mean,
+        s2,
+        emotion,
+        s2[:, None, None] * factor @ factor.transpose(0, 2, 1),
+        rank.astype(np.int64),
+        converged,
+    )
 
 
 def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> CurveData:
@@ -280,11 +285,13 @@ def _inverse(v: Array) -> tuple[Array, Array]:
 
 def _times(p: Array, x: Array) -> Array:
     """Symmetric matrix (6, ...) times vector (3, ...)."""
-    return np.stack([
-        p[0] * x[0] + p[1] * x[1] + p[2] * x[2],
-        p[1] * x[0] + p[3] * x[1] + p[4] * x[2],
-        p[2] * x[0] + p[4] * x[1] + p[5] * x[2],
-    ])  # fmt: skip
+    return np.stack(
+        [
+            p[0] * x[0] + p[1] * x[1] + p[2] * x[2],
+            p[1] * x[0] + p[3] * x[1] + p[4] * x[2],
+            p[2] * x[0] + p[4] * x[1] + p[5] * x[2],
+        ]
+    )
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,13 @@ AGREEMENT = 1e-6
 _POWERS = np.array([[-1.0, 1.0, 1.0], [2.0, -6.0, 0.0], [0.0, 6.0, 0.0]])
 #: Columns of the result where nothing is fitted.
 NOT_FITTED: dict[str, Any] = {
-    "loglik_null": np.nan, "loglik_full": np.nan, "mixedlm_lr": np.nan,
-    "mixedlm_converged": False, "mixedlm_warnings": "", "mixedlm_note": "",
-}  # fmt: skip
+    "loglik_null": np.nan,
+    "loglik_full": np.nan,
+    "mixedlm_lr": np.nan,
+    "mixedlm_converged": False,
+    "mixedlm_warnings": "",
+    "mixedlm_note": "",
+}
 _NAMES = ("intercept", "d", "d^2")
 
 
@@ -100,16 +104,26 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
         variance = np.diag(powers @ cov @ powers.T)
         se = np.sqrt(np.where(variance > 0, variance, np.nan))
         effects += [
-            {"hypothesis": hypothesis, "term": term, "estimate": data.sign * float(value),
-             "se": float(error), "loglik": float(fit.llf), "converged": bool(fit.converged),
-             "optimizer": optimizer, "warnings": "; ".join(messages)}
+            {
+                "hypothesis": hypothesis,
+                "term": term,
+                "estimate": data.sign * float(value),
+                "se": float(error),
+                "loglik": float(fit.llf),
+                "converged": bool(fit.converged),
+                "optimizer": optimizer,
+                "warnings": "; ".join(messages),
+            }
             for term, value, error in zip(names, powers @ fit.fe_params, se, strict=True)
-        ]  # fmt: skip
+        ]
     return {
-        "loglik_null": logliks["null"], "loglik_full": logliks["full"],
-        "mixedlm_lr": 2 * (logliks["full"] - logliks["null"]), "mixedlm_converged": converged,
-        "mixedlm_warnings": "; ".join(dict.fromkeys(seen)), "mixedlm_note": "; ".join(notes),
-    }, effects  # fmt: skip
+        "loglik_null": logliks["null"],
+        "loglik_full": logliks["full"],
+        "mixedlm_lr": 2 * (logliks["full"] - logliks["null"]),
+        "mixedlm_converged": converged,
+        "mixedlm_warnings": "; ".join(dict.fromkeys(seen)),
+        "mixedlm_note": "; ".join(notes),
+    }, effects
 
 
 def _design(data: CurveData, shared_shape: bool) -> tuple[Array, list[str], Array]:

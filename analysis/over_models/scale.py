@@ -94,12 +94,24 @@ def judge_scale(
     """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
     span = float(np.ptp(x))
     row: dict[str, Any] = {
-        "n": turn.size, "n_families": len(set(group.tolist())), "slope": np.nan, "se": np.nan,
-        "t": np.nan, "df": np.nan,
-        "tau": np.nan, "tau_family": np.nan, "range": span, "estimate": np.nan, "low": np.nan,
-        "high": np.nan, "p": np.nan, "p_equivalence": np.nan, "delta": delta, "alpha": alpha,
+        "n": turn.size,
+        "n_families": len(set(group.tolist())),
+        "slope": np.nan,
+        "se": np.nan,
+        "t": np.nan,
+        "df": np.nan,
+        "tau": np.nan,
+        "tau_family": np.nan,
+        "range": span,
+        "estimate": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "p_equivalence": np.nan,
+        "delta": delta,
+        "alpha": alpha,
         "verdict": "undecided",
-    }  # fmt: skip
+    }
     if turn.size < 3:
         return row | {"reason": f"{turn.size} models: a trend and its error need at least 3"}
     if not np.isfinite(x).all():
@@ -117,9 +129,15 @@ def judge_scale(
     shared = 0.5 * (group[:, None] == group) + 0.5 * np.eye(turn.size)
     cov = np.diag(variance) + max(float(tau2.sum()), EXACT**2) * shared
     fit = regression_over_families(turn, design, group.tolist(), cov)[1]
-    row |= {"n_families": n_families, "slope": fit.estimate, "se": fit.se, "df": fit.df,
-            "tau": np.sqrt(tau2[0]), "tau_family": np.sqrt(tau2[1]),
-            "estimate": fit.estimate * span}  # fmt: skip
+    row |= {
+        "n_families": n_families,
+        "slope": fit.estimate,
+        "se": fit.se,
+        "df": fit.df,
+        "tau": np.sqrt(tau2[0]),
+        "tau_family": np.sqrt(tau2[1]),
+        "estimate": fit.estimate * span,
+    }
     if fit.exact or not fit.df >= 1:
         why = too_few(n_families) or "sizes vary between too few families to tell scale from family"
         return row | {"reason": why}

@@ -213,11 +213,21 @@ def curve_sums(
     rss += n_emotions * float((contrast**2).sum())
     emotion_ss = float((by_emotion**2).sum()) / n_cells
     return CurveData(
-        models, groups, group, np.array(coef)[None], np.array(spread),
-        np.array([rss - emotion_ss]), np.array([emotion_ss]), n_emotions, n_methods, n_cells,
-        tuple(depth for depth, _ in facts), tuple(means),
-        methods or tuple(f"method {k + 1}" for k in range(n_methods)), sign,
-    )  # fmt: skip
+        models,
+        groups,
+        group,
+        np.array(coef)[None],
+        np.array(spread),
+        np.array([rss - emotion_ss]),
+        np.array([emotion_ss]),
+        n_emotions,
+        n_methods,
+        n_cells,
+        tuple(depth for depth, _ in facts),
+        tuple(means),
+        methods or tuple(f"method {k + 1}" for k in range(n_methods)),
+        sign,
+    )
 
 
 def over_emotions(data: CurveData) -> CurveData:

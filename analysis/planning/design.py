@@ -15,7 +15,8 @@ from statsmodels.stats.proportion import proportion_confint
 from analysis.families import family_means
 from analysis.loading.scores import Array
 from analysis.over_models.invariance import judge
-from analysis.over_models.method_contrast import mann_whitney, paired_over_families, signed_rank
+from analysis.over_models.method_contrast import paired_over_families
+from analysis.over_models.rank_tests import mann_whitney, signed_rank
 from analysis.over_models.scale import judge_scale, vertex_variance
 from analysis.over_models.sums import CurveData, basis, curve_sums, vertex
 from analysis.planning.simulate import ar1_noise, curve

@@ -383,10 +383,18 @@ def _judge(
         reason = "neither that the hump exceeds the control's is shown nor that it is the same"
     p = float(2 * stats.t.sf(abs(outcome.estimate) / outcome.se, outcome.df))
     return {
-        "estimate": outcome.estimate, "low": low, "high": high, "p": p, "p_same": p_same,
-        "verdict": verdict, "reason": reason, "profile": outcome.profile,
-        "control": outcome.control, **shapes, "df": outcome.df,
-    }  # fmt: skip
+        "estimate": outcome.estimate,
+        "low": low,
+        "high": high,
+        "p": p,
+        "p_same": p_same,
+        "verdict": verdict,
+        "reason": reason,
+        "profile": outcome.profile,
+        "control": outcome.control,
+        **shapes,
+        "df": outcome.df,
+    }
 
 
 def _article(shape: str) -> str:

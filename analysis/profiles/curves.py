@@ -31,8 +31,12 @@ PLACES = ("vertex", "extremum", "center")
 #: What is blank where no peak is shown: a curve without a peak has no place of it.
 OF_A_PEAK = [
     *(f"{name}{end}" for name in ("vertex", "center", "place") for end in ("", "_low", "_high")),
-    "vertex_se", "fieller_low", "fieller_high", "onset", "width",
-]  # fmt: skip
+    "vertex_se",
+    "fieller_low",
+    "fieller_high",
+    "onset",
+    "width",
+]
 
 
 def fit_curves(
@@ -92,7 +96,7 @@ def fit_curves(
         - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
         - extremum_se: the draws' standard deviation.
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
-          left-out blocks of neighbouring layers, and the form with the smallest.
+          left-out blocks of neighboring layers, and the form with the smallest.
         - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
           n_replicates.
 
@@ -180,9 +184,13 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     if isinstance(errors, str):
         blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
         return {
-            **profile.keys, **blank, "verdict": "undecided", "reason": errors, "shape": "unknown",
+            **profile.keys,
+            **blank,
+            "verdict": "undecided",
+            "reason": errors,
+            "shape": "unknown",
             "n_points": len(profile.depth),
-        }  # fmt: skip
+        }
     depth, y, sign = profile.depth, profile.separation, profile.sign
     W = quadratic_weights(depth)
     _, b1, b2 = W @ y
@@ -210,24 +218,39 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     curvature = np.sort([sign * (b2 - t * se), sign * (b2 + t * se)])
     return {
         **profile.keys,
-        "vertex": vertex, "vertex_low": low, "vertex_high": high, "p": p,
-        "verdict": verdict, "reason": reason,
+        "vertex": vertex,
+        "vertex_low": low,
+        "vertex_high": high,
+        "p": p,
+        "verdict": verdict,
+        "reason": reason,
         "shape": ("hump" if b2 < 0 else "trough") if inside else "monotone",
-        "fieller_low": fieller_low, "fieller_high": fieller_high,
+        "fieller_low": fieller_low,
+        "fieller_high": fieller_high,
         "vertex_se": float(np.sqrt(gradient @ cov @ gradient)),
-        "curvature": sign * b2, "curvature_low": curvature[0], "curvature_high": curvature[1],
+        "curvature": sign * b2,
+        "curvature_low": curvature[0],
+        "curvature_high": curvature[1],
         "slope_start": sign * (b1 + 2 * b2 * depth[0]),
         "slope_end": sign * (b1 + 2 * b2 * depth[-1]),
-        "extremum": extremum, "extremum_low": extremum_low, "extremum_high": extremum_high,
+        "extremum": extremum,
+        "extremum_low": extremum_low,
+        "extremum_high": extremum_high,
         "extremum_se": float(extremum_draws.std(ddof=1)),
-        "center": float(center[0]), "center_low": center_low, "center_high": center_high,
-        "onset": float(start[0]), "width": float(end[0] - start[0]),
+        "center": float(center[0]),
+        "center_low": center_low,
+        "center_high": center_high,
+        "onset": float(start[0]),
+        "width": float(end[0] - start[0]),
         "p_misfit": misfit(depth, y, errors),
-        "best": min(cv, key=lambda form: cv[form]), **{f"cv_{k}": v for k, v in cv.items()},
-        "depth_start": depth[0], "depth_end": depth[-1],
-        "error": errors.kind, "n_points": len(depth),
+        "best": min(cv, key=lambda form: cv[form]),
+        **{f"cv_{k}": v for k, v in cv.items()},
+        "depth_start": depth[0],
+        "depth_end": depth[-1],
+        "error": errors.kind,
+        "n_points": len(depth),
         "n_replicates": 0 if profile.replicates is None else len(profile.replicates),
-    }  # fmt: skip
+    }
 
 
 def misfit(depth: Array, y: Array, errors: Errors) -> float:

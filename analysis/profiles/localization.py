@@ -30,9 +30,18 @@ from study.read import InputError
 #: Estimators of a place, as `fit_curves` names them.
 ESTIMATORS = ("vertex", "extremum", "center")
 RESULT = (
-    "estimate", "low", "high", "p", "p_elsewhere", "df", "tau", "tau_family", "i2",
-    "prediction_low", "prediction_high",
-)  # fmt: skip
+    "estimate",
+    "low",
+    "high",
+    "p",
+    "p_elsewhere",
+    "df",
+    "tau",
+    "tau_family",
+    "i2",
+    "prediction_low",
+    "prediction_high",
+)
 
 
 def localization_test(
@@ -191,10 +200,16 @@ def _pooled(
     n_families = len(set(families))
     within = (of[peak] - target).abs() <= delta
     counts = {
-        "peak": peak, "n_models": n, "n_pooled": len(of), "n_families": n_families,
-        "n_within": int(within.sum()), "n_inside": models[inside].nunique(),
-        "n_no_peak": without, "n_unlocated": unlocated, "n_humps": humps,
-    }  # fmt: skip
+        "peak": peak,
+        "n_models": n,
+        "n_pooled": len(of),
+        "n_families": n_families,
+        "n_within": int(within.sum()),
+        "n_inside": models[inside].nunique(),
+        "n_no_peak": without,
+        "n_unlocated": unlocated,
+        "n_humps": humps,
+    }
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
     if len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
@@ -377,11 +392,15 @@ def hartung_knapp(
     reach = t * np.sqrt(error**2 + tau2)
     typical = typical_variance(v)
     return {
-        "estimate": estimate, "se": error,
-        "low": estimate - t * error, "high": estimate + t * error,
-        "tau": float(np.sqrt(tau2)), "i2": float(tau2 / (tau2 + typical)),
-        "prediction_low": float(estimate - reach), "prediction_high": float(estimate + reach),
-    }  # fmt: skip
+        "estimate": estimate,
+        "se": error,
+        "low": estimate - t * error,
+        "high": estimate + t * error,
+        "tau": float(np.sqrt(tau2)),
+        "i2": float(tau2 / (tau2 + typical)),
+        "prediction_low": float(estimate - reach),
+        "prediction_high": float(estimate + reach),
+    }
 
 
 def typical_variance(v: Array) -> float:

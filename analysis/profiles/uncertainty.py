@@ -84,12 +84,12 @@ def t_above(t: Array | float, df: Array | float) -> Array:
 
 
 def assess(profile: Profile, seed: int = 0) -> Errors | str:
-    """Return the errors of a profile's points, or say why it cannot be analysed."""
+    """Return the errors of a profile's points, or say why it cannot be analyzed."""
     return fault(profile) or profile_errors(profile, seed)
 
 
 def fault(profile: Profile) -> str:
-    """Say why a profile cannot be analysed; empty where it can."""
+    """Say why a profile cannot be analyzed; empty where it can."""
     y, layer, draws = profile.separation, profile.layer, profile.replicates
     if len(y) < MIN_POINTS:
         return f"only {len(y)} layers; at least {MIN_POINTS} are needed"
@@ -126,7 +126,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     r"""Return the error of a profile's points.
 
     With replicates, their covariance about their own mean: a bootstrap of a cross-validated score
-    can sit at another level than the score itself (a resampled topic is easier to recognise), so
+    can sit at another level than the score itself (a resampled topic is easier to recognize), so
     only the spread is taken from it, and intervals are percentiles of *estimate + deviation*. A
     bootstrap of T topics knows their spread with T - 1 degrees of freedom however many replicates
     there are, and understates the variance by (T - 1) / T: both are put right, and the draws
@@ -188,8 +188,8 @@ def _quadratic_weights(depth: bytes) -> Array:
 def slope_weights(depth: Array, rows: NDArray[np.bool_]) -> Array:
     """Return the weights, shape (n_points,), of the slope of a line through the given rows."""
     weights = np.zeros_like(depth)
-    centred = depth[rows] - depth[rows].mean()
-    weights[rows] = centred / (centred @ centred)
+    centered = depth[rows] - depth[rows].mean()
+    weights[rows] = centered / (centered @ centered)
     return weights
 
 

@@ -377,9 +377,13 @@ def judge(
 
 
 def _turned(
-    best: Turn, against: Bends | None, top: float, third: str, ends: tuple[float, float],
+    best: Turn,
+    against: Bends | None,
+    top: float,
+    third: str,
+    ends: tuple[float, float],
     alpha: float,
-) -> tuple[str, float, str, str]:  # fmt: skip
+) -> tuple[str, float, str, str]:
     """Return verdict, p, where and reason of a curve whose arms are shown."""
     up, down, extreme = (
         ("rises", "falls", "highest") if best.way == 1 else ("falls", "rises", "lowest")

@@ -162,7 +162,7 @@ def load(
     spec : ModelSpec
     untrained_seed : int, optional
         Give the model random weights from this seed instead of its trained ones: the same
-        config, initialised as the architecture's authors do.
+        config, initialized as the architecture's authors do.
     device : str
         "auto" is the GPU if there is one; "balanced" spreads a model over several.
     dtype : {"auto", "float32", "bfloat16", "float16", "8bit", "4bit"}

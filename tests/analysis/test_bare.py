@@ -111,9 +111,13 @@ def test_draws_have_the_covariance_that_they_were_drawn_from() -> None:
     draws = models.draw(np.random.default_rng(0), 40_000)
     # A t of df degrees of freedom is wider than its sigma by df / (df - 2).
     wider = Scatter(
-        models.phi, models.correlation, models.sigma * np.sqrt(models.df / (models.df - 2)),
-        models.df, models.weight, models.rho,
-    )  # fmt: skip
+        models.phi,
+        models.correlation,
+        models.sigma * np.sqrt(models.df / (models.df - 2)),
+        models.df,
+        models.weight,
+        models.rho,
+    )
     change = np.diff(draws, axis=1).std(axis=0)
     D = np.diff(np.eye(len(y)), axis=0)
     np.testing.assert_allclose(change, np.sqrt(np.diag(D @ wider.cov() @ D.T)), rtol=0.03)
@@ -140,10 +144,12 @@ def test_intervals_of_a_vertex_cover_it(rho: float) -> None:
     rng, depth = np.random.default_rng(2), np.linspace(0, 1, 25)
     lag = np.abs(np.subtract.outer(np.arange(25), np.arange(25)))
     curves = rng.multivariate_normal(1 - (depth - 0.45) ** 2, 0.02**2 * rho**lag, size=60)
-    table = pd.concat([
-        pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": y})
-        for i, y in enumerate(curves)
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": y})
+            for i, y in enumerate(curves)
+        ]
+    )
     fits = fit_curves(table)
     inside = (fits["vertex_low"] <= 0.45) & (fits["vertex_high"] >= 0.45)
     assert inside.sum() > 50
@@ -169,10 +175,12 @@ def noisy(curve: Array, rho: float, n_curves: int, seed: int = 5) -> pd.DataFram
     lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     noise = rng.multivariate_normal(np.zeros(n), float(rho) ** lag, size=n_curves)
     depth = np.linspace(0, 1, n)
-    return pd.concat([
-        pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": curve + e})
-        for i, e in enumerate(noise)
-    ])  # fmt: skip
+    return pd.concat(
+        [
+            pd.DataFrame({"model": f"m{i}", "family": "f", "depth": depth, "score": curve + e})
+            for i, e in enumerate(noise)
+        ]
+    )
 
 
 @pytest.mark.parametrize("rho", [0.5, 0.9, 0.97])

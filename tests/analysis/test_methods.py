@@ -14,14 +14,9 @@ from scipy import stats
 from analysis.claims.published import largest_d, published_check
 from analysis.loading.scores import as_scores
 from analysis.over_models.effect_sizes import cles_interval
-from analysis.over_models.method_contrast import (
-    mann_whitney,
-    method_test,
-    paired_over_families,
-    sign_flips,
-    signed_rank,
-)
+from analysis.over_models.method_contrast import method_test, paired_over_families, sign_flips
 from analysis.over_models.permutation import flip_p
+from analysis.over_models.rank_tests import mann_whitney, signed_rank
 from analysis.planning.simulate import simulate_scores
 from study.read import InputError
 

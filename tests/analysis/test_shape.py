@@ -282,8 +282,11 @@ def curves_at(peaks: list[float], left: float = 0.2, right: float = 0.2) -> pd.D
         width = np.where(depth < peak, left, right)
         score = 0.6 + 0.1 * np.exp(-0.5 * ((depth - peak) / width) ** 2)
         score += 0.001 * rng.standard_normal(depth.size)
-        parts.append(pd.DataFrame({"model": f"m{i:02}", "family": f"f{i // 2}", "depth": depth,
-                                   "score": score}))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {"model": f"m{i:02}", "family": f"f{i // 2}", "depth": depth, "score": score}
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 

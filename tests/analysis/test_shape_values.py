@@ -47,10 +47,14 @@ def line(depth: Array, y: Array, rows: Any) -> float:
 def four_slopes(depth: Array, y: Array, turn: float) -> Array:
     """Quadratic at both ends, lines up to the turn and from it on."""
     two, one, _ = np.polyfit(depth, y, 2)
-    return np.array([
-        one + 2 * two * depth[0], one + 2 * two * depth[-1],
-        line(depth, y, depth <= turn + 1e-9), line(depth, y, depth >= turn - 1e-9),
-    ])  # fmt: skip
+    return np.array(
+        [
+            one + 2 * two * depth[0],
+            one + 2 * two * depth[-1],
+            line(depth, y, depth <= turn + 1e-9),
+            line(depth, y, depth >= turn - 1e-9),
+        ]
+    )
 
 
 def expected(
@@ -64,14 +68,24 @@ def expected(
     arm = np.array([1, -1]) * slopes[2:] * length
     reach = stats.t.isf(alpha / 2, df) * se[2:] * length
     return {
-        "estimate": arm.min(), "low": (arm - reach).min(), "high": (arm + reach).min(),
-        "p": max(np.where(wrong_way, 1.0, two_sided)), "turn": turn,
-        "rise": arm[0], "fall": arm[1],
-        "p_hump": max(p[0, 0], p[1, 1]), "p_trough": max(p[1, 0], p[0, 1]),
-        "slope_start": slopes[0], "slope_end": slopes[1], "breakpoint": turn,
-        "slope_before": slopes[2], "slope_after": slopes[3],
-        "p_before": two_sided[0], "p_after": two_sided[1], "df": df,
-    }  # fmt: skip
+        "estimate": arm.min(),
+        "low": (arm - reach).min(),
+        "high": (arm + reach).min(),
+        "p": max(np.where(wrong_way, 1.0, two_sided)),
+        "turn": turn,
+        "rise": arm[0],
+        "fall": arm[1],
+        "p_hump": max(p[0, 0], p[1, 1]),
+        "p_trough": max(p[1, 0], p[0, 1]),
+        "slope_start": slopes[0],
+        "slope_end": slopes[1],
+        "breakpoint": turn,
+        "slope_before": slopes[2],
+        "slope_after": slopes[3],
+        "p_before": two_sided[0],
+        "p_after": two_sided[1],
+        "df": df,
+    }
 
 
 def check(row: pd.Series, wanted: dict[str, float]) -> None:
@@ -155,9 +169,9 @@ def test_over_models_each_breakpoint_comes_from_the_others() -> None:
     one, two = WOBBLE - (DEPTH - 0.35) ** 2, WOBBLE - 0.8 * (DEPTH - 0.7) ** 2
     row = u_shape_test(study({"one": one, "two": two})).iloc[-1]
     turns = extrema(DEPTH, np.array([two, one]))
-    slopes = np.array([
-        four_slopes(DEPTH, y, turn) for y, turn in zip((one, two), turns, strict=True)
-    ])  # fmt: skip
+    slopes = np.array(
+        [four_slopes(DEPTH, y, turn) for y, turn in zip((one, two), turns, strict=True)]
+    )
     se = slopes.std(axis=0, ddof=1) / np.sqrt(2)
     turn = turns.mean()
     wanted = expected(slopes.mean(axis=0), se, 1, turn, np.array([turn, 1 - turn]))
@@ -165,8 +179,11 @@ def test_over_models_each_breakpoint_comes_from_the_others() -> None:
     assert (row["level"], row["model"], row["family"]) == ("models", "all (2)", "all")
     assert (row["error"], row["n_models"], row["direction"]) == ("models", 2, "hump")
     assert [row[key] for key in ("weights", "method", "labels", "metric")] == [
-        "trained", "all", "true", "score",
-    ]  # fmt: skip
+        "trained",
+        "all",
+        "true",
+        "score",
+    ]
 
 
 def test_over_models_a_trough_is_a_hump_upside_down() -> None:
@@ -251,10 +268,14 @@ def test_profiles_left_out_are_counted() -> None:
 
 def test_which_profiles_are_tested() -> None:
     kinds = [("trained", "true"), ("untrained", "true"), ("trained", "shuffled")]
-    table = pd.concat([
-        study({"a": HUMP}, weights=weights, labels=labels, metric=metric, method=method)
-        for weights, labels in kinds for metric in "xy" for method in ("read", "write")
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            study({"a": HUMP}, weights=weights, labels=labels, metric=metric, method=method)
+            for weights, labels in kinds
+            for metric in "xy"
+            for method in ("read", "write")
+        ]
+    )
     keys = ["weights", "labels", "metric", "method"]
 
     def tested(**levels: Any) -> set[tuple[str, ...]]:
@@ -351,8 +372,9 @@ def test_p_is_corrected_for_profiles_and_metrics() -> None:
 
 def test_two_peaks_are_no_hump() -> None:
     rng = np.random.default_rng(3)
-    two = np.maximum(np.exp(-0.5 * ((DEPTH - 0.25) / 0.1) ** 2),
-                     np.exp(-0.5 * ((DEPTH - 0.75) / 0.1) ** 2))  # fmt: skip
+    two = np.maximum(
+        np.exp(-0.5 * ((DEPTH - 0.25) / 0.1) ** 2), np.exp(-0.5 * ((DEPTH - 0.75) / 0.1) ** 2)
+    )
     spread = rng.normal(scale=0.03, size=(60, 21))
     row = u_shape_test(with_replicates(two, spread)).iloc[0]
     assert (row["verdict"], row["where"]) == ("several peaks", "")

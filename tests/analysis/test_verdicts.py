@@ -101,11 +101,19 @@ def test_the_searched_p_is_an_upper_bound_and_a_close_one() -> None:
 def test_models_of_few_layers_have_a_row_over_them(n: int) -> None:
     """A line over models needs three layers of every model, on either side."""
     depth, rng = np.linspace(0, 1, n), np.random.default_rng(0)
-    table = pd.concat([
-        pd.DataFrame({"model": f"m{i}", "family": f"f{i}", "depth": depth,
-                      "score": 1 - (depth - 0.5) ** 2 + 0.01 * rng.standard_normal(n)})
-        for i in range(4)
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "model": f"m{i}",
+                    "family": f"f{i}",
+                    "depth": depth,
+                    "score": 1 - (depth - 0.5) ** 2 + 0.01 * rng.standard_normal(n),
+                }
+            )
+            for i in range(4)
+        ]
+    )
     row = u_shape_test(table).iloc[-1]
     assert np.isfinite(row[["p", "estimate", "low", "high", "breakpoint"]].astype(float)).all()
     assert row["verdict"] == "hump"

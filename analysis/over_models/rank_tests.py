@@ -1,0 +1,105 @@
+"""Rank tests of two methods: exact signed ranks and Mann-Whitney; and the words of a contrast."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis.loading.scores import Array
+from analysis.over_models.effect_sizes import cles_interval, hedges, paired_effects
+
+#: Up to this product of two sample sizes, Mann-Whitney's p is exact.
+MAX_EXACT_RANKS = 10_000
+
+
+def contrast_verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, str]:
+    """Return verdict and reason of a contrast's row."""
+    p, smallest = row["p"], row["p_min"]
+    if smallest > alpha:
+        return {
+            "verdict": "undecided",
+            "reason": f"n = {row['n']} cannot give a p below "
+            f"{smallest:.3g}, so {alpha:g} is out of reach{note}",
+        }
+    if p > alpha:
+        return {"verdict": "undecided", "reason": f"no difference is shown (p = {p:.3g}){note}"}
+    better = "a better" if row["estimate"] > 0 else "b better"
+    return {"verdict": better, "reason": f"the methods differ (p = {p:.3g}){note}"}
+
+
+def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
+    """Exact Wilcoxon signed-rank test, with the Hodges-Lehmann estimate."""
+    n = x.size
+    row: dict[str, Any] = {
+        "n": n,
+        "estimate": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "p_min": 2.0 ** (1 - n) if n else 1.0,
+    }
+    difference = x - y
+    if n == 0 or not difference.any():
+        return row | {"verdict": "undecided", "reason": f"no pair differs{note}"}
+    i, j = np.triu_indices(n)
+    walsh = np.sort((difference[i] + difference[j]) / 2)
+    # The interval of all Walsh averages but the k outermost ones at each end.
+    ranks = _signed_rank_cdf(n)
+    k = int(np.searchsorted(ranks, alpha / 2, side="right"))
+    if k > 0:
+        row |= {"low": walsh[k - 1], "high": walsh[-k]}
+    result = stats.wilcoxon(x, y, correction=True)
+    row |= {
+        "estimate": float(np.median(walsh)),
+        "statistic": float(result.statistic),
+        "p": float(result.pvalue),
+    }
+    return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
+
+
+def _signed_rank_cdf(n: int) -> Array:
+    """P(W <= w) of the signed-rank statistic of n pairs, for w = 0, 1, ..."""
+    share = np.ones(1)
+    for rank in range(1, n + 1):
+        share = np.pad(share / 2, (0, rank)) + np.pad(share / 2, (rank, 0))
+    return np.asarray(np.cumsum(share))
+
+
+def mann_whitney(x: Array, y: Array, alpha: float) -> dict[str, Any]:
+    """Mann-Whitney test of two samples, with effect sizes of independent samples.
+
+    Exact without ties and up to `MAX_EXACT_RANKS` pairs of values, else the normal approximation.
+    """
+    row: dict[str, Any] = {
+        "n": x.size + y.size,
+        "estimate": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "p_min": 1.0,
+    }
+    note = "; it takes the two methods of a model for independent"
+    if x.size == 0 or y.size == 0:
+        return row | {"verdict": "undecided", "reason": "a method has no values"}
+    tied = np.unique(np.concatenate([x, y])).size < x.size + y.size
+    exact = not tied and x.size * y.size <= MAX_EXACT_RANKS
+    result = stats.mannwhitneyu(x, y, method="exact" if exact else "asymptotic")
+    differences = np.sort(np.subtract.outer(x, y).ravel())
+    cles = float((differences > 0).mean() + (differences == 0).mean() / 2)
+    low, high = cles_interval(cles, x.size, y.size)
+    row |= {
+        "estimate": float(np.median(differences)),
+        "statistic": float(result.statistic),
+        "p": float(result.pvalue),
+        "p_min": min(1.0, 2 / comb(x.size + y.size, x.size)),
+        "rank_biserial": 2 * cles - 1,
+        "rb_low": 2 * low - 1,
+        "rb_high": 2 * high - 1,
+        "cles": cles,
+        "cles_low": low,
+        "cles_high": high,
+    }
+    return row | hedges(x, y, paired=False) | contrast_verdict(row, alpha, note)
