@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-from analysis.claims.published import published_check
+from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
 from analysis.loading.scores import Scores, as_scores, load_scores
 from analysis.over_models.invariance import invariance_test

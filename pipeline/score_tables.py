@@ -18,7 +18,7 @@ from representations.facts import UnitFacts
 from representations.metrics import METRICS
 from representations.separation import separation_scores, shuffled_within_topics
 from study import Study
-from study.schema import MODEL, PROFILE, REPLICATE_COLUMNS, SCORE_COLUMNS
+from study.tables import MODEL, PROFILE, REPLICATE_COLUMNS, SCORE_COLUMNS
 from study.write import (
     Place,
     fingerprint,

@@ -14,7 +14,7 @@ from representations.facts import SteeringFacts
 from representations.steering.judges import Judge, target_scores
 from representations.steering.trials import Scenarios
 from study import Study
-from study.schema import BASELINE, MODEL, MORE_TRIAL_COLUMNS, TRIAL_COLUMNS
+from study.tables import BASELINE, MODEL, MORE_TRIAL_COLUMNS, TRIAL_COLUMNS
 from study.write import Place, read_text, remove, write_table, write_text
 
 

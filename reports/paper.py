@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.contested import valence_table
-from analysis.claims.published import published_check
+from analysis.claims.published_check import published_check
 from analysis.claims.registry import Evidence
 from analysis.claims.specification import specification_table
 from analysis.claims.table import (

@@ -5,7 +5,6 @@ It imports only msgspec and the standard library, until a URL is used.
 
 from study.home import HOME
 from study.read import InputError
-from study.schema import METHODS
 from study.settings import (
     Generation,
     Pooling,
@@ -16,6 +15,7 @@ from study.settings import (
     load_study,
     study_schema,
 )
+from study.tables import METHODS
 
 __all__ = [
     "HOME",

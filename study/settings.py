@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from study.home import HOME, find, studies
 from study.read import InputError, read_toml
-from study.schema import LABELS, METHODS, WEIGHTS
+from study.tables import LABELS, METHODS, WEIGHTS
 from study.typed import typed
 
 #: The words that some lists choose from.

@@ -1,6 +1,6 @@
 """Published claims: each as a rule, judged by the data of one study."""
 
-from analysis.claims.published import published_check
+from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
 
 __all__ = ["claims_table", "published_check"]

@@ -26,7 +26,7 @@ from analysis.loading.checks import (
 from analysis.loading.grouping import Runs, may_repeat, wide
 from analysis.loading.parquet import read_rows, read_table
 from analysis.loading.run_file import read_run
-from study import schema
+from study import tables
 from study.read import InputError as InputError
 from study.read import is_there, locate
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-PROFILE, MODEL = list(schema.PROFILE), list(schema.MODEL)
-COLUMNS, REPLICATE_COLUMNS = list(schema.SCORE_COLUMNS), list(schema.REPLICATE_COLUMNS)
+PROFILE, MODEL = list(tables.PROFILE), list(tables.MODEL)
+COLUMNS, REPLICATE_COLUMNS = list(tables.SCORE_COLUMNS), list(tables.REPLICATE_COLUMNS)
 
 #: Columns of names, without missing values; the last is only in `scores.parquet`.
 NAMES = ["study", *PROFILE, "family", "emotion"]
@@ -305,12 +305,12 @@ def metric_order(metrics: Iterable[str]) -> list[str]:
     >>> metric_order(["mine", "cosine", "auc", "auc"])
     ['auc', 'cosine', 'mine']
     """
-    return _in_order(metrics, schema.METRIC_ORDER)
+    return _in_order(metrics, tables.METRIC_ORDER)
 
 
 def method_order(methods: Iterable[str]) -> list[str]:
     """Return the methods in reporting order; unknown ones come last, by name."""
-    return _in_order(methods, schema.METHODS)
+    return _in_order(methods, tables.METHODS)
 
 
 def _in_order(found: Iterable[str], known: tuple[str, ...]) -> list[str]:

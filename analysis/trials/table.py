@@ -13,16 +13,16 @@ import pandas as pd
 from analysis.loading.checks import tidied
 from analysis.loading.parquet import read_table
 from analysis.loading.run_file import read_run
-from study import schema
+from study import tables
 from study.read import InputError, is_there, locate
 
 if TYPE_CHECKING:
     from upath import UPath
 
 #: What makes a trial; with `kind` ("steered" or "sham") it is one row.
-TRIAL = list(schema.TRIAL)
+TRIAL = list(tables.TRIAL)
 #: All columns of `trials.parquet`, beside two for each judge: score_JUDGE, baseline_score_JUDGE.
-COLUMNS = list(schema.TRIAL_COLUMNS)
+COLUMNS = list(tables.TRIAL_COLUMNS)
 #: Columns of numbers, and those of them that a text too short to be measured has none of.
 NUMBERS = [
     "layer",

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.claims.published import largest_d, published_check
+from analysis.claims.published_check import largest_d, published_check
 from analysis.loading.scores import as_scores
 from analysis.over_models.effect_sizes import cles_interval
 from analysis.over_models.method_contrast import method_test, paired_over_families, sign_flips
