@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 #: Upper limit for a text file of a study, a corpus or a run.
-LARGEST = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 #: Message and remedy for a store that fails.
 SILENT = ("its store does not answer", "check the URL and your permissions")
 #: Longer messages lose their middle; the beginning (what, where) and the end (remedy) remain.
@@ -135,7 +135,7 @@ def is_there(path: Any) -> bool:
         return bool(path.exists())
 
 
-def read_bytes(path: Any, largest: int = LARGEST) -> bytes:
+def read_bytes(path: Any, largest: int = MAX_BYTES) -> bytes:
     """Read a regular file of limited size.
 
     Raises

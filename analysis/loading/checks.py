@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from study.read import InputError
 
 #: Beyond these, squares and their sums overflow or underflow.
-LARGEST, SMALLEST = 1e60, 1e-60
+MAX_SCORE, MIN_SCORE = 1e60, 1e-60
 
 
 def tidied(
@@ -86,7 +86,7 @@ def _is_number(value: Any) -> bool:
 def in_range(values: NDArray[Any]) -> bool:
     """Say whether scores can be squared and summed."""
     largest = float(np.abs(values).max(initial=0.0))
-    return largest == 0 or SMALLEST < largest < LARGEST
+    return largest == 0 or MIN_SCORE < largest < MAX_SCORE
 
 
 def out_of_order(group: NDArray[np.int64], layer: NDArray[Any], depth: NDArray[Any]) -> int | None:

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.loading.checks import (
-    LARGEST,
-    SMALLEST,
+    MAX_SCORE,
+    MIN_SCORE,
     in_range,
     out_of_order,
     tidied,
@@ -349,7 +349,7 @@ def _validated(
             raise InputError(f"{where}: layer is no whole number in {_row(frame, fraction)}")
         if not in_range(frame["score"].to_numpy(dtype=np.float64)):
             raise InputError(
-                f"{where}: scores beyond {LARGEST:g}, or all within {SMALLEST:g} of 0; multiply "
+                f"{where}: scores beyond {MAX_SCORE:g}, or all within {MIN_SCORE:g} of 0; multiply "
                 "them by a constant, which changes no test"
             )
         outside = (frame["depth"] < 0) | (frame["depth"] > 1)

@@ -18,7 +18,7 @@ from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
 #: More than any model has.
-LARGEST = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
+MOST_OF = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
 #: More layers, heads, labels or experts than any model has.
 MOST = 2**20
 _COUNT = re.compile(r"^n_|num|layers|heads|experts")
@@ -46,7 +46,7 @@ def check_counts(spec: ModelSpec, settings: Any) -> None:
     while pending:
         part = pending.pop()
         for name, value in part.items() if isinstance(part, dict) else ():
-            most = LARGEST.get(name, MOST)
+            most = MOST_OF.get(name, MOST)
             if isinstance(value, int | float) and _COUNT.search(name) and value > most:
                 raise InputError(
                     f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and "

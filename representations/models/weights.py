@@ -24,7 +24,7 @@ from filelock import FileLock
 from representations.models import hub
 from representations.models.errors import oneline
 from representations.models.headers import (
-    LARGEST,
+    MOST_OF,
     check_config_file,
     check_counts,
     check_gguf,
@@ -34,7 +34,7 @@ from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
 #: What begins the names of unfinished copies.
-SCRATCH = "unfinished."
+PARTIAL = "unfinished."
 #: Of a copy, the file that holds the hashes of the others.
 HASHES = "hashes.json"
 
@@ -161,7 +161,7 @@ def _assembled(spec: ModelSpec, parts: list[Path]) -> Path:
     target = cache_folder() / spec.sha256[:16] / spec.file
     if target.exists():
         return target
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL) as scratch:
         joined = Path(scratch) / target.name
         with joined.open("wb") as file:
             for part in parts:
@@ -223,7 +223,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL) as scratch:
         copy = Path(scratch) / target.name
         model.save_pretrained(copy)
         try:
@@ -269,7 +269,7 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
                 f"model {spec.name!r}: its config asks for code from {value!r}, which is not run; "
                 f"remove {name} from it"
             )
-    for name, most in LARGEST.items():
+    for name, most in MOST_OF.items():
         value = getattr(text, name, None)
         if not isinstance(value, int) or not 1 <= value <= most:
             raise InputError(
@@ -336,7 +336,7 @@ def _held(sha256: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            for left in folder.glob(f"{SCRATCH}*"):
+            for left in folder.glob(f"{PARTIAL}*"):
                 shutil.rmtree(left)
             yield
     except (OSError, SafetensorError) as error:
