@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 
 #: Fewer families than these decide nothing: one or two cannot show how much families differ.
 MIN_FAMILIES = 3
@@ -50,7 +50,7 @@ class Estimate:
 
     @property
     def exact(self) -> bool:
-        """Whether the values do not differ: there is no error to judge by."""
+        """Whether the values do not differ: there is no error to test against."""
         return not self.se > 0
 
     def ends(self, alpha: float) -> tuple[float, float]:
@@ -65,7 +65,7 @@ class Estimate:
     def p_above(self, null: float = 0.0, excess: float | None = None) -> float:
         """Return the one-sided p that the truth is above a value."""
         if self.exact:
-            return float("nan")  # no error to judge by
+            return float("nan")  # no error to test against
         excess = self.estimate - null if excess is None else excess
         return float(special.stdtr(self.df, -excess / self.se))
 
@@ -87,7 +87,7 @@ class Estimate:
         }
 
 
-def mean_of(values: Array) -> Estimate:
+def mean_of(values: Float64Array) -> Estimate:
     """Return the mean of independent values with Student's error.
 
     Examples
@@ -104,7 +104,7 @@ def mean_of(values: Array) -> Estimate:
     return Estimate(mean, se, max(n - 1.0, 0.0), n, n)
 
 
-def family_means(values: Array, family: Iterable[Any]) -> Array:
+def family_means(values: Float64Array, family: Iterable[Any]) -> Float64Array:
     """Average the rows of each family.
 
     Parameters
@@ -129,7 +129,7 @@ def family_means(values: Array, family: Iterable[Any]) -> Array:
     return np.asarray((onehot / onehot.sum(axis=0)).T @ values)
 
 
-def mean_over_families(values: Array, family: Iterable[Any]) -> Estimate:
+def mean_over_families(values: Float64Array, family: Iterable[Any]) -> Estimate:
     r"""Return the mean over families, with the family as the unit.
 
     Parameters
@@ -172,7 +172,7 @@ def mean_over_families(values: Array, family: Iterable[Any]) -> Estimate:
     return Estimate(means.estimate, means.se, means.df, values.size, means.n)
 
 
-def skew_corrected(values: Array, alpha: float) -> tuple[float, float, float]:
+def skew_corrected(values: Float64Array, alpha: float) -> tuple[float, float, float]:
     r"""Return an interval of the mean of independent values, and p of mean 0, for skewed values.
 
     Parameters
@@ -234,7 +234,7 @@ def too_few(n_families: int, what: str = "models") -> str:
 
 
 def regression_over_families(
-    y: Array, x: Array, family: Iterable[Any], cov: Array
+    y: Float64Array, x: Float64Array, family: Iterable[Any], cov: Float64Array
 ) -> list[Estimate]:
     r"""Regress on moderators by generalized least squares, with cluster-robust errors.
 
@@ -313,7 +313,7 @@ def regression_over_families(
     return out
 
 
-def _inverse_root(matrix: Array) -> Array:
+def _inverse_root(matrix: Float64Array) -> Float64Array:
     """Return the symmetric square root of the Moore-Penrose inverse."""
     value, vector = np.linalg.eigh(matrix)
     kept = value > 1e-10 * max(float(value.max()), 0.0)
@@ -322,8 +322,8 @@ def _inverse_root(matrix: Array) -> Array:
 
 
 def meta_regression(
-    y: Array, variance: Array, x: Array, group: NDArray[np.int64] | None = None
-) -> tuple[Array, Array, Array]:
+    y: Float64Array, variance: Float64Array, x: Float64Array, group: NDArray[np.int64] | None = None
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
 
     Parameters
@@ -354,31 +354,31 @@ def meta_regression(
     if not 1 < onehot.shape[1] < len(y):
         onehot = onehot[:, :0]
     df = len(y) - x.shape[1]
-    ordinary: Array = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
+    ordinary: Float64Array = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
     spread = float(((y - x @ ordinary) ** 2).sum()) / df
     if spread == 0:
         return ordinary, np.zeros_like(ordinary), np.zeros(2)
     size = spread + float(variance.mean())
 
-    def solve(tau: Array) -> tuple[Array, Array, float, float]:
+    def solve(tau: Float64Array) -> tuple[Float64Array, Float64Array, float, float]:
         """Solve at standard deviations tau, in units of sqrt(size): by sums over the groups."""
         own = np.maximum(variance + size * tau[0] ** 2, 1e-12 * size)
         weight = 1 / own
         total = weight @ onehot
         shrink = size * tau[1] ** 2 / (1 + size * tau[1] ** 2 * total)
 
-        def product(a: Array, b: Array) -> Array:
+        def product(a: Float64Array, b: Float64Array) -> Float64Array:
             part = (a.T * weight) @ onehot
             return np.asarray((a.T * weight) @ b - (part * shrink) @ ((b.T * weight) @ onehot).T)
 
-        bread: Array = np.asarray(np.linalg.inv(product(x, x)), dtype=np.float64)
-        coef: Array = bread @ product(x, y[:, None])[:, 0]
+        bread: Float64Array = np.asarray(np.linalg.inv(product(x, x)), dtype=np.float64)
+        coef: Float64Array = bread @ product(x, y[:, None])[:, 0]
         residual = (y - x @ coef)[:, None]
         quadratic = float(product(residual, residual)[0, 0])
         log_det = float(np.log(own).sum() + np.log1p(size * tau[1] ** 2 * total).sum())
         return coef, bread, quadratic, log_det
 
-    def restricted(tau: Array) -> float:
+    def restricted(tau: Float64Array) -> float:
         _, bread, quadratic, log_det = solve(tau)
         return log_det - float(np.linalg.slogdet(bread)[1]) + quadratic
 
@@ -398,6 +398,6 @@ def meta_regression(
     return coef, np.sqrt(quadratic / df * np.diag(bread)), size * tau**2
 
 
-def _simplex(start: Array) -> Array:
+def _simplex(start: Float64Array) -> Float64Array:
     """Corners of the first simplex: the start, and a step from it along each axis."""
     return np.vstack([start, start + np.diag(0.2 * start + 0.02)])

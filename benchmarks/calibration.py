@@ -142,13 +142,13 @@ def summarize(kept: list[dict[str, Any]]) -> pd.DataFrame:
                         "rate": values.mean(),
                         "mc_error": error,
                         "n_studies": len(values),
-                        **judged(rates, values.mean(), error, target),
+                        **compared(rates, values.mean(), error, target),
                     }
                 )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def judged(rates: pd.Series, rate: float, error: float, target: Target | None) -> dict[str, Any]:
+def compared(rates: pd.Series, rate: float, error: float, target: Target | None) -> dict[str, Any]:
     """Compare a rate with its target: "yes", "no", or "within error" (two Monte Carlo errors)."""
     if target is None or not np.isfinite(rate):
         return {"bound": "", "target": np.nan, "met": ""}

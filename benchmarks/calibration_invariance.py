@@ -21,7 +21,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from workers import add_options, workers
 
-from analysis.over_models.invariance import between_sd, bootstrap, departures, judge
+from analysis.over_models.invariance import between_sd, bootstrap, decide_invariance, departures
 from analysis.planning.design import Truth, design_power, draw_study
 
 DELTA, ALPHA = 0.1, 0.05
@@ -96,7 +96,9 @@ def _interval(setting: Truth, number: int, n_boot: int) -> bool:
     if setting.departure:
         # The bootstrap is needed only where equivalence is shown.
         same = departures(data, DELTA, ALPHA)["p_equivalence"] <= ALPHA
-        return same and judge(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"
+        return (
+            same and decide_invariance(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"
+        )
     found = between_sd(data, rng)
     return found["between_sd_low"] <= setting.family_sd <= found["between_sd_high"]
 

@@ -12,58 +12,60 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis import Scores, as_scores
-
-Array = NDArray[np.float64]
+from study.arrays import Float64Array
 
 #: Separation far from any peak; an AUC between chance and 0.9.
 FLOOR = 0.6
 
 
-def hump(depth: Array, peak: float = 0.5, left: float = 0.25, right: float | None = None) -> Array:
+def hump(
+    depth: Float64Array, peak: float = 0.5, left: float = 0.25, right: float | None = None
+) -> Float64Array:
     """Return a Gaussian hump of height 1, with a width of its own on either side of the peak."""
     width = np.where(depth < peak, left, left if right is None else right)
     return np.asarray(np.exp(-0.5 * ((depth - peak) / width) ** 2))
 
 
-def tent(depth: Array, peak: float = 0.5) -> Array:
+def tent(depth: Float64Array, peak: float = 0.5) -> Float64Array:
     """Return two straight arms of height 1, from 0 at either end to 1 at the peak."""
     return np.asarray(np.where(depth < peak, depth / peak, (1 - depth) / (1 - peak)))
 
 
-def two_humps(depth: Array, peaks: tuple[float, float] = (0.25, 0.75), width: float = 0.1) -> Array:
+def two_humps(
+    depth: Float64Array, peaks: tuple[float, float] = (0.25, 0.75), width: float = 0.1
+) -> Float64Array:
     """Return the larger of two Gaussian humps of height 1 at each depth."""
     return np.maximum(hump(depth, peaks[0], width), hump(depth, peaks[1], width))
 
 
-def flat(depth: Array) -> Array:
+def flat(depth: Float64Array) -> Float64Array:
     """Return no curve at all."""
     return np.zeros_like(depth)
 
 
-def linear(depth: Array) -> Array:
+def linear(depth: Float64Array) -> Float64Array:
     """Return a straight rise from 0 to 1."""
     return depth
 
 
-def plateau(depth: Array, scale: float = 0.15) -> Array:
+def plateau(depth: Float64Array, scale: float = 0.15) -> Float64Array:
     """Return a rise from 0 that saturates at 1."""
     return np.asarray(1 - np.exp(-depth / scale))
 
 
-def decay(depth: Array, scale: float = 0.15) -> Array:
+def decay(depth: Float64Array, scale: float = 0.15) -> Float64Array:
     """Return a fall from 1 that levels off at 0."""
     return np.asarray(np.exp(-depth / scale))
 
 
-def sigmoid(depth: Array, middle: float = 0.5, scale: float = 0.07) -> Array:
+def sigmoid(depth: Float64Array, middle: float = 0.5, scale: float = 0.07) -> Float64Array:
     """Return a rise from 0 to 1 about the middle."""
     return np.asarray(1 / (1 + np.exp(-(depth - middle) / scale)))
 
 
-def late_rise(depth: Array) -> Array:
+def late_rise(depth: Float64Array) -> Float64Array:
     """Return a curve that stays at 0 and rises to 1 towards the last layer."""
     return np.asarray(np.exp((depth - 1) / 0.12))
 
@@ -101,7 +103,7 @@ class Model:
     instruct: bool
 
     @property
-    def depth(self) -> Array:
+    def depth(self) -> Float64Array:
         """Depths of the model's layers, the embedding first."""
         return np.arange(self.n_layers + 1) / self.n_layers
 
@@ -143,7 +145,9 @@ def draw_models(
     return models
 
 
-def noise_rows(rng: np.random.Generator, shape: tuple[int, int], sd: float, rho: float) -> Array:
+def noise_rows(
+    rng: np.random.Generator, shape: tuple[int, int], sd: float, rho: float
+) -> Float64Array:
     """Draw rows of stationary AR(1) noise from its covariance."""
     steps = np.arange(shape[1])
     root = np.linalg.cholesky(rho ** np.abs(steps[:, None] - steps) + 1e-12 * np.eye(shape[1]))
@@ -152,7 +156,7 @@ def noise_rows(rng: np.random.Generator, shape: tuple[int, int], sd: float, rho:
 
 def draw_study(
     rng: np.random.Generator,
-    profiles: Iterable[tuple[Model, Mapping[str, Any], Array]],
+    profiles: Iterable[tuple[Model, Mapping[str, Any], Float64Array]],
     noise: Noise,
     truth: Mapping[str, float] | None = None,
 ) -> Study:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from generator import Array, Study
+from generator import Study
 from scipy import stats
 
 from analysis import (
@@ -23,6 +23,7 @@ from analysis import (
     scale_test,
     u_shape_test,
 )
+from study.arrays import Float64Array
 
 ALPHA, DELTA = 0.05, 0.1
 #: Enough for rates: p = 0.05 is among the values that a bootstrap of 199 can give.
@@ -165,7 +166,7 @@ def peaks_of_profiles(study: Study) -> Answer:
     """Ask where each profile peaks: how often an estimate is given, and how often it is right."""
     curves = fit_curves(study.scores(), alpha=ALPHA)
     truth = study.truth.get("peak", np.nan)
-    out: dict[str, Array] = {}
+    out: dict[str, Float64Array] = {}
     for name in ("vertex", "extremum", "center", "place"):
         if name not in curves:
             continue

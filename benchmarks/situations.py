@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from generator import Array, decay, hump, plateau, two_humps
+from generator import decay, hump, plateau, two_humps
 from profile_situations import bare_curves, peaks, replicated, skewed
 from studies import (
     NINE,
@@ -28,6 +28,8 @@ from studies import (
 )
 from targets import COVERAGE, DESIGNS, FALSE_CLAIM, SIZE, Asked, Situation
 
+from study.arrays import Float64Array
+
 TWO, FOUR = (5, 5), (3, 3, 3, 3)
 
 # Their quadratics have the vertex of the other curve of the pair.
@@ -35,7 +37,7 @@ skewed_back = partial(hump, peak=0.45, left=0.25, right=0.20)  # 0.44
 at_plateau = partial(hump, peak=0.685, left=0.2)  # 0.69
 
 
-def scaled(depth: Array, times: float) -> Array:
+def scaled(depth: Float64Array, times: float) -> Float64Array:
     """Return a hump of another height."""
     return times * hump(depth)
 

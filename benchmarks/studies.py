@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from generator import FLOOR, Array, Model, Noise, Study, draw_models, draw_study, hump, true_errors
+from generator import FLOOR, Model, Noise, Study, draw_models, draw_study, hump, true_errors
+
+from study.arrays import Float64Array
 
 Rng = np.random.Generator
-Curve = Callable[[Array], Array]
+Curve = Callable[[Float64Array], Float64Array]
 
 #: Spread between models of what a situation is not about.
 LEVEL_SD, PLACE_SD, HEIGHT_SD = 0.03, 0.02, 0.01
@@ -17,7 +19,7 @@ HEIGHT = 0.1
 NINE = (2, 2, 2, 2, 1)
 
 
-def of_families(rng: Rng, models: Sequence[Model], between: float, within: float) -> Array:
+def of_families(rng: Rng, models: Sequence[Model], between: float, within: float) -> Float64Array:
     """Draw an effect for each model: its family's and its own."""
     number = family_numbers(models)
     shared = between * rng.standard_normal(max(number) + 1)
@@ -33,7 +35,7 @@ def family_numbers(models: Sequence[Model]) -> list[int]:
 def one_curve_each(
     rng: Rng,
     models: Sequence[Model],
-    curve: Callable[[int, Array], Array],
+    curve: Callable[[int, Float64Array], Float64Array],
     *,
     noise: Noise | None = None,
     truth: Mapping[str, float] | None = None,
@@ -109,7 +111,7 @@ def two_methods(
     rng: Rng,
     families: Sequence[int],
     mean: float,
-    effects: Callable[[Rng, Sequence[Model]], Array],
+    effects: Callable[[Rng, Sequence[Model]], Float64Array],
 ) -> Study:
     """Draw humps by two methods; `effects` are the models' differences beyond the mean."""
     models = draw_models(rng, families)
@@ -123,7 +125,7 @@ def two_methods(
     return draw_study(rng, profiles, Noise(), {"method": mean})
 
 
-def long_tail(rng: Rng, models: Sequence[Model]) -> Array:
+def long_tail(rng: Rng, models: Sequence[Model]) -> Float64Array:
     """Draw differences from a shifted exponential distribution: mean 0, one long tail."""
     return np.asarray(0.05 * (rng.exponential(size=len(models)) - 1))
 

@@ -21,7 +21,8 @@ import numpy as np
 from upath import UPath
 
 from representations.facts import UnitFacts
-from representations.pooled import Array, PooledUnit
+from representations.pooled import PooledUnit
+from study.arrays import Float32Array
 from study.read import SILENT, InputError, refusing
 from study.write import Place, write_atomically
 
@@ -50,7 +51,7 @@ class Stored:
                 raise ValueError(f"{name} is in {tensor.get_dtype()}")
         self.shape = (texts, layers, width)
 
-    def __getitem__(self, key: tuple[slice, int]) -> Array:
+    def __getitem__(self, key: tuple[slice, int]) -> Float32Array:
         """Return ``stored[:, layer]``, shape (texts, width)."""
         from safetensors import safe_open
 

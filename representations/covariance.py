@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-Array = NDArray[np.floating]
+from study.arrays import FloatArray
 
 #: Values per block (1 MB in float64); many texts are processed in such blocks.
 BLOCK = 2**17
 
 
-def blocks(values: Array) -> list[slice]:
+def blocks(values: FloatArray) -> list[slice]:
     """Split the rows of values (texts, width) into blocks, to copy few at once.
 
     A block has at least twice as many rows as columns: decomposing such blocks in turn costs little
@@ -52,14 +52,14 @@ class ShrunkCovariance:
     sum over i != j of the sampling variance of the correlation r_ij, over the sum of r_ij**2.
     """
 
-    spread: Array
-    root: Array
+    spread: FloatArray
+    root: FloatArray
     shrinkage: float
     freedom: int
 
     @classmethod
     def of_cells(
-        cls, texts: Array, emotion: NDArray[np.int64], topic: NDArray[np.int64]
+        cls, texts: FloatArray, emotion: NDArray[np.int64], topic: NDArray[np.int64]
     ) -> ShrunkCovariance:
         """Estimate the covariance from the residuals of emotion and topic.
 
@@ -98,7 +98,7 @@ class ShrunkCovariance:
         shrinkage = float(np.clip(noise / power, 1e-3, 1)) if power > 0 else 1.0
         return cls(spread, root, shrinkage, freedom)
 
-    def product(self, a: Array, b: Array) -> Array:
+    def product(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Return ``a @ inverse @ b.T`` for a of shape (m, width) and b of shape (n, width)."""
         a, b = a / self.spread, b / self.spread
         plain = a @ b.T

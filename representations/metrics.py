@@ -13,7 +13,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from representations.covariance import Array, ShrunkCovariance, blocks
+from representations.covariance import ShrunkCovariance, blocks
+from study.arrays import FloatArray
 
 #: Replicates, and values, processed at once: enough for speed, few enough for memory.
 ROWS = 32
@@ -39,7 +40,7 @@ class Metric:
         Whether it scores the neutral texts as a whole instead of each emotion.
     """
 
-    compute: Callable[[Layer, Array], Array]
+    compute: Callable[[Layer, FloatArray], FloatArray]
     label: str
     higher_is_better: bool
     chance: float | None
@@ -61,30 +62,30 @@ class Layer:
     neutral_topic : ndarray of int, shape (neutral texts,)
     """
 
-    texts: Array
+    texts: FloatArray
     emotion: NDArray[np.int64]
     topic: NDArray[np.int64]
     n_emotions: int
     n_topics: int
     fold: NDArray[np.int64]
-    neutral: Array
+    neutral: FloatArray
     neutral_topic: NDArray[np.int64]
 
     @cached_property
-    def counts(self) -> Array:
+    def counts(self) -> FloatArray:
         """Number of texts per cell, shape (topics, emotions)."""
         counts = np.zeros((self.n_topics, self.n_emotions), dtype=np.float32)
         np.add.at(counts, (self.topic, self.emotion), 1)
         return counts
 
-    def cells(self, texts: Array, dtype: DTypeLike = np.float32) -> Array:
+    def cells(self, texts: FloatArray, dtype: DTypeLike = np.float32) -> FloatArray:
         """Sum texts (texts, width) within cells, shape (topics, emotions, width)."""
         sums = np.zeros((self.n_topics, self.n_emotions, texts.shape[1]), dtype=dtype)
         np.add.at(sums, (self.topic, self.emotion), texts)
         return sums
 
     @cached_property
-    def scale(self) -> tuple[Array, Array]:
+    def scale(self) -> tuple[FloatArray, FloatArray]:
         """Mean and SD of each dimension over all texts, both of shape (width,)."""
         mean = self.texts.mean(axis=0, dtype=np.float64)
         squares = np.zeros_like(mean)
@@ -95,7 +96,7 @@ class Layer:
 
     def standardized(
         self, dtype: DTypeLike = np.float32, of: NDArray[np.integer] | slice = ALL
-    ) -> Array:
+    ) -> FloatArray:
         """Return texts with each dimension scaled to mean 0 and SD 1 over all texts.
 
         Only for numerical conditioning: metrics that use it are invariant to it and standardize
@@ -119,7 +120,7 @@ class Layer:
         return scaled
 
 
-def auc(layer: Layer, weights: Array) -> Array:
+def auc(layer: Layer, weights: FloatArray) -> FloatArray:
     """Held-out one-versus-rest area under the ROC curve.
 
     Each training fold gives every emotion a direction: the mean over its texts minus the mean over
@@ -171,7 +172,7 @@ def auc(layer: Layer, weights: Array) -> Array:
     return np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
 
 
-def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
+def _pairs_won(values: FloatArray, own: NDArray[np.bool_], weights: FloatArray) -> FloatArray:
     """Sum the weights of the pairs in which an own text ranks above another.
 
     Uses ranks, because the number of pairs is quadratic in the texts. A tie counts half.
@@ -211,7 +212,7 @@ def _pairs_won(values: Array, own: NDArray[np.bool_], weights: Array) -> Array:
     return np.asarray((np.where(mine, weights, 0) * below).sum(axis=1))
 
 
-def crossnobis(layer: Layer, weights: Array) -> Array:
+def crossnobis(layer: Layer, weights: FloatArray) -> FloatArray:
     """Mean cross-validated squared Mahalanobis distance of an emotion from the others.
 
     The product of two topics' difference vectors, averaged over pairs of topics in different folds
@@ -241,7 +242,7 @@ def crossnobis(layer: Layer, weights: Array) -> Array:
     return np.asarray(distance / layer.texts.shape[1])
 
 
-def _distances(products: Array, pairs: Array, weights: Array) -> Array:
+def _distances(products: FloatArray, pairs: FloatArray, weights: FloatArray) -> FloatArray:
     """Mean distance of each emotion from the others.
 
     Parameters
@@ -269,7 +270,7 @@ def _distances(products: Array, pairs: Array, weights: Array) -> Array:
     return np.asarray(np.nansum(distance, axis=2) / np.where(some > 0, some, np.nan))
 
 
-def _whitened_products(layer: Layer) -> Array:
+def _whitened_products(layer: Layer) -> FloatArray:
     """Inner products of cells in different folds, whitened by the noise of the other folds.
 
     Returns
@@ -300,7 +301,7 @@ def _whitened_products(layer: Layer) -> Array:
     return products
 
 
-def cosine(layer: Layer, weights: Array) -> Array:
+def cosine(layer: Layer, weights: FloatArray) -> FloatArray:
     """Mean cosine between an emotion's mean activation and those of the other emotions.
 
     Parameters
@@ -320,7 +321,7 @@ def cosine(layer: Layer, weights: Array) -> Array:
     return np.asarray(others / (layer.n_emotions - 1))
 
 
-def anisotropy(layer: Layer, weights: Array) -> Array:
+def anisotropy(layer: Layer, weights: FloatArray) -> FloatArray:
     """Mean cosine between neutral texts of different topics: what any two texts share.
 
     Parameters
@@ -344,7 +345,7 @@ def anisotropy(layer: Layer, weights: Array) -> Array:
     return np.asarray(mean[:, None])
 
 
-def _unit(vectors: Array) -> Array:
+def _unit(vectors: FloatArray) -> FloatArray:
     """Scale vectors, shape (..., width), to length 1; leave zeros unchanged."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1))

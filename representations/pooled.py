@@ -17,9 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from study.arrays import Float32Array
 from study.write import SCRATCH, Place, writing
-
-Array = NDArray[np.float32]
 
 
 class Activations(Protocol):
@@ -96,7 +95,7 @@ class Spool:
                     self._file.write(layers[layer].tobytes())
             self._file.flush()
 
-    def __getitem__(self, key: tuple[slice, int]) -> Array:
+    def __getitem__(self, key: tuple[slice, int]) -> Float32Array:
         """Return ``spool[:, layer]``, shape (texts, width)."""
         n_texts, _, width = self.shape
         self._file.seek(4 * width * n_texts * key[1])
@@ -123,9 +122,9 @@ class Part:
         """(texts, layers + 1, width)."""
         return len(self.texts), *self.whole.shape[1:]
 
-    def __getitem__(self, key: tuple[slice, int]) -> Array:
+    def __getitem__(self, key: tuple[slice, int]) -> Float32Array:
         """Return ``part[:, layer]``, shape (texts, width)."""
-        values: Array = np.asarray(self.whole[key])[self.texts]
+        values: Float32Array = np.asarray(self.whole[key])[self.texts]
         return values
 
 
@@ -146,6 +145,6 @@ class Joined:
         """(texts, layers + 1, width)."""
         return sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:]
 
-    def __getitem__(self, key: tuple[slice, int]) -> Array:
+    def __getitem__(self, key: tuple[slice, int]) -> Float32Array:
         """Return ``joined[:, layer]``, shape (texts, width)."""
         return np.concatenate([part[key] for part in self.parts])

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from representations.covariance import Array
 from representations.metrics import METRICS, Layer
 from representations.pooled import Activations
+from study.arrays import FloatArray
 from study.read import InputError
 
 
@@ -173,7 +173,7 @@ def _topic_draws(
     return draws
 
 
-def _projection(texts: Array, neutral: Array, share: float) -> Array:
+def _projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArray:
     """Return the projection of texts on the first principal components of the neutral texts.
 
     Uses as few components as explain `share` of the neutral texts' variance.
@@ -190,7 +190,7 @@ def _indexable(values: ArrayLike | Activations) -> Activations:
     return kept
 
 
-def _layer(values: Activations, index: int) -> Array:
+def _layer(values: Activations, index: int) -> FloatArray:
     # Contiguous, because the last digits depend on the memory layout.
     layer = np.ascontiguousarray(values[:, index], dtype=np.float32)
     if not np.isfinite(layer).all():

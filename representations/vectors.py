@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from representations.pooled import PooledUnit
+from study.arrays import Float32Array
 from study.read import InputError
 from study.write import Place, slug, write_atomically
 
-Array = NDArray[np.float32]
 DEFINITION = "mean activation of the emotion's texts minus the mean of the other emotions' means"
 
 
-def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str, Array]:
+def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str, Float32Array]:
     """Return a vector per emotion and layer.
 
     Parameters
@@ -64,7 +63,7 @@ def emotion_vectors(unit: PooledUnit, emotions: Sequence[str] = ()) -> dict[str,
     return {e: vectors[known.index(e)].astype(np.float32) for e in emotions or known}
 
 
-def sham(vector: Array, seed: int) -> Array:
+def sham(vector: Float32Array, seed: int) -> Float32Array:
     """Return a random direction with a vector's length.
 
     Parameters
@@ -83,12 +82,14 @@ def sham(vector: Array, seed: int) -> Array:
     True
     """
     random = np.random.default_rng(seed).standard_normal(len(vector))
-    scaled: Array = (random * (np.linalg.norm(vector) / np.linalg.norm(random))).astype(np.float32)
+    scaled: Float32Array = (random * (np.linalg.norm(vector) / np.linalg.norm(random))).astype(
+        np.float32
+    )
     return scaled
 
 
 def export_vectors(
-    folder: Place, vectors: Mapping[str, Array], facts: Mapping[str, Any]
+    folder: Place, vectors: Mapping[str, Float32Array], facts: Mapping[str, Any]
 ) -> list[Place]:
     """Write a model's vectors as one safetensors file and one GGUF control vector each.
 
@@ -121,7 +122,7 @@ def export_vectors(
     paths: list[Place] = [plain]
     for emotion, vector in vectors.items():
 
-        def write(path: Path, emotion: str = emotion, vector: Array = vector) -> None:
+        def write(path: Path, emotion: str = emotion, vector: Float32Array = vector) -> None:
             writer = GGUFWriter(path, "controlvector")
             writer.add_string("controlvector.model_hint", facts["model_type"])
             writer.add_uint32("controlvector.layer_count", len(vector) - 2)

@@ -69,7 +69,7 @@ def run(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_analysis_judges_the_claims_where_torch_cannot_be_imported() -> None:
+def test_analysis_tests_the_claims_where_torch_cannot_be_imported() -> None:
     """Nor the report's packages: the figures alone need those."""
     run("-c", f"{TORCH = }\n{REPORT = }\n{WITHOUT}")
 

@@ -1,4 +1,4 @@
-"""Published claims: each as a rule, judged by the data of one study."""
+"""Published claims: each is a rule, tested on the data of one study."""
 
 from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table

@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis.claims.depth import Row, untestable
 from analysis.families import Estimate, mean_over_families, too_few
-from analysis.loading.scores import Array, Scores
+from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
 from analysis.wording import count, listing, number
+from study.arrays import Float64Array
 from study.read import InputError
 
 #: The measure whose emotion-level scores are mean squared distances, which split by valence.
@@ -172,7 +173,9 @@ def _percent(share: float) -> str:
     return f"{number(100 * share, 0)}%"
 
 
-def _distances(scores: Scores, method: str) -> dict[str, tuple[Array, Array, Array]]:
+def _distances(
+    scores: Scores, method: str
+) -> dict[str, tuple[Float64Array, Float64Array, Float64Array]]:
     """Return each trained model's depths, scores (emotions, layers) and x of `valence_table`."""
     if DISTANCE not in set(scores.table["metric"]):
         raise InputError(f"no {DISTANCE} in scores.parquet, whose distances split by valence")
@@ -194,7 +197,7 @@ def _distances(scores: Scores, method: str) -> dict[str, tuple[Array, Array, Arr
     return out
 
 
-def _share(y: Array, x: Array, seed: int) -> tuple[Array, Array]:
+def _share(y: Float64Array, x: Float64Array, seed: int) -> tuple[Float64Array, Float64Array]:
     """Return valence's share in y (emotions, columns), and under permutations (draws, columns)."""
     centered = (x - x.mean()) * 2 * x.mean() / ((x - x.mean()) ** 2).sum()
     rng = np.random.default_rng(seed)
@@ -231,7 +234,7 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     if len(both) < 2:
         return untestable("one family has a base and an instruction-tuned model; two are needed")
     if moves.exact:
-        return untestable("the families do not differ: there is no error to judge by")
+        return untestable("the families do not differ: there is no error to test against")
     moved = moves.estimate
     means = one[one["family"].isin(both)].groupby(["family", "tuned"])["size"].mean().unstack()
     larger, equal = int((means[1.0] > means[0.0]).sum()), int((means[1.0] == means[0.0]).sum())
@@ -279,7 +282,7 @@ def precision(main: Scores, method: str, alpha: float) -> Row:
     change = sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64)
     found = mean_over_families(change, table.groupby("model")["family"].first().loc[ends.index])
     if found.exact:
-        return untestable("the models are of one family, or do not differ: no error to judge by")
+        return untestable("one family, or models that do not differ: no error to test against")
     reason = (
         f"separation changes by {found.estimate:+.3f} from the highest to the lowest precision "
         "of the same weights"

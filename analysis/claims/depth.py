@@ -1,4 +1,4 @@
-"""The published claims about depth, architecture, scale and method, each judged by its rule.
+"""The published claims about depth, architecture, scale and method, each with its rule.
 
 Every function takes a test's table and returns one row of `analysis.claims_table`: what was
 estimated, its interval and p, the verdict and the reason.

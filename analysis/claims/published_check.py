@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 from study.read import InputError
 
 
@@ -130,7 +130,7 @@ def _origin(test: str, n_a: int, n_b: int, u: int, p: float, d: float) -> dict[s
     }
 
 
-def _mann_whitney_ps(n_a: int, n_b: int) -> dict[str, Array]:
+def _mann_whitney_ps(n_a: int, n_b: int) -> dict[str, Float64Array]:
     """Mann-Whitney p by test, for U = 0 up to half of n_a n_b."""
     # Number of arrangements with each U: the Gaussian binomial coefficient, term by term.
     counts = np.zeros(n_a * n_b + 1)

@@ -1,4 +1,4 @@
-"""The published claims about steering, each judged by its rule."""
+"""The published claims about steering, each with its rule."""
 
 from __future__ import annotations
 

@@ -27,13 +27,12 @@ from analysis.loading.grouping import Runs, may_repeat, wide
 from analysis.loading.parquet import read_rows, read_table
 from analysis.loading.run_file import read_run
 from study import tables
+from study.arrays import Float64Array
 from study.read import InputError as InputError
 from study.read import is_there, locate
 
 if TYPE_CHECKING:
     from upath import UPath
-
-Array = NDArray[np.float64]
 
 PROFILE, MODEL = list(tables.PROFILE), list(tables.MODEL)
 COLUMNS, REPLICATE_COLUMNS = list(tables.SCORE_COLUMNS), list(tables.REPLICATE_COLUMNS)
@@ -79,9 +78,9 @@ class Profile:
 
     keys: Mapping[str, Any]
     layer: NDArray[np.int64]
-    depth: Array
-    separation: Array
-    replicates: Array | None
+    depth: Float64Array
+    separation: Float64Array
+    replicates: Float64Array | None
     sign: int
     n_topics: int | None = None
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 
 #: An effect size beyond this is a pooled standard deviation near zero, not an effect.
 IMPLAUSIBLE = 5.0
@@ -34,7 +34,7 @@ def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple
     return low, high
 
 
-def paired_effects(x: Array, y: Array) -> dict[str, Any]:
+def paired_effects(x: Float64Array, y: Float64Array) -> dict[str, Any]:
     """Hedges' g, matched rank-biserial correlation and P(a > b) within pairs, with intervals."""
     difference = x - y
     ranks = stats.rankdata(np.abs(difference[difference != 0]))
@@ -50,7 +50,7 @@ def paired_effects(x: Array, y: Array) -> dict[str, Any]:
     return out
 
 
-def hedges(x: Array, y: Array, paired: bool) -> dict[str, Any]:
+def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
     """Hedges' g over the mean of the two variances; flagged where that is next to nothing.
 
     g = d (1 - 3 / (4 (n + m) - 9)), with Student's interval of standard error

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.loading.scores import Array, Scores, as_scores
+from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.over_models.optimize import Codes
@@ -20,6 +20,7 @@ from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, basis, curve_data, vertex
 from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
 from analysis.wording import listing
+from study.arrays import Float64Array
 from study.read import InputError
 
 #: Draws of the generalized confidence interval.
@@ -149,7 +150,7 @@ def invariance_test(
             "test": "invariance",
             "metric": name,
             "by": by,
-            **judge(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta),
+            **decide_invariance(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta),
         }
         reported = NOT_FITTED
         if np.isfinite(row["lr"]):
@@ -163,7 +164,7 @@ def invariance_test(
     return table
 
 
-def judge(
+def decide_invariance(
     data: CurveData,
     delta: float,
     n_boot: int,
@@ -355,7 +356,7 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     return out
 
 
-def _within(turn: Array, group: Codes) -> tuple[Array, Array, float, int]:
+def _within(turn: Float64Array, group: Codes) -> tuple[Float64Array, Float64Array, float, int]:
     """Group sizes, means, pooled variance within groups and its degrees of freedom."""
     count = np.bincount(group).astype(np.float64)
     means = np.bincount(group, weights=turn) / count

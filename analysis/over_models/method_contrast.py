@@ -18,11 +18,12 @@ from analysis.families import (
     skew_corrected,
     too_few,
 )
-from analysis.loading.scores import Array, Scores, as_scores
+from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.effect_sizes import paired_effects
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
 from analysis.over_models.rank_tests import contrast_verdict, mann_whitney, signed_rank
 from analysis.over_models.sums import main_rows
+from study.arrays import Float64Array
 from study.read import InputError
 
 PRIMARY = "paired over families"
@@ -220,7 +221,7 @@ def _rows(
 
 def _values(
     scores: Scores, value: str
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Array]]:
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Float64Array]]:
     """One value per model (rows) and method (columns), facts on models, and replicate values."""
     rows, draws = [], {}
     for profile in scores.profiles():
@@ -262,7 +263,12 @@ def _same_emotions(scores: Scores) -> None:
 
 
 def paired_over_families(
-    x: Array, y: Array, family: list[str], alpha: float, delta: float | None = None, note: str = ""
+    x: Float64Array,
+    y: Float64Array,
+    family: list[str],
+    alpha: float,
+    delta: float | None = None,
+    note: str = "",
 ) -> dict[str, Any]:
     """Test the mean of x - y with the family as the unit, guarded against skewed differences."""
     difference = x - y
@@ -274,24 +280,26 @@ def paired_over_families(
     row |= {"estimate": mean.estimate, "df": mean.df, "p_min": 0.0} | paired_effects(x, y)
     if mean.exact:
         few = too_few(mean.n_families) if mean.n_families < 2 else ""
-        return row | {"reason": (few or "the families do not differ: no error to judge by") + note}
+        return row | {
+            "reason": (few or "the families do not differ: no error to test against") + note
+        }
     low, high = mean.ends(alpha)
     row |= {"low": low, "high": high, "statistic": mean.estimate / mean.se, "p": mean.p()}
     if few := too_few(mean.n_families):
         return row | {"reason": few + note}
     low, high, p = skew_corrected(difference, alpha)
     row |= {"low": min(low, row["low"]), "high": max(high, row["high"]), "p": max(p, row["p"])}
-    judged = contrast_verdict(row, alpha, note)
-    if judged["verdict"] == "undecided" and delta is not None:
+    decided = contrast_verdict(row, alpha, note)
+    if decided["verdict"] == "undecided" and delta is not None:
         p = mean.p_within(-delta, delta)
         if p <= alpha:
             reason = f"the difference is within {delta:g} (equivalence p = {p:.3g}){note}"
-            judged = {"verdict": "alike", "reason": reason}
-    return row | judged
+            decided = {"verdict": "alike", "reason": reason}
+    return row | decided
 
 
 def sign_flips(
-    x: Array, y: Array, alpha: float, rng: np.random.Generator, note: str
+    x: Float64Array, y: Float64Array, alpha: float, rng: np.random.Generator, note: str
 ) -> dict[str, Any]:
     """Exact sign-flip test of the mean of x - y, with Student's interval."""
     mean = mean_of(x - y)
@@ -304,7 +312,9 @@ def sign_flips(
     return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
 
 
-def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
+def _moderators(
+    difference: Float64Array, facts: pd.DataFrame, alpha: float
+) -> Iterator[dict[str, Any]]:
     """Yield the mixed model's method effect, method x instruct, and method x family (one-way)."""
     row: dict[str, Any] = {
         "n": difference.size,
@@ -372,7 +382,7 @@ def _moderators(difference: Array, facts: pd.DataFrame, alpha: float) -> Iterato
 
 
 def _within_model(
-    estimate: float, first: Array | None, second: Array | None, alpha: float
+    estimate: float, first: Float64Array | None, second: Float64Array | None, alpha: float
 ) -> dict[str, Any]:
     """Difference of one model's methods over its topic replicates: says nothing of other models."""
     row: dict[str, Any] = {

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.loading.scores import Array
 from analysis.over_models.optimize import Codes, minimize
 from analysis.over_models.sums import CurveData
+from study.arrays import Float64Array
 
 #: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
 _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
@@ -69,11 +69,11 @@ class CurveFit:
     converged : ndarray of bool, shape (n,)
     """
 
-    deviance: Array
-    mean: Array
-    residual_variance: Array
-    emotion_variance: Array
-    curve_cov: Array
+    deviance: Float64Array
+    mean: Float64Array
+    residual_variance: Float64Array
+    emotion_variance: Float64Array
+    curve_cov: Float64Array
     rank: NDArray[np.int64]
     converged: NDArray[np.bool_]
 
@@ -126,7 +126,7 @@ def fit_curve_model(
     # Entry k of L adds to the factor A L its coefficient times factors[k].
     factors = own.T[row][:, :, None] * np.eye(n_random)[column][:, None, :]
 
-    def objective(x: Array, rows: Codes) -> tuple[Array, Array]:
+    def objective(x: Float64Array, rows: Codes) -> tuple[Float64Array, Float64Array]:
         return _deviance(x, white, alike, rows, shared_shape, factors, ratio, level)[:2]
 
     start = np.append(0.7 * (row == column), 1.0)[: len(row) + (ratio > 0)]
@@ -191,14 +191,16 @@ def unbiased(data: CurveData, null: CurveFit, n_random: int = 3) -> CurveFit:
 
 def likelihood_ratio(
     data: CurveData, tol: float = 1e-6, n_random: int = 3
-) -> tuple[Array, CurveFit, CurveFit]:
+) -> tuple[Float64Array, CurveFit, CurveFit]:
     """Likelihood ratio of group x curve, with the fits of the null and of the alternative."""
     null = fit_curve_model(data, True, tol, n_random)
     full = fit_curve_model(data, False, tol, n_random)
     return np.maximum(null.deviance - full.deviance, 0.0), null, full
 
 
-def fall_back(data: CurveData, shown: float = SHOWN) -> tuple[int, str, Array, CurveFit, CurveFit]:
+def fall_back(
+    data: CurveData, shown: float = SHOWN
+) -> tuple[int, str, Float64Array, CurveFit, CurveFit]:
     """Likelihood ratio with fewer random terms where the null fit is singular.
 
     d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part. A
@@ -257,7 +259,7 @@ def fall_back(data: CurveData, shown: float = SHOWN) -> tuple[int, str, Array, C
     return n_random, note, lr, null, full
 
 
-def _scales(data: CurveData) -> tuple[Array, float]:
+def _scales(data: CurveData) -> tuple[Float64Array, float]:
     """Lower factor of the curves' spread about group means over s2, and emotions' share.
 
     Lower triangular with the constant last, so that in the scaled basis a shift in level is still
@@ -273,7 +275,7 @@ def _scales(data: CurveData) -> tuple[Array, float]:
     return np.linalg.cholesky(cov + data.spread.mean(axis=0)), share
 
 
-def _inverse(v: Array) -> tuple[Array, Array]:
+def _inverse(v: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Inverse and determinant of symmetric 3 x 3 matrices, entries along the first axis."""
     a, b, c, d, e, f = v
     adjugate = np.stack(
@@ -283,7 +285,7 @@ def _inverse(v: Array) -> tuple[Array, Array]:
     return adjugate / det, det
 
 
-def _times(p: Array, x: Array) -> Array:
+def _times(p: Float64Array, x: Float64Array) -> Float64Array:
     """Symmetric matrix (6, ...) times vector (3, ...)."""
     return np.stack(
         [
@@ -308,11 +310,11 @@ class _Alike:
         Sums of squares and products about the mean; None where no two models are alike.
     """
 
-    count: Array
+    count: Float64Array
     group: Codes
-    spread: Array
-    mean: Array
-    scatter: Array | None
+    spread: Float64Array
+    mean: Float64Array
+    scatter: Float64Array | None
 
 
 def _alike(data: CurveData) -> _Alike:
@@ -332,23 +334,23 @@ def _alike(data: CurveData) -> _Alike:
     return _Alike(count, data.group[first], spread, mean, scatter)
 
 
-def _sandwich(p: Array, x: Array) -> Array:
+def _sandwich(p: Float64Array, x: Float64Array) -> Float64Array:
     """P X P of symmetric 3 x 3 matrices, entries along the first axis."""
     px = np.stack([_times(p, x[column]) for column in _SQUARE])
-    both: Array = np.stack([_times(p, row) for row in px.swapaxes(0, 1)])
+    both: Float64Array = np.stack([_times(p, row) for row in px.swapaxes(0, 1)])
     return np.asarray(both[_ROW, _COLUMN])
 
 
 def _deviance(
-    x: Array,
+    x: Float64Array,
     data: CurveData,
     alike: _Alike,
     rows: Codes,
     shared_shape: bool,
-    factors: Array,
+    factors: Float64Array,
     ratio: float,
     level: float,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """Deviance less its constant, gradient, groups' curves (3, n, n_groups) and s2.
 
     The parameters x have the shape (n, k or k + 1). `factors`, shape (k, 3, n_random), turns them

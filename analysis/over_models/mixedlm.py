@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
-from analysis.loading.scores import Array
 from analysis.over_models.mixed import RANDOM, CurveFit, fit_curve_model
 from analysis.over_models.sums import CurveData, basis, over_emotions
+from study.arrays import Float64Array
 
 #: Optimisers in the order in which they are tried, and whether from the fast fit's values.
 ATTEMPTS = (("lbfgs", True), ("bfgs", True), ("lbfgs", False), ("powell", False))
@@ -126,7 +126,7 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
     }, effects
 
 
-def _design(data: CurveData, shared_shape: bool) -> tuple[Array, list[str], Array]:
+def _design(data: CurveData, shared_shape: bool) -> tuple[Float64Array, list[str], Float64Array]:
     """Lay out the rows' fixed effects, their names and the map to coefficients of 1, d, d^2."""
     z = np.concatenate([np.repeat(basis(depth), data.n_methods, axis=0) for depth in data.depths])
     models = np.repeat(np.arange(len(data.models)), [depth.size for depth in data.depths])
@@ -152,7 +152,7 @@ def _design(data: CurveData, shared_shape: bool) -> tuple[Array, list[str], Arra
     return np.hstack(blocks), names, _block_diagonal(maps)
 
 
-def _block_diagonal(maps: list[Array]) -> Array:
+def _block_diagonal(maps: list[Float64Array]) -> Float64Array:
     size = sum(len(m) for m in maps)
     out, at = np.zeros((size, size)), 0
     for m in maps:
@@ -162,7 +162,7 @@ def _block_diagonal(maps: list[Array]) -> Array:
 
 
 def _fit(
-    data: CurveData, x: Array, fast: CurveFit, expected: float, n_random: int
+    data: CurveData, x: Float64Array, fast: CurveFit, expected: float, n_random: int
 ) -> tuple[Any, str, list[str]]:
     """Return the first converged fit that agrees with the fast one, else the likeliest, if any."""
     terms = RANDOM[n_random].coordinates

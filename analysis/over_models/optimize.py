@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 
 Codes = NDArray[np.int64]
 
 
 def minimize(
-    objective: Callable[[Array, Codes], tuple[Array, Array]],
-    start: Array,
+    objective: Callable[[Float64Array, Codes], tuple[Float64Array, Float64Array]],
+    start: Float64Array,
     tol: float,
     max_iterations: int = 300,
-) -> tuple[Array, NDArray[np.bool_]]:
+) -> tuple[Float64Array, NDArray[np.bool_]]:
     """Minimize many functions of few parameters at once, by BFGS with backtracking.
 
     Parameters
@@ -82,7 +82,7 @@ def minimize(
     return x, np.abs(gradient).max(axis=1) <= max(1e3 * tol, 1e-3)
 
 
-def _update(inverse: Array, rows: Codes, s: Array, y: Array) -> None:
+def _update(inverse: Float64Array, rows: Codes, s: Float64Array, y: Float64Array) -> None:
     """BFGS update of the inverse Hessians, in place, where the curvature is positive."""
     curvature = (s * y).sum(axis=1)
     good = curvature > 1e-14

@@ -8,8 +8,8 @@ from math import comb, factorial, prod
 
 import numpy as np
 
-from analysis.loading.scores import Array
 from analysis.over_models.optimize import Codes
+from study.arrays import Float64Array
 
 #: Up to this many distinct assignments of models to families are enumerated.
 MAX_EXACT = 20_000
@@ -63,7 +63,9 @@ def _combination(items: list[int], size: int, index: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def permutation_p(shape: Array, group: Codes, n_random: int, rng: np.random.Generator) -> float:
+def permutation_p(
+    shape: Float64Array, group: Codes, n_random: int, rng: np.random.Generator
+) -> float:
     """Permutation p of Pillai's trace of the models' shape coefficients between groups.
 
     Parameters
@@ -104,7 +106,7 @@ def _labels(group: tuple[int, ...]) -> Codes:
     return rows
 
 
-def _pillai(white: Array, labels: Codes) -> Array:
+def _pillai(white: Float64Array, labels: Codes) -> Float64Array:
     """Sum over groups of n_g |mean_g|^2 of whitened rows, for each row of labels."""
     total = np.zeros(len(labels))
     for label in range(int(labels.max()) + 1):
@@ -113,7 +115,7 @@ def _pillai(white: Array, labels: Codes) -> Array:
     return total
 
 
-def flip_p(difference: Array, rng: np.random.Generator) -> float:
+def flip_p(difference: Float64Array, rng: np.random.Generator) -> float:
     """Two-sided sign-flip p of the mean difference: exact up to 16 pairs, else (k + 1) / (n + 1).
 
     Examples

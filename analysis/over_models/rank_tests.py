@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis.loading.scores import Array
 from analysis.over_models.effect_sizes import cles_interval, hedges, paired_effects
+from study.arrays import Float64Array
 
 #: Up to this product of two sample sizes, Mann-Whitney's p is exact.
 MAX_EXACT_RANKS = 10_000
@@ -30,7 +30,7 @@ def contrast_verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, 
     return {"verdict": better, "reason": f"the methods differ (p = {p:.3g}){note}"}
 
 
-def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
+def signed_rank(x: Float64Array, y: Float64Array, alpha: float, note: str) -> dict[str, Any]:
     """Exact Wilcoxon signed-rank test, with the Hodges-Lehmann estimate."""
     n = x.size
     row: dict[str, Any] = {
@@ -60,7 +60,7 @@ def signed_rank(x: Array, y: Array, alpha: float, note: str) -> dict[str, Any]:
     return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
 
 
-def _signed_rank_cdf(n: int) -> Array:
+def _signed_rank_cdf(n: int) -> Float64Array:
     """P(W <= w) of the signed-rank statistic of n pairs, for w = 0, 1, ..."""
     share = np.ones(1)
     for rank in range(1, n + 1):
@@ -68,7 +68,7 @@ def _signed_rank_cdf(n: int) -> Array:
     return np.asarray(np.cumsum(share))
 
 
-def mann_whitney(x: Array, y: Array, alpha: float) -> dict[str, Any]:
+def mann_whitney(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, Any]:
     """Mann-Whitney test of two samples, with effect sizes of independent samples.
 
     Exact without ties and up to `MAX_EXACT_RANKS` pairs of values, else the normal approximation.

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.families import meta_regression, regression_over_families, too_few
-from analysis.loading.scores import Array, Scores, as_scores
+from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
+from study.arrays import Float64Array
 
 #: Vertices that depart from a line by less than this share of the depth do so by rounding.
 EXACT = 1e-9
@@ -83,13 +84,18 @@ def scale_test(
         turn = vertex(data.coef[0])
         variance = sampling_variance(scores, data, name)
         x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
-        judged = judge_scale(turn, variance, x, data.group, delta, alpha)
-        rows.append({"test": "scale", "metric": name, **judged})
+        decided = decide_scale(turn, variance, x, data.group, delta, alpha)
+        rows.append({"test": "scale", "metric": name, **decided})
     return pd.DataFrame(rows)
 
 
-def judge_scale(
-    turn: Array, variance: Array, x: Array, group: Codes, delta: float, alpha: float
+def decide_scale(
+    turn: Float64Array,
+    variance: Float64Array,
+    x: Float64Array,
+    group: Codes,
+    delta: float,
+    alpha: float,
 ) -> dict[str, Any]:
     """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
     span = float(np.ptp(x))
@@ -168,9 +174,9 @@ def judge_scale(
     return row
 
 
-def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Array:
+def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Float64Array:
     """Delta-method variance of each model's vertex over its replicates; 0 without replicates."""
-    draws: dict[str, list[Array]] = {}
+    draws: dict[str, list[Float64Array]] = {}
     for profile in main_rows(scores.select(metric=metric)).profiles():
         if profile.replicates is not None:
             draws.setdefault(str(profile.keys["model"]), []).append(profile.replicates)
@@ -184,7 +190,7 @@ def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Array:
     return out
 
 
-def vertex_variance(coef: Array, depth: Array, cov: Array) -> float:
+def vertex_variance(coef: Float64Array, depth: Float64Array, cov: Float64Array) -> float:
     """Delta-method variance of the vertex, given the covariance of a profile's points."""
     if coef[1] == 0:
         return np.inf  # a straight profile turns nowhere

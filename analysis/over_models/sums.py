@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.loading.scores import Array, Scores
+from analysis.loading.scores import Scores
 from analysis.over_models.optimize import Codes
+from study.arrays import Float64Array
 from study.read import InputError
 
 
-def basis(depth: Array) -> Array:
+def basis(depth: Float64Array) -> Float64Array:
     """Shifted Legendre polynomials of depth, constant last, shape (n_points, 3).
 
     Examples
@@ -31,7 +32,7 @@ def basis(depth: Array) -> Array:
     return np.column_stack([2 * depth - 1, 6 * depth**2 - 6 * depth + 1, np.ones_like(depth)])
 
 
-def vertex(coef: Array) -> Array:
+def vertex(coef: Float64Array) -> Float64Array:
     """Depth of the turn of curves in `basis`, shape (..., 3) to (...); NaN where there is none.
 
     Examples
@@ -74,15 +75,15 @@ class CurveData:
     models: tuple[str, ...]
     groups: tuple[str, ...]
     group: Codes
-    coef: Array
-    spread: Array
-    rss: Array
-    emotion_ss: Array
+    coef: Float64Array
+    spread: Float64Array
+    rss: Float64Array
+    emotion_ss: Float64Array
     n_emotions: int
     n_methods: int
     n_cells: int
-    depths: tuple[Array, ...]
-    means: tuple[Array, ...]
+    depths: tuple[Float64Array, ...]
+    means: tuple[Float64Array, ...]
     methods: tuple[str, ...]
     sign: int = 1
 
@@ -184,7 +185,7 @@ def curve_sums(
     models: tuple[str, ...],
     groups: tuple[str, ...],
     group: Codes,
-    facts: list[tuple[Array, Array]],
+    facts: list[tuple[Float64Array, Float64Array]],
     sign: int = 1,
     methods: tuple[str, ...] = (),
 ) -> CurveData:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis.loading.scores import Array
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, vertex
 from analysis.profiles.splines import smoother
+from study.arrays import Float64Array
 
 #: Depths at which curves are compared, in shares of the range that all models have.
 POINTS = np.linspace(0.0, 1.0, 41)
@@ -24,7 +24,7 @@ EDGE = 0.1
 OWN_SPREAD = 3
 
 
-def curves(data: CurveData) -> tuple[Array, Array]:
+def curves(data: CurveData) -> tuple[Float64Array, Float64Array]:
     """Return depths, shape (n_points,), and each model's smoothed curve about its mean over depth.
 
     Curves are averaged over methods, shape (n_models, n_points).
@@ -135,12 +135,12 @@ def whole_curve(
     }
 
 
-def _means(values: Array, group: Codes) -> Array:
+def _means(values: Float64Array, group: Codes) -> Float64Array:
     onehot = np.eye(int(group.max()) + 1)[group]
     return np.asarray((onehot / onehot.sum(axis=0)).T @ values)
 
 
-def _errors(part: Array, group: Codes) -> Array:
+def _errors(part: Float64Array, group: Codes) -> Float64Array:
     """Return the standard errors of the families' departures from the mean of the families.
 
     `part` holds what each model adds to its family's value: deviations within families.
@@ -157,7 +157,7 @@ def _errors(part: Array, group: Codes) -> Array:
     return np.asarray(np.sqrt(variance * (1 - 2 / n_families) + rest))
 
 
-def _peak_p(data: CurveData, at: Array) -> float:
+def _peak_p(data: CurveData, at: Float64Array) -> float:
     """Return the p that curves turn inside: rise to a top and fall from it, or the reverse.
 
     Each model's top is that of the other models' mean: its own noise would favor a turn.
@@ -178,7 +178,7 @@ def _peak_p(data: CurveData, at: Array) -> float:
     return float(stats.t.sf(means.mean(axis=0) / np.maximum(error, 1e-300), df).max())
 
 
-def welch_p(values: Array, group: Codes) -> float:
+def welch_p(values: Float64Array, group: Codes) -> float:
     """Return Welch's p that families have one mean, of columns of values (Bonferroni over them).
 
     Families with fewer than three models have no spread of their own and are left out; NaN where
@@ -230,7 +230,7 @@ def what_differs(data: CurveData, alpha: float) -> list[str]:
     return found
 
 
-def _components(rows: Array) -> Array:
+def _components(rows: Float64Array) -> Float64Array:
     """Return the first two principal components of rows about their mean."""
     if not np.isfinite(rows).all():
         return np.full((len(rows), 1), np.nan)
@@ -238,7 +238,7 @@ def _components(rows: Array) -> Array:
     return np.asarray((u * s)[:, : min(2, int((s > 1e-12).sum()) or 1)])
 
 
-def _one_way(values: Array, group: Codes) -> float:
+def _one_way(values: Float64Array, group: Codes) -> float:
     """Return the larger of Welch's and the ordinary p of one mean, Bonferroni over columns."""
     rows = [values[group == f] for f in range(int(group.max()) + 1)]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,13 +13,13 @@ from joblib import Parallel, delayed
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.families import family_means
-from analysis.loading.scores import Array
-from analysis.over_models.invariance import judge
+from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.method_contrast import paired_over_families
 from analysis.over_models.rank_tests import mann_whitney, signed_rank
-from analysis.over_models.scale import judge_scale, vertex_variance
+from analysis.over_models.scale import decide_scale, vertex_variance
 from analysis.over_models.sums import CurveData, basis, curve_sums, vertex
 from analysis.planning.simulate import ar1_noise, curve
+from study.arrays import Float64Array
 from study.read import InputError
 
 if TYPE_CHECKING:
@@ -274,7 +274,9 @@ def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
     )
 
 
-def draw_study(setting: Truth, rng: np.random.Generator) -> tuple[CurveData, Array, Array, Array]:
+def draw_study(
+    setting: Truth, rng: np.random.Generator
+) -> tuple[CurveData, Float64Array, Float64Array, Float64Array]:
     """Draw a study: its sums, (n_models, 2) method means, log10 sizes, sampling variances."""
     n_families, n_models = len(setting.families), sum(setting.families)
     group = np.repeat(np.arange(n_families), setting.families)
@@ -319,7 +321,7 @@ def _outcomes(
     setting: Truth, rng: np.random.Generator, n_boot: int, delta: float, alpha: float
 ) -> Iterator[tuple[str, str, bool | None]]:
     data, pairs, size, variances = draw_study(setting, rng)
-    row = judge(data, delta, n_boot, int(rng.integers(2**31)), alpha)
+    row = decide_invariance(data, delta, n_boot, int(rng.integers(2**31)), alpha)
     covered: bool | None = None
     if np.isfinite(row["between_sd_high"]) and setting.departure == 0:
         covered = bool(row["between_sd_low"] <= setting.family_sd <= row["between_sd_high"])
@@ -329,7 +331,7 @@ def _outcomes(
         yield f"invariance, p_{name}", DIFFERENCE if p <= alpha else UNDECIDED, None
     p = row["p_equivalence"]
     yield "invariance, p_equivalence", SAME if p <= alpha else UNDECIDED, None
-    row = judge_scale(vertex(data.coef[0]), variances, size, data.group, delta, alpha)
+    row = decide_scale(vertex(data.coef[0]), variances, size, data.group, delta, alpha)
     covered = None
     if np.isfinite(row["low"]):
         change = setting.scale_change * np.ptp(size) / (np.log10(3e9) - 8.0)

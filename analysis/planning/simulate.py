@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.loading.scores import COLUMNS, REPLICATE_COLUMNS, Array, Scores
+from analysis.loading.scores import COLUMNS, REPLICATE_COLUMNS, Scores
+from study.arrays import Float64Array
 from study.read import InputError
 
 SHAPES = ("hump", "trough", "flat", "rising", "saturating", "decay")
@@ -24,7 +25,9 @@ LEVEL = 0.7
 SCALE = 0.2
 
 
-def curve(depth: Array, shape: str, vertex: float = 0.5, height: float = 0.1) -> Array:
+def curve(
+    depth: Float64Array, shape: str, vertex: float = 0.5, height: float = 0.1
+) -> Float64Array:
     """Return a noise-free profile.
 
     Parameters
@@ -68,7 +71,9 @@ def curve(depth: Array, shape: str, vertex: float = 0.5, height: float = 0.1) ->
     raise InputError(f"no shape {shape!r}; there are {', '.join(SHAPES)}")
 
 
-def ar1_noise(rng: np.random.Generator, n_rows: int, n_points: int, sd: float, rho: float) -> Array:
+def ar1_noise(
+    rng: np.random.Generator, n_rows: int, n_points: int, sd: float, rho: float
+) -> Float64Array:
     """Draw rows of stationary AR(1) noise, shape (n_rows, n_points)."""
     steps = rng.standard_normal((n_rows, n_points))
     noise = np.empty_like(steps)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.loading.scores import Array
 from analysis.profiles.splines import natural_spline, spread_knots
+from study.arrays import Float64Array
 
 #: Correlations of neighboring layers over which the model is averaged.
 RHO = np.append(np.linspace(0.0, 0.95, 20), [0.965, 0.98, 0.99, 0.995])
@@ -60,18 +60,18 @@ class Scatter:
         Correlation of points a typical step apart.
     """
 
-    phi: Array
-    correlation: Array
-    sigma: Array
-    df: Array
-    weight: Array
-    rho: Array
+    phi: Float64Array
+    correlation: Float64Array
+    sigma: Float64Array
+    df: Float64Array
+    weight: Float64Array
+    rho: Float64Array
 
-    def cov(self) -> Array:
+    def cov(self) -> Float64Array:
         """Return the expected covariance of the errors, shape (n_points, n_points)."""
         return np.asarray(np.tensordot(self.weight * self.sigma**2, self.correlation, axes=1))
 
-    def draw(self, rng: np.random.Generator, n_draws: int) -> Array:
+    def draw(self, rng: np.random.Generator, n_draws: int) -> Float64Array:
         """Draw errors, shape (n_draws, n_points); models and their sigmas vary with them."""
         number = np.repeat(np.arange(len(self.weight)), rng.multinomial(n_draws, self.weight))
         df = self.df[number]
@@ -82,7 +82,7 @@ class Scatter:
         return np.asarray(z * sigma[:, None])
 
 
-def mean_forms(depth: Array) -> list[Array]:
+def mean_forms(depth: Float64Array) -> list[Float64Array]:
     """Return the designs of the mean, each of shape (n_points, n_columns)."""
     forms = [np.vander(depth, 3, increasing=True)]
     if len(depth) >= MIN_FLEXIBLE:
@@ -90,7 +90,7 @@ def mean_forms(depth: Array) -> list[Array]:
     return forms
 
 
-def scatter(depth: Array, y: Array) -> Scatter:
+def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     r"""Return the AR(1) models of a curve's errors, weighted by how well they explain it.
 
     Parameters
@@ -170,7 +170,7 @@ def scatter(depth: Array, y: Array) -> Scatter:
     )
 
 
-def _log_fit(total: Array, rest: Array, n: int, k: int) -> Array:
+def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64Array:
     """Return the logarithm of a model's likelihood but for the correlation's determinants."""
     g = G[:, None] * n
     return np.asarray(
@@ -195,7 +195,7 @@ def small_sample_scale(n_points: int, models: Scatter) -> float:
     return float(np.interp(models.rho, SCALE_RHO, of_rho) @ models.weight)
 
 
-def whiten(phi: Array, x: Array) -> Array:
+def whiten(phi: Float64Array, x: Float64Array) -> Float64Array:
     """Turn AR(1) errors into independent ones of variance 1.
 
     Parameters

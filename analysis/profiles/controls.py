@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.families import mean_over_families, too_few
-from analysis.loading.scores import PROFILE, Array, Profile, Scores, as_scores
+from analysis.loading.scores import PROFILE, Profile, Scores, as_scores
 from analysis.profiles.shape import GROUP, u_shape_test
 from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
@@ -21,6 +21,7 @@ from analysis.profiles.uncertainty import (
     quadratic_weights,
     standard_error,
 )
+from study.arrays import Float64Array
 from study.read import InputError
 
 ANISOTROPY = "anisotropy"
@@ -58,8 +59,8 @@ class Contrast:
     se: float
     profile: float
     control: float
-    slack: Array
-    slack_se: Array
+    slack: Float64Array
+    slack_se: Float64Array
     df: float
 
 
@@ -176,18 +177,18 @@ def control_test(
                 models.setdefault(of, []).append(outcome)
             theirs = {of_profile[_key(p.keys)] for p in others if _key(p.keys) in of_profile}
             control = "mixed" if len(theirs) > 1 else theirs.pop() if theirs else "none"
-            judged = _judge(name, outcome, of_profile[_key(profile.keys)], control, alpha)
+            decided = _decide(name, outcome, of_profile[_key(profile.keys)], control, alpha)
             keys = {"level": "profile", **profile.keys, "contrast": name}
-            rows.append({**keys, **judged, "n_models": 1})
+            rows.append({**keys, **decided, "n_models": 1})
     for (group, name), models in compared.items():
         keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
         keys |= {**dict(zip(GROUP, group, strict=True)), "contrast": name}
         other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), "none")
-        judged = _judge(name, _over_models(models), of_group[group], other, alpha)
+        decided = _decide(name, _over_models(models), of_group[group], other, alpha)
         n_families = len({family for _, family in models})
-        if isinstance(judged.get("df"), float) and (few := too_few(n_families)):
-            judged |= {"verdict": "undecided", "reason": f"{judged['reason']}, but {few}"}
-        rows.append({**keys, **judged, "n_models": len(models), "n_families": n_families})
+        if isinstance(decided.get("df"), float) and (few := too_few(n_families)):
+            decided |= {"verdict": "undecided", "reason": f"{decided['reason']}, but {few}"}
+        rows.append({**keys, **decided, "n_models": len(models), "n_families": n_families})
     return pd.DataFrame(rows)
 
 
@@ -259,8 +260,8 @@ def _compare(name: str, profile: Profile, others: list[Profile], delta: float) -
 
 
 def _curves_apart(
-    profile: Profile, cov: Array, others: list[Profile], covs: list[Array]
-) -> tuple[Array, Array, float]:
+    profile: Profile, cov: Float64Array, others: list[Profile], covs: list[Float64Array]
+) -> tuple[Float64Array, Float64Array, float]:
     """Return a profile less its controls at several depths, the errors, and the controls' rise.
 
     Level is set apart. Several controls enter with their mean and the mean of their variances.
@@ -269,7 +270,7 @@ def _curves_apart(
     end = min(p.depth[-1] for p in (profile, *others))
     at = np.linspace(start, end, N_DEPTHS)
 
-    def weights(depth: Array) -> Array:
+    def weights(depth: Float64Array) -> Float64Array:
         smooth = smoother(depth, at)
         return np.asarray(smooth - smooth.mean(axis=0))
 
@@ -282,7 +283,7 @@ def _curves_apart(
     return mine @ profile.separation - control, error, float(np.ptp(control))
 
 
-def _over_layer_0(profile: Profile, cov: Array, df: float) -> Contrast | str:
+def _over_layer_0(profile: Profile, cov: Float64Array, df: float) -> Contrast | str:
     """Compare the middle third of the depth with the embedding."""
     if profile.layer[0] != 0 or profile.depth[0] != 0:
         return "layer 0 is not in the table"
@@ -297,7 +298,7 @@ def _over_layer_0(profile: Profile, cov: Array, df: float) -> Contrast | str:
     return Contrast(value, se, level, level - value, np.empty(0), np.empty(0), df)
 
 
-def bulge_weights(depth: Array) -> Array:
+def bulge_weights(depth: Float64Array) -> Float64Array:
     """Return the weights, shape (n_points,), of a profile's bulge.
 
     >>> depth = np.linspace(0, 1, 9)
@@ -307,7 +308,7 @@ def bulge_weights(depth: Array) -> Array:
     return np.asarray(-quadratic_weights(depth)[2] * (depth[-1] - depth[0]) ** 2 / 4)
 
 
-def adjusted_bulge_weights(depth: Array, covariate: Array) -> Array | None:
+def adjusted_bulge_weights(depth: Float64Array, covariate: Float64Array) -> Float64Array | None:
     """Return the bulge's weights given a covariate; None where it is a quadratic itself."""
     X = np.column_stack([np.ones_like(depth), depth, depth**2])
     own = covariate - X @ (quadratic_weights(depth) @ covariate)
@@ -347,7 +348,7 @@ def _over_models(models: Mapping[tuple[str, str], list[Contrast]]) -> Contrast |
     )
 
 
-def _judge(
+def _decide(
     name: str, outcome: Contrast | str, shape: str, control_shape: str, alpha: float
 ) -> dict[str, Any]:
     """Return the columns that follow from a contrast and the shapes of both profiles."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.loading.scores import Array, Profile, Scores
+from analysis.loading.scores import Profile, Scores
 from analysis.profiles.shape import shape_row
 from analysis.profiles.splines import N_GRIDS, extrema, smoother, tops
 from analysis.profiles.uncertainty import (
@@ -21,6 +21,7 @@ from analysis.profiles.uncertainty import (
     t_above,
     t_critical,
 )
+from study.arrays import Float64Array
 from study.read import InputError
 
 FORMS = ("linear", "quadratic", "cubic", "spline")
@@ -253,7 +254,7 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     }
 
 
-def misfit(depth: Array, y: Array, errors: Errors) -> float:
+def misfit(depth: Float64Array, y: Float64Array, errors: Errors) -> float:
     """Return the p of what a quadratic lacks: terms of third and fourth order, by an F test."""
     share = 2 * (depth - depth[0]) / (depth[-1] - depth[0]) - 1
     Q, _ = np.linalg.qr(np.vander(share, 5, increasing=True))
@@ -264,7 +265,7 @@ def misfit(depth: Array, y: Array, errors: Errors) -> float:
 
 
 def _verdict(
-    curved: bool, b2: float, vertex: float, low: float, high: float, depth: Array
+    curved: bool, b2: float, vertex: float, low: float, high: float, depth: Float64Array
 ) -> tuple[str, str]:
     """Judge whether separation has a peak within the range of depths."""
     first, last = float(depth[0]), float(depth[-1])
@@ -279,7 +280,9 @@ def _verdict(
     return "undecided", "the interval of the vertex reaches beyond the range of depths"
 
 
-def _turns(profiles: Array, W: Array, middle: float, curvature: float) -> Array:
+def _turns(
+    profiles: Float64Array, W: Float64Array, middle: float, curvature: float
+) -> Float64Array:
     """Return the turns of quadratics; of the other curvature, the end they run towards."""
     _, b1, b2 = W @ profiles.T
     same = b2 * curvature > 0
@@ -287,14 +290,14 @@ def _turns(profiles: Array, W: Array, middle: float, curvature: float) -> Array:
     return np.asarray(np.where(same, -b1 / (2 * np.where(same, b2, 1.0)), towards))
 
 
-def _percentiles(draws: Array, alpha: float) -> tuple[float, float]:
+def _percentiles(draws: Float64Array, alpha: float) -> tuple[float, float]:
     """Return the percentile interval, taken outwards to a draw: draws may be infinite."""
     ordered, last = np.sort(draws), len(draws) - 1
     low, high = np.floor(last * (alpha / 2)), np.ceil(last * (1 - alpha / 2))
     return float(ordered[int(low)]), float(ordered[int(high)])
 
 
-def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
+def fieller(b1: float, b2: float, cov: Float64Array, t: float) -> tuple[float, float]:
     """Return Fieller's interval of the vertex -b1 / (2 b2).
 
     Parameters
@@ -326,14 +329,14 @@ def fieller(b1: float, b2: float, cov: Array, t: float) -> tuple[float, float]:
     return float((-b - root) / (2 * a)), float((-b + root) / (2 * a))
 
 
-def blocked_errors(depth: Array, y: Array) -> dict[str, float]:
+def blocked_errors(depth: Float64Array, y: Float64Array) -> dict[str, float]:
     """Return each form's root mean squared error in predicting left-out blocks of layers."""
     residual = _left_out(np.asarray(depth, dtype=np.float64).tobytes()) @ y
     return dict(zip(FORMS, np.sqrt((residual**2).mean(axis=1)).tolist(), strict=True))
 
 
 @lru_cache(maxsize=N_GRIDS)
-def _left_out(depths: bytes) -> Array:
+def _left_out(depths: bytes) -> Float64Array:
     """Return what turns a profile into each form's errors, shape (forms, n_points, n_points)."""
     depth = np.frombuffer(depths)
     n = len(depth)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.loading.scores import Array
 from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
     quadratic_weights,
@@ -15,6 +14,7 @@ from analysis.profiles.uncertainty import (
     standard_error,
     t_above,
 )
+from study.arrays import Float64Array
 
 #: Share of the range at either end where a line would be too short to have a slope.
 EDGE = 0.1
@@ -33,13 +33,13 @@ class Measured:
     df : float
     """
 
-    value: Array
-    se: Array
+    value: Float64Array
+    se: Float64Array
     df: float
 
     @property
-    def t(self) -> Array:
-        """Values in units of their errors; 0 where there is no error to judge by."""
+    def t(self) -> Float64Array:
+        """Values in units of their errors; 0 where there is no error to test against."""
         return np.divide(self.value, self.se, out=np.zeros_like(self.value), where=self.se > 0)
 
     def __getitem__(self, rows: Any) -> Measured:
@@ -47,20 +47,20 @@ class Measured:
         return Measured(self.value[rows], self.se[rows], self.df)
 
 
-def line_weights(depth: Array, turn: float) -> Array:
+def line_weights(depth: Float64Array, turn: float) -> Float64Array:
     """Return the weights, shape (2, n_points), of the lines' slopes before and after a depth."""
     return np.array(
         [slope_weights(depth, depth <= turn + SLACK), slope_weights(depth, depth >= turn - SLACK)]
     )
 
 
-def end_slopes(depth: Array) -> Array:
+def end_slopes(depth: Float64Array) -> Float64Array:
     """Return the weights, shape (2, n_points), of the quadratic's slopes at both ends."""
     weights = quadratic_weights(depth)
     return np.array([weights[1] + 2 * d * weights[2] for d in (depth[0], depth[-1])])
 
 
-def places(depth: Array) -> Array:
+def places(depth: Float64Array) -> Float64Array:
     """Return the layers in the middle 80% of the range with at least 3 layers on either side."""
     share = (depth - depth[0]) / (depth[-1] - depth[0])
     inner = (share >= EDGE - SLACK) & (share <= 1 - EDGE + SLACK)
@@ -68,7 +68,7 @@ def places(depth: Array) -> Array:
     return np.asarray(depth[inner])
 
 
-def robin_hood(depth: Array, y: Array, cov: Array) -> float:
+def robin_hood(depth: Float64Array, y: Float64Array, cov: Float64Array) -> float:
     """Return the breakpoint of Simonsohn's two lines.
 
     Parameters

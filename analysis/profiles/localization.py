@@ -15,7 +15,7 @@ from analysis.families import (
     meta_regression,
     too_few,
 )
-from analysis.loading.scores import Array, Profile, Scores
+from analysis.loading.scores import Profile, Scores
 from analysis.profiles.curves import curve_row
 from analysis.profiles.shape import GROUP, models_rows, shape_row
 from analysis.profiles.uncertainty import (
@@ -25,6 +25,7 @@ from analysis.profiles.uncertainty import (
     quadratic_weights,
     select_profiles,
 )
+from study.arrays import Float64Array
 from study.read import InputError
 
 #: Estimators of a place, as `fit_curves` names them.
@@ -178,8 +179,8 @@ def localization_test(
     curves = pd.DataFrame(fitted)
     rows = []
     for keys, group in curves.groupby(GROUP, sort=False):
-        judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
-        rows.append({**dict(zip(GROUP, keys, strict=True)), **judged})
+        pooled = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
+        rows.append({**dict(zip(GROUP, keys, strict=True)), **pooled})
     return pd.DataFrame(rows)
 
 
@@ -213,7 +214,7 @@ def _pooled(
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
     if len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
-        reason = "the models' peaks do not differ at all: no error to judge them by"
+        reason = "the models' peaks do not differ at all: no error to test them against"
     elif len(of) >= 2 and n_families < 2:
         reason = too_few(n_families, "located peaks")
     elif len(of) >= 2:
@@ -286,7 +287,7 @@ def _named(estimates: dict[str, Estimate]) -> str:
 
 
 def _over_families(
-    y: Array, se: Array, family: list[str], alpha: float
+    y: Float64Array, se: Float64Array, family: list[str], alpha: float
 ) -> tuple[Estimate, dict[str, float]]:
     """Pool models' peaks with the family as the unit; return the columns that describe them."""
     onehot = pd.get_dummies(pd.Series(family)).to_numpy(dtype=float)
@@ -308,7 +309,9 @@ def _over_families(
     }
 
 
-def _coefficients(profile: Profile, errors: Errors | str) -> tuple[Array, Array] | None:
+def _coefficients(
+    profile: Profile, errors: Errors | str
+) -> tuple[Float64Array, Float64Array] | None:
     """Return depth's coefficients, linear and squared, and their covariance."""
     if isinstance(errors, str):
         return None
@@ -316,7 +319,7 @@ def _coefficients(profile: Profile, errors: Errors | str) -> tuple[Array, Array]
     return weights @ profile.separation, weights @ errors.cov @ weights.T
 
 
-def _common_errors(curves: pd.DataFrame, peak: str) -> Array:
+def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
     """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
     if peak == "extremum":
         return np.full(len(curves), np.sqrt((curves["extremum_se"] ** 2).mean()))
@@ -342,7 +345,7 @@ def _located(
 
 
 def hartung_knapp(
-    y: Array, se: Array, alpha: float = 0.05, *, modified: bool = False
+    y: Float64Array, se: Float64Array, alpha: float = 0.05, *, modified: bool = False
 ) -> dict[str, float]:
     """Pool estimates in a random-effects meta-analysis.
 
@@ -403,7 +406,7 @@ def hartung_knapp(
     }
 
 
-def typical_variance(v: Array) -> float:
+def typical_variance(v: Float64Array) -> float:
     """Return Higgins and Thompson's typical sampling variance."""
     fixed = 1 / v
     return float((len(v) - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum()))

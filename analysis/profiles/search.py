@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 
 
-def path_length(weights: Array, cov: Array) -> float:
+def path_length(weights: Float64Array, cov: Float64Array) -> float:
     """Return the length of the path that contrasts run through, in radians.
 
     Parameters
@@ -32,7 +32,7 @@ def path_length(weights: Array, cov: Array) -> float:
     return float(np.arccos(np.clip(together, -1.0, 1.0)).sum())
 
 
-def searched_p(t: Array, df: float, length: float) -> Array:
+def searched_p(t: Float64Array, df: float, length: float) -> Float64Array:
     r"""Return one-sided p of t that is the largest along a path of contrasts.
 
     Parameters

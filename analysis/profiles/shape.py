@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.families import ROUNDING, family_means, too_few
-from analysis.loading.scores import Array, Profile, Scores
+from analysis.loading.scores import Profile, Scores
 from analysis.profiles.lines import (
     EDGE,
     MIN_LINE,
@@ -40,12 +40,13 @@ from analysis.profiles.verdicts import (
     Shape,
     Turn,
     bends,
+    decide_shape,
     halves,
-    judge,
     n_bins,
     straight,
     turn,
 )
+from study.arrays import Float64Array
 
 #: What profiles share whose models are pooled.
 GROUP = ["weights", "method", "labels", "metric"]
@@ -170,7 +171,7 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def holm(p: Array) -> Array:
+def holm(p: Float64Array) -> Float64Array:
     """Correct p for their number by Holm's method.
 
     `statsmodels` has it too, but collects the interpreter's garbage at every call (0.1 s).
@@ -215,7 +216,7 @@ def _shape(profile: Profile, errors: Errors, alpha: float) -> Shape:
     slopes = measure(lambda _: np.concatenate([before, after]))
     turns = {way: _searched(slopes, at, depth, way, paths, alpha) for way in (1, -1)}
     n = n_bins([depth])
-    return judge(
+    return decide_shape(
         turns,
         {way: bends(measure, n, way) for way in (1, -1)},
         straight(measure, halves([depth])),
@@ -226,7 +227,12 @@ def _shape(profile: Profile, errors: Errors, alpha: float) -> Shape:
 
 
 def _searched(
-    slopes: Measured, at: Array, depth: Array, way: int, paths: Array, alpha: float
+    slopes: Measured,
+    at: Float64Array,
+    depth: Float64Array,
+    way: int,
+    paths: Float64Array,
+    alpha: float,
 ) -> Turn:
     """Return the turn at the place that shows both arms best."""
     t = way * slopes.t.reshape(2, -1)
@@ -250,7 +256,7 @@ def _four(breakpoint: float) -> Contrasts:
     return lambda depth: np.concatenate([end_slopes(depth), line_weights(depth, breakpoint)])
 
 
-def outlying(depth: Array, y: Array) -> int | None:
+def outlying(depth: Float64Array, y: Float64Array) -> int | None:
     """Return the number of the layer that stands out most from both of its neighbors.
 
     Measured by how much more it is off the line between its neighbors than they are off theirs: a
@@ -318,14 +324,14 @@ class Models:
     models: list[str]
     family: list[str]
 
-    def of_model(self, value: Callable[[Profile], Array]) -> Array:
+    def of_model(self, value: Callable[[Profile], Float64Array]) -> Float64Array:
         """Return a vector for each model, shape (n_models, k): the mean over its profiles."""
-        of: dict[str, list[Array]] = {model: [] for model in self.models}
+        of: dict[str, list[Float64Array]] = {model: [] for model in self.models}
         for profile in self.profiles:
             of[str(profile.keys["model"])].append(value(profile))
         return np.array([np.mean(values, axis=0) for values in of.values()])
 
-    def over_families(self, values: Array) -> Measured:
+    def over_families(self, values: Float64Array) -> Measured:
         """Return the mean over families of values, shape (n_models, k)."""
         means = family_means(values, self.family)
         n = len(means)
@@ -373,7 +379,7 @@ def _models_row(
         highest[way] = place
     depths = [p.depth for p in sound]
     n = n_bins(depths)
-    shape = judge(
+    shape = decide_shape(
         turns,
         {way: bends(over.measure, n, way) for way in (1, -1)},
         straight(over.measure, halves(depths)),
@@ -396,18 +402,18 @@ def _models_row(
     return {**keys, **row, "error": "models", "df": slopes[way].df, **counts}
 
 
-def _at_own(over: Models, turns: Array) -> Array:
+def _at_own(over: Models, turns: Float64Array) -> Float64Array:
     """Return each model's four slopes, shape (n_models, 4), with its own place of the turn."""
     which = dict(zip(over.models, turns, strict=True))
     return over.of_model(lambda p: _four(which[str(p.keys["model"])])(p.depth) @ p.separation)
 
 
-def _centered_curve(profile: Profile, at: Array) -> Array:
+def _centered_curve(profile: Profile, at: Float64Array) -> Float64Array:
     curve = smoother(profile.depth, at) @ profile.separation
     return np.asarray(curve - curve.mean())
 
 
-def _common_turns(at: Array, curves: Array, inner: NDArray[np.bool_]) -> Array:
+def _common_turns(at: Float64Array, curves: Float64Array, inner: NDArray[np.bool_]) -> Float64Array:
     """Return, for each curve, the middle of the depths where the mean of the others is at its top.
 
     Of the depths `inner`; "at its top" is within a standard error of it. Leaving a curve out takes

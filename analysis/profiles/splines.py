@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from analysis.loading.scores import Array
+from study.arrays import Float64Array
 
 N_KNOTS = 5
 #: Grids of depths whose weights are kept: models with as many layers have them in common.
@@ -17,7 +17,7 @@ N_GRIDS = 128
 GRID = np.linspace(0.0, 1.0, 201)
 
 
-def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
+def natural_spline(depth: Float64Array, knots: Float64Array) -> NDArray[np.float64]:
     """Return the cardinal basis of natural cubic splines, shape (n_points, n_knots).
 
     Column j is the spline that is 1 at knot j and 0 at the others; straight beyond the ends.
@@ -27,12 +27,12 @@ def natural_spline(depth: Array, knots: Array) -> NDArray[np.float64]:
     return np.asarray(basis(within) + (depth - within)[:, None] * basis(within, 1))
 
 
-def spread_knots(depth: Array, n_knots: int = N_KNOTS) -> Array:
+def spread_knots(depth: Float64Array, n_knots: int = N_KNOTS) -> Float64Array:
     """Return knots at equal shares of the points, one fewer than there are points at most."""
     return np.asarray(np.quantile(depth, np.linspace(0, 1, min(n_knots, len(depth) - 1))))
 
 
-def smoother(depth: Array, at: Array) -> Array:
+def smoother(depth: Float64Array, at: Float64Array) -> Float64Array:
     """Return the weights, shape (n_at, n_points), of a natural spline's values at given depths."""
     return _smoother(
         np.asarray(depth, dtype=np.float64).tobytes(), np.asarray(at, dtype=np.float64).tobytes()
@@ -40,7 +40,7 @@ def smoother(depth: Array, at: Array) -> Array:
 
 
 @lru_cache(maxsize=4 * N_GRIDS)
-def _smoother(depth: bytes, at: bytes) -> Array:
+def _smoother(depth: bytes, at: bytes) -> Float64Array:
     points = np.frombuffer(depth)
     knots = spread_knots(points)
     weights = natural_spline(np.frombuffer(at), knots) @ np.linalg.pinv(
@@ -50,13 +50,13 @@ def _smoother(depth: bytes, at: bytes) -> Array:
     return np.asarray(weights)
 
 
-def extrema(depth: Array, profiles: Array) -> Array:
+def extrema(depth: Float64Array, profiles: Float64Array) -> Float64Array:
     """Return the depth of each profile's smoothed maximum; `profiles` is (n_profiles, n_points)."""
     at = depth[0] + GRID * (depth[-1] - depth[0])
     return np.asarray(at[(profiles @ smoother(depth, at).T).argmax(axis=1)])
 
 
-def tops(depth: Array, profiles: Array) -> tuple[Array, Array]:
+def tops(depth: Float64Array, profiles: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return where each profile's top begins and ends.
 
     The top is the stretch about the maximum of the smoothed curve that lies above half of its

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.loading.scores import Array, Profile, Scores, as_scores
+from analysis.loading.scores import Profile, Scores, as_scores
 from analysis.profiles.bare import mean_forms, scatter, small_sample_scale
 from analysis.profiles.splines import N_GRIDS
+from study.arrays import Float64Array
 from study.read import InputError
 
 MIN_POINTS = 5
@@ -43,9 +44,9 @@ class Errors:
     """
 
     kind: Literal["replicates", "ar1"]
-    cov: Array
+    cov: Float64Array
     df: float
-    draws: Array
+    draws: Float64Array
 
 
 def select_profiles(
@@ -78,7 +79,7 @@ def t_critical(level: float, df: float) -> float:
     return float(special.stdtrit(df, level))
 
 
-def t_above(t: Array | float, df: Array | float) -> Array:
+def t_above(t: Float64Array | float, df: Float64Array | float) -> Float64Array:
     """Return Student's t probability above t."""
     return np.asarray(special.stdtr(df, -np.asarray(t)))
 
@@ -168,7 +169,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     return Errors("ar1", scale**2 * models.cov(), df, draws - draws.mean(axis=0))
 
 
-def quadratic_weights(depth: Array) -> Array:
+def quadratic_weights(depth: Float64Array) -> Float64Array:
     """Return the least-squares weights of a quadratic, shape (3, n_points): W @ y = (b0, b1, b2).
 
     >>> depth = np.linspace(0, 1, 6)
@@ -179,13 +180,13 @@ def quadratic_weights(depth: Array) -> Array:
 
 
 @lru_cache(maxsize=N_GRIDS)
-def _quadratic_weights(depth: bytes) -> Array:
+def _quadratic_weights(depth: bytes) -> Float64Array:
     weights = np.linalg.pinv(np.vander(np.frombuffer(depth), 3, increasing=True))
     weights.flags.writeable = False
     return np.asarray(weights)
 
 
-def slope_weights(depth: Array, rows: NDArray[np.bool_]) -> Array:
+def slope_weights(depth: Float64Array, rows: NDArray[np.bool_]) -> Float64Array:
     """Return the weights, shape (n_points,), of the slope of a line through the given rows."""
     weights = np.zeros_like(depth)
     centered = depth[rows] - depth[rows].mean()
@@ -193,6 +194,6 @@ def slope_weights(depth: Array, rows: NDArray[np.bool_]) -> Array:
     return weights
 
 
-def standard_error(weights: Array, cov: Array) -> Array:
+def standard_error(weights: Float64Array, cov: Float64Array) -> Float64Array:
     """Return the standard errors of contrasts, `weights` of shape (..., n_points)."""
     return np.asarray(np.sqrt(((weights @ cov) * weights).sum(axis=-1)))

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from analysis.loading.scores import Array
 from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights
 from analysis.profiles.search import searched_p
 from analysis.profiles.uncertainty import t_above
+from study.arrays import Float64Array
 
 #: Takes depths to weights, shape (n_contrasts, n_points).
-Contrasts = Callable[[Array], Array]
+Contrasts = Callable[[Float64Array], Float64Array]
 #: Measures contrasts on the data.
 Measure = Callable[[Contrasts], Measured]
 
@@ -50,8 +50,8 @@ class Turn:
     way: int
     place: float
     p_arms: tuple[float, float]
-    change: Array
-    reach: Array
+    change: Float64Array
+    reach: Float64Array
 
     @property
     def p(self) -> float:
@@ -91,7 +91,7 @@ class Bends:
 
 
 def turn(
-    arms: Measured, way: int, place: float, lengths: Array, paths: Array, alpha: float
+    arms: Measured, way: int, place: float, lengths: Float64Array, paths: Float64Array, alpha: float
 ) -> Turn:
     """Return the turn whose arms have the given slopes.
 
@@ -131,7 +131,7 @@ def critical(df: float, path: float, level: float) -> float:
     return float(optimize.brentq(beyond, 1e-9, high, xtol=1e-6))
 
 
-def n_bins(depths: Sequence[Array]) -> int:
+def n_bins(depths: Sequence[Float64Array]) -> int:
     """Return how many parts of equal length every curve can be cut into, two layers to each.
 
     >>> n_bins([np.linspace(0, 1, 25)]), n_bins([np.linspace(0, 1, 25), np.linspace(0, 1, 9)])
@@ -143,12 +143,12 @@ def n_bins(depths: Sequence[Array]) -> int:
     return 1
 
 
-def _bin_of(depth: Array, n: int) -> Array:
+def _bin_of(depth: Float64Array, n: int) -> Float64Array:
     share = (depth - depth[0]) / (depth[-1] - depth[0])
     return np.asarray(np.minimum((share * n + SLACK).astype(int), n - 1))
 
 
-def differences(depth: Array, n: int) -> Array:
+def differences(depth: Float64Array, n: int) -> Float64Array:
     """Return the weights, shape (pairs, n_points), of what each part has beyond each later one."""
     member = _bin_of(depth, n) == np.arange(n)[:, None]
     mean = member / member.sum(axis=1, keepdims=True)
@@ -220,10 +220,10 @@ class Straight:
     levels_at: float
 
 
-def halves(depths: Sequence[Array]) -> list[float]:
+def halves(depths: Sequence[Float64Array]) -> list[float]:
     """Return the shares of `LEVELS` that leave every curve at least 3 layers on either side."""
 
-    def enough(depth: Array, level: float) -> bool:
+    def enough(depth: Float64Array, level: float) -> bool:
         at = depth[0] + level * (depth[-1] - depth[0])
         before, after = (depth <= at + SLACK).sum(), (depth >= at - SLACK).sum()
         return bool(min(before, after) >= MIN_LINE)
@@ -251,8 +251,8 @@ def straight(measure: Measure, levels: Sequence[float]) -> Straight:
     if not levels:
         return nothing
 
-    def contrasts(depth: Array) -> Array:
-        rows: list[Array] = []
+    def contrasts(depth: Float64Array) -> Float64Array:
+        rows: list[Float64Array] = []
         for level in levels:
             before, after = line_weights(depth, depth[0] + level * (depth[-1] - depth[0]))
             rows += [before, after, after - LEVEL * before, after + LEVEL * before]
@@ -335,7 +335,7 @@ class Shape:
         }
 
 
-def judge(
+def decide_shape(
     turns: Mapping[int, Turn],
     bent: Mapping[int, Bends | None],
     line: Straight,

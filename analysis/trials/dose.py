@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from analysis.loading.scores import Array
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import Trials, outcomes
+from study.arrays import Float64Array
 
 
 def dose_response(
@@ -67,7 +67,7 @@ def dose_response(
     return pd.DataFrame(rows)
 
 
-def half_effect(strengths: Array, effect: Array) -> float:
+def half_effect(strengths: Float64Array, effect: Float64Array) -> float:
     """Return the strength at which half of the largest effect is reached; NaN without effect.
 
     Examples
@@ -79,7 +79,7 @@ def half_effect(strengths: Array, effect: Array) -> float:
     return crossing(strengths[: last + 1], effect[: last + 1], float(effect[last]) / 2)
 
 
-def crossing(strengths: Array, values: Array, level: float) -> float:
+def crossing(strengths: Float64Array, values: Float64Array, level: float) -> float:
     """Return where a curve through the origin, made monotone, first reaches a level, or NaN."""
     x = np.concatenate([[0.0], strengths])
     y = optimize.isotonic_regression(np.concatenate([[0.0], values])).x

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.loading.scores import Array
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import REGIMES, Trials, as_trials, outcomes
+from study.arrays import Float64Array
 
 #: Up to this many models, all permutations of their labels are enumerated.
 MAX_EXACT_MODELS = 7
@@ -88,7 +88,9 @@ def regime_test(
     return pd.DataFrame(rows)
 
 
-def explained(y: Array, x: Array, rest: Array, seed: int = 0) -> dict[str, float]:
+def explained(
+    y: Float64Array, x: Float64Array, rest: Float64Array, seed: int = 0
+) -> dict[str, float]:
     """Share of the sum of squares of y (models, values) that x explains beyond rest, and its p."""
     n, total = len(y), float(((y - y.mean(axis=0)) ** 2).sum())
     before = rest @ np.linalg.lstsq(rest, y, rcond=None)[0]
@@ -98,11 +100,11 @@ def explained(y: Array, x: Array, rest: Array, seed: int = 0) -> dict[str, float
     if gained == 0 or np.linalg.matrix_rank(both) >= n or total == 0:
         return nothing
 
-    def residual(values: Array, design: Array) -> float:
+    def residual(values: Float64Array, design: Float64Array) -> float:
         left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
         return float((left**2).sum())
 
-    def statistic(values: Array) -> float:
+    def statistic(values: Float64Array) -> float:
         return 1 - residual(values, both) / max(residual(values, rest), 1e-300)
 
     left, observed = y - before, statistic(y)

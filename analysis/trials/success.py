@@ -13,10 +13,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.families import mean_of, mean_over_families, too_few
-from analysis.loading.scores import Array, Scores
+from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import Trials, as_trials, outcomes
+from study.arrays import Float64Array
 from study.read import InputError
 
 #: Successes and scenarios that were published.
@@ -123,9 +124,9 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
         else 1.0,
     }
     beyond = pd.Series(over.astype(float) - sham, index=rows.index)
-    judged = over_scenarios_and_families(beyond, rows, alpha, seed)
-    shown = {k: v for k, v in judged.items() if k not in ("upper", "p_min", "few")}
-    return {**out, **shown, **_verdict(out | judged, margin, alpha)}
+    estimated = over_scenarios_and_families(beyond, rows, alpha, seed)
+    shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few")}
+    return {**out, **shown, **_verdict(out | estimated, margin, alpha)}
 
 
 def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
@@ -148,7 +149,7 @@ def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
     }
 
 
-def over_scenarios(each: Array, alpha: float, seed: int = 0) -> dict[str, Any]:
+def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
     """Return the mean difference over scenarios, Student's interval and the sign-flip p."""
     mean = mean_of(each)
     low, high = mean.ends(alpha)
@@ -180,7 +181,7 @@ def over_scenarios_and_families(
     -------
     dict
         As `over_scenarios`, with n_models, n_families and few, which says why the families are
-        too few to judge by (empty where they are enough, or there is one model).
+        too few to test (empty where they are enough, or there is one model).
     """
     scenarios = value.groupby(rows["scenario"]).mean()
     out = over_scenarios(scenarios.to_numpy(dtype=np.float64), alpha, seed)

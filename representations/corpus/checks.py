@@ -17,8 +17,8 @@ from scipy import stats
 from representations.corpus.corpus import Corpus
 from representations.corpus.embedding import embed
 from representations.corpus.files import Passage, stem, words
+from study.arrays import Float64Array
 
-Array = NDArray[np.float64]
 #: A sentence with fewer words is idiomatic ("He said nothing.") and may occur twice.
 SENTENCE = 5
 #: Maximum number of folds; keeps the check of a corpus with many topics fast.
@@ -51,7 +51,7 @@ class Report:
     faults: tuple[str, ...]
 
 
-def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
+def check_corpus(corpus: Corpus, embeddings: Float64Array | None = None) -> Report:
     """Measure a loaded corpus and compare it with its declared limits.
 
     Parameters
@@ -142,7 +142,7 @@ def check_corpus(corpus: Corpus, embeddings: Array | None = None) -> Report:
     return Report(lengths, measures, tells, tuple(faults))
 
 
-def passage_embeddings(texts: Sequence[str]) -> Array:
+def passage_embeddings(texts: Sequence[str]) -> Float64Array:
     """Return the mean of the sentence embeddings of each text.
 
     The model behind `embed` was trained on sentences; its embedding of a whole passage mostly
@@ -159,7 +159,9 @@ def passage_embeddings(texts: Sequence[str]) -> Array:
     parts = [sentences(text) for text in texts]
     vectors = embed([sentence for part in parts for sentence in part])
     starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
-    means: Array = np.add.reduceat(vectors, starts, axis=0) / np.array([[len(p)] for p in parts])
+    means: Float64Array = np.add.reduceat(vectors, starts, axis=0) / np.array(
+        [[len(p)] for p in parts]
+    )
     return means
 
 
@@ -251,7 +253,7 @@ def _label(passage: Passage) -> str:
     return f"{passage.emotion or 'neutral'} with {passage.topic}"
 
 
-def _form(texts: Sequence[str]) -> Array:
+def _form(texts: Sequence[str]) -> Float64Array:
     return np.array(
         [
             [len(t.split()), len(t) / len(t.split()), len(sentences(t)), *map(t.count, _MARKS)]

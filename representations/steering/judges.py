@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from representations.corpus.corpus import Corpus
 from representations.corpus.embedding import embed
 from representations.models.errors import oneline
+from study.arrays import Float64Array
 from study.read import InputError
 
-Array = NDArray[np.float64]
 NEUTRAL = "neutral"
 FOLDS = 6
 #: The emotions of this project that the lexicon covers.
@@ -45,7 +45,7 @@ class Judge(Protocol):
     emotions: tuple[str, ...]
     facts: Mapping[str, Any]
 
-    def score(self, texts: Sequence[str]) -> Array:
+    def score(self, texts: Sequence[str]) -> Float64Array:
         """Return the scores of each emotion, shape (texts, emotions), in [0, 1]."""
         ...
 
@@ -78,7 +78,7 @@ def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = Non
     return ClassifierJudge(name, labels or {})
 
 
-def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -> Array:
+def target_scores(judge: Judge, texts: Sequence[str], emotions: Sequence[str]) -> Float64Array:
     """Return the score of each text for its own target emotion.
 
     Parameters
@@ -127,20 +127,22 @@ class LocalJudge:
             **held_out_quality(features, labels, topics),
         }
 
-    def score(self, texts: Sequence[str]) -> Array:
+    def score(self, texts: Sequence[str]) -> Float64Array:
         """Return the probability of each emotion, shape (texts, emotions)."""
         # An empty text has no embedding; use a period instead.
-        result: Array = self._model.predict_proba(embed([t.strip() or "." for t in texts]))
+        result: Float64Array = self._model.predict_proba(embed([t.strip() or "." for t in texts]))
         return result
 
 
-def _logistic(features: Array, labels: NDArray[Any]) -> Any:
+def _logistic(features: Float64Array, labels: NDArray[Any]) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(features, labels)
 
 
-def held_out_quality(features: Array, labels: NDArray[Any], topics: NDArray[Any]) -> dict[str, Any]:
+def held_out_quality(
+    features: Float64Array, labels: NDArray[Any], topics: NDArray[Any]
+) -> dict[str, Any]:
     """Measure a judge's classifier on held-out topics.
 
     Parameters
@@ -208,7 +210,7 @@ class LexiconJudge:
             "labels": NRC,
         }
 
-    def score(self, texts: Sequence[str]) -> Array:
+    def score(self, texts: Sequence[str]) -> Float64Array:
         """Return the share of each text's words listed for each emotion."""
         rows = []
         for text in texts:
@@ -265,7 +267,7 @@ class ClassifierJudge:
             "commit": getattr(self._model.config, "_commit_hash", None),
         }
 
-    def score(self, texts: Sequence[str]) -> Array:
+    def score(self, texts: Sequence[str]) -> Float64Array:
         """Return the probability of each emotion, shape (texts, emotions)."""
         import torch
 
@@ -277,5 +279,5 @@ class ClassifierJudge:
             with torch.inference_mode():
                 chances = self._model(**batch).logits.double().softmax(dim=-1).numpy()
             rows.append(np.stack([chances[:, c].sum(axis=1) for c in self._columns], axis=1))
-        result: Array = np.concatenate(rows)
+        result: Float64Array = np.concatenate(rows)
         return result

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from representations.activations import Steer, Window
 from representations.generation import Sampling, derived_seed, prompts_ids, write
@@ -24,11 +23,11 @@ from representations.steering.text_measures import (
 )
 from representations.vectors import sham
 from study import Steering
+from study.arrays import Float32Array
 from study.home import find
 from study.read import InputError, read_toml
 from study.typed import typed
 
-Array = NDArray[np.float32]
 Row = dict[str, Any]
 Progress = Callable[[int], object]
 
@@ -174,7 +173,7 @@ def trials(
     settings: Steering,
     scenarios: Scenarios,
     study_seed: int,
-    vectors: Mapping[str, Array],
+    vectors: Mapping[str, Float32Array],
     layer: int,
     norm: float,
     strengths: Sequence[float],
@@ -215,7 +214,7 @@ def trials(
     scenario and seed has one sham direction, the same at all strengths.
     """
     rows: list[Row] = []
-    added: list[Array] = []
+    added: list[Float32Array] = []
     for emotion, all_layers in vectors.items():
         if not 0 <= layer < len(all_layers):
             raise InputError(

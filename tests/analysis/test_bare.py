@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 
 from analysis import fit_curves, u_shape_test
-from analysis.loading.scores import Array, as_scores
+from analysis.loading.scores import as_scores
 from analysis.profiles.bare import RHO, Scatter, mean_forms, scatter, small_sample_scale, whiten
 from analysis.profiles.uncertainty import profile_errors
+from study.arrays import Float64Array
 
 pytestmark = pytest.mark.arithmetic
 
@@ -26,7 +27,7 @@ def named(case: Any) -> str:
     return case if isinstance(case, str) else f"{case['form']}, rho={case['rho']}"
 
 
-def case(name: str) -> tuple[Array, Array]:
+def case(name: str) -> tuple[Float64Array, Float64Array]:
     return np.array(R[name]["depth"]), np.array(R[name]["score"])
 
 
@@ -169,7 +170,7 @@ def test_errors_are_scaled_for_small_samples() -> None:
     assert errors.df == pytest.approx(models.df @ models.weight)
 
 
-def noisy(curve: Array, rho: float, n_curves: int, seed: int = 5) -> pd.DataFrame:
+def noisy(curve: Float64Array, rho: float, n_curves: int, seed: int = 5) -> pd.DataFrame:
     """Curves plus AR(1) noise of SD 1, one model each."""
     rng, n = np.random.default_rng(seed), len(curve)
     lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))

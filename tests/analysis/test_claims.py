@@ -1,4 +1,4 @@
-"""The claims that contradict the published one: judged by what a made-up truth holds."""
+"""The claims that contradict the published one: tested on data drawn from a known truth."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
 from analysis.over_models.invariance import (
     between_sd,
+    decide_invariance,
     departures,
     invariance_test,
-    judge,
     left_out,
 )
 from analysis.over_models.mixed import draw, fall_back, likelihood_ratio, unbiased
@@ -179,7 +179,7 @@ def test_terms_whose_spread_is_shown_stay_although_the_fit_is_singular():
     n_random, note, _, null, _ = fall_back(data)
     assert null.rank[0] < n_random == 3
     assert "fewer terms fit worse (p = " in note
-    row = judge(data, 0.1, 99, 0, 0.05)
+    row = decide_invariance(data, 0.1, 99, 0, 0.05)
     assert row["random_terms"] == "(1 + d + d^2 | model)"
     assert "so that they stay" in row["reason"]
 

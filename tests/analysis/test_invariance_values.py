@@ -11,20 +11,21 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from analysis.loading.scores import Array, as_scores
+from analysis.loading.scores import as_scores
 from analysis.over_models import invariance
 from analysis.over_models.invariance import (
     _hindrance,
     _verdict,
     between_sd,
+    decide_invariance,
     departures,
     invariance_test,
-    judge,
 )
 from analysis.over_models.invariance import left_out as left_out_r2
 from analysis.over_models.permutation import permutation_p
 from analysis.over_models.sums import CurveData, curve_data, vertex
 from analysis.planning.simulate import simulate_scores
+from study.arrays import Float64Array
 from study.read import InputError
 
 NAN = float("nan")
@@ -58,7 +59,7 @@ def with_vertices(turns: dict[str, list[float]], bends: list[float] | None = Non
 UNEVEN = {"A": [0.40, 0.46], "B": [0.50, 0.53, 0.59], "C": [0.52, 0.48]}
 
 
-def pooled(turns: dict[str, list[float]]) -> tuple[Array, Array, float, int]:
+def pooled(turns: dict[str, list[float]]) -> tuple[Float64Array, Float64Array, float, int]:
     """Sizes and means of the families, variance within them and its degrees of freedom."""
     size = np.array([len(v) for v in turns.values()])
     mean = np.array([np.mean(v) for v in turns.values()])
@@ -302,7 +303,7 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
 
     monkeypatch.setattr(invariance, "likelihood_ratio", ratio)
     data = with_vertices(UNEVEN)
-    row = judge(data, 0.1, 4, 0, 0.05)
+    row = decide_invariance(data, 0.1, 4, 0, 0.05)
     assert row["p_boot"] == (1 + 2) / (1 + 3)
     assert row["p_chi2"] == pytest.approx(stats.chi2.sf(3.0, 4))
     assert row["p"] == max(row["p_boot"], row["p_perm"])
@@ -310,10 +311,10 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
     assert row["reason"] == "a fit of the mixed model did not converge; said"
     draws = np.ones(100)
     usable[:] = [Fit([True] * 100), Fit([True] * 99 + [False])]
-    assert not judge(data, 0.1, 100, 0, 0.05)["converged"]  # more than 99% have to
+    assert not decide_invariance(data, 0.1, 100, 0, 0.05)["converged"]  # more than 99% have to
     draws = np.array([5.0, 3.0, 1.0, 9.0])
     usable[:] = [Fit([True] * 4), Fit([True] * 4)]
-    row = judge(data, 0.1, 4, 0, 0.05)
+    row = decide_invariance(data, 0.1, 4, 0, 0.05)
     assert (row["p_boot"], row["converged"]) == ((1 + 3) / (1 + 4), True)
     assert (row["random_terms"], row["n_random"]) == ("(1 + d + d^2 | model)", 3)
     assert max(tolerances) <= 1e-3
@@ -322,8 +323,8 @@ def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
 
 
 def test_a_row_that_cannot_be_tested_has_all_columns() -> None:
-    whole = judge(with_vertices(UNEVEN), 0.1, 19, 0, 0.05)
-    row = judge(with_vertices({"A": [0.4, 0.5]}), 0.1, 19, 0, 0.05)
+    whole = decide_invariance(with_vertices(UNEVEN), 0.1, 19, 0, 0.05)
+    row = decide_invariance(with_vertices({"A": [0.4, 0.5]}), 0.1, 19, 0, 0.05)
     assert set(row) == set(whole) - {"loglik_null", "loglik_full"}
     missing = ("lr", "p_chi2", "p_boot", "p_perm", "p", "estimate", "low", "high", "lofo_r2")
     assert np.isnan([row[k] for k in missing]).all()
@@ -343,9 +344,14 @@ def test_permutations_are_of_slopes_and_curvatures_and_repeatable() -> None:
     data.coef[0, :, 2] = np.arange(7) % 3  # the levels of the curves, which do not count
     both = data.coef[0, :, :2]
     rng = np.random.default_rng(0)
-    assert judge(data, 0.1, 200, 0, 0.05)["p_perm"] == permutation_p(both, data.group, 200, rng)
+    assert decide_invariance(data, 0.1, 200, 0, 0.05)["p_perm"] == permutation_p(
+        both, data.group, 200, rng
+    )
     many = with_vertices({f: [0.45 + 0.02 * i for i in range(5)] for f in "ABC"})  # 126,126 ways
-    drawn = [[judge(many, 0.1, 60, seed, 0.05)["p_perm"] for seed in range(4)] for _ in range(2)]
+    drawn = [
+        [decide_invariance(many, 0.1, 60, seed, 0.05)["p_perm"] for seed in range(4)]
+        for _ in range(2)
+    ]
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) > 1
 
@@ -355,7 +361,7 @@ def test_ways_to_sort_the_models_are_counted_while_they_can_be(
     sizes: tuple[int, ...], n_perm: float
 ) -> None:
     turns = {"ABCDE"[i]: [0.4 + 0.01 * j for j in range(n)] for i, n in enumerate(sizes)}
-    assert judge(with_vertices(turns), 0.1, 19, 0, 0.05)["n_perm"] == n_perm
+    assert decide_invariance(with_vertices(turns), 0.1, 19, 0, 0.05)["n_perm"] == n_perm
 
 
 def test_one_degree_of_freedom_within_families_is_enough() -> None:
@@ -381,8 +387,8 @@ def test_two_families_predict_each_other() -> None:
 def test_what_mixedlm_notes_stands_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     table = study(UNEVEN)
     plain = invariance_test(table, n_boot=19).iloc[0]
-    judged = judge(curve_data(as_scores(table), "score"), 0.1, 19, 0, 0.05)
-    assert (plain["verdict"], plain["reason"]) == (judged["verdict"], judged["reason"])
+    decided = decide_invariance(curve_data(as_scores(table), "score"), 0.1, 19, 0, 0.05)
+    assert (plain["verdict"], plain["reason"]) == (decided["verdict"], decided["reason"])
     asked = []
 
     def fits(data: CurveData, n_random: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

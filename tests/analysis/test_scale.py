@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
-from analysis.over_models.scale import judge_scale, scale_test
+from analysis.over_models.scale import decide_scale, scale_test
 from analysis.planning.simulate import simulate_scores
 
 pytestmark = pytest.mark.arithmetic
@@ -69,14 +69,14 @@ def test_size_whatever_families_share(grouped, between, within):
         if grouped:
             size = rng.uniform(8.2, 9.8, 4)[group] + rng.uniform(-0.2, 0.2, 12)
         turn = 0.5 + between * rng.normal(size=4)[group] + within * rng.normal(size=12)
-        row = judge_scale(turn, np.zeros(12), size, group, 0.1, 0.05)
+        row = decide_scale(turn, np.zeros(12), size, group, 0.1, 0.05)
         found.append(row["verdict"] == "not invariant")
     assert np.mean(found) < 0.093
 
 
 def test_vertices_that_are_equal_up_to_rounding_show_nothing():
     turn = np.full(6, 0.5) + 1e-16 * np.arange(6)
-    row = judge_scale(turn, np.zeros(6), np.linspace(8, 9, 6), np.arange(6) // 2, 0.1, 0.05)
+    row = decide_scale(turn, np.zeros(6), np.linspace(8, 9, 6), np.arange(6) // 2, 0.1, 0.05)
     assert row["verdict"] == "undecided"
     assert "exactly on a line" in row["reason"]
 

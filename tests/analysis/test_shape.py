@@ -47,9 +47,9 @@ def test_end_slopes_and_sasabuchi_p_equal_r(case: str) -> None:
     )
     np.testing.assert_allclose(value / se, expected[["t_low", "t_high"]].astype(float), rtol=1e-6)
     slopes = Measured(np.r_[value, 1.0, -1.0], np.r_[se, 1.0, 1.0], df)
-    judged = published_tests(slopes, 0.5, 1)
+    published = published_tests(slopes, 0.5, 1)
     np.testing.assert_allclose(
-        [judged["p_trough"], judged["p_hump"]],
+        [published["p_trough"], published["p_hump"]],
         expected[["p_u", "p_inverted_u"]].astype(float),
         rtol=1e-6,
     )

@@ -10,10 +10,11 @@ import pytest
 from scipy import stats
 
 from analysis import InputError, u_shape_test
-from analysis.loading.scores import REPLICATE_COLUMNS, Array, Scores, as_scores
+from analysis.loading.scores import REPLICATE_COLUMNS, Scores, as_scores
 from analysis.profiles.lines import line_weights, robin_hood
 from analysis.profiles.shape import holm
 from analysis.profiles.splines import extrema, smoother
+from study.arrays import Float64Array
 
 DEPTH = np.linspace(0, 1, 21)
 #: No curve is a quadratic to the letter, which would leave no error to estimate.
@@ -23,7 +24,9 @@ HUMP, LATER, PLATEAU = (
 )
 
 
-def study(curves: dict[str, Array], depth: Array = DEPTH, **columns: object) -> pd.DataFrame:
+def study(
+    curves: dict[str, Float64Array], depth: Float64Array = DEPTH, **columns: object
+) -> pd.DataFrame:
     parts = [
         pd.DataFrame({"model": m, "family": m, "depth": depth, "score": y, **columns})
         for m, y in curves.items()
@@ -31,7 +34,7 @@ def study(curves: dict[str, Array], depth: Array = DEPTH, **columns: object) -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def with_replicates(y: Array, spread: Array, n_topics: int | None = None) -> Scores:
+def with_replicates(y: Float64Array, spread: Float64Array, n_topics: int | None = None) -> Scores:
     """One profile with replicates y + spread, shape (n_replicates, n_points)."""
     scores = as_scores(study({"m": y}))
     parts = [scores.table.assign(replicate=i, score=y + row) for i, row in enumerate(spread, 1)]
@@ -40,11 +43,11 @@ def with_replicates(y: Array, spread: Array, n_topics: int | None = None) -> Sco
     return Scores(scores.table, replicates, scores.directions, run)
 
 
-def line(depth: Array, y: Array, rows: Any) -> float:
+def line(depth: Float64Array, y: Float64Array, rows: Any) -> float:
     return float(np.polyfit(depth[rows], y[rows], 1)[0])
 
 
-def four_slopes(depth: Array, y: Array, turn: float) -> Array:
+def four_slopes(depth: Float64Array, y: Float64Array, turn: float) -> Float64Array:
     """Quadratic at both ends, lines up to the turn and from it on."""
     two, one, _ = np.polyfit(depth, y, 2)
     return np.array(
@@ -58,7 +61,12 @@ def four_slopes(depth: Array, y: Array, turn: float) -> Array:
 
 
 def expected(
-    slopes: Array, se: Array, df: float, turn: float, length: Array, alpha: float = 0.05
+    slopes: Float64Array,
+    se: Float64Array,
+    df: float,
+    turn: float,
+    length: Float64Array,
+    alpha: float = 0.05,
 ) -> dict[str, float]:
     """The columns of a hump, from its slopes and their errors."""
     t = slopes / se
@@ -97,7 +105,7 @@ def check(row: pd.Series, wanted: dict[str, float]) -> None:
     "curve", [HUMP, PLATEAU, HUMP + 0.3 * DEPTH], ids=["hump", "plateau", "tilt"]
 )
 @pytest.mark.parametrize("n_topics", [None, 6])
-def test_a_profile_with_replicates(curve: Array, n_topics: int | None) -> None:
+def test_a_profile_with_replicates(curve: Float64Array, n_topics: int | None) -> None:
     """Slopes by polyfit, errors by their spread over replicates, and the search written out."""
     spread = np.random.default_rng(1).normal(scale=0.02, size=(40, 21)).cumsum(axis=1) / 3
     row = u_shape_test(with_replicates(curve, spread + 0.2, n_topics), alpha=0.1).iloc[0]

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import u_shape_test
 from analysis.profiles.search import searched_p
-from analysis.profiles.verdicts import Bends, Straight, Turn, critical, judge
+from analysis.profiles.verdicts import Bends, Straight, Turn, critical, decide_shape
 
 pytestmark = pytest.mark.arithmetic
 
@@ -27,7 +27,7 @@ def shape(
         for way, p in ((1, hump), (-1, trough))
     }
     bends = Bends(0.5, (0.25, 0.75), valley[0], valley[1], *moves)
-    found = judge(
+    found = decide_shape(
         turns,
         {1: bends, -1: bends},
         Straight(1, *straight, 0.5),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from analysis.over_models.invariance import judge
+from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.sums import curve_sums
 from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
 
@@ -37,7 +37,7 @@ def study(curves, per_family=6, noise=0.003, height_sd=0.02, level_sd=0.03, seed
 
 
 def found(data):
-    return judge(data, delta=0.1, n_boot=99, seed=0, alpha=0.05)
+    return decide_invariance(data, delta=0.1, n_boot=99, seed=0, alpha=0.05)
 
 
 def test_one_curve_at_several_levels_is_invariant():

@@ -188,7 +188,7 @@ class Bench:
             time.sleep(0.01)
         run.send(number)
         code = run.wait()
-        self.judge(run, code, number, kind)
+        self.check_exit(run, code, number, kind)
         return code
 
     def count(self, kind: str) -> None:
@@ -198,7 +198,7 @@ class Bench:
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(dict(sorted(self._counts.items())), indent=1) + "\n")
 
-    def judge(self, run: Run, code: int, number: int, kind: str) -> None:
+    def check_exit(self, run: Run, code: int, number: int, kind: str) -> None:
         """Check the exit code and last line of a run that got a signal, and count it."""
         self.count(f"{kind}: {signal.Signals(number).name}")
         if code == 0:

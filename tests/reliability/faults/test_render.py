@@ -67,7 +67,7 @@ def test_a_rendering_that_is_killed_leaves_no_half_report(bench: Any, report: Pa
         report.with_name("pid").unlink(missing_ok=True)
         run = render(bench, report, faults=fault)
         if fault:
-            bench.judge(run, run.wait(), signal.SIGKILL, "render")
+            bench.check_exit(run, run.wait(), signal.SIGKILL, "render")
         else:
             bench.break_off(run, seconds, "render")
         assert not page.exists() or page.read_bytes() == whole
@@ -90,7 +90,7 @@ def test_a_signal_while_a_kernel_runs_leaves_a_clear_last_line(
     while not report.with_name("pid").exists() and time.monotonic() < until:
         time.sleep(0.05)
     run.send(number)
-    bench.judge(run, run.wait(), number, "render")
+    bench.check_exit(run, run.wait(), number, "render")
     assert kernel_is_gone(report)
     assert not (report.parent / "out").exists()
 

@@ -78,7 +78,7 @@ def test_a_run_in_shards_killed_at_any_change_of_a_file_goes_on_where_it_was(
             3,
             faults=[("die_at_event", str(folder), number, int(kind))],
         )
-        bench.judge(run, run.wait(), kind, f"{command}: shards")
+        bench.check_exit(run, run.wait(), kind, f"{command}: shards")
         bench.check(folder, unbroken)
         bench.finish(lambda f: start(bench, command, f, "--shards", 3), folder, unbroken)
         assert not list(folder.glob("units/*-of-*"))
@@ -117,7 +117,7 @@ def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
             study=study,
             faults=[("die_at_event", str(folder), number, int(kind))],
         )
-        bench.judge(run, run.wait(), kind, f"{command}: tables")
+        bench.check_exit(run, run.wait(), kind, f"{command}: tables")
         bench.check(folder, old, new)
         bench.finish(lambda f: start(bench, command, f, study=study), folder, new)
         shutil.rmtree(folder)

@@ -77,7 +77,7 @@ def test_a_conversion_that_is_killed_is_made_again(
             **settings,
             faults=[("die_at_event", str(place), number, int(kind))],
         )
-        bench.judge(run, run.wait(), kind, "conversion")
+        bench.check_exit(run, run.wait(), kind, "conversion")
         if kind == signal.SIGTERM:
             assert not list(place.glob("*/*/unfinished.*"))
         code, run = bench.done(bench.extract(tmp_path / str(number), **settings))
