@@ -4,7 +4,7 @@
     python extraction.py --study jeong2026     another study, or your own .toml file
     python extraction.py --dry-run             list what would run, and estimate the time
     python extraction.py --engine ray          run models, and shards of large ones, in parallel
-    python extraction.py --out s3://bucket/x   write to any store that fsspec supports
+    python extraction.py --out s3://bucket/x   write to an object store (s3, gs, abfs)
 
 Every unit (one model x weights x precision x method) is saved when it is finished. To resume a run
 that was stopped, run the same command again.

@@ -22,8 +22,6 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("steering.py", "finished units are kept, the same command goes on")
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from analysis import fit_curves, load_scores, load_trials, steering_summary
@@ -44,6 +42,7 @@ from representations.vectors import emotion_vectors, export_vectors
 from study import HOME, Study
 from study.home import command
 from study.read import InputError
+from study.terminal import Terminal
 from study.write import Place, fingerprint, is_there, locate, read_json, slug
 
 SCORES = HOME / "data" / "scores"
@@ -159,7 +158,7 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
-def print_summary(console: Console, folder: Place) -> None:
+def print_summary(console: Terminal, folder: Place) -> None:
     """Print how often the target emotion was shown, by model and strength."""
     table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("model", "strength", "n", "over baseline", "sham", "over both", "verdict"):
@@ -167,7 +166,7 @@ def print_summary(console: Console, folder: Place) -> None:
     summary = steering_summary(load_trials(folder), by=("model", "strength"))
     for row in summary.to_dict("records"):
         table.add_row(
-            escape(row["model"]),
+            row["model"],
             f"{row['strength']:g}",
             str(row["n"]),
             f"{row['estimate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
@@ -176,7 +175,7 @@ def print_summary(console: Console, folder: Place) -> None:
             row["verdict"],
         )
     console.print(table)
-    console.print(f"Trials are in\n{folder}", highlight=False)
+    console.print(f"Trials are in\n{folder}")
 
 
 def export(study: Study, sources: list[ExtractionUnit], folder: Place) -> None:

@@ -12,8 +12,6 @@ if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("analysis", "nothing is changed, give the same command again")
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from analysis.claims.table import claims_table, primary_method, primary_metric
@@ -23,6 +21,7 @@ from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
 from analysis.wording import interval, number, p_value
 from study.read import InputError
+from study.terminal import Terminal, styled
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
-    console = Console()
+    console = Terminal()
     # Where there is no room for a column of reasons, they follow the table.
     wide = console.width >= 120
     table = Table(title=f"Claims, by the study {scores.name}", box=SIMPLE_HEAD)
@@ -70,16 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
         style = STYLES.get(row["verdict"], "dim")
         cells = [
             row["claim"],
-            escape(interval(row["estimate"], row["low"], row["high"])),
+            interval(row["estimate"], row["low"], row["high"]),
             p_value(row["p_holm"]),
             number(row["n"], 0),
-            f"[{style}]{row['verdict']}[/]",
+            styled(row["verdict"], style),
         ]
-        table.add_row(*cells, *([escape(row["reason"])] if wide else []))
+        table.add_row(*cells, *([row["reason"]] if wide else []))
     console.print(table)
     if not wide:
         for row in claims.to_dict("records"):
-            console.print(f"[bold]{escape(row['claim'])}:[/] {escape(row['reason'])}")
+            console.print(styled(f"{row['claim']}:", "bold"), row["reason"])
     profiles = shapes[shapes["level"] == "profile"].merge(fits, on=PROFILE, suffixes=("", "_fit"))
     table = Table(title="Models", box=SIMPLE_HEAD)
     for heading, right in zip(
@@ -93,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             row["model"],
             row["method"],
             row["metric"],
-            escape(interval(row["vertex"], row["vertex_low"], row["vertex_high"])),
+            interval(row["vertex"], row["vertex_low"], row["vertex_high"]),
             p_value(row["p"]),
             row["verdict"],
         )

@@ -6,17 +6,16 @@ import time
 from collections.abc import Mapping
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.shards import all_shards
 from pipeline.work import Work
 from representations.models.size import expected_parameters
+from study.terminal import Terminal
 from study.write import is_there
 
 
-def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> None:
+def print_estimate(console: Terminal, title: str, shards: Mapping[Work, int]) -> None:
     """Print units with an estimate of tokens, memory and time.
 
     The time is the arithmetic of a forward pass, two operations per parameter and token, at half
@@ -25,7 +24,7 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
 
     Parameters
     ----------
-    console : Console
+    console : Terminal
     title : str
     shards : mapping of Work to int
         The number of shards per unit.
@@ -50,7 +49,7 @@ def print_estimate(console: Console, title: str, shards: Mapping[Work, int]) -> 
         else:
             unknown = unknown or ready < of
         done = "yes" if ready == of else f"{ready} of {of}" if of > 1 else ""
-        table.add_row(escape(unit.title), done, f"{unit.tokens:,}", memory, minutes)
+        table.add_row(unit.title, done, f"{unit.tokens:,}", memory, minutes)
     console.print(table)
     if max(shards.values(), default=1) > 1:
         console.print("Large units are split into shards, which Ray runs in parallel.")

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from study.terminal import Terminal
+from study.text import visible
 
 #: Seconds between lines about a running unit.
 MINUTE = 60.0
@@ -50,14 +51,14 @@ class OnTerminal(Progress):
 
     Parameters
     ----------
-    console : Console
+    console : Terminal
     verbose : bool
     """
 
-    def __init__(self, console: Console, verbose: bool = False) -> None:
+    def __init__(self, console: Terminal, verbose: bool = False) -> None:
         self._verbose = verbose
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
@@ -74,7 +75,7 @@ class OnTerminal(Progress):
     def begin(self, title: str) -> None:
         """Show the title."""
         if self._line is not None:
-            self._bar.update(self._line, description=escape(title))
+            self._bar.update(self._line, description=visible(title))
 
     def at(self, done: float, title: str | None = None) -> None:
         """Move the bar."""
@@ -86,7 +87,7 @@ class OnTerminal(Progress):
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         if self._verbose:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(text)
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -202,12 +203,12 @@ class Lines(Progress):
         self._write(f"{time.strftime('%H:%M:%S')} {text}")
 
 
-def progress(console: Console, quiet: bool = False, verbose: bool = False) -> Progress:
+def progress(console: Terminal, quiet: bool = False, verbose: bool = False) -> Progress:
     """Return the kind of progress that suits a console.
 
     Parameters
     ----------
-    console : Console
+    console : Terminal
     quiet : bool
         Show nothing.
     verbose : bool
@@ -217,7 +218,7 @@ def progress(console: Console, quiet: bool = False, verbose: bool = False) -> Pr
         return Progress()
     if console.is_terminal:
         return OnTerminal(console, verbose)
-    return Lines(lambda line: console.print(line, markup=False, soft_wrap=True), verbose)
+    return Lines(lambda line: console.print(line, soft_wrap=True), verbose)
 
 
 def duration(seconds: float) -> str:

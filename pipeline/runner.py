@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.engines import engine
 from pipeline.jobs import Engine, Job
 from pipeline.pins import pinned
@@ -23,7 +21,8 @@ from representations.corpus.corpus import Corpus, load_corpus
 from study import HOME, Study, load_study
 from study.home import command
 from study.lock import only_run
-from study.read import InputError
+from study.read import InputError, one_line
+from study.terminal import Terminal
 from study.write import Place, locate
 
 
@@ -43,7 +42,7 @@ class Run:
     folder : Path or UPath
         Folder of the results.
     engine : Engine
-    console : Console
+    console : Terminal
         Writes to standard error.
     started : float
         `time.monotonic()` at the start.
@@ -55,7 +54,7 @@ class Run:
     used: Corpus
     folder: Place
     engine: Engine
-    console: Console
+    console: Terminal
     started: float
 
     @contextmanager
@@ -82,10 +81,10 @@ class Run:
         remove_shards(self.folder / "units")
         return failures
 
-    def print_results(self, show: Callable[[Console], object]) -> None:
+    def print_results(self, show: Callable[[Terminal], object]) -> None:
         """Print the results, unless --quiet is set."""
         if not self.args.quiet:
-            show(Console())
+            show(Terminal())
 
 
 def run_script(
@@ -121,7 +120,7 @@ def run_script(
         folder = locate(args.out or results / study.name)
         here = f"{command(parser.prog)} --study {args.study}"
         with engine(args, folder, here) as worker:
-            console = Console(stderr=True)
+            console = Terminal(stderr=True)
             failures = body(Run(args, study, corpus, used, folder, worker, console, started))
     except InputError as error:
         if args.verbose and error.__cause__ is not None:
@@ -129,5 +128,5 @@ def run_script(
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     for failure in failures:
-        print(f"{parser.prog}: failed: {failure}", file=sys.stderr)
+        print(f"{parser.prog}: failed: {one_line(failure)}", file=sys.stderr)
     return 1 if failures else 0

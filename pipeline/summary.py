@@ -7,20 +7,21 @@ import json
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from study.terminal import Terminal
+from study.text import visible
 from study.write import Place, read_table, read_text
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def print_summary(console: Console, folder: Place) -> None:
+def print_summary(console: Terminal, folder: Place) -> None:
     """Print a study's profiles from its tables.
 
     Parameters
     ----------
-    console : Console
+    console : Terminal
     folder : Path or UPath
         The study's folder.
     """
@@ -42,12 +43,13 @@ def print_summary(console: Console, folder: Place) -> None:
             cells.append(
                 f"{sparkline((sign * profile).tolist())}\n{profile[best]:.2f} at {best:.2f}"
             )
-        table.add_row(f"{model}\n{weights}, {method}", *cells)
+        table.add_row(
+            f"{visible(str(model))}\n{visible(str(weights))}, {visible(str(method))}", *cells
+        )
     console.print(table)
     console.print(
         "Bars run from the worst to the best layer of a profile; below them the best\n"
-        f"score and its depth (layer / layers). Tables are in\n{folder}",
-        highlight=False,
+        f"score and its depth (layer / layers). Tables are in\n{folder}"
     )
 
 

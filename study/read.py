@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from study.text import visible
+
 #: Upper limit for a text file of a study, a corpus or a run.
 MAX_BYTES = 64 * 2**20
 #: Message and remedy for a store that fails.
 SILENT = ("its store does not answer", "check the URL and your permissions")
+#: Stores in which a file appears as a whole or not at all, and whose packages fsspec names.
+STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
 #: Longer messages lose their middle; the beginning (what, where) and the end (remedy) remain.
 LONGEST = 1000
 
@@ -29,14 +33,14 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    r"""Return a text as one printable line of limited length, without control characters.
+    r"""Return a text as one printable line of limited length, control characters as escapes.
 
     Examples
     --------
     >>> one_line("a\nb\x1b[31m c")
-    'a b [31m c'
+    'a b\\x1b[31m c'
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(visible(" ".join(text.split())).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-295:]}"
 
 
@@ -46,8 +50,8 @@ def locate(name: Any) -> Any:
     Parameters
     ----------
     name : str, Path or UPath
-        For instance ``data/scores/demo``, or ``s3://bucket/scores/demo``: any store that fsspec
-        supports.
+        For instance ``data/scores/demo``, or ``s3://bucket/scores/demo``: a store of whole
+        objects, by one of the protocols of `STORES`.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def locate(name: Any) -> Any:
     Raises
     ------
     InputError
-        For a URL of an unknown kind, or if its package is not installed.
+        For a URL of another kind, or if its package is not installed.
 
     Examples
     --------
@@ -68,6 +72,11 @@ def locate(name: Any) -> Any:
         return Path(name)
     if protocol in ("file", "local"):
         return Path(rest)
+    if protocol not in STORES:
+        raise InputError(
+            f"{name}: {protocol}:// is not a store that is read and written here; give a local "
+            f"folder, or a URL of {', '.join(STORES)}"
+        )
     from upath import UPath
 
     try:

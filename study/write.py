@@ -1,7 +1,7 @@
 """Write files atomically: tables and texts, on disk or at a URL.
 
-A place is a local path, or a URL of any store that fsspec supports (s3, gs, abfs, memory ...) and
-that writes whole objects: a file appears there only when its last byte has arrived.
+A place is a local path, or a URL of a store that writes whole objects (`study.read.STORES`): a file
+appears there only when its last byte has arrived.
 """
 
 from __future__ import annotations

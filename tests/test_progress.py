@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pipeline import progress as module
 from pipeline.jobs import Here, Job
 from pipeline.progress import Lines, OnTerminal, progress
 from study.read import InputError
+from study.terminal import Terminal
 
 HOME = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def test_a_file_gets_a_line_when_a_job_starts_and_ends() -> None:
         raise InputError("no such [model]")
 
     jobs = [Job("one", 1, lambda loaded, report: report(1)), Job("two", 1, fails)]
-    with progress(Console(file=out)) as display:
+    with progress(Terminal(file=out)) as display:
         failures = Here().run(jobs, display, keep_going=True)
     assert failures == ["two: no such [model]"]
     said = lines_of(out.getvalue())
@@ -56,7 +56,7 @@ def test_a_job_that_reports_nothing_still_gets_its_lines(monkeypatch: pytest.Mon
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    with progress(Console(file=out)) as display:
+    with progress(Terminal(file=out)) as display:
         Here().run([Job("slow", 1, slow)], display)
     assert lines_of(out.getvalue())[1].startswith("slow: 0% of all after 0 s")
 
@@ -77,10 +77,10 @@ def test_time_left_follows_the_rate_so_far() -> None:
 
 def test_quiet_says_nothing_and_a_terminal_gets_a_bar() -> None:
     out = io.StringIO()
-    with progress(Console(file=out, force_terminal=True), quiet=True) as display:
+    with progress(Terminal(file=out, force_terminal=True), quiet=True) as display:
         Here().run([Job("one", 1, lambda *unused: None)], display)
     assert out.getvalue() == ""
-    with progress(Console(file=out, force_terminal=True)) as display:
+    with progress(Terminal(file=out, force_terminal=True)) as display:
         Here().run([Job("[one]", 1, lambda *unused: None)], display)
     assert isinstance(display, OnTerminal)
     assert "[one]" in out.getvalue()
@@ -89,7 +89,7 @@ def test_quiet_says_nothing_and_a_terminal_gets_a_bar() -> None:
 def test_details_come_when_they_are_asked_for() -> None:
     for verbose in (False, True):
         out = io.StringIO()
-        with progress(Console(file=out), verbose=verbose) as display:
+        with progress(Terminal(file=out), verbose=verbose) as display:
             display.note("kept from before")
         assert ("kept from before" in out.getvalue()) is verbose
 

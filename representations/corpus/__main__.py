@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from representations.corpus import checks
 from representations.corpus.corpus import CorpusError, load_corpus
 from study.read import InputError
+from study.terminal import Terminal, styled
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,13 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Check a corpus: files, lengths, repetitions, and what its words reveal.",
     )
     parser.add_argument("folder", nargs="?", default="data/corpus")
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         corpus = load_corpus(parser.parse_args(arguments).folder)
     except CorpusError as error:
         for fault in error.faults:
-            errors.print(Text(fault), soft_wrap=True)
-        errors.print(f"{len(error.faults)} faults", style="bold red")
+            errors.print(fault, soft_wrap=True)
+        errors.print(styled(f"{len(error.faults)} faults", "bold red"))
         return 2
     note = ""
     try:
@@ -41,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         embeddings, note = None, f"Meaning was not measured: {error}"
     report = checks.check_corpus(corpus, embeddings)
     console.print(
-        Text(
-            f"{corpus.folder}: {len(corpus.emotions)} {corpus.concept}s by {len(corpus.topics)} "
-            f"topics, {len(corpus.passages)} passages, {len(corpus.neutral)} neutral texts"
-        ),
+        f"{corpus.folder}: {len(corpus.emotions)} {corpus.concept}s by {len(corpus.topics)} "
+        f"topics, {len(corpus.passages)} passages, {len(corpus.neutral)} neutral texts",
         soft_wrap=True,
     )
     console.print(_table("Lengths in words", report.lengths, percent=("deviation",)))
@@ -53,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     console.print(_table("Measures", report.measures))
     if note:
-        console.print(Text(note, style="yellow"))
+        console.print(styled(note, "yellow"))
     for fault in report.faults:
-        errors.print(Text(fault), soft_wrap=True)
+        errors.print(fault, soft_wrap=True)
     return 2 if report.faults else 0
 
 
@@ -64,7 +61,7 @@ def _table(title: str, frame: pd.DataFrame, percent: Sequence[str] = ()) -> Tabl
     for column in frame.columns:
         table.add_column(column, justify="left" if frame[column].dtype == object else "right")
     for record in frame.to_dict("records"):
-        table.add_row(*(Text(_cell(v, str(k) in percent)) for k, v in record.items()))
+        table.add_row(*(_cell(v, str(k) in percent) for k, v in record.items()))
     return table
 
 

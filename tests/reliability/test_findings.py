@@ -83,7 +83,7 @@ def test_a_message_is_one_line_whatever_the_input_holds() -> None:
     line = one_line(text)
     assert line.isprintable()
     assert len(line) <= 1000
-    assert line.startswith("a b [2Jc d")
+    assert line.startswith("a b \\x1b[2Jc d")
     assert line.endswith("remedy")
     assert str(InputError(text)) == line
 

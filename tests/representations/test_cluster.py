@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from rich.console import Console
 
 import extraction
 import steering
 from pipeline.jobs import Job
 from pipeline.progress import progress
 from study.read import InputError
+from study.terminal import Terminal
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for staying on loopback
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
@@ -180,7 +180,7 @@ def test_what_dies_or_fails_is_repeated_then_reported(address, tmp_path):
     jobs = [Job("a", 1, dies_once), Job("b", 1, breaks), Job("c", 1, refuses)]
     jobs.append(Job("d", 0, lambda *unused: attempt("joins"), after=(jobs[0],)))
     jobs.append(Job("e", 0, lambda *unused: attempt("never"), after=(jobs[0], jobs[2])))
-    bar = progress(Console(stderr=True))
+    bar = progress(Terminal(stderr=True))
     with ray_engine.cluster(address, "auto", 1, tmp_path, "python this") as engine, bar:
         assert engine.device == "cpu"
         failures = engine.run(jobs, bar, keep_going=True)
