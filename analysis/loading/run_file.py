@@ -12,29 +12,15 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from study.read import InputError, read_bytes
+from study.settings import Preregistered
 from study.typed import typed
-
-Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The preregistered rules."""
-
-    metric: str = ""
-    method: str = ""
-    target: Share = 0.5
-    delta: Annotated[float, Meta(gt=0, le=1)] = 0.1
-    alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
-    distinct_2: Share = 0.5
-    perplexity_ratio: Annotated[float, Meta(ge=0, le=1e6)] = 4.0
 
 
 @dataclass(frozen=True)
 class StudyFile:
     """The study file as echoed in the run file."""
 
-    preregistered: Rules = field(default_factory=Rules)
+    preregistered: Preregistered = field(default_factory=Preregistered)
 
 
 @dataclass(frozen=True)

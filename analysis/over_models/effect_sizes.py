@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.families import t_critical
 from study.arrays import Float64Array
 
 #: An effect size beyond this is a pooled standard deviation near zero, not an effect.
@@ -68,7 +69,7 @@ def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
     spread = np.sqrt(np.average(variances, weights=None if paired else (n - 1, m - 1)))
     g = float((x.mean() - y.mean()) / spread * (1 - 3 / (4 * (n + m) - 9)))
     error = np.sqrt((1 + g**2 / 2) / n if paired else 1 / n + 1 / m + g**2 / (2 * (n + m)))
-    reach = stats.t.ppf(0.975, n - 1 if paired else n + m - 2) * error
+    reach = t_critical(0.975, n - 1 if paired else n + m - 2) * error
     flag = ""
     if abs(g) > IMPLAUSIBLE:
         flag = f"|g| > {IMPLAUSIBLE:g}: a pooled SD near zero rather than an effect"

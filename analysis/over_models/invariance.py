@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.families import t_above, t_critical
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
@@ -345,8 +346,8 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     if df < 1 or s2 <= 0:
         return out
     error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
-    reach = stats.t.ppf(1 - alpha, df) * error[worst]
-    p = stats.t.sf((delta - np.abs(shift)) / error, df)
+    reach = t_critical(1 - alpha, df) * error[worst]
+    p = t_above((delta - np.abs(shift)) / error, df)
     # A hump's and a trough's vertices are not of one kind, so that nothing is shown by them.
     out |= {
         "low": shift[worst] - reach,

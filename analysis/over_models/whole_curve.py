@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from analysis.families import t_above, t_critical
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, vertex
 from analysis.profiles.splines import smoother
@@ -112,7 +113,7 @@ def whole_curve(
     part = (own - curve) / a[:, None] - curve * ((share - a) / a**2)[:, None]
     departure = (of_family / amplitude[:, None] - mean) / rise
     error = _errors(part / rise, data.group)
-    t = float(stats.t.ppf(1 - alpha, df))
+    t = t_critical(1 - alpha, df)
     # At a depth where nothing varies there is nothing to show, and nothing departs.
     error = np.maximum(error, 1e-12)
     who, where = divmod(int(np.abs(departure).argmax()), at.size)
@@ -121,7 +122,7 @@ def whole_curve(
         "curve_of": data.groups[who],
         "curve_depth": at[where],
         "curve_upper": float((np.abs(departure) + t * error).max()),
-        "p_curve": float(stats.t.sf((curve_delta - np.abs(departure)) / error, df).max()),
+        "p_curve": float(t_above((curve_delta - np.abs(departure)) / error, df).max()),
     }
     relative = amplitude / amplitude.mean() - 1
     error = np.maximum(_errors((share - a) / amplitude.mean(), data.group), 1e-12)
@@ -131,7 +132,7 @@ def whole_curve(
         "amplitude_of": data.groups[worst],
         "amplitude_low": relative[worst] - t * error[worst],
         "amplitude_high": relative[worst] + t * error[worst],
-        "p_amplitude": float(stats.t.sf((amplitude_delta - np.abs(relative)) / error, df).max()),
+        "p_amplitude": float(t_above((amplitude_delta - np.abs(relative)) / error, df).max()),
     }
 
 
@@ -175,7 +176,7 @@ def _peak_p(data: CurveData, at: Float64Array) -> float:
     df = n - count.size
     variance = ((arms - means[data.group]) ** 2).sum(axis=0) / df
     error = np.sqrt(variance * (1 / count).sum()) / count.size
-    return float(stats.t.sf(means.mean(axis=0) / np.maximum(error, 1e-300), df).max())
+    return float(t_above(means.mean(axis=0) / np.maximum(error, 1e-300), df).max())
 
 
 def welch_p(values: Float64Array, group: Codes) -> float:

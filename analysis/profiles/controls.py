@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.families import mean_over_families, too_few
+from analysis.families import mean_over_families, t_above, t_critical, too_few
 from analysis.loading.scores import PROFILE, Profile, Scores, as_scores
 from analysis.profiles.shape import GROUP, u_shape_test
 from analysis.profiles.splines import smoother
@@ -358,13 +357,13 @@ def _decide(
     if isinstance(outcome, str):
         numbers = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
         return {**numbers, "verdict": "undecided", "reason": outcome, **shapes}
-    t = float(stats.t.ppf(1 - alpha / 2, outcome.df))
+    t = t_critical(1 - alpha / 2, outcome.df)
     low, high = (outcome.estimate + s * t * outcome.se for s in (-1, 1))
     # Two one-sided tests at every depth: all have to show it.
     p_same = np.nan
     if outcome.slack.size:
         error = np.maximum(outcome.slack_se, 1e-300)
-        p_same = float(stats.t.sf(outcome.slack / error, outcome.df).max())
+        p_same = float(t_above(outcome.slack / error, outcome.df).max())
     verdict, reason = "undecided", "neither is shown"
     if name == "middle - layer 0":
         reason = "a gain over the embedding is neither shown nor excluded"
@@ -382,7 +381,7 @@ def _decide(
         verdict, reason = "learned", "the hump exceeds the control's"
     else:
         reason = "neither that the hump exceeds the control's is shown nor that it is the same"
-    p = float(2 * stats.t.sf(abs(outcome.estimate) / outcome.se, outcome.df))
+    p = float(2 * t_above(abs(outcome.estimate) / outcome.se, outcome.df))
     return {
         "estimate": outcome.estimate,
         "low": low,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.families import t_above, t_critical
 from analysis.loading.scores import Profile, Scores
 from analysis.profiles.shape import shape_row
 from analysis.profiles.splines import N_GRIDS, extrema, smoother, tops
@@ -18,8 +19,6 @@ from analysis.profiles.uncertainty import (
     check_alpha,
     quadratic_weights,
     select_profiles,
-    t_above,
-    t_critical,
 )
 from study.arrays import Float64Array
 from study.read import InputError

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from analysis.families import t_above
 from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
     quadratic_weights,
     slope_weights,
     standard_error,
-    t_above,
 )
 from study.arrays import Float64Array
 

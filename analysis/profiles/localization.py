@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize
 
 from analysis.families import (
     ROUNDING,
     Estimate,
     mean_over_families,
     meta_regression,
+    t_critical,
     too_few,
 )
 from analysis.loading.scores import Profile, Scores
@@ -234,7 +235,7 @@ def _pooled(
                 if not (e.exact or e.p_within(target - delta, target + delta) < alpha)
             }
         )
-        spread = np.hypot(pooled.se, result["tau"]) * stats.t.ppf(0.75, pooled.df)
+        spread = np.hypot(pooled.se, result["tau"]) * t_critical(0.75, pooled.df)
         if few := too_few(pooled.n_families, "located peaks"):
             reason = few
         elif not humped and 2 * humps < n:
@@ -298,7 +299,7 @@ def _over_families(
     tau2, typical = float(between.sum()), typical_variance(se**2)
     df = onehot.shape[1] - 1.0
     pooled = Estimate(result["estimate"], result.pop("se"), df, len(y), onehot.shape[1])
-    reach = float(stats.t.ppf(1 - alpha / 2, df)) * np.hypot(pooled.se, np.sqrt(tau2))
+    reach = t_critical(1 - alpha / 2, df) * np.hypot(pooled.se, np.sqrt(tau2))
     return pooled, result | {
         "df": df,
         "tau": np.sqrt(tau2),
@@ -391,7 +392,7 @@ def hartung_knapp(
     estimate = float(w @ y / w.sum())
     factor = float(w @ (y - estimate) ** 2 / (k - 1))
     error = float(np.sqrt(max(factor, 1.0 if modified else 0.0) / w.sum()))
-    t = float(stats.t.ppf(1 - alpha / 2, k - 1))
+    t = t_critical(1 - alpha / 2, k - 1)
     reach = t * np.sqrt(error**2 + tau2)
     typical = typical_variance(v)
     return {

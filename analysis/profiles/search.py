@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
+from analysis.families import t_above
 from study.arrays import Float64Array
 
 
@@ -67,5 +67,5 @@ def searched_p(t: Float64Array, df: float, length: float) -> Float64Array:
     >>> searched_p(np.array([2.0]), 20, 0.0).round(4), searched_p(np.array([2.0]), 20, 2.0).round(4)
     (array([0.0296]), array([0.081]))
     """
-    tail = special.stdtr(df, -t) + length / (2 * np.pi) * (1 + t**2 / df) ** (-df / 2)
+    tail = t_above(t, df) + length / (2 * np.pi) * (1 + t**2 / df) ** (-df / 2)
     return np.asarray(np.where(t > 0, np.minimum(tail, 1.0), 1.0))

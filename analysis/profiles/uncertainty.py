@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from analysis.families import t_critical
 from analysis.loading.scores import Profile, Scores, as_scores
 from analysis.profiles.bare import mean_forms, scatter, small_sample_scale
 from analysis.profiles.splines import N_GRIDS
@@ -72,16 +73,6 @@ def check_alpha(alpha: float) -> None:
     """Raise InputError unless alpha is a level."""
     if not 0 < alpha < 0.5:
         raise InputError(f"alpha is {alpha}; it must lie between 0 and 0.5, for instance 0.05")
-
-
-def t_critical(level: float, df: float) -> float:
-    """Return the quantile of Student's t, without the overhead of `scipy.stats`."""
-    return float(special.stdtrit(df, level))
-
-
-def t_above(t: Float64Array | float, df: Float64Array | float) -> Float64Array:
-    """Return Student's t probability above t."""
-    return np.asarray(special.stdtr(df, -np.asarray(t)))
 
 
 def assess(profile: Profile, seed: int = 0) -> Errors | str:

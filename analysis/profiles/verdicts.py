@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from analysis.families import t_above
 from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights
 from analysis.profiles.search import searched_p
-from analysis.profiles.uncertainty import t_above
 from study.arrays import Float64Array
 
 #: Takes depths to weights, shape (n_contrasts, n_points).
