@@ -167,7 +167,7 @@ def peaks_of_profiles(study: Study) -> Answer:
     curves = fit_curves(study.scores(), alpha=ALPHA)
     truth = study.truth.get("peak", np.nan)
     out: dict[str, Float64Array] = {}
-    for name in ("vertex", "extremum", "center", "place"):
+    for name in ("vertex", "extremum", "center", "peak"):
         if name not in curves:
             continue
         low, high = curves[f"{name}_low"], curves[f"{name}_high"]

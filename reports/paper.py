@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.claims.contested import valence_table
 from analysis.claims.published_check import published_check
 from analysis.claims.registry import Evidence
-from analysis.claims.specification import specification_table
+from analysis.claims.specification_curve import specification_table
 from analysis.claims.table import (
     decided,
     evidence_of,
@@ -52,7 +52,7 @@ class Findings:
     ----------
     scores, trials, rules
         The tables, the steering trials if any, and the preregistered target, delta and alpha.
-    primary, reading, titles
+    primary_metric, primary_method, titles
         The primary metric and method; the title of each metric.
     models, separation, methods
         Models in reporting order; metrics of separation; methods.
@@ -66,8 +66,8 @@ class Findings:
     scores: Scores
     trials: Trials | None
     rules: dict[str, Any]
-    primary: str
-    reading: str
+    primary_metric: str
+    primary_method: str
     titles: dict[str, str]
     models: pd.DataFrame
     separation: list[str]
@@ -85,29 +85,29 @@ class Findings:
         return float(self.rules["alpha"])
 
     @property
-    def measure(self) -> str:
+    def measure_name(self) -> str:
         """The name of the primary metric within a sentence."""
-        return inline_label(self.titles[self.primary])
+        return inline_label(self.titles[self.primary_metric])
 
     @property
     def n_emotions(self) -> int:
         """Number of emotions with scores on the primary metric."""
-        return self.one_metric["emotion"].nunique()
+        return self.primary_scores["emotion"].nunique()
 
     @property
-    def one_metric(self) -> pd.DataFrame:
+    def primary_scores(self) -> pd.DataFrame:
         """Scores of trained models on the primary metric under the primary method."""
         return self.scores.select(
-            metric=self.primary, method=self.reading, weights="trained", labels="true"
+            metric=self.primary_metric, method=self.primary_method, weights="trained", labels="true"
         ).table
 
     @property
-    def twins(self) -> int:
+    def n_twins(self) -> int:
         """Number of models with an untrained twin."""
         table = self.scores.table
         return table.loc[table["weights"] == "untrained", "model"].nunique()
 
-    def kind(self, weights: str, metric: str | None = None) -> pd.DataFrame:
+    def shapes_of(self, weights: str, metric: str | None = None) -> pd.DataFrame:
         """Return the shapes of trained or untrained profiles."""
         rows = self.shapes[self.shapes["weights"] == weights]
         return rows if metric is None else rows[rows["metric"] == metric]
@@ -135,8 +135,8 @@ def findings(data: Path, study: str) -> Findings:
         scores=scores,
         trials=trials,
         rules=rules,
-        primary=primary,
-        reading=primary_method(scores),
+        primary_metric=primary,
+        primary_method=primary_method(scores),
         titles={m: metric_label(scores, m) for m in metrics},
         models=scores.table.drop_duplicates("model").set_index("model").loc[order].reset_index(),
         separation=separation,
@@ -146,7 +146,7 @@ def findings(data: Path, study: str) -> Findings:
         fits=fit_curves(
             scores,
             weights=None,
-            place=rules["place"],
+            peak=rules["peak"],
             delta=rules["delta"],
             alpha=rules["alpha"],
         ),
@@ -185,8 +185,8 @@ def texts_sentence(found: Findings) -> str:
     under = listing(READ.get(m, m) for m in found.methods)
     twins = (
         "Untrained twins (the same architecture with random weights) exist for "
-        f"{count(found.twins, 'model')}."
-        if found.twins
+        f"{count(found.n_twins, 'model')}."
+        if found.n_twins
         else "There are no untrained twins in this study."
     )
     return (
@@ -198,21 +198,22 @@ def texts_sentence(found: Findings) -> str:
 
 def untrained_sentence(found: Findings) -> Markdown:
     """Compare the shapes of untrained networks with those of trained ones."""
-    twins, real = found.kind("untrained"), found.kind("trained")
-    if twins.empty:
+    untrained, trained = found.shapes_of("untrained"), found.shapes_of("trained")
+    if untrained.empty:
         return Markdown("This study has no untrained twins and cannot show what training adds.")
     return Markdown(
-        f"Of {count(len(twins), 'profile')} of untrained networks, {tally(twins['verdict'])}; of "
-        f"{len(real)} of trained ones, {tally(real['verdict'])}."
+        f"Of {count(len(untrained), 'profile')} of untrained networks, "
+        f"{tally(untrained['verdict'])}; of {len(trained)} of trained ones, "
+        f"{tally(trained['verdict'])}."
     )
 
 
 def emotions_sentence(found: Findings) -> Markdown:
     """Name the emotions that separate best and least."""
-    table = found.one_metric
+    table = found.primary_scores
     if table["emotion"].nunique() < 2:
         return Markdown("This study has scores only for all emotions together.")
-    ascending = found.scores.directions[found.primary] < 0
+    ascending = found.scores.directions[found.primary_metric] < 0
     order = table.groupby("emotion")["score"].mean().sort_values(ascending=ascending).index
     over = "Over models and layers, the best separated emotion is"
     return Markdown(f"{over} *{order[0]}*, and the least separated is *{order[-1]}*.")
@@ -244,14 +245,14 @@ def limits_sentence(found: Findings) -> str:
         f"{count(single, 'family', 'families')} with only one model, from "
         f"{size(models['n_params'].min())} to {size(models['n_params'].max())} parameters. "
     )
-    real = table.loc[table["weights"] == "trained", "precision"]
-    quantised = sorted(set(real) - {"float32", "bfloat16", "float16", "unknown"})
+    precisions = table.loc[table["weights"] == "trained", "precision"]
+    quantised = sorted(set(precisions) - {"float32", "bfloat16", "float16", "unknown"})
     if quantised:
         text += f"Weights are quantized ({listing(quantised)}), which may change activations. "
     if models["instruct"].nunique() < 2:
         text += "The models are either all base models or all instruction-tuned. "
-    if found.twins < len(models):
-        text += f"Untrained twins exist for only {found.twins} of {len(models)} models. "
+    if found.n_twins < len(models):
+        text += f"Untrained twins exist for only {found.n_twins} of {len(models)} models. "
     if "shuffled" not in set(table["labels"]):
         text += "There is no control with shuffled labels. "
     return text
@@ -260,6 +261,6 @@ def limits_sentence(found: Findings) -> str:
 def valence(found: Findings) -> pd.DataFrame | None:
     """Return valence's share of the distances by depth, or None if it cannot be computed."""
     try:
-        return valence_table(found.scores, found.reading)
+        return valence_table(found.scores, found.primary_method)
     except InputError:
         return None

@@ -67,9 +67,9 @@ def reasons_table(found: Findings) -> Markdown:
 def models_table(found: Findings) -> Markdown:
     """Typeset the models."""
     table, facts = found.scores.table, found.models
-    real = table[table["weights"] == "trained"].groupby("model")["precision"].unique()
-    kept = [listing(sorted(real[m])) if m in real else "" for m in facts["model"]]
-    facts = facts.assign(size=[size(n) for n in facts["n_params"]], precision=kept)
+    precision = table[table["weights"] == "trained"].groupby("model")["precision"].unique()
+    names = [listing(sorted(precision[m])) if m in precision else "" for m in facts["model"]]
+    facts = facts.assign(size=[size(n) for n in facts["n_params"]], precision=names)
     columns = {
         "family": "Family",
         "model": "Model",
@@ -83,7 +83,7 @@ def models_table(found: Findings) -> Markdown:
 
 def shape_table(found: Findings, metric: str | None = None) -> Markdown:
     """Typeset the shape of every trained profile, on one metric with tests or on all metrics."""
-    rows = found.kind("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
+    rows = found.shapes_of("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
     rows = (
         rows[rows["labels"] == "true"]
         .assign(
@@ -121,7 +121,7 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
 
 def controls_table(found: Findings) -> Markdown:
     """Typeset the controls over models on the primary metric."""
-    rows = found.evidence[found.primary].controls
+    rows = found.evidence[found.primary_metric].controls
     rows = rows[rows["level"] == "models"]
     rows = rows.assign(
         contrast=[c.replace(" - ", " − ") for c in rows["contrast"]],

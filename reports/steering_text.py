@@ -105,7 +105,7 @@ def depth_sentence(found: Findings) -> Markdown:
     if found.trials is None or not found.trials.run["study"]["steering"]["sweep_depths"]:
         return Markdown(" ")
     one = found.scores.select(
-        metric=found.primary, method=found.reading, weights="trained", labels="true"
+        metric=found.primary_metric, method=found.primary_method, weights="trained", labels="true"
     )
     parts = []
     for row in depth_test(found.trials, one, alpha=found.alpha).to_dict("records"):

@@ -1,4 +1,4 @@
-"""Get activations for an emotion in three ways: read a text, write one, or reread one's own.
+"""Arms: the functions that get activations for an emotion, one per method of a study.
 
 `comprehension` reads passages by someone else. `generation` uses the tokens that the model writes,
 while it writes them. `rereading` reads the same tokens without the prompt; it separates the effect

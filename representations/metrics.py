@@ -1,6 +1,7 @@
-"""Metrics of separation: scores per emotion at one layer, for many topic weightings at once.
+"""The metrics: what separation is at one layer, for many topic weightings at once.
 
-To add a metric, write its function and add it to `METRICS`.
+To add a metric, write its function and add it to `METRICS`. `separation.py` runs the metrics over
+all layers of a unit.
 """
 
 from __future__ import annotations

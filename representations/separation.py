@@ -1,4 +1,4 @@
-"""Compute layer-wise separation scores from pooled activations, with topic-bootstrap replicates.
+"""Score all layers of a unit with the metrics of `metrics.py`, with topic-bootstrap replicates.
 
 Everything is computed from weights on topics: a row of ones gives the estimate, and a row of
 multinomial counts gives one bootstrap replicate. All rows use the same few matrix products. A

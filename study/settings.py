@@ -180,7 +180,7 @@ class Preregistered:
     curve_delta, amplitude_delta : float
         Curves are the same within curve_delta of their rise, level and amplitude set apart, and
         amplitudes within amplitude_delta of their mean.
-    place : str
+    peak : str
         Which of three estimators says where a curve peaks: "vertex" of the quadratic, "extremum"
         of the smoothed curve, or "center" of its top.
     distinct_2, perplexity_ratio : float
@@ -195,7 +195,7 @@ class Preregistered:
     alpha: Annotated[float, _within(1e-6, 0.5)] = 0.05
     curve_delta: Annotated[float, _within(1e-6, 1)] = 0.10
     amplitude_delta: Annotated[float, _within(1e-6, 1)] = 0.25
-    place: Literal["vertex", "extremum", "center"] = "extremum"
+    peak: Literal["vertex", "extremum", "center"] = "extremum"
     distinct_2: Share = 0.5
     perplexity_ratio: Annotated[float, _within(1e-6, 1e6)] = 4.0
 

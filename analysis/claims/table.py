@@ -121,7 +121,7 @@ def decided(evidence: Evidence) -> pd.DataFrame:
 def preregistered(scores: Scores) -> dict[str, Any]:
     """Return target, margins and alpha from the study file that the run echoes.
 
-    Runs from before the study file had margins for whole curves, and a place, have the defaults.
+    Older runs echo no margins for whole curves and no estimator of the peak; they get the defaults.
     """
     rules = scores.run.get("study", {}).get("preregistered", {})
     for key in ("target", "delta", "alpha"):
@@ -130,7 +130,7 @@ def preregistered(scores: Scores) -> dict[str, Any]:
                 f"study {scores.name!r}: run.json has no study.preregistered.{key}; "
                 "fix it in the study file and run extraction.py again"
             )
-    defaults = {"curve_delta": 0.10, "amplitude_delta": 0.25, "place": "extremum"}
+    defaults = {"curve_delta": 0.10, "amplitude_delta": 0.25, "peak": "extremum"}
     return {**defaults, **rules}
 
 

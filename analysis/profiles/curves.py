@@ -26,11 +26,11 @@ from study.read import InputError
 FORMS = ("linear", "quadratic", "cubic", "spline")
 N_BLOCKS = 5
 #: Estimators of where a curve peaks.
-Place = Literal["vertex", "extremum", "center"]
-PLACES = ("vertex", "extremum", "center")
-#: What is blank where no peak is shown: a curve without a peak has no place of it.
+Peak = Literal["vertex", "extremum", "center"]
+PEAKS = ("vertex", "extremum", "center")
+#: What is blank where no peak is shown: without a peak there is no depth of it.
 OF_A_PEAK = [
-    *(f"{name}{end}" for name in ("vertex", "center", "place") for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in ("vertex", "center", "peak") for end in ("", "_low", "_high")),
     "vertex_se",
     "fieller_low",
     "fieller_high",
@@ -46,7 +46,7 @@ def fit_curves(
     method: str | None = None,
     weights: str | None = "trained",
     labels: str | None = "true",
-    place: Place = "extremum",
+    peak: Peak = "extremum",
     delta: float = 0.1,
     alpha: float = 0.05,
     seed: int = 0,
@@ -60,7 +60,7 @@ def fit_curves(
         A study, or a table with at least model, family, depth and score.
     metric, method, weights, labels : str, optional
         Which profiles; None takes all.
-    place : {"vertex", "extremum", "center"}
+    peak : {"vertex", "extremum", "center"}
         The estimator that says where the peak is.
     delta : float
         In depths: estimators that differ by more leave the place undecided.
@@ -76,7 +76,7 @@ def fit_curves(
     DataFrame
         One row per profile, in the metric's own units; depth runs from 0 to 1.
 
-        - place, place_low, place_high: where the peak is, by the chosen one of three estimators,
+        - peak, peak_low, peak_high: where the peak is, by the chosen one of three estimators,
           each with its percentile interval. vertex: turn of the quadratic; an end of its interval
           is infinite where the draws do not settle the curvature's sign. extremum: depth at which
           the spline's separation is greatest, free of the quadratic's symmetry. center: the middle
@@ -84,7 +84,7 @@ def fit_curves(
           how much of the depth it takes.
         - verdict: "peak inside" (`u_shape_test` shows a hump, and the estimators agree), "no peak
           inside" (it shows another shape) or "undecided"; reason. Without a hump there is no place
-          of a peak: place, vertex, center and what goes with them are NaN. The extremum is kept:
+          of a peak: peak, vertex, center and what goes with them are NaN. The extremum is kept:
           every curve is highest somewhere.
         - shape, p_shape: the verdict of `u_shape_test` and its p; spread: the largest difference
           between the three estimators.
@@ -143,25 +143,26 @@ def fit_curves(
     0    0.49   ar1  peak inside
     """
     check_alpha(alpha)
-    if place not in PLACES:
-        raise InputError(f"no place {place!r}; there are {', '.join(map(repr, PLACES))}")
+    if peak not in PEAKS:
+        known = ", ".join(map(repr, PEAKS))
+        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
     rows = []
     for profile in profiles:
         errors = assess(profile, seed)
         row = curve_row(profile, errors, alpha)
         if not isinstance(errors, str):
-            row |= _located(row, shape_row(profile, errors, alpha), place, delta)
+            row |= _located(row, shape_row(profile, errors, alpha), peak, delta)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _located(
-    row: dict[str, Any], shape: dict[str, Any], place: Place, delta: float
+    row: dict[str, Any], shape: dict[str, Any], peak: Peak, delta: float
 ) -> dict[str, Any]:
-    """Return what is said of the place of a peak, given the shape."""
-    ends = {f"place{end}": row[f"{place}{end}"] for end in ("", "_low", "_high")}
-    values = [row[name] for name in PLACES]
+    """Return the columns that say where the peak is, given the shape."""
+    ends = {f"peak{end}": row[f"{peak}{end}"] for end in ("", "_low", "_high")}
+    values = [row[name] for name in PEAKS]
     spread = float(np.ptp(values))
     said = {"shape": shape["verdict"], "p_shape": shape["p_shape"], "spread": spread, **ends}
     if shape["verdict"] != "hump":
@@ -170,10 +171,10 @@ def _located(
         word = "no peak inside" if other else "undecided"
         return said | blank | {"verdict": word, "reason": shape["reason"]}
     if spread > delta:
-        each = ", ".join(f"{name} {value:.2f}" for name, value in zip(PLACES, values, strict=True))
+        each = ", ".join(f"{name} {value:.2f}" for name, value in zip(PEAKS, values, strict=True))
         reason = f"a hump, but its place depends on the estimator: {each}"
         return said | {"verdict": "undecided", "reason": reason}
-    return said | {"verdict": "peak inside", "reason": f"the peak is at {ends['place']:.2f}"}
+    return said | {"verdict": "peak inside", "reason": f"the peak is at {ends['peak']:.2f}"}
 
 
 def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from analysis.families import (
     too_few,
 )
 from analysis.loading.scores import Profile, Scores
-from analysis.profiles.curves import curve_row
+from analysis.profiles.curves import PEAKS, curve_row
 from analysis.profiles.shape import GROUP, models_rows, shape_row
 from analysis.profiles.uncertainty import (
     Errors,
@@ -29,8 +29,6 @@ from analysis.profiles.uncertainty import (
 from study.arrays import Float64Array
 from study.read import InputError
 
-#: Estimators of a place, as `fit_curves` names them.
-ESTIMATORS = ("vertex", "extremum", "center")
 RESULT = (
     "estimate",
     "low",
@@ -273,7 +271,7 @@ def _pooled(
 def _other_estimators(curves: pd.DataFrame, peak: str) -> dict[str, Estimate]:
     """Return the mean over families of the place by the other estimators."""
     out = {}
-    for name in ESTIMATORS:
+    for name in PEAKS:
         if name == peak or name not in curves:
             continue
         of = curves.groupby("model").agg(value=(name, "mean"), family=("family", "first")).dropna()

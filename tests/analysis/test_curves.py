@@ -137,7 +137,7 @@ def test_a_vertex_outside_the_range_is_monotone_over_it() -> None:
     assert (curves["shape"] == "monotone").all()
     assert (curves["verdict"] == "no peak inside").all()
     assert curves["reason"].str.contains("rises in both halves").all()
-    assert curves[["vertex", "center", "place"]].isna().all(axis=None)
+    assert curves[["vertex", "center", "peak"]].isna().all(axis=None)
 
 
 def test_a_straight_profile_has_no_vertex() -> None:
@@ -158,7 +158,7 @@ def test_a_trough_has_no_peak_inside() -> None:
 def test_noise_has_an_unbounded_interval_and_no_verdict() -> None:
     curves = fit_curves(simulate_scores(shape="flat", seed=6))
     assert (curves["verdict"] == "undecided").mean() > 0.8
-    blank = curves[["vertex_low", "vertex_high", "place"]].isna().all(axis=1)
+    blank = curves[["vertex_low", "vertex_high", "peak"]].isna().all(axis=1)
     assert (blank == (curves["shape"] != "hump")).all()
 
 
@@ -243,15 +243,15 @@ def test_the_misfit_of_a_quadratic_equals_statsmodels() -> None:
     assert misfit(depth, y, errors) == pytest.approx(float(wanted), rel=1e-6)
 
 
-@pytest.mark.parametrize("place", ["vertex", "extremum", "center"])
-def test_the_named_estimator_says_where_the_peak_is(place: Any) -> None:
-    curves = fit_curves(simulate_scores(vertex=0.6, seed=2), place=place)
+@pytest.mark.parametrize("peak", ["vertex", "extremum", "center"])
+def test_the_named_estimator_says_where_the_peak_is(peak: Any) -> None:
+    curves = fit_curves(simulate_scores(vertex=0.6, seed=2), peak=peak)
     assert (curves["verdict"] == "peak inside").all()
     for end in ("", "_low", "_high"):
         pd.testing.assert_series_equal(
-            curves[f"place{end}"], curves[f"{place}{end}"], check_names=False
+            curves[f"peak{end}"], curves[f"{peak}{end}"], check_names=False
         )
-    inside = (curves["place_low"] <= 0.6) & (curves["place_high"] >= 0.6)
+    inside = (curves["peak_low"] <= 0.6) & (curves["peak_high"] >= 0.6)
     assert inside.sum() >= 7
     assert curves["center"].sub(curves["onset"] + curves["width"] / 2).abs().max() < 1e-9
 
@@ -264,7 +264,7 @@ def test_where_estimators_differ_the_place_is_undecided() -> None:
     assert (row["shape"], row["verdict"]) == ("hump", "undecided")
     assert "depends on the estimator" in row["reason"]
     assert row["spread"] > 0.1
-    assert abs(row["place"] - 0.3) < 0.1 < abs(row["vertex"] - 0.3)
+    assert abs(row["peak"] - 0.3) < 0.1 < abs(row["vertex"] - 0.3)
     assert fit_curves(own_table(skewed + noise), delta=0.5)["verdict"].item() == "peak inside"
-    with pytest.raises(InputError, match="no place 'top'"):
-        fit_curves(own_table(skewed), place="top")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no estimator 'top'"):
+        fit_curves(own_table(skewed), peak="top")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import plotnine as p9
 import pytest
 
 from analysis import figures, wording
-from analysis.claims.specification import specification_table
+from analysis.claims.specification_curve import specification_table
 from analysis.claims.table import claims_table
 from analysis.figures import style
 from analysis.loading.scores import Scores

@@ -1,4 +1,4 @@
-"""The same question under every reasonable choice of analysis."""
+"""The specification curve: where the peak is, under every reasonable choice of analysis."""
 
 from __future__ import annotations
 
