@@ -5,7 +5,8 @@ Nothing here imports torch.
 
 from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
-from analysis.loading.scores import Scores, as_scores, load_scores
+from analysis.loading.options import SourceWarning
+from analysis.loading.scores import Scores, as_scores, load_scores, read_scores
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
 from analysis.over_models.scale import scale_test
@@ -23,6 +24,7 @@ from study.read import InputError
 __all__ = [
     "InputError",
     "Scores",
+    "SourceWarning",
     "Trials",
     "as_scores",
     "as_trials",
@@ -39,6 +41,7 @@ __all__ = [
     "models_needed",
     "plot_power",
     "published_check",
+    "read_scores",
     "regime_test",
     "scale_test",
     "steering_summary",

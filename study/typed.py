@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -86,8 +86,11 @@ def _refuse_unknown(
                 f"{where}: unknown field {prefix + name!r}; the fields are {', '.join(known)}"
             )
         inner = [hints[name], *get_args(hints[name])]
+        by_name = get_origin(hints[name]) is Mapping
         for part in filter(is_dataclass, inner):
             parts = {f"{prefix}{name}.": value}
+            if by_name and isinstance(value, Mapping):
+                parts = {f"{prefix}{name}.{key}.": v for key, v in value.items()}
             if isinstance(value, list):
                 parts = {f"{prefix}{name}[{i}].": v for i, v in enumerate(value)}
             for label, one in parts.items():

@@ -1,5 +1,6 @@
 """Read score tables from any source, check them, and split them into profiles for the tests."""
 
-from analysis.loading.scores import Scores, as_scores, load_scores
+from analysis.loading.options import SourceWarning
+from analysis.loading.scores import Scores, as_scores, load_scores, read_scores
 
-__all__ = ["Scores", "as_scores", "load_scores"]
+__all__ = ["Scores", "SourceWarning", "as_scores", "load_scores", "read_scores"]

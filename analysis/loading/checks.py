@@ -104,3 +104,13 @@ def out_of_order(group: NDArray[np.int64], layer: NDArray[Any], depth: NDArray[A
     grows = np.diff(depth[order]) > 0
     wrong = same & (up != grows)
     return int(order[1:][wrong][0]) if wrong.any() else None
+
+
+def is_plain(data: pd.DataFrame) -> bool:
+    """Say whether a table has the columns of ours by their names, and no repetitions."""
+    if isinstance(data.columns, pd.MultiIndex) or not {"model", "family", "depth", "score"} <= {
+        *data.columns
+    }:
+        return False
+    others = {"concept", "se", "sd", "fold", "split", "topic", "bootstrap", "replicate"}
+    return not others & {str(c) for c in data.columns}

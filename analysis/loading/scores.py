@@ -7,6 +7,7 @@ better separated; results go back to the metric's own units.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,16 +17,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.loading.checks import (
-    MAX_SCORE,
-    MIN_SCORE,
-    in_range,
-    out_of_order,
-    tidied,
-)
-from analysis.loading.grouping import Runs, may_repeat, wide
+from analysis.loading.balance import balanced
+from analysis.loading.checks import is_plain, tidied
+from analysis.loading.columns import direction_of
+from analysis.loading.grouping import Runs, wide
+from analysis.loading.options import Options, SourceWarning, hint
 from analysis.loading.parquet import read_rows, read_table
+from analysis.loading.reading import read
 from analysis.loading.run_file import read_run
+from analysis.loading.validation import NAMES, validated
 from study import tables
 from study.arrays import Float64Array
 from study.read import InputError as InputError
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 
 PROFILE, MODEL = list(tables.PROFILE), list(tables.MODEL)
 COLUMNS, REPLICATE_COLUMNS = list(tables.SCORE_COLUMNS), list(tables.REPLICATE_COLUMNS)
-
-#: Columns of names, without missing values; the last is only in `scores.parquet`.
-NAMES = ["study", *PROFILE, "family", "emotion"]
-NUMBERS = ["n_params", "n_layers", "layer", "depth", "score"]
 
 _DEFAULTS: dict[str, Any] = {
     "study": "data",
@@ -73,7 +69,10 @@ class Profile:
     sign : {+1, -1}
         Multiply by it to return to the metric's own units.
     n_topics : int, or None where unknown
-        Number of topics in the bootstrap; it limits the precision of the error estimates.
+        Number of topics in the bootstrap, or of a user's own repetitions; it limits the precision
+        of the error estimates.
+    repeated : str
+        The kind of the user's repetitions ("fold", "standard error"); empty for a study of ours.
     """
 
     keys: Mapping[str, Any]
@@ -83,6 +82,7 @@ class Profile:
     replicates: Float64Array | None
     sign: int
     n_topics: int | None = None
+    repeated: str = ""
 
     @property
     def name(self) -> str:
@@ -177,7 +177,8 @@ class Scores:
         ------
         Profile
         """
-        n_topics = len(self.run["topics"]) if "topics" in self.run else None
+        repeated = self.run.get("repetitions") or {}
+        n_topics = len(self.run["topics"]) if "topics" in self.run else repeated.get("n")
         runs = Runs(self.table, PROFILE)
         draws = wide(self.replicates, PROFILE, "replicate", "layer", "score")
         layers, depths, scores = (self.table[c].to_numpy() for c in ("layer", "depth", "score"))
@@ -195,6 +196,7 @@ class Scores:
                 replicates=None if copies is None else sign * copies,
                 sign=sign,
                 n_topics=n_topics,
+                repeated=str(repeated.get("kind", "")),
             )
 
 
@@ -235,23 +237,71 @@ def load_scores(path: str | Path | UPath, **levels: Any) -> Scores:
         )
         if replicates.empty:
             replicates = None
-    return _validated(table, replicates, directions, run, str(folder / "scores.parquet"))
+    return _built(table, replicates, directions, run, str(folder / "scores.parquet"))
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | set) else [value]
+def read_scores(
+    source: Any,
+    *,
+    mapping: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    sheet: str | None = None,
+    header: int | None = None,
+    records: str | None = None,
+    wide: str | None = None,
+    decimal: str | None = None,
+    higher_is_better: bool | Mapping[str, bool] | None = None,
+    n_layers: int | Mapping[str, int] | None = None,
+    layer_zero: str | Mapping[str, str] | None = None,
+    depth: str | None = None,
+    family: str | Mapping[str, str] | None = None,
+    missing: str = "refuse",
+    correlation: float = 0.9,
+    test_share: float = 0.2,
+    strict: bool = False,
+) -> Scores:
+    """Read scores by layer from any file, folder or frame.
 
-
-def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Scores:
-    """Return a study's scores, or a bare table as scores.
+    Layout, names and units are told from the data; the result says how in `run["notes"]`, and what
+    had to be assumed in `run["assumed"]`. What is ambiguous is an error that lists the candidates.
 
     Parameters
     ----------
-    data : Scores or DataFrame
-        A DataFrame needs model, family, depth and score; any other column of `COLUMNS` is optional
-        and defaults to one level.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a DataFrame.
+    source : str, Path or frame
+        A study's folder; a file (CSV, TSV, Markdown, Excel, JSON, JSON lines, Parquet, Arrow,
+        .npz, .safetensors); a folder of them, a glob, a URL; a path with names in it
+        (``results/{model}/run.json``); a mapping file (.toml); or a frame of pandas, polars,
+        pyarrow or anything with the Arrow PyCapsule interface.
+    mapping : str or Path, optional
+        A mapping file for a source that is given.
+    columns : mapping of str to str, optional
+        The column for a role: ``{"score": "probe_acc", "layer": "Layer"}``.
+    where : mapping of str to value, optional
+        Rows to keep, by column.
+    sheet, header : str, int, optional
+        Of an Excel file: its sheet, and the row of the header, from 1.
+    records : str, optional
+        Path to the records of a JSON file: ``layer_data[*]``, ``{model}.{method}[*]``.
+    wide : {"model", "metric", "concept", "method", "layer"}, optional
+        What columns of numbers side by side are.
+    decimal : {".", ","}, optional
+    higher_is_better : bool or mapping of str to bool, optional
+        Whether larger means better separated, for each metric; asked for where it cannot be known.
+    n_layers : int or mapping of str to int, optional
+    layer_zero : {"embedding", "block"} or mapping of str to it, optional
+        What layer 0 is: the embedding, or the first block's output.
+    depth : {"share", "percent", "layer"}, optional
+        Unit of the depth column.
+    family : str or mapping of str to str, optional
+    missing : {"refuse", "drop"}
+        What to do with rows without a score.
+    correlation : float
+        Between errors of neighboring layers, where only standard errors are known.
+    test_share : float
+        Share of the texts that random splits test on.
+    strict : bool
+        Refuse concepts or metrics that are not there throughout, instead of leaving them out.
 
     Returns
     -------
@@ -260,8 +310,79 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
     Raises
     ------
     InputError
-        For a missing column, a score that is not finite, a depth outside [0, 1], duplicate rows, or
-        several studies in one table.
+        One line: which file and column, what was seen, and the option that helps.
+
+    Warns
+    -----
+    SourceWarning
+        For what was assumed or left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> probe = pd.DataFrame({"Model": "gpt2", "Layer": range(13), "probe_acc": 0.5})
+    >>> scores = read_scores(probe)
+    >>> scores.table[["model", "family", "layer", "depth", "metric"]].iloc[[6]]
+      model family  layer  depth     metric
+    6  gpt2  GPT-2      6    0.5  probe_acc
+    """
+    given = dict(locals())
+    source, mapping = given.pop("source"), given.pop("mapping")
+    if isinstance(source, Scores):
+        return source
+    options = Options(**{k: v for k, v in given.items() if v is not None})
+    if isinstance(source, str | Path) and mapping is None and "{" not in str(source):
+        folder = locate(source)
+        if is_there(folder / "run.json") and is_there(folder / "scores.parquet"):
+            return load_scores(source)
+    found = read(source, options, mapping)
+    for said in found.run["assumed"]:
+        warnings.warn(said, SourceWarning, stacklevel=2)
+    return _built(found.table, found.replicates, found.directions, found.run, found.where)
+
+
+def _built(
+    table: pd.DataFrame,
+    replicates: pd.DataFrame | None,
+    directions: Mapping[str, int],
+    run: Mapping[str, Any],
+    where: str,
+) -> Scores:
+    """Return validated scores, less the concepts that are not there at every layer."""
+    table, replicates = validated(table, replicates, directions, where)
+    table, left_out = balanced(table, where)
+    if left_out:
+        run = {**run, "assumed": [*run.get("assumed", []), *left_out]}
+        for said in left_out:
+            warnings.warn(said, SourceWarning, stacklevel=3)
+    return Scores(table, replicates, dict(directions), dict(run))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def as_scores(data: Any, higher_is_better: bool | None = None) -> Scores:
+    """Return a study's scores, or a table or file as scores.
+
+    Parameters
+    ----------
+    data : Scores, DataFrame, or any source of `read_scores`
+        A DataFrame with model, family, depth and score is taken as it is; any other column of
+        `COLUMNS` is optional and defaults to one level. Everything else goes to `read_scores`.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated. By default it does, unless the metric's name
+        leaves it open.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InputError
+        For a missing column, a score that is not finite, a depth outside [0, 1], duplicate rows,
+        several studies in one table, or a metric whose direction cannot be known.
 
     Examples
     --------
@@ -273,14 +394,9 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
     """
     if isinstance(data, Scores):
         return data
-    if not isinstance(data, pd.DataFrame):
-        raise InputError(f"scores must be a DataFrame, not {type(data).__name__}")
+    if not isinstance(data, pd.DataFrame) or not is_plain(data):
+        return read_scores(data, higher_is_better=higher_is_better)
     table = data.reset_index(drop=True)
-    missing = [c for c in ("model", "family", "depth", "score") if c not in table]
-    if missing:
-        raise InputError(
-            f"the table has no column {missing[0]!r}; it needs model, family, depth and score"
-        )
     if table.empty:
         raise InputError("the table has no rows")
     for column, value in _DEFAULTS.items():
@@ -292,8 +408,16 @@ def as_scores(data: Scores | pd.DataFrame, higher_is_better: bool = True) -> Sco
         table["layer"] = ranks.fillna(0).astype(np.int64) - 1
     if "n_layers" not in table:
         table["n_layers"] = table.groupby("model", sort=False)["layer"].transform("max")
-    directions = dict.fromkeys(table["metric"].unique(), 1 if higher_is_better else -1)
-    return _validated(table[COLUMNS], None, directions, {}, "the table")
+    directions = {}
+    for metric in table["metric"].unique():
+        way = direction_of(str(metric)) if higher_is_better is None else 2 * higher_is_better - 1
+        if way is None:
+            raise InputError(
+                f"the table: metric {metric!r}: is larger better separated? give "
+                f"{hint('higher_is_better', False)}, or True"
+            )
+        directions[metric] = way
+    return _built(table[COLUMNS], None, directions, {}, "the table")
 
 
 def metric_order(metrics: Iterable[str]) -> list[str]:
@@ -315,74 +439,3 @@ def method_order(methods: Iterable[str]) -> list[str]:
 def _in_order(found: Iterable[str], known: tuple[str, ...]) -> list[str]:
     here = set(found)
     return [name for name in known if name in here] + sorted(here - set(known))
-
-
-def _validated(
-    table: pd.DataFrame,
-    replicates: pd.DataFrame | None,
-    directions: Mapping[str, int],
-    run: Mapping[str, Any],
-    where: str,
-) -> Scores:
-    """Check the rules that every test relies on; report the first fault."""
-    if table.empty:
-        raise InputError(f"{where}: no rows")
-    studies = table["study"].unique().tolist()
-    if len(studies) > 1:
-        raise InputError(
-            f"{where}: rows of several studies ({', '.join(map(str, studies))}); "
-            "analyze one study at a time"
-        )
-    table = tidied(table, where, NAMES, NUMBERS)
-    checked = [(table, [*PROFILE, "emotion", "layer"])]
-    if replicates is not None:
-        replicates = tidied(replicates, where, NAMES[:-1], [*NUMBERS, "replicate"], lean=True)
-        checked.append((replicates, [*PROFILE, "replicate", "layer"]))
-    for frame, unique in checked:
-        for column in ("depth", "score", "layer"):
-            bad = ~np.isfinite(frame[column].to_numpy(dtype=np.float64))
-            if bad.any():
-                raise InputError(f"{where}: {column} is not finite in {_row(frame, bad)}")
-        fraction = ((frame["layer"] % 1 != 0) | (frame["layer"].abs() > 10**6)).to_numpy()
-        if fraction.any():
-            raise InputError(f"{where}: layer is no whole number in {_row(frame, fraction)}")
-        if not in_range(frame["score"].to_numpy(dtype=np.float64)):
-            raise InputError(
-                f"{where}: scores beyond {MAX_SCORE:g}, or all within {MIN_SCORE:g} of 0; multiply "
-                "them by a constant, which changes no test"
-            )
-        outside = (frame["depth"] < 0) | (frame["depth"] > 1)
-        if outside.any():
-            raise InputError(
-                f"{where}: depth outside [0, 1] in {_row(frame, outside.to_numpy())}; "
-                "depth is layer / number of layers"
-            )
-        if may_repeat(frame, PROFILE, unique[-2:]):
-            twice = frame.duplicated(unique).to_numpy()
-            if twice.any():
-                raise InputError(f"{where}: duplicate layer in {_row(frame, twice)}")
-    wrong = out_of_order(
-        Runs(table, PROFILE).numbers(), table["layer"].to_numpy(), table["depth"].to_numpy()
-    )
-    if wrong is not None:
-        here = np.arange(len(table)) == wrong
-        raise InputError(f"{where}: depth does not grow with the layer in {_row(table, here)}")
-    if not table["instruct"].isin([False, True]).all():
-        raise InputError(f"{where}: column 'instruct' must hold true or false")
-    if (table["n_params"] <= 0).any() or (table["n_layers"] < 0).any():
-        raise InputError(f"{where}: n_params must be above 0 or missing, n_layers not below 0")
-    for column, what in (("family", "family"), ("n_params", "number of parameters")):
-        kinds = table[["model", column]].drop_duplicates()["model"]
-        if kinds.duplicated().any():
-            model = kinds[kinds.duplicated()].iloc[0]
-            raise InputError(f"{where}: model {model!r} has more than one {what}")
-    unknown = sorted(set(table["metric"].unique()) - set(directions))
-    if unknown:
-        raise InputError(f"{where}: run.json does not declare the metric {unknown[0]!r}")
-    return Scores(table.reset_index(drop=True), replicates, dict(directions), dict(run))
-
-
-def _row(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
-    """Name the first bad row by its profile and depth."""
-    row = frame[bad].iloc[0]
-    return " / ".join(str(row[c]) for c in PROFILE) + f" at layer {row['layer']}"

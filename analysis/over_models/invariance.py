@@ -39,7 +39,7 @@ def invariance_test(
     n_boot: int = 2000,
     alpha: float = 0.05,
     seed: int = 0,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     """Test whether families of models share the shape of their depth curve.
 
@@ -64,8 +64,9 @@ def invariance_test(
         enumerate.
     alpha : float
     seed : int
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

@@ -68,7 +68,7 @@ def method_test(
     delta: float | None = None,
     alpha: float = 0.05,
     seed: int = 0,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     r"""Compare two methods, paired by model, with the family of models as the unit.
 
@@ -88,8 +88,9 @@ def method_test(
     alpha : float
     seed : int
         For random sign flips, with more than 16 families.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

@@ -24,7 +24,7 @@ def scale_test(
     metric: str | None = None,
     delta: float = 0.1,
     alpha: float = 0.05,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     """Regress the vertex on log10 of the number of parameters.
 
@@ -39,8 +39,9 @@ def scale_test(
         Equivalence margin for the change of the vertex over the study's range of sizes, in units
         of depth.
     alpha : float
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

@@ -70,7 +70,7 @@ def control_test(
     method: str | None = None,
     delta: float = 0.1,
     alpha: float = 0.05,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     r"""Test whether the hump of trained models is learned.
 
@@ -86,8 +86,9 @@ def control_test(
         the profile's, and its curve, level set apart, within this share of its own rise.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

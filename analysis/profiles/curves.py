@@ -50,7 +50,7 @@ def fit_curves(
     delta: float = 0.1,
     alpha: float = 0.05,
     seed: int = 0,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     r"""Fit curves in depth to every profile, and locate its peak.
 
@@ -68,8 +68,9 @@ def fit_curves(
         Intervals have level 1 - alpha.
     seed : int
         For the draws of the AR(1) model, used where a profile has no replicates.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

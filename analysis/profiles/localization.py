@@ -56,7 +56,7 @@ def localization_test(
     peak: Literal["vertex", "extremum"] = "vertex",
     alpha: float = 0.05,
     seed: int = 0,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     r"""Pool the models' peaks, and test whether they lie at the target.
 
@@ -74,8 +74,9 @@ def localization_test(
         Level of the tests; intervals have level 1 - alpha.
     seed : int
         For the AR(1) model's draws, used where a profile has no replicates.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

@@ -63,7 +63,7 @@ def u_shape_test(
     weights: str | None = "trained",
     labels: str | None = "true",
     alpha: float = 0.05,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     r"""Test which shape a curve has: a hump (separation rises, then falls with depth) or another.
 
@@ -80,8 +80,9 @@ def u_shape_test(
         Which profiles; None takes all.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
-    higher_is_better : bool
-        Whether a larger score means better separated, for a bare DataFrame.
+    higher_is_better : bool, optional
+        Whether a larger score means better separated, for a table; larger is, by default, unless
+        the metric's name leaves it open.
 
     Returns
     -------

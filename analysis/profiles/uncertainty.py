@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -35,7 +34,8 @@ class Errors:
 
     Attributes
     ----------
-    kind : {"replicates", "ar1"}
+    kind : str
+        "replicates", "ar1", or the kind of a user's own repetitions ("fold", "standard error").
     cov : ndarray, shape (n_points, n_points)
         Covariance of the errors.
     df : float
@@ -44,7 +44,7 @@ class Errors:
         Draws of the error; their mean is 0.
     """
 
-    kind: Literal["replicates", "ar1"]
+    kind: str
     cov: Float64Array
     df: float
     draws: Float64Array
@@ -52,7 +52,7 @@ class Errors:
 
 def select_profiles(
     scores: Scores | pd.DataFrame,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
     metric: str | list[str] | None = None,
     method: str | list[str] | None = None,
     weights: str | list[str] | None = None,
@@ -99,10 +99,12 @@ def fault(profile: Profile) -> str:
                 )
         return ""
     absent = np.setdiff1d(np.arange(layer[0], layer[-1] + 1, np.diff(layer).min()), layer)
-    if len(absent):
+    # Layers of numbers from elsewhere may be sparse; ours are complete unless a file is damaged.
+    if len(absent) and not profile.repeated:
         return f"layer {absent[0]} is missing"
     if profile.n_topics is not None and profile.n_topics < 3:
-        return f"only {profile.n_topics} topics; an error needs at least 3"
+        what = profile.repeated or "topic"
+        return f"only {profile.n_topics} {what}s; an error needs at least 3"
     if np.isnan(draws).any():
         return f"layer {layer[np.isnan(draws).any(axis=0)][0]} is missing from the replicates"
     if len(draws) < MIN_REPLICATES:
@@ -152,7 +154,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
         cov = deviations.T @ deviations / (len(deviations) - 1)
         # Percentiles of the draws are to reach as far as t does, not as the normal.
         tail = t_critical(0.975, df) / float(special.ndtri(0.975))
-        return Errors("replicates", cov, df, deviations * tail)
+        return Errors(profile.repeated or "replicates", cov, df, deviations * tail)
     models = scatter(profile.depth, profile.separation)
     scale = small_sample_scale(len(profile.depth), models)
     draws = scale * models.draw(np.random.default_rng(seed), N_DRAWS)

@@ -1,0 +1,242 @@
+"""Which column plays which role: names by synonym, without case, or as the caller says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from analysis.loading.options import REPETITIONS, hint
+from study.read import InputError
+
+#: Names of columns by role, in small letters and digits.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "model": ("model", "modelname", "modelid", "checkpoint", "lm", "llm", "network", "hfmodel"),
+    "family": ("family", "modelfamily", "architecture", "arch", "modelseries"),
+    "layer": (
+        *("layer", "layers", "layeridx", "layerindex", "layerid", "layernum", "layernumber"),
+        *("block", "blockidx", "blockindex", "layerno", "hookedlayer"),
+    ),
+    "depth": (
+        *("depth", "reldepth", "relativedepth", "layerdepth", "normalizeddepth", "normdepth"),
+        *("depthfraction", "depthfrac", "fractionaldepth", "depthshare", "relativelayer"),
+        *("depthpct", "depthpercent", "depthpercentage", "relativedepthpct", "pctdepth"),
+    ),
+    "n_layers": (
+        *("nlayers", "nlayer", "numlayers", "totallayers", "numhiddenlayers", "layercount"),
+        *("nblocks", "numblocks", "numberoflayers", "modellayers"),
+    ),
+    "n_params": ("nparams", "params", "parameters", "numparams", "numparameters", "modelsize"),
+    "instruct": ("instruct", "isinstruct", "instructiontuned", "istuned", "ischat"),
+    "concept": (
+        *("concept", "emotion", "trait", "class", "category", "behavior", "behaviour", "task"),
+        *("attribute", "property", "feature", "relation", "conceptname", "dataset", "label"),
+    ),
+    "method": (
+        *("method", "pooling", "probe", "probetype", "extraction", "position", "tokenposition"),
+        *("component", "readout", "arm", "aggregation"),
+    ),
+    "metric": ("metric", "measure", "metricname", "scoretype"),
+    "score": ("score", "value", "meanscore", "result", "y"),
+    "weights": ("weights", "initialization", "modelweights"),
+    "labels": ("labels", "labeltype", "control"),
+    "precision": ("dtype", "quantization", "weightprecision"),
+    "se": ("se", "sem", "stderr", "standarderror", "stderror", "scorese", "seofmean"),
+    "sd": ("sd", "std", "stddev", "standarddeviation", "scorestd", "scoresd"),
+    "n": ("n", "ntest", "nsamples", "numsamples", "nexamples", "numexamples", "nitems", "support"),
+    "topic": ("topic", "template", "passage"),
+    "bootstrap": ("bootstrap", "bootstrapid", "boot", "bootid", "bootstrapsample", "resample"),
+    "replicate": ("replicate", "rep", "replicateid"),
+    "split": ("split", "splitid", "splitseed", "repeat", "trainseed"),
+    "fold": ("fold", "cvfold", "foldid", "foldidx", "kfold"),
+    "seed": ("seed", "randomseed", "run", "runid", "probeseed"),
+}
+#: Measures that are larger where classes or concepts are better told apart.
+HIGHER = (
+    *("auc", "auroc", "rocauc", "aucroc", "testauc", "valauc", "meanauc", "accuracy", "acc"),
+    *("testaccuracy", "testacc", "valaccuracy", "valacc", "probeaccuracy", "probeacc", "meanacc"),
+    *("meanaccuracy", "balancedaccuracy", "balancedacc", "heldoutaccuracy", "cvaccuracy", "cvacc"),
+    *("f1", "f1score", "macrof1", "microf1", "f1macro", "testf1", "separation", "separability"),
+    *("separationscore", "crossnobis", "silhouette", "silhouettescore", "dprime", "cohensd"),
+    *("fisher", "fisherratio", "selectivity", "snr", "mcc", "kappa", "r2", "rsquared", "testr2"),
+    *("averageprecision", "ap", "map", "mrr", "informationgain", "mutualinformation", "mi"),
+    *("pearson", "pearsonr", "spearman", "spearmanr", "precision", "recall", "successrate"),
+)
+#: Measures of which only the user knows which way is better, or that may go either way.
+ASK = (
+    *("loss", "testloss", "valloss", "nll", "crossentropy", "error", "mse", "mae", "rmse"),
+    *("perplexity", "ppl", "distance", "cosine", "cosinesimilarity", "cos", "similarity", "norm"),
+    *("entropy", "kl", "kldivergence", "divergence", "bits", "mdl", "brier", "cosinedistance"),
+    *("euclidean", "euclideandistance", "l2", "anisotropy", "rank"),
+)
+#: Proportions, whose standard error follows from the number of items.
+SHARES = (*(m for m in HIGHER if "acc" in m), "successrate", "recall")
+_TRAIN = re.compile(r"^(train|training)")
+
+
+def key_of(name: object) -> str:
+    """Return a name in small letters and digits, a percent sign as "pct".
+
+    >>> key_of("Relative Depth (%)"), key_of("probe_acc")
+    ('relativedepthpct', 'probeacc')
+    """
+    text = str(name).lower().replace("%", "pct").replace("²", "2")
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+def role_of(name: object) -> str | None:
+    """Return the role of a column by its name; measures have the role "score".
+
+    Examples
+    --------
+    >>> role_of("Layer"), role_of("probe_acc"), role_of("fold"), role_of("comment")
+    ('layer', 'score', 'fold', None)
+    """
+    key = key_of(name)
+    for role, names in SYNONYMS.items():
+        if key in names:
+            return role
+    return "score" if is_metric(name) else None
+
+
+def is_metric(name: object) -> bool:
+    """Say whether a name is that of a known measure (of held-out data, not of training data)."""
+    key = key_of(name)
+    return key in HIGHER or key in ASK
+
+
+def direction_of(metric: str) -> int | None:
+    """Return +1 for a measure that is larger where better separated, None where one must ask.
+
+    Examples
+    --------
+    >>> direction_of("Probe accuracy"), direction_of("cosine"), direction_of("mine")
+    (1, None, 1)
+    """
+    words = set(re.split(r"[^a-z0-9]+", metric.lower()))
+    if key_of(metric) in HIGHER:
+        return 1
+    return None if key_of(metric) in ASK or words & set(ASK) else 1
+
+
+def roles_of(frame: pd.DataFrame, columns: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return the column of each role; those of measures are left to the layout.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    columns : mapping of str to str
+        What the caller says; names match without case where only one does.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        If a column is not there, or two columns may play one role.
+    """
+    found = {role: _named(frame, name, role, where) for role, name in columns.items()}
+    taken = set(found.values())
+    candidates: dict[str, list[str]] = {}
+    for column in frame.columns:
+        if column in taken:
+            continue
+        role = role_of(column)
+        if role == "precision" and pd.api.types.is_numeric_dtype(frame[column]):
+            role = "score"
+        if role == "labels" and not _control_words(frame[column]):
+            role = "concept"
+        if role in ("depth", "n_layers", "se", "sd", "n") and not _numeric(frame[column]):
+            role = None
+        if role == "score" and key_of(column) not in SYNONYMS["score"]:
+            continue
+        if role and role not in found:
+            candidates.setdefault(role, []).append(str(column))
+    for role, names in candidates.items():
+        names = _telling(frame, names, role)
+        if len(names) > 1:
+            raise InputError(
+                f"{where}: columns {' and '.join(map(repr, names))} may each be the {role}; give "
+                f"{hint('columns', {role: names[0]})}"
+            )
+        if names:
+            found[role] = names[0]
+    return found
+
+
+def _telling(frame: pd.DataFrame, names: list[str], role: str) -> list[str]:
+    """Leave out candidates that say nothing: of one value, or the same as another's."""
+    if len(names) < 2:
+        return names
+    exact = [n for n in names if key_of(n) == role.replace("_", "")]
+    if exact and role in ("layer", "depth", "model", "score"):
+        return exact[:1]
+    varying = [n for n in names if len(frame[n].unique()) > 1]
+    if role in ("concept", "method", "model"):
+        return varying or names[:1]
+    return names
+
+
+def _named(frame: pd.DataFrame, name: str, role: str, where: str) -> str:
+    if name in frame.columns:
+        return name
+    alike = [str(c) for c in frame.columns if key_of(c) == key_of(name)]
+    if len(alike) == 1:
+        return alike[0]
+    raise InputError(
+        f"{where}: no column {name!r} for the {role}; there are "
+        f"{', '.join(map(str, frame.columns))}"
+    )
+
+
+def _numeric(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+
+
+def _control_words(values: pd.Series) -> bool:
+    return set(values.astype(str).str.lower()) <= {"true", "shuffled", "random", "permuted", "real"}
+
+
+def measures_in(frame: pd.DataFrame, taken: Iterable[str]) -> list[str]:
+    """Return the columns of numbers that bear the name of a measure, or of a measure and a word.
+
+    Measures of training data are not among them.
+
+    Examples
+    --------
+    >>> measures_in(pd.DataFrame({"layer": [0], "acc": [0.5], "train_acc": [1.0]}), ["layer"])
+    ['acc']
+    """
+    out = []
+    for column in frame.columns:
+        if column in set(taken) or not _numeric(frame[column]) or _TRAIN.match(str(column).lower()):
+            continue
+        tail = str(column).rpartition(".")[2]
+        if is_metric(column) or is_metric(tail):
+            out.append(str(column))
+    return out
+
+
+def spread_columns(frame: pd.DataFrame, measure: str) -> dict[str, str]:
+    """Return the columns of a measure's standard error and SD: acc_se, acc_std, std_acc.
+
+    Examples
+    --------
+    >>> spread_columns(pd.DataFrame({"acc": [0.5], "acc_std": [0.1]}), "acc")
+    {'sd': 'acc_std'}
+    """
+    out = {}
+    base = key_of(measure).removeprefix("mean").removesuffix("mean")
+    for column in frame.columns:
+        key = key_of(column)
+        for role in ("se", "sd"):
+            for word in SYNONYMS[role]:
+                if key in (base + word, word + base, "test" + base + word):
+                    out[role] = str(column)
+    return out
+
+
+def repetition_roles(roles: Mapping[str, str]) -> list[str]:
+    """Return the kinds of repetitions among the roles, the most telling first."""
+    return [kind for kind in REPETITIONS if kind in roles]

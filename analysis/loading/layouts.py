@@ -1,0 +1,271 @@
+"""Turn a table of any layout into a long one: one row for each score, columns by role."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from analysis.loading.cells import Marks, cleaned
+from analysis.loading.columns import (
+    is_metric,
+    key_of,
+    measures_in,
+    repetition_roles,
+    role_of,
+    roles_of,
+    spread_columns,
+)
+from analysis.loading.model_names import family_of
+from analysis.loading.options import Options, hint
+from study.read import InputError
+
+_LAYER = re.compile(r"^(?:layers?|block|blk|l|h|hidden)?[ _.\-]*(-?\d+)$", re.I)
+_LAYER_CELL = re.compile(r"^(?:layer|block|l|h)?[ _.#\-]*(-?\d+)\b.*$", re.I)
+_EMBEDDING = {"emb", "embed", "embedding", "embeddings", "wte", "embeddingoutput", "input"}
+#: Fewest columns side by side that are layers.
+MIN_WIDE = 4
+#: Columns of a wide table that are facts about rows and no scores.
+_INDEX = {"index", "unnamed0", "id", "row", "rank", "timestamp", "date"}
+
+
+def long_table(
+    frame: pd.DataFrame, where: str, options: Options, notes: dict[str, None], marks: Marks
+) -> pd.DataFrame:
+    """Return a long table with a column for each role that the table has.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As it stands in the file.
+    where : str
+        The file, for messages.
+    options : Options
+    notes : dict
+        Sentences that say how it was read, in order; more are added.
+    marks : Marks
+
+    Returns
+    -------
+    DataFrame
+        Columns by role (model, family, layer, depth, concept, method, metric, score, se, ...);
+        columns without a role keep their names, behind a "~".
+
+    Raises
+    ------
+    InputError
+        If the layout is not clear; the message lists the candidates.
+    """
+    frame = frame.rename(columns=str)
+    frame = cleaned(frame, where, marks, options.decimal)
+    frame = _selected(frame, where, options)
+    frame = _name_keys(frame, where)
+    roles = roles_of(frame, options.columns, where)
+    wide = _layer_columns(frame, roles)
+    if options.wide == "layer" or (len(wide) >= MIN_WIDE and "layer" not in roles):
+        return _from_layers(frame, wide, roles, where, notes)
+    if "layer" not in roles and "depth" not in roles:
+        lists = ", ".join(map(str, list(frame.columns)[:12]))
+        first = next((c for c in frame.columns if "layer" in key_of(c)), "COLUMN")
+        raise InputError(
+            f"{where}: no column of layers or depths among {lists}; give "
+            f"{hint('columns', {'layer': first})}"
+        )
+    taken = set(roles.values())
+    if "score" in roles:
+        return _as_roles(frame, roles)
+    measures = measures_in(frame, taken)
+    others = [c for c in _number_columns(frame) if c not in taken and key_of(c) not in _INDEX]
+    if options.wide == "metric" and not measures:
+        measures = others
+    if options.wide in (None, "metric") and measures:
+        return _from_measures(frame, measures, roles, options, notes)
+    named = [c for c in others if not _is_spread(c)]
+    if len(named) == 1:
+        return _as_roles(frame, {**roles, "score": named[0]}, metric=named[0])
+    if not named:
+        raise InputError(
+            f"{where}: no column of scores among {', '.join(map(str, frame.columns))}; give "
+            f"{hint('columns', {'score': 'COLUMN'})}"
+        )
+    kind = options.wide or _kind_of(named, roles, where)
+    notes[f"columns {_some(named)} are taken as one {kind} each"] = None
+    kept = [c for c in frame.columns if c not in named]
+    long = frame.melt(kept, named, var_name="~wide", value_name="~value")
+    return _as_roles(long.dropna(subset="~value"), {**roles, kind: "~wide", "score": "~value"})
+
+
+def _selected(frame: pd.DataFrame, where: str, options: Options) -> pd.DataFrame:
+    for column, value in options.where.items():
+        name = next((c for c in frame.columns if key_of(c) == key_of(column)), None)
+        if name is None:
+            raise InputError(
+                f"{where}: no column {column!r} to choose by; there are "
+                f"{', '.join(map(str, frame.columns))}"
+            )
+        wanted = [str(v) for v in (value if isinstance(value, list | tuple) else [value])]
+        keep = frame[name].astype(str).isin(wanted)
+        if not keep.any():
+            there = ", ".join(map(str, frame[name].unique()[:10]))
+            raise InputError(f"{where}: column {name!r} has no {value!r}; it has {there}")
+        frame = frame[keep].reset_index(drop=True)
+    return frame
+
+
+def _name_keys(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Name the levels of a nested file by what they hold: models, measures, or ways."""
+    keys = [c for c in frame.columns if re.fullmatch(r"key \d+", str(c))]
+    has = {role_of(c) for c in frame.columns}
+    names = {}
+    for column in keys:
+        values = [str(v) for v in frame[column].unique()]
+        if all(is_metric(v) for v in values) and "metric" not in has:
+            role = "metric"
+        elif all(family_of(v) for v in values) and "model" not in has:
+            role = "model"
+        elif len(keys) == 1 and "model" not in has:
+            raise InputError(
+                f"{where}: what are {_some(values)}? give {hint('columns', {'model': column})}, "
+                f"or another role"
+            )
+        else:
+            role = "method" if "method" not in has else "concept"
+        names[column] = role
+        has.add(role)
+    return frame.rename(columns=names)
+
+
+def _layer_columns(frame: pd.DataFrame, roles: dict[str, str]) -> dict[str, int]:
+    """Return the columns that are layers, with their numbers."""
+    out = {}
+    for column in frame.columns:
+        found = _LAYER.match(str(column).strip())
+        if column in roles.values():
+            continue
+        if found:
+            out[column] = int(found[1])
+        elif key_of(column) in _EMBEDDING:
+            out[column] = 0
+    return out if len(set(out.values())) == len(out) else {}
+
+
+def _from_layers(
+    frame: pd.DataFrame,
+    wide: dict[str, int],
+    roles: dict[str, str],
+    where: str,
+    notes: dict[str, None],
+) -> pd.DataFrame:
+    if len(wide) < 2:
+        raise InputError(f"{where}: no columns named by layer (0, 1, ... or layer_0, L1, ...)")
+    roles = {k: v for k, v in roles.items() if k != "score"}
+    notes[
+        f"{len(wide)} columns are taken as layers {min(wide.values())} to {max(wide.values())}"
+    ] = None
+    if "model" not in roles:
+        free = [
+            c
+            for c in frame.columns
+            if c not in wide and c not in roles.values() and not _is_number(frame[c])
+        ]
+        if len(free) == 1:
+            roles["model"] = free[0]
+    kept = [c for c in frame.columns if c not in wide]
+    long = frame.melt(kept, list(wide), var_name="~wide", value_name="~value")
+    long["~wide"] = long["~wide"].map(wide)
+    last = long.dropna(subset="~value").groupby(kept, dropna=False)["~wide"].max() if kept else None
+    if last is not None and long["~value"].isna().any():
+        # Models with fewer layers have nothing in the last columns.
+        beyond = long.merge(last.rename("~last").reset_index(), on=kept, how="left")
+        long = long[(beyond["~wide"] <= beyond["~last"]).to_numpy()]
+    return _as_roles(long, {**roles, "layer": "~wide", "score": "~value"})
+
+
+def _from_measures(
+    frame: pd.DataFrame,
+    measures: list[str],
+    roles: dict[str, str],
+    options: Options,
+    notes: dict[str, None],
+) -> pd.DataFrame:
+    parts = []
+    for measure in measures:
+        mine = {**spread_columns(frame, measure), **roles, "score": measure}
+        part = frame[~frame[measure].isna()] if len(measures) > 1 else frame
+        parts.append(_as_roles(part, mine, metric=measure, drop=measures))
+    if len(measures) > 1:
+        notes[f"columns {_some(measures)} are taken as one metric each"] = None
+    return pd.concat(parts, ignore_index=True)
+
+
+def _kind_of(named: list[str], roles: dict[str, str], where: str) -> str:
+    """Return what columns side by side are, by their names."""
+    if "model" not in roles and sum(family_of(c) is not None for c in named) * 2 > len(named):
+        return "model"
+    raise InputError(
+        f"{where}: columns {_some(named)}: is each a model, a concept, a metric or a method? give "
+        f"{hint('wide', 'concept' if 'model' in roles else 'model')}, or name the one to take: "
+        f"{hint('columns', {'score': named[0]})}"
+    )
+
+
+def _as_roles(
+    frame: pd.DataFrame, roles: dict[str, str], metric: str | None = None, drop: Any = ()
+) -> pd.DataFrame:
+    """Return the table with its columns named by role, others behind a "~"."""
+    names = {column: role for role, column in roles.items()}
+    rest = [c for c in frame.columns if c not in names and c not in drop]
+    out = frame[[*names, *rest]].rename(columns={**names, **{c: f"~{c}" for c in rest}})
+    if "depth" in roles and re.search("pct|percent", key_of(roles["depth"])):
+        out = out.assign(depth_unit="percent")
+    if metric is not None and "metric" not in out:
+        out = out.assign(metric=str(metric).rpartition(".")[2])
+    return out.reset_index(drop=True)
+
+
+def layer_numbers(values: pd.Series, where: str) -> pd.Series:
+    """Return layers as whole numbers: "layer_3", "L49 (best)" and "embedding" too.
+
+    Examples
+    --------
+    >>> layer_numbers(pd.Series(["emb", "L1", "layer_2", "3 (best)"]), "t.md").tolist()
+    [0, 1, 2, 3]
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return values
+    out = []
+    for value in values:
+        text = re.sub(r"[*_`]{2}|[`★]", "", str(value)).strip()
+        found = _LAYER_CELL.match(text)
+        if key_of(text) in _EMBEDDING:
+            out.append(0)
+        elif found:
+            out.append(int(found[1]))
+        else:
+            raise InputError(
+                f"{where}: layer {value!r} has no number; write 0, 1, ... or layer_0, L1, embedding"
+            )
+    return pd.Series(out, values.index)
+
+
+def _number_columns(frame: pd.DataFrame) -> list[str]:
+    return [c for c in frame.columns if _is_number(frame[c])]
+
+
+def _is_number(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+
+
+def _is_spread(name: str) -> bool:
+    return bool(
+        re.search(r"(^|[_. ])(std|sd|se|sem|stderr|ci|low|high|min|max|var)([_. ]|$)", name)
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(map(str, names[:4]))
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+
+
+__all__ = ["layer_numbers", "long_table", "repetition_roles"]

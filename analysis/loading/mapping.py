@@ -1,0 +1,142 @@
+"""A study of numbers from elsewhere: a TOML file that says where they are and what is tested."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.loading.run_file import MetricFacts
+from study.read import InputError, read_toml
+from study.settings import Preregistered
+from study.typed import typed
+
+#: Words by which a paper calls what is separated.
+WORDS = {"concept": "concept", "concepts": "concepts"}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The fields of a mapping file.
+
+    Attributes
+    ----------
+    source : str
+        The files, relative to the mapping file.
+    name, description : str
+    columns, where, n_layers, layer_zero, family, higher_is_better, ...
+        As in `Options`; tables, one line for each.
+    metrics : mapping of str to MetricFacts
+        Label, direction and chance of a measure.
+    words : mapping of str to str
+        "concept" and "concepts": what a paper calls them.
+    preregistered : Preregistered
+    claims : str
+        A file of claims, relative to the mapping file.
+    """
+
+    source: str = ""
+    name: str = ""
+    description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+    sheet: str | None = None
+    header: int | None = None
+    records: str | None = None
+    wide: str | None = None
+    decimal: str | None = None
+    n_layers: int | Mapping[str, int] | None = None
+    layer_zero: str | Mapping[str, str] | None = None
+    depth: str | None = None
+    family: str | Mapping[str, str] | None = None
+    missing: str = "refuse"
+    correlation: float = 0.9
+    test_share: float = 0.2
+    strict: bool = False
+    metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    preregistered: Preregistered = field(default_factory=Preregistered)
+    claims: str = ""
+
+
+@dataclass(frozen=True)
+class MappingFile:
+    """A mapping file, read.
+
+    Attributes
+    ----------
+    source : str or Path
+    options : dict
+        For `Options`.
+    run : dict
+        What becomes `Scores.run`.
+    """
+
+    source: Any
+    options: dict[str, Any]
+    run: dict[str, Any]
+
+
+def read_mapping(path: Any, source: Any = None) -> MappingFile:
+    """Read a mapping file.
+
+    Raises
+    ------
+    InputError
+        For a field that is unknown or of the wrong type, or no source.
+    """
+    raw, content = read_toml(path, "not found")
+    rules = content.get("preregistered", {})
+    mapped = typed(Mapped, content, str(path))
+    if source is None:
+        if not mapped.source:
+            raise InputError(f"{path}: field 'source' is missing: the file or files, or a glob")
+        source = mapped.source
+        if "://" not in source and not os.path.isabs(source):
+            source = str(Path(str(path)).parent / source)
+    for key in mapped.words:
+        if key not in WORDS:
+            raise InputError(
+                f"{path}: unknown field words.{key}; the fields are {', '.join(WORDS)}"
+            )
+    options = {
+        name: getattr(mapped, name)
+        for name in Mapped.__dataclass_fields__
+        if name not in NOT_OPTIONS and name in content
+    }
+    given = {
+        name: facts.get("higher_is_better")
+        for name, facts in content.get("metrics", {}).items()
+        if "higher_is_better" in facts
+    }
+    if given:
+        options["higher_is_better"] = given
+    registered = {k: v for k, v in asdict(mapped.preregistered).items() if k in rules}
+    claims = str(Path(str(path)).parent / mapped.claims) if mapped.claims else ""
+    run = {
+        "study": {
+            "name": mapped.name or Path(str(path)).stem,
+            "description": mapped.description,
+            "preregistered": registered,
+        },
+        "study_sha256": hashlib.sha256(raw).hexdigest(),
+        "preregistered": bool(rules),
+        "words": {**WORDS, **mapped.words},
+        "metrics": {k: dict(v) for k, v in content.get("metrics", {}).items()},
+        "claims": claims,
+    }
+    return MappingFile(source, options, run)
+
+
+NOT_OPTIONS = (
+    "source",
+    "name",
+    "description",
+    "metrics",
+    "words",
+    "preregistered",
+    "claims",
+)

@@ -1,0 +1,415 @@
+"""Numbers from elsewhere: every form gives the same numbers and verdicts; the rest is refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import InputError, SourceWarning, fit_curves, read_scores, u_shape_test
+from analysis.loading.model_names import family_of, is_tuned, size_of
+from analysis.loading.scores import Scores
+from tests import forms
+
+pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
+
+
+def read(name: str) -> Scores:
+    return read_scores(forms.source_of(name), **forms.OPTIONS.get(name, {}))
+
+
+def in_order(scores: Scores) -> pd.DataFrame:
+    main = scores.select(metric=scores.run["study"]["preregistered"]["metric"])
+    return main.table.sort_values(["model", "depth"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[bytes, list[str]]:
+    """Verdicts by the numbers, each set of which is tested once."""
+    return {}
+
+
+def test_there_are_forms_enough_and_the_script_makes_them(tmp_path: Path) -> None:
+    assert len(forms.FORMS) >= 25
+    for name in ("comma.csv", "nested_by_pooling.json", "table.md"):
+        forms.FORMS[name](forms.truth(), tmp_path / name)
+        assert (tmp_path / name).read_bytes() == (forms.DATA / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", forms.FORMS)
+def test_every_form_gives_the_same_numbers_and_verdicts(
+    name: str, verdicts: dict[bytes, list[str]]
+) -> None:
+    assert len(forms.OPTIONS.get(name, {})) <= 1
+    truth = forms.truth().assign(depth=lambda t: t["layer"] / t["n_layers"])
+    if name == "blocks_from_zero.csv":  # has no embedding
+        truth = truth[truth["layer"] > 0]
+    truth = truth.sort_values(["model", "depth"], ignore_index=True)
+    found = read(name)
+    table = in_order(found)
+    score = table["score"] / (100 if table["score"].max() > 2 else 1)
+    assert table["model"].tolist() == truth["model"].tolist()
+    np.testing.assert_allclose(table["depth"], truth["depth"], atol=1e-9)
+    np.testing.assert_allclose(score, truth["accuracy"], atol=1e-9)
+    assert table.groupby("model")["family"].first().tolist() == [
+        *("Qwen", "Qwen", *["GPT-2" if name != "families" else "Gpt"] * 2, "Pythia", "Pythia")
+    ]
+    assert table.groupby("model")["instruct"].first().tolist() == [False, True, *[False] * 4]
+    key = score.round(6).to_numpy().tobytes()
+    if key not in verdicts:
+        tests = u_shape_test(Scores(table, None, found.directions, found.run))
+        verdicts[key] = tests["verdict"].tolist()
+    assert verdicts[key] == ["hump"] * 7  # six models, and all of them
+
+
+class OnlyArrow:
+    """A frame of no library that is known: it has nothing but the Arrow interface."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def frames() -> dict[str, Any]:
+    import polars as pl
+    import pyarrow as pa
+
+    table = forms.truth()
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    return {
+        "pandas": table,
+        "polars": pl.from_pandas(table),
+        "lazy polars": pl.from_pandas(table).lazy(),
+        "pyarrow": arrow,
+        "the interface": OnlyArrow(arrow),
+    }
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "lazy polars", "pyarrow", "the interface"])
+def test_every_kind_of_frame_goes_straight_into_a_test(kind: str) -> None:
+    frame = frames()[kind]
+    pd.testing.assert_frame_equal(
+        in_order(read_scores(frame)), in_order(read_scores(forms.truth()))
+    )
+    found = fit_curves(frame)
+    assert found["extremum"].between(0.5, 0.7).all()
+
+
+def test_a_url_a_path_and_a_glob_are_sources_too() -> None:
+    from study.read import locate
+
+    there = locate("memory://numbers/probe.csv")
+    there.fs.pipe_file(there.path, (forms.DATA / "comma.csv").read_bytes())
+    for source in ("memory://numbers/probe.csv", forms.DATA / "comma.csv"):
+        pd.testing.assert_frame_equal(
+            read_scores(source).table.drop(columns="study"),
+            read("comma.csv").table.drop(columns="study"),
+        )
+    with pytest.raises(InputError, match=r"no such file or folder; in .* there are"):
+        read_scores(forms.DATA / "coma.csv")
+
+
+MAPPING = """
+source = "lists_by_column.json"
+name = "mine"
+layer_zero = "embedding"
+[n_layers]
+pythia-70m = 12
+pythia-410m = 24
+[preregistered]
+metric = "accuracy"
+target = 0.6
+delta = 0.15
+[words]
+concept = "level of politeness"
+concepts = "levels of politeness"
+[metrics.accuracy]
+label = "probe accuracy"
+chance = 0.5
+"""
+
+
+def test_a_mapping_is_a_study_with_a_preregistration_of_its_own(tmp_path: Path) -> None:
+    text = (forms.DATA / "lists_by_column.json").read_text()
+    (tmp_path / "lists_by_column.json").write_text(text)
+    (tmp_path / "mine.toml").write_text(MAPPING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SourceWarning)  # nothing is left to assume
+        scores = read_scores(tmp_path / "mine.toml")
+    rules = scores.run["study"]["preregistered"]
+    assert (scores.name, rules["target"], rules["delta"]) == ("mine", 0.6, 0.15)
+    assert scores.run["words"]["concepts"] == "levels of politeness"
+    assert scores.run["metrics"]["accuracy"]["chance"] == 0.5
+    (tmp_path / "mine.toml").write_text(MAPPING.replace("[words]", "[word]"))
+    with pytest.raises(InputError, match="unknown field 'word'"):
+        read_scores(tmp_path / "mine.toml")
+
+
+def test_names_say_family_size_and_tuning() -> None:
+    names = {
+        "openai-community/gpt2-xl": ("GPT-2", 1558e6, False),
+        "google/gemma-2-2b-it": ("Gemma", 2e9, True),
+        "Qwen/Qwen2.5-1.5B": ("Qwen", 1.5e9, False),
+        "meta-llama/Llama-3.1-8B-Instruct": ("Llama", 8e9, True),
+        "mistralai/Mistral-7B-v0.3": ("Mistral", 7e9, False),
+        "EleutherAI/pythia-410m-deduped": ("Pythia", 410e6, False),
+        "allenai/OLMo-2-1124-7B-SFT": ("OLMo", 7e9, True),
+        "microsoft/phi-2": ("Phi", np.nan, False),
+        "tiiuae/falcon-7b": ("Falcon", 7e9, False),
+        "facebook/opt-1.3b": ("OPT", 1.3e9, False),
+        "mistralai/Mixtral-8x7B-v0.1": ("Mistral", 56e9, False),
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ("Qwen", 7e9, False),
+        "HuggingFaceTB/SmolLM2-135M": ("Llama", 135e6, False),
+    }
+    for name, (family, size, tuned) in names.items():
+        assert (family_of(name), is_tuned(name)) == (family, tuned), name
+        np.testing.assert_equal(size_of(name), size)
+    assert family_of("my-own-model") is None
+
+
+def test_layers_may_start_late_be_sparse_and_differ(tmp_path: Path) -> None:
+    table = forms.truth()
+    keep = ~table["model"].str.startswith("Qwen") | (table["layer"] % 3 == 2)
+    scores = read_scores(table[keep & (table["layer"] > 1)])
+    by = scores.table.groupby("model")["depth"].agg(["min", "size"])
+    assert by.loc["Qwen2.5-0.5B", "size"] == 8
+    assert by.loc["gpt2", "min"] == 2 / 12
+    assert u_shape_test(scores)["verdict"].iloc[-1] == "hump"
+
+
+def fold_table(n: int = 5, noise: float = 0.01, kind: str = "fold") -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    parts = []
+    for fold in range(n):
+        t = forms.truth()
+        parts.append(
+            t.assign(**{kind: fold}, accuracy=t["accuracy"] + noise * rng.normal(size=len(t)))
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor"), [("topic", 1 / 8), ("fold", 1 / 8 + 1 / 7), ("split", 1 / 8 + 0.25)]
+)
+def test_repetitions_give_the_covariance_of_the_mean(kind: str, factor: float) -> None:
+    from analysis.profiles.uncertainty import profile_errors
+
+    table = fold_table(8, kind=kind)
+    scores = read_scores(table)
+    (profile, *_) = scores.select(model="gpt2").profiles()
+    errors = profile_errors(profile)
+    wide = table[table["model"] == "gpt2"].pivot(index=kind, columns="layer", values="accuracy")
+    expected = np.cov(wide.to_numpy(), rowvar=False) * factor
+    assert (errors.kind, errors.df) == (kind, 7)
+    # 400 normal draws: a variance has a Monte Carlo error of 7%.
+    np.testing.assert_allclose(np.diag(errors.cov), np.diag(expected), rtol=0.35)
+    np.testing.assert_allclose(np.trace(errors.cov), np.trace(expected), rtol=0.15)
+    assert set(u_shape_test(scores)["error"]) == {kind, "models"}
+
+
+def test_standard_errors_are_the_diagonal_and_the_correlation_is_said() -> None:
+    from analysis.profiles.uncertainty import profile_errors
+
+    table = forms.truth().assign(accuracy_std=0.1, n=100)
+    scores = read_scores(table, correlation=0.5)
+    errors = profile_errors(next(scores.profiles()))
+    np.testing.assert_allclose(np.sqrt(np.diag(errors.cov)), 0.01, rtol=0.2)
+    correlation = errors.cov[:-1, 1:].diagonal() / np.sqrt(
+        np.diag(errors.cov)[1:] * np.diag(errors.cov)[:-1]
+    )
+    assert 0.4 < correlation.mean() < 0.6
+    assert errors.kind == "standard error"
+    assert "correlation of 0.5" in scores.run["repetitions"]["said"]
+
+
+def test_a_share_with_its_number_has_an_error_and_an_sd_without_has_none() -> None:
+    shares = read_scores(forms.truth().assign(n_test=400))
+    assert shares.replicates is not None
+    assert "sqrt(p (1 - p) / n)" in " ".join(shares.run["notes"])
+    alone = read_scores(forms.truth().assign(accuracy_std=0.1))
+    assert alone.replicates is None
+    assert "an SD without n" in " ".join(alone.run["notes"])
+
+
+def test_concepts_that_lack_layers_are_left_out_and_said() -> None:
+    rng = np.random.default_rng(0)
+    parts = []
+    for i, concept in enumerate(["joy", "fear", "calm", "anger"]):
+        t = forms.truth().assign(concept=concept)
+        t["accuracy"] += 0.15 * i + 0.005 * rng.normal(size=len(t))
+        parts.append(t)
+    whole = pd.concat(parts, ignore_index=True)
+    gone = (whole["model"] == "gpt2") & (whole["concept"] == "anger") & (whole["layer"] > 6)
+    with pytest.warns(SourceWarning, match=r"gpt2 .*: anger is not there at every layer"):
+        holed = read_scores(whole[~gone])
+    kept = read_scores(whole[~((whole["model"] == "gpt2") & (whole["concept"] == "anger"))])
+    for test in (fit_curves, u_shape_test):
+        pd.testing.assert_frame_equal(test(holed), test(kept))
+    with pytest.raises(InputError, match="anger is not there at every layer"):
+        read_scores(whole[~gone], strict=True)
+
+
+BAD = {
+    "mixed decimals": (
+        'model,layer,accuracy\nm,0,"0,53"\nm,1,0.54\n',
+        {},
+        r"t\.csv: column 'accuracy': '0,53' has a decimal comma.*--decimal ,",
+    ),
+    "thousands or decimals": (
+        "model;layer;accuracy\nm;0;1,530\nm;1;1,540\n",
+        {},
+        r"column 'accuracy': '1,530' may be a decimal comma or separate thousands.*--decimal ,",
+    ),
+    "no layers": ("model,accuracy\nm,0.5\n", {}, r"t\.csv: no column of layers.*--columns layer="),
+    "no scores": ("model,layer,why\nm,0,so\n", {}, r"no column of scores.*--columns score="),
+    "two layers": (
+        "model,block,layer_idx,accuracy\nm,0,1,0.5\n",
+        {},
+        r"columns 'block' and 'layer_idx' may each be the layer; give --columns layer=block",
+    ),
+    "depth in layers": (
+        "model,depth,accuracy\n" + "".join(f"m,{i},0.5\n" for i in range(13)),
+        {},
+        r"column depth goes from 0 to 12, outside \[0, 1\]; give --depth layer .*or 'percent'",
+    ),
+    "depth in percent": (
+        "model,depth,accuracy\n" + "".join(f"m,{i * 12.5},0.5\n" for i in range(9)),
+        {},
+        r"column depth goes from 0 to 100, outside \[0, 1\]; give --depth percent",
+    ),
+    "from 0 and from 1": (
+        "model,layer,accuracy\n"
+        + "".join(f"a,{i},0.5\n" for i in range(8))
+        + "".join(f"b,{i + 1},0.5\n" for i in range(8)),
+        {},
+        r"layers of 'a' are counted from 0, of 'b' from 1; .*--layer-zero embedding",
+    ),
+    "direction": (
+        "model,layer,loss\n" + "".join(f"m,{i},0.5\n" for i in range(8)),
+        {},
+        r"metric 'loss': is larger better separated\? give --higher-is-better loss=False",
+    ),
+    "cosine": (
+        "model,layer,cosine\n" + "".join(f"m,{i},0.5\n" for i in range(8)),
+        {},
+        r"metric 'cosine': is larger better",
+    ),
+    "missing": (
+        "model,layer,accuracy\n" + "".join(f"m,{i},{'' if i == 3 else 0.5}\n" for i in range(8)),
+        {},
+        r"scores \(accuracy\): none for 'm' at layer 3 \(row 4\).*--missing drop",
+    ),
+    "duplicates": (
+        "model,layer,accuracy,pooling,note\n"
+        + "".join(f"m,{i},0.5,mean,{p}\n" for i in range(8) for p in "xy"),
+        {},
+        r"2 rows for 'm', accuracy, layer 0; they differ in column 'note' \(x, y\).*--where note=x",
+    ),
+    "duplicates that nothing tells apart": (
+        "model,layer,accuracy\n" + "".join(f"m,{i},0.5\n" for i in (0, 1, 2, 3, 4, 4)),
+        {},
+        r"2 rows for 'm', accuracy, layer 4 that no column tells apart",
+    ),
+    "few layers": ("model,layer,accuracy\nm,0,0.5\nm,1,0.6\n", {}, r"'m' has 2 layers; .*least 5"),
+    "beyond n_layers": (
+        "model,layer,n_layers,accuracy\n" + "".join(f"m,{i},6,0.5\n" for i in range(9)),
+        {},
+        r"model 'm' has layer 8, but 6 layers",
+    ),
+    "one name twice": (
+        "model,layer,n_layers,accuracy\n" + "".join(f"m,{i},{6 + i % 2},0.5\n" for i in range(6)),
+        {},
+        r"model 'm' has more than one number of layers.*two models called so",
+    ),
+    "columns side by side": (
+        "layer,red,blue\n" + "".join(f"{i},0.5,0.6\n" for i in range(8)),
+        {},
+        r"columns red, blue: is each a model, a concept, a metric or a method\? give --wide model",
+    ),
+    "wrong column": (
+        "model,layer,accuracy\nm,0,0.5\n",
+        {"columns": {"score": "acc"}},
+        r"no column 'acc' for the score; there are model, layer, accuracy",
+    ),
+    "wrong role": (
+        "a,b\n1,2\n",
+        {"columns": {"depht": "a"}},
+        r"no role 'depht'; choose from model",
+    ),
+    "cells beyond the header": ("a,b\n1,2,3\n", {}, r"line 2 has 3 cells, the header 2"),
+    "empty": ("", {}, r"t\.csv: is empty"),
+    "fraction of a layer": (
+        "model,layer,accuracy\nm,0.5,0.5\n",
+        {},
+        r"layer 0\.5 is no whole number; is it a depth\? give --columns depth=layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_every_refusal_says_what_where_and_what_would_help(what: str, tmp_path: Path) -> None:
+    text, options, message = BAD[what]
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_scores(path, **options)
+
+
+def test_bad_files_of_other_kinds(tmp_path: Path) -> None:
+    import openpyxl
+
+    merged = forms.DATA / "two_row_header.xlsx"
+    with pytest.raises(InputError, match=r"header has merged cells \(A1:B1\).*--header 2"):
+        read_scores(merged)
+    with pytest.raises(InputError, match=r"sheets controls, probes: which one\? give --sheet"):
+        read_scores(forms.DATA / "one_sheet_of_two.xlsx")
+    book = openpyxl.load_workbook(forms.DATA / "sheet.xlsx")
+    book.create_sheet("notes")
+    book.save(tmp_path / "two.xlsx")
+    with pytest.raises(InputError, match="sheet 'notes' is empty; with numbers: Sheet1"):
+        read_scores(tmp_path / "two.xlsx", sheet="notes")
+    lists = {"layers": [0, 1, 2], "accuracy": [0.5, 0.6]}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    with pytest.raises(
+        InputError, match=r"lists of different lengths \(layers has 3, accuracy has 2"
+    ):
+        read_scores(tmp_path / "lists.json")
+    with pytest.raises(InputError, match=r"numbers in several places .*--records"):
+        read_scores(_written(tmp_path / "two.json", {"a": [{"x": 1}] * 6, "b": [{"y": 1}] * 6}))
+    (tmp_path / "folder").mkdir()
+    for name in ("a.csv", "b.json"):
+        (tmp_path / "folder" / name).write_text("x")
+    with pytest.raises(InputError, match=r"files of several kinds \(\.csv, \.json\); choose one"):
+        read_scores(tmp_path / "folder")
+    (tmp_path / "a.pkl").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"\.pkl is not a table; can be read: \.csv"):
+        read_scores(tmp_path / "a.pkl")
+    for name in ("b.npz", "b.xlsx", "b.safetensors", "b.parquet", "b.feather", "b.json"):
+        (tmp_path / name).write_bytes(b"\x89 no such thing")
+        with pytest.raises(InputError, match=f"{name}: not readable as"):
+            read_scores(tmp_path / name)
+
+
+def _written(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_what_differs_between_models_is_said_or_refused() -> None:
+    table = forms.truth().melt(["model", "layer", "n_layers"], ["accuracy"], "metric", "score")
+    both = pd.concat([table, table[table["model"] == "gpt2"].assign(metric="f1")])
+    with pytest.warns(SourceWarning, match="metric 'f1' is there for 1 of 6 models"):
+        assert read_scores(both).run["study"]["preregistered"]["metric"] == "accuracy"
+    with pytest.raises(InputError, match="metric 'f1' is there for 1 of 6"):
+        read_scores(both, strict=True)
+    concepts = pd.concat([table.assign(concept=c) for c in ("joy", "fear")])
+    some = concepts[(concepts["model"] != "gpt2") | (concepts["concept"] == "joy")]
+    with pytest.warns(SourceWarning, match=r"models differ in their concepts \(gpt2: fear\)"):
+        read_scores(some)
