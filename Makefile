@@ -36,9 +36,10 @@ endif
 
 setup: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(RENDER)
 
-# Two processes of one thread each (tests/conftest.py) take half the time of one with two.
+# Two processes of one thread each (tests/conftest.py) take half the time of one with two. Files keep
+# their order: by number of tests, the slowest would come last, and one process would wait.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Instruction sets and numbers of threads, one after the other; a table of results and times.
 test-processors: $(VENV)/.dev
