@@ -1,61 +1,198 @@
-"""Print a study's verdicts: ``python -m analysis data/scores/demo [--json]``."""
+"""Print verdicts on scores by layer: ``python -m analysis SOURCE``.
+
+SOURCE is a study's folder (data/scores/demo), a table of your own (CSV, Excel, JSON, ...), a
+folder of them, a glob, a URL, a path with names in it (results/{model}/run.json), or a mapping
+file (.toml).
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from study.interruption import listen
 
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("analysis", "nothing is changed, give the same command again")
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.claims.table import claims_table, primary_method, primary_metric
-from analysis.loading.scores import PROFILE, Scores, load_scores
+from analysis.claims.table import decided, evidence_of, primary_method, primary_metric
+from analysis.loading.options import CHOICES, SourceWarning
+from analysis.loading.scores import PROFILE, Scores, read_scores
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
 from analysis.wording import interval, number, p_value
 from study.read import InputError
 from study.terminal import Terminal, styled
+from study.write import write_text
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0, or 2 after one line that says what is wrong with the input."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    parser.add_argument("study", help="folder with scores.parquet and run.json")
+    options = parsed(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
+            scores = read_scores(options.source, **reading(options))
+        if options.figure:
+            return draw(scores, options.metric, options.figure)
+        place = options.trials or steering_folder(options.source)
+        trials = load_trials(place) if place else None
+        evidence = evidence_of(scores, trials, metric=options.metric)
+        claims = decided(evidence, options.claims)
+        if options.json:
+            print(claims.to_json(orient="records", indent=2), flush=True)
+            return 0
+        if options.csv:
+            print(claims.to_csv(index=False), end="", flush=True)
+            return 0
+        models = by_model(scores, evidence.metric)
+        if options.html:
+            from analysis.figures.page import page
+
+            write_text(Path(options.html), page(scores, claims, models))
+            print(options.html)
+            return 0
+    except InputError as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    console = Terminal()
+    show_reading(console, scores)
+    show_claims(console, scores, claims)
+    show_models(console, models)
+    show_next(console, scores, str(options.source))
+    return 0
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the command line's options."""
+    summary, _, more = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description=summary,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="where the scores are")
     parser.add_argument(
         "--trials",
         metavar="FOLDER",
         help="steering trials (default: the study's, where it has some)",
     )
     parser.add_argument("--metric", help="default: the study's primary metric")
-    parser.add_argument("--json", action="store_true", help="print the claims as JSON")
-    parser.add_argument("--picture", metavar="FILE", help="draw the study at one glance instead")
-    options = parser.parse_args(arguments)
-    try:
-        scores = load_scores(options.study)
-        if options.picture:
-            return draw(scores, options.metric, options.picture)
-        place = options.trials or steering_folder(options.study)
-        trials = load_trials(place) if place else None
-        claims = claims_table(scores, trials, metric=options.metric)
-        if options.json:
-            print(claims.to_json(orient="records", indent=2), flush=True)
-            return 0
-        metric = options.metric or primary_metric(scores)
-        shapes = u_shape_test(scores, metric=metric)
-        fits = fit_curves(scores, metric=metric)
-    except InputError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    console = Terminal()
+    parser.add_argument("--claims", metavar="FILE", help="default: those of data/claims.toml")
+    out = parser.add_argument_group("what is printed").add_mutually_exclusive_group()
+    out.add_argument("--json", action="store_true", help="print the claims as JSON")
+    out.add_argument("--csv", action="store_true", help="print the claims as CSV")
+    out.add_argument("--html", metavar="FILE", help="write claims, models and figure as a page")
+    out.add_argument(
+        "--figure",
+        "--picture",
+        metavar="FILE",
+        dest="figure",
+        help="draw the study at one glance instead",
+    )
+    read = parser.add_argument_group("how a table of your own is read (told from it by default)")
+    pair = {"nargs": "+", "metavar": "NAME=VALUE"}
+    read.add_argument("--mapping", metavar="FILE", help="a TOML file that says all of this")
+    read.add_argument("--columns", help="roles: score=probe_acc layer=Layer", **pair)  # type: ignore[arg-type]
+    read.add_argument("--where", help="rows to keep: pooling=mean", **pair)  # type: ignore[arg-type]
+    read.add_argument("--sheet", help="of an Excel file")
+    read.add_argument("--header", type=int, metavar="ROW", help="row of the header, from 1")
+    read.add_argument("--records", metavar="PATH", help="in a JSON file: layer_data[*]")
+    for name in ("wide", "decimal", "depth", "missing"):
+        read.add_argument(f"--{name}", choices=CHOICES[name])
+    for name, example in (
+        ("higher-is-better", "false, or loss=false"),
+        ("n-layers", "32, or my-model=32"),
+        ("layer-zero", "embedding or block, or my-model=block"),
+        ("family", "one for all, or my-model=Llama"),
+    ):
+        read.add_argument(f"--{name}", nargs="+", metavar="VALUE", help=example)
+    read.add_argument("--correlation", type=float, help="of neighboring layers' standard errors")
+    read.add_argument("--test-share", type=float, help="of the texts, in random splits")
+    read.add_argument("--strict", action="store_true", help="refuse instead of leaving out")
+    return parser.parse_args(arguments)
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `read_scores`."""
+    given: dict[str, Any] = {}
+    for name in ("mapping", "sheet", "header", "records", "wide", "decimal", "depth"):
+        given[name] = getattr(options, name)
+    for name in ("missing", "correlation", "test_share"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
+    for name in ("columns", "where"):
+        if getattr(options, name):
+            given[name] = pairs(name, getattr(options, name))
+    kinds: dict[str, Any] = {
+        "higher_is_better": truth,
+        "n_layers": whole,
+        "layer_zero": str,
+        "family": str,
+    }
+    for name, kind in kinds.items():
+        values = getattr(options, name)
+        if values and len(values) == 1 and "=" not in values[0]:
+            given[name] = kind(values[0])
+        elif values:
+            given[name] = {k: kind(v) for k, v in pairs(name, values).items()}
+    return {**given, "strict": options.strict}
+
+
+def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
+    """Return NAME=VALUE pairs."""
+    for value in values:
+        if "=" not in value.strip("="):
+            raise InputError(f"--{name.replace('_', '-')}: {value!r} is not of the form NAME=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+def truth(text: str) -> bool:
+    """Return true or false."""
+    if text.lower() not in ("true", "false", "yes", "no"):
+        raise InputError(f"--higher-is-better: {text!r} is neither true nor false")
+    return text.lower() in ("true", "yes")
+
+
+def whole(text: str) -> int:
+    """Return a whole number."""
+    if not text.isdigit():
+        raise InputError(f"--n-layers: {text!r} is no whole number")
+    return int(text)
+
+
+def by_model(scores: Scores, metric: str) -> pd.DataFrame:
+    """Return the shape and the place of every trained profile."""
+    shapes, fits = u_shape_test(scores, metric=metric), fit_curves(scores, metric=metric)
+    profiles = shapes[shapes["level"] == "profile"]
+    return profiles.merge(fits, on=PROFILE, suffixes=("", "_fit"))
+
+
+def show_reading(console: Terminal, scores: Scores) -> None:
+    """Say how numbers from elsewhere were read, and what was assumed."""
+    if scores.is_foreign:
+        table = scores.table
+        said = f"{table['model'].nunique()} models, {len(table):,} scores"
+        console.print(styled("Read", "bold"), f"{said}: {'; '.join(scores.run['notes'])}.")
+    for said in scores.run.get("assumed", []):
+        console.print(styled("Note:", "yellow"), f"{said}.")
+
+
+def show_claims(console: Terminal, scores: Scores, claims: pd.DataFrame) -> None:
+    """Print the claims that can be tested, and how many cannot."""
+    testable = claims[claims["verdict"] != "not testable"]
     # Where there is no room for a column of reasons, they follow the table.
     wide = console.width >= 120
     table = Table(title=f"Claims, by the study {scores.name}", box=SIMPLE_HEAD)
@@ -65,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     table.add_column("Verdict", no_wrap=True)
     if wide:
         table.add_column("Reason", ratio=1)
-    for row in claims.to_dict("records"):
+    for row in testable.to_dict("records"):
         style = STYLES.get(row["verdict"], "dim")
         cells = [
             row["claim"],
@@ -75,33 +212,58 @@ def main(arguments: list[str] | None = None) -> int:
             styled(row["verdict"], style),
         ]
         table.add_row(*cells, *([row["reason"]] if wide else []))
-    console.print(table)
+    if len(testable):
+        console.print(table)
     if not wide:
-        for row in claims.to_dict("records"):
+        for row in testable.to_dict("records"):
             console.print(styled(f"{row['claim']}:", "bold"), row["reason"])
-    profiles = shapes[shapes["level"] == "profile"].merge(fits, on=PROFILE, suffixes=("", "_fit"))
+    rest = claims[claims["verdict"] == "not testable"]
+    if len(rest):
+        console.print(
+            styled(f"Not testable here: {len(rest)} of {len(claims)} claims (--json)", "dim")
+        )
+
+
+def show_models(console: Terminal, models: pd.DataFrame) -> None:
+    """Print the verdict on each model."""
     table = Table(title="Models", box=SIMPLE_HEAD)
+    methods = len(models["method"].unique()) > 1
     for heading, right in zip(
-        ("Model", "Method", "Metric", "Vertex", "U test p", "Verdict"),
-        (False, False, False, True, True, False),
+        ("Model", *(["Method"] if methods else []), "Metric", "Vertex", "Turn p", "Verdict"),
+        (False, *([False] if methods else []), False, True, True, False),
         strict=True,
     ):
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    for row in profiles.to_dict("records"):
+    for row in models.to_dict("records"):
+        ends = (row.get(f"vertex{end}", float("nan")) for end in ("", "_low", "_high"))
         table.add_row(
             row["model"],
-            row["method"],
+            *([row["method"]] if methods else []),
             row["metric"],
-            interval(row["vertex"], row["vertex_low"], row["vertex_high"]),
+            interval(*ends),
             p_value(row["p"]),
             row["verdict"],
         )
     console.print(table)
-    return 0
+
+
+def show_next(console: Terminal, scores: Scores, source: str) -> None:
+    """Say where to go on."""
+    if not scores.is_foreign:
+        return
+    kept = "" if scores.run["preregistered"] else " (target, delta and alpha are the standard ones)"
+    said = (
+        f"On: a page with --html FILE, a figure with --figure FILE, paper and explorer with "
+        f"make report STUDY={source}; docs/tutorials/own-scores.md says how to fix the "
+        f"tests' numbers beforehand{kept}."
+    )
+    console.print(styled(said, "dim"))
 
 
 def steering_folder(study: str) -> Path | None:
     """Return where a study's trials lie beside its scores, or None where it has none."""
+    if "://" in study:
+        return None
     folder = Path(study).resolve()
     place = folder.parent.parent / "steering" / folder.name
     return place if (place / "trials.parquet").exists() else None

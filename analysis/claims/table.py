@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from analysis.claims.depth import untestable
-from analysis.claims.registry import CLAIMS, Evidence
-from analysis.loading.scores import Scores, method_order, metric_order
+from analysis.claims.registry import Evidence
+from analysis.claims.rules import claims_for
+from analysis.loading.scores import Scores, method_order, metric_order, read_scores
 from analysis.trials.table import Trials
 from study.read import InputError
 
@@ -31,20 +33,21 @@ COLUMNS = [
 
 
 def claims_table(
-    scores: Scores | pd.DataFrame,
+    scores: Any,
     trials: Trials | pd.DataFrame | None = None,
     *,
     metric: str | None = None,
     n_boot: int = 2000,
     seed: int = 0,
+    claims: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Judge every published claim by the study's own preregistered rule.
+    """Judge every claim by the study's own preregistered rule.
 
     Parameters
     ----------
-    scores : Scores
-        A study with `run.json`: target, delta and alpha are read from its study file. A bare
-        DataFrame has none and is refused.
+    scores : Scores, or any source of `read_scores`
+        A study's target, delta and alpha are those of its study file; numbers from elsewhere have
+        those of their mapping file, or the standard ones.
     trials : Trials or DataFrame, optional
         Steering trials; without them the claims about steering are not testable.
     metric : str, optional
@@ -52,6 +55,8 @@ def claims_table(
     n_boot : int
         Parametric-bootstrap replicates of the test of invariance.
     seed : int
+    claims : str or Path, optional
+        A file of claims; default: those that the mapping file names, or ours (data/claims.toml).
 
     Returns
     -------
@@ -75,11 +80,11 @@ def claims_table(
     .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
        Journal of Statistics, 6(2), 65-70.
     """
-    return decided(evidence_of(scores, trials, metric=metric, n_boot=n_boot, seed=seed))
+    return decided(evidence_of(scores, trials, metric=metric, n_boot=n_boot, seed=seed), claims)
 
 
 def evidence_of(
-    scores: Scores | pd.DataFrame,
+    scores: Any,
     trials: Trials | pd.DataFrame | None = None,
     *,
     metric: str | None = None,
@@ -87,11 +92,8 @@ def evidence_of(
     seed: int = 0,
 ) -> Evidence:
     """Return what the claims are decided by; the parameters are those of `claims_table`."""
-    if isinstance(scores, pd.DataFrame):
-        raise InputError(
-            "claims_table takes a study with its run.json, which holds target, delta and alpha: "
-            "load_scores(folder); a bare table has none (use the tests one by one)"
-        )
+    if not isinstance(scores, Scores):
+        scores = read_scores(scores)
     rules = preregistered(scores)
     if metric is not None:
         scores.select(metric=metric)  # refuses a metric that is not in the table
@@ -106,10 +108,10 @@ def evidence_of(
     )
 
 
-def decided(evidence: Evidence) -> pd.DataFrame:
+def decided(evidence: Evidence, claims: Any = None) -> pd.DataFrame:
     """Return the claims table of one study's evidence."""
     rows = []
-    for claim in CLAIMS:
+    for claim in claims_for(evidence, claims):
         try:
             row = claim.decide(evidence)
         except InputError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.loading.run_file import MetricFacts
-from study.read import InputError, read_toml
+from study.read import InputError, locate, read_toml
 from study.settings import Preregistered
 from study.typed import typed
 
@@ -88,7 +88,7 @@ def read_mapping(path: Any, source: Any = None) -> MappingFile:
     InputError
         For a field that is unknown or of the wrong type, or no source.
     """
-    raw, content = read_toml(path, "not found")
+    raw, content = read_toml(locate(path), "not found")
     rules = content.get("preregistered", {})
     mapped = typed(Mapped, content, str(path))
     if source is None:

@@ -398,7 +398,7 @@ def _rules(
 ) -> dict[str, Any]:
     rules = dict(study.get("preregistered") or {})
     standard = Preregistered()
-    for key in ("target", "delta", "alpha", "curve_delta", "amplitude_delta", "place"):
+    for key in ("target", "delta", "alpha", "curve_delta", "amplitude_delta", "peak"):
         rules.setdefault(key, getattr(standard, key))
     metrics = list(table["metric"].unique())
     order = [*HIGHER, *METRIC_ORDER, *ASK]

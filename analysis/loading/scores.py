@@ -117,6 +117,11 @@ class Scores:
         """The study's name."""
         return str(self.table["study"].iloc[0])
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the numbers come from elsewhere, and no run of ours made them."""
+        return "notes" in self.run
+
     def select(self, **levels: Any) -> Scores:
         """Select the rows whose columns have the given value, or one of the given values.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,7 @@ def _values(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Float64Array]]:
     """One value per model (rows) and method (columns), facts on models, and replicate values."""
     rows, draws = [], {}
-    for profile in scores.profiles():
+    for profile in _same_emotions(scores).profiles():
         model, method = str(profile.keys["model"]), str(profile.keys["method"])
         reduce = np.mean if value == "mean" else np.max
         rows.append(
@@ -245,22 +246,26 @@ def _values(
         raise InputError(
             f"model {model!r} has several seeds or precisions; choose one with scores.select(...)"
         )
-    _same_emotions(scores)
     wide = table.set_index(["model", "method"])["value"].unstack("method")
     return wide, table.groupby("model")[["family", "instruct"]].first(), draws
 
 
-def _same_emotions(scores: Scores) -> None:
-    """Raise where a profile lacks an emotion: its mean would not compare with the others'."""
-    everything = set(scores.table["emotion"])
-    for _, rows in scores.table.groupby(["model", "method"]):
-        lacking = sorted(everything - set(rows["emotion"]))
-        if lacking:
-            model, method = rows[["model", "method"]].iloc[0]
-            raise InputError(
-                f"model {model!r} lacks emotion {lacking[0]!r} under {method!r}; keep the emotions "
-                "that all have with scores.select(emotion=[...])"
-            )
+def _same_emotions(scores: Scores) -> Scores:
+    """Keep, for each model, the emotions that it has under every method: a pair must compare."""
+    table = scores.table
+    if len(table) == len(table.drop_duplicates(["model", "method", "layer"])) * len(
+        table["emotion"].unique()
+    ):
+        return scores
+    of = table.groupby(["model", "emotion"])["method"].nunique()
+    full = of.eq(table.groupby("model")["method"].nunique(), level="model")
+    if not full.groupby(level="model").any().all():
+        model = full.groupby(level="model").any().idxmin()
+        raise InputError(
+            f"model {model!r} has no emotion under both methods; compare methods that share them"
+        )
+    keep = full.reindex(pd.MultiIndex.from_frame(table[["model", "emotion"]])).to_numpy(dtype=bool)
+    return scores if keep.all() else replace(scores, table=table[keep])
 
 
 def paired_over_families(

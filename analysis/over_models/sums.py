@@ -126,8 +126,8 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     Raises
     ------
     InputError
-        If a model has several seeds or precisions, fewer than four layers, or lacks a method or
-        an emotion that others have.
+        If a model has several seeds or precisions, fewer than four layers, or lacks a method that
+        others have. Where models differ in emotions, each curve is the mean over its own.
     """
     table = main_rows(replace(scores, replicates=None).select(metric=metric)).table
     if by not in table:
@@ -144,7 +144,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     separation = table.set_index(["model", "depth", "method", "emotion"])["score"] * sign
     cells = separation.unstack("emotion").sort_index()
     methods = sorted(table["method"].unique())
-    _balanced(cells, methods)
+    cells = _balanced(cells, methods)
     depths = cells.index.get_level_values("depth").to_numpy(dtype=np.float64)
     everything = cells.to_numpy(dtype=np.float64)
     sizes = cells.groupby(level="model", sort=True).size()
@@ -162,14 +162,20 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     return curve_sums(tuple(models), names, group, facts, sign, tuple(map(str, methods)))
 
 
-def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
-    """Raise for a model that lacks a method or an emotion: the sums need all of them."""
-    for column in cells.columns[cells.isna().any()]:
-        model = cells.index.get_level_values("model")[cells[column].isna()][0]
-        raise InputError(
-            f"model {model!r} lacks emotion {column!r} at some layer; keep the emotions that all "
-            "models have with scores.select(emotion=[...])"
-        )
+def _balanced(cells: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """Return the cells, or their means where models differ in emotions; raise for a lacking method.
+
+    Each mean is over the emotions that the model has at every layer of every method.
+    """
+    if cells.isna().to_numpy().any():
+        whole = cells.notna().groupby(level="model").all()
+        if not whole.any(axis=1).all():
+            raise InputError(
+                f"model {whole.index[~whole.any(axis=1)][0]!r} has no emotion under all methods; "
+                "keep the methods that share them with scores.select(method=[...])"
+            )
+        kept = cells.where(whole.reindex(cells.index, level="model"))
+        cells = kept.mean(axis=1).to_frame("all")
     count = cells.groupby(level=["model", "method"]).size().unstack(fill_value=0)[methods]
     lacking = count.lt(count.max(axis=1), axis=0)
     if lacking.to_numpy().any():
@@ -179,6 +185,7 @@ def _balanced(cells: pd.DataFrame, methods: list[str]) -> None:
             f"model {model!r} lacks method {method!r} at some layer; keep the methods that all "
             "models have with scores.select(method=[...])"
         )
+    return cells
 
 
 def curve_sums(

@@ -35,3 +35,107 @@ def test_a_study_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str
     assert shown.out == ""
     assert shown.err.startswith("analysis: ")
     assert shown.err.count("\n") == 1
+
+
+FORM = str(Path(__file__).parents[1] / "data" / "forms" / "wide_by_model.csv")
+
+
+def test_a_table_from_elsewhere_gives_what_can_be_tested(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([FORM, "--layer-zero", "embedding"]) == 0
+    shown = capsys.readouterr().out
+    assert "supported" in shown
+    assert "not testable" not in shown
+    assert "Not testable here: 4 of 9" in shown
+    assert "one model each" in shown
+    assert f"make report STUDY={FORM}" in " ".join(shown.split()).replace(" /", "/")
+    for word in ("emotion", "comprehension", "SmolLM2", "Steering"):
+        assert word not in shown
+    assert main([FORM, "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("key,claim,source")
+    page = tmp_path / "page.html"
+    assert main([FORM, "--html", str(page)]) == 0
+    assert "<svg" in page.read_text()
+    assert main([FORM, "--figure", str(tmp_path / "f.png")]) == 0
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--columns", "score"], "'score' is not of the form NAME=VALUE"),
+        (["--n-layers", "many"], "'many' is no whole number"),
+        (["--higher-is-better", "maybe"], "neither true nor false"),
+        (["--columns", "score=accuracy"], "no column 'accuracy' for the score; there are layer"),
+    ],
+)
+def test_bad_options_are_one_line(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([FORM, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+CLAIMS = """
+[[claim]]
+key = "late"
+test = "peak at"
+sentence = "Probes are best at {target:.0%}"
+target = 0.6
+delta = 0.1
+[[claim]]
+key = "humps"
+test = "hump in every model"
+sentence = "They fall again"
+"""
+
+
+def test_claims_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(CLAIMS)
+    assert verdicts(capsys, FORM, "--claims", str(path), "--layer-zero", "embedding") == {
+        "Probes are best at 60%": "supported",
+        "They fall again": "supported",
+    }
+    for change, message in (
+        ('test = "peak at"', "no test 'peek'"),
+        ('key = "late"', "two claims have this key"),
+        ("target = 0.6", "unknown field 'traget'"),
+        ("{target:.0%}", "braces hold the rule's numbers"),
+    ):
+        new = {"no test": 'test = "peek"', "two": 'key = "humps"', "unk": "traget = 0.6"}
+        path.write_text(
+            CLAIMS.replace(change, new.get(message[:7].strip(), new.get(message[:3], "{x}")))
+        )
+        assert main([FORM, "--claims", str(path)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_verdict_that_hangs_on_what_layer_zero_is_asks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from analysis import claims_table
+    from analysis.loading.options import SourceWarning
+
+    rng = np.random.default_rng(5)
+    layer = np.arange(8)
+    parts = [
+        pd.DataFrame(
+            {
+                "model": f"{family}-{i}",
+                "layer": layer,
+                "acc": 0.9 - 0.9 * (layer / 7 - 0.41) ** 2 + 0.002 * rng.standard_normal(8),
+            }
+        )
+        for family in ("gpt2", "pythia", "qwen", "gemma")
+        for i in range(3)
+    ]
+    table = pd.concat(parts)
+    with pytest.warns(SourceWarning, match="layer 0 of .* is taken as the embedding"):
+        row = claims_table(table, n_boot=20).set_index("key").loc["peak"]
+    assert row["verdict"] == "undecided"
+    assert "say which (layer_zero)" in row["reason"]

@@ -129,14 +129,24 @@ def test_designs_that_cannot_decide_say_so(families, reason):
 @pytest.mark.parametrize("test", [invariance_test, scale_test])
 @pytest.mark.parametrize(
     ("lacking", "message"),
-    [("method", "model 'm3' lacks method 'generation'"), ("emotion", "model 'm3' lacks emotion")],
+    [("method", "model 'm3' lacks method 'generation'")],
 )
-def test_models_without_a_method_or_an_emotion_are_refused_by_name(test, lacking, message):
+def test_models_without_a_method_are_refused_by_name(test, lacking, message):
     table = SCORES.table
     last = table[lacking].max()
     with pytest.raises(InputError, match=message) as error:
         test(table[(table["model"] != "m3") | (table[lacking] != last)])
     assert f"scores.select({lacking}=" in str(error.value)
+
+
+def test_models_that_differ_in_emotions_enter_with_the_means_over_their_own():
+    table = SCORES.table
+    some = table[(table["model"] != "m3") | (table["emotion"] != table["emotion"].max())]
+    keys = ["model", "family", "method", "layer", "depth", "n_layers", "n_params"]
+    means = some.groupby(keys, as_index=False)["score"].mean()
+    found = [invariance_test(t, n_boot=20).iloc[0] for t in (some, means)]
+    assert found[0]["verdict"] == found[1]["verdict"]
+    assert_allclose(found[0]["estimate"], found[1]["estimate"], atol=1e-8)
 
 
 def test_exact_curves_are_undecided():

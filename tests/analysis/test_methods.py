@@ -178,7 +178,11 @@ def test_no_pair_at_all_is_undecided():
             "method 'comprehension' is not in the table",
         ),
         (lambda t: t, {"value": "median"}, "value 'median' is unknown"),
-        (lambda t: t[~((t["model"] == "m1") & (t["emotion"] == "e1"))], {}, "lacks emotion 'e1'"),
+        (
+            lambda t: t[(t["model"] != "m1") | ((t["emotion"] > "e1") == (t["method"] > "d"))],
+            {},
+            "model 'm1' has no emotion under both methods",
+        ),
         (lambda t: pd.concat([t, t.assign(seed=1)]), {}, "several seeds"),
     ],
 )
@@ -351,3 +355,11 @@ def test_size_where_families_share_and_where_differences_are_skewed(draw, betwee
         row = paired_over_families(effect, np.zeros(9), family.astype(str).tolist(), 0.05)
         found += row["verdict"] != "undecided"
     assert found / 1000 < 0.081
+
+
+def test_a_model_is_compared_on_the_emotions_that_it_has_under_both_methods():
+    table = study(n_emotions=3, n_replicates=0).table
+    one = (table["model"] == "m1") & (table["emotion"] == "e1")
+    either, both = one & (table["method"] == "generation"), one
+    found = [method_test(table[~gone]).iloc[0]["estimate"] for gone in (either, both)]
+    assert found[0] == found[1]

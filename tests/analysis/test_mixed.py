@@ -168,10 +168,6 @@ def test_vertex_of_a_known_parabola():
             lambda t: t[~((t["model"] == "m3") & (t["method"] == "generation"))],
             "model 'm3' lacks method 'generation'",
         ),
-        (
-            lambda t: t[~((t["model"] == "m3") & (t["emotion"] == "e2"))],
-            "model 'm3' lacks emotion 'e2'",
-        ),
         (lambda t: t[(t["model"] != "m1") | (t["layer"] < 3)], "model 'm1' has 3 layers"),
         (
             lambda t: pd.concat([t.assign(seed=0), t[t["model"] == "m2"].assign(seed=1)]),

@@ -1,0 +1,76 @@
+"""One page of HTML about a study: claims, models and a figure, which loads nothing."""
+
+from __future__ import annotations
+
+import html
+import io
+
+import pandas as pd
+
+from analysis.figures.cover import cover
+from analysis.loading.scores import Scores
+from analysis.profiles.curves import fit_curves
+from analysis.wording import intervals, number, p_value
+
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+padding: 0 1rem; } table { border-collapse: collapse; font-size: 0.9rem; } th, td { text-align:
+left; vertical-align: top; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #ccc; }
+.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }"""
+
+
+def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    scores : Scores
+    claims : DataFrame
+        Of `claims_table`.
+    models : DataFrame
+        Rows of `u_shape_test` and `fit_curves`, joined.
+
+    Returns
+    -------
+    str
+        HTML; all text in it is escaped.
+    """
+    claims = claims[claims["verdict"] != "not testable"]
+    rules = scores.run["study"]["preregistered"]
+    method = rules["method"]
+    shown = {
+        "Claim": claims["claim"],
+        "Estimate": intervals(claims),
+        "p": [p_value(p) for p in claims["p_holm"]],
+        "Models": [number(n, 0) for n in claims["n"]],
+        "Verdict": claims["verdict"],
+        "Reason": claims["reason"],
+    }
+    curves = {
+        "Model": models["model"],
+        "Method": models["method"],
+        "Peak": intervals(models, "peak", "peak_low", "peak_high"),
+        "p": [p_value(p) for p in models["p"]],
+        "Verdict": models["verdict"],
+        "Reason": models["reason"],
+    }
+    fits = fit_curves(scores, metric=rules["metric"], method=method)
+    image = io.BytesIO()
+    cover(scores, rules["metric"], fits, method).save(image, format="svg", verbose=False)
+    drawing = image.getvalue().decode("utf-8")
+    drawing = drawing[drawing.index("<svg") :]
+    title = html.escape(f"Scores by layer: {scores.name}")
+    said = "; ".join([*scores.run.get("notes", []), *scores.run.get("assumed", [])])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>
+<body><h1>{title}</h1><p>{html.escape(said)}</p>
+<h2>Claims</h2>{_table(shown)}
+{drawing}
+<h2>Models</h2>{_table(curves)}
+</body></html>
+"""
+
+
+def _table(columns: dict[str, object]) -> str:
+    frame = pd.DataFrame({k: list(v) for k, v in columns.items()})  # type: ignore[call-overload]
+    return f'<div class="wide">{frame.to_html(index=False, escape=True, border=0)}</div>'

@@ -1,0 +1,3 @@
+"""Turn on the marker `scores`."""
+
+pytest_plugins = ["analysis.pytest_plugin"]
