@@ -9,23 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from study.text import Markdown, markdown
 
 #: Stands for a missing number.
 NONE = "–"
 #: A space that prevents a line break.
 NBSP = "\xa0"
-
-
-class Markdown(str):
-    """Text that Jupyter and Quarto show as Markdown."""
-
-    __slots__ = ()
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -129,8 +123,12 @@ def listing(items: Iterable[str]) -> str:
     >>> listing(["a"]), listing(["a", "b"]), listing(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
     """
-    *first, last = [str(item) for item in items] or [NONE]
-    return f"{', '.join(first)} and {last}" if first else last
+    *first, last = list(items) or [NONE]
+    if not first:
+        return last
+    if any(isinstance(item, Markdown) for item in (*first, last)):
+        return Markdown("{} and {}").format(Markdown(", ").join(first), last)
+    return f"{', '.join(first)} and {last}"
 
 
 def size(n_params: float) -> str:
@@ -157,7 +155,7 @@ def inline_label(label: str) -> str:
     return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
-def verdict_mark(verdict: str) -> str:
+def verdict_mark(verdict: str) -> Markdown:
     """Return a verdict as Markdown; decided verdicts are emphasized.
 
     Examples
@@ -165,13 +163,12 @@ def verdict_mark(verdict: str) -> str:
     >>> verdict_mark("supported"), verdict_mark("contradicted"), verdict_mark("undecided")
     ('**supported**', '***contradicted***', 'undecided')
     """
-    return verdict.join(
-        {"supported": ["**"] * 2, "contradicted": ["***"] * 2}.get(verdict, [""] * 2)
-    )
+    marks = {"supported": Markdown("**{}**"), "contradicted": Markdown("***{}***")}
+    return marks.get(verdict, Markdown("{}")).format(verdict)
 
 
 def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
-    """Return a claim with its verdict, its numbers and the reason.
+    r"""Return a claim with its verdict, its numbers and the reason.
 
     Examples
     --------
@@ -179,14 +176,16 @@ def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
     ...                         "reason": "nothing is shown", "quantity": "share",
     ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2})
     >>> print(row.replace(NBSP, " "))
-    *It is so:* **undecided**; nothing is shown (share 0.50 [0.30, 0.70], p = 0.200, n = 9).
+    *It is so:* **undecided**; nothing is shown (share 0.50 \[0.30, 0.70\], p = 0.200, n = 9).
     """
-    text = f"*{row['claim']}:* **{row['verdict']}**; {row['reason']}"
+    text = Markdown("*{claim}:* **{verdict}**; {reason}").format(**{str(k): row[k] for k in row})
     if pd.notna(row["p_holm"]):
         estimate = interval(row["estimate"], row["low"], row["high"])
         p = p_value(row["p_holm"], sign=True)
-        text += f" ({row['quantity']} {estimate}, p{NBSP}{p}, n{NBSP}={NBSP}{row['n']:.0f})"
-    return Markdown(f"{text}.")
+        text += Markdown(" ({} {}, p\xa0{}, n\xa0=\xa0{:.0f})").format(
+            row["quantity"], estimate, p, row["n"]
+        )
+    return text + Markdown(".")
 
 
 def typeset(
@@ -200,7 +199,8 @@ def typeset(
     Parameters
     ----------
     table : DataFrame
-        Floats are written with two decimals, integers without, and booleans as yes and no.
+        Floats are written with two decimals, integers without, and booleans as yes and no. Texts
+        are escaped, unless they are Markdown in a column made by `markdown_column`.
     columns : mapping, optional
         The columns to show, with their headings; by default all columns, under their names.
     widths : sequence of float, optional
@@ -223,30 +223,53 @@ def typeset(
     columns = dict(columns or {name: name for name in table.columns})
     cells = {name: [_cell(value) for value in table[name]] for name in columns}
     right = {name: _numeric(table[name], cells[name]) for name in columns}
-    shown = {name: list(texts) for name, texts in cells.items()}
+    shown = {name: [markdown(text) for text in texts] for name, texts in cells.items()}
     for row in range(len(table) - 1, 0, -1):
         for name in list(columns)[:group]:
             if cells[name][row] != cells[name][row - 1]:
                 break
-            shown[name][row] = " "
+            shown[name][row] = Markdown(" ")
     # When a line is too long, Pandoc uses the dashes as relative widths.
     dashes = [2 + max(map(len, [columns[name], *cells[name]])) for name in columns]
     if widths is not None:
         dashes = [max(2, round(100 * w / sum(widths))) for w in widths]
     rule = [
-        f"{'-' * n}:" if right[name] else f":{'-' * n}"
+        Markdown("-") * n + Markdown(":") if right[name] else Markdown(":") + Markdown("-") * n
         for name, n in zip(columns, dashes, strict=True)
     ]
-    lines = [f"| {' | '.join(columns.values())} |", f"|{'|'.join(rule)}|"]
-    lines += [f"| {' | '.join(row)} |" for row in zip(*shown.values(), strict=True)]
-    return Markdown("\n".join(lines))
+    rows = [columns.values(), *zip(*shown.values(), strict=True)]
+    first, *rest = [Markdown("| {} |").format(Markdown(" | ").join(row)) for row in rows]
+    return Markdown("\n").join([first, Markdown("|{}|").format(Markdown("|").join(rule)), *rest])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Markdown in a cell of a table, whose columns of texts would make it a plain string."""
+
+    text: Markdown
+
+
+def markdown_column(texts: Iterable[Markdown]) -> Any:
+    """Return texts as a column that stays Markdown.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"n": [1]}).assign(mark=markdown_column([Markdown("*a*")]))
+    >>> print(typeset(table, {"mark": "Mark"}))
+    | Mark |
+    |:------|
+    | *a* |
+    """
+    return [Kept(text) for text in texts]
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, Kept):
+        return value.text
     if value is None or value is pd.NA:
         return NONE
     if isinstance(value, str):
-        return value.replace("|", "\\|") or " "
+        return value or " "
     if pd.api.types.is_bool(value):
         return "yes" if value else "no"
     if pd.api.types.is_integer(value):

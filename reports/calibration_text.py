@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.wording import Markdown, typeset
+from analysis.wording import markdown_column, typeset
+from study.text import Markdown
 
 
 def false_rates(folder: Path) -> pd.DataFrame:
@@ -50,17 +51,21 @@ def _kinds(table: pd.DataFrame, columns: Mapping[str, str], n: str) -> pd.DataFr
     return pd.concat(rows, ignore_index=True)
 
 
-def rates_sentence(rates: pd.DataFrame) -> str:
+def rates_sentence(rates: pd.DataFrame) -> Markdown:
     """State the worst error rates of the naive and the calibrated tests."""
     if rates.empty:
-        return "The benchmarks have not been run for this copy of the project."
+        return Markdown("The benchmarks have not been run for this copy of the project.")
     worst = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
     naive, calibrated = worst.loc["naive"], worst.loc["calibrated"]
-    return (
-        f"Each setting has at least {rates['n_studies'].min():.0f} simulated studies. "
-        f"At worst, the naive tests reject {naive['rate']:.0%} "
-        f"({naive['test']}), and the calibrated tests "
-        f"{calibrated['rate']:.1%} ({calibrated['test']})."
+    return Markdown(
+        "Each setting has at least {:.0f} simulated studies. At worst, the naive tests reject "
+        "{:.0%} ({}), and the calibrated tests {:.1%} ({})."
+    ).format(
+        rates["n_studies"].min(),
+        naive["rate"],
+        naive["test"],
+        calibrated["rate"],
+        calibrated["test"],
     )
 
 
@@ -68,8 +73,8 @@ def shape_rates_table(folder: Path) -> Markdown:
     """Typeset the simulated rates of the shape tests, one column per source of errors."""
     path = folder / "calibration_shape.csv"
     if not path.exists():
-        note = "`python benchmarks/calibration_shape.py` makes them"
-        return typeset(pd.DataFrame({"note": [note]}), {"note": "Rates"})
+        note = Markdown("`python benchmarks/calibration_shape.py` makes them")
+        return typeset(pd.DataFrame({"note": markdown_column([note])}), {"note": "Rates"})
     shape = pd.read_csv(path)
     shape = shape[shape["quantity"] != "quadratic term alone"]
     rows = ["truth", "level", "quantity"]

@@ -17,8 +17,12 @@ local function count(label)
   numbers[label] = tostring(counts[kind(label)])
 end
 
-local function equation_label(inline)
-  return inline and inline.t == "Str" and inline.text:match("^{#(eq%-[%w-]+)}$")
+-- The label that stands right after a displayed formula; elsewhere the same signs are text.
+local function equation_label(inlines, i)
+  local inline, before = inlines[i], inlines[i - 1]
+  if before and (before.t == "Space" or before.t == "SoftBreak") then before = inlines[i - 2] end
+  if inline.t ~= "Str" or not before or before.t ~= "Math" then return nil end
+  return before.mathtype == "DisplayMath" and inline.text:match("^{#(eq%-[%w-]+)}$")
 end
 
 local number = {
@@ -33,8 +37,11 @@ local number = {
   Div = function(div)
     if kind(div.identifier) then count(div.identifier) end
   end,
-  Str = function(str)
-    if equation_label(str) then count(equation_label(str)) end
+  Inlines = function(inlines)
+    for i = 1, #inlines do
+      local label = equation_label(inlines, i)
+      if label then count(label) end
+    end
   end,
 }
 
@@ -91,8 +98,8 @@ local write = {
   end,
   Inlines = function(inlines)
     local out = pandoc.Inlines({})
-    for _, inline in ipairs(inlines) do
-      local label = equation_label(inline)
+    for i, inline in ipairs(inlines) do
+      local label = equation_label(inlines, i)
       if label then
         while out[#out].t ~= "Math" do out:remove() end
         local maths = out:remove()

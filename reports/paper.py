@@ -27,15 +27,9 @@ from analysis.loading.scores import Scores, load_scores, method_order, metric_or
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.trials.table import Trials, load_trials
-from analysis.wording import (
-    Markdown,
-    count,
-    inline_label,
-    listing,
-    size,
-    verdict_sentence,
-)
+from analysis.wording import count, inline_label, listing, size, verdict_sentence
 from study.read import InputError
+from study.text import Markdown
 
 READ = {
     "comprehension": "comprehension (the model reads passages)",
@@ -165,7 +159,8 @@ def tally(verdicts: pd.Series) -> Markdown:
     'two are *hump* and one is *undecided*'
     """
     counts = verdicts.value_counts()
-    return Markdown(listing(f"{count(n, 'is', 'are')} *{word}*" for word, n in counts.items()))
+    parts = [Markdown("{} *{}*").format(count(n, "is", "are"), w) for w, n in counts.items()]
+    return Markdown("{}").format(listing(parts))
 
 
 def share(verdicts: pd.Series, word: str) -> str:
@@ -178,7 +173,7 @@ def say(found: Findings, key: str) -> Markdown:
     return verdict_sentence(found.claims.set_index("key").loc[key].to_dict())
 
 
-def texts_sentence(found: Findings) -> str:
+def texts_sentence(found: Findings) -> Markdown:
     """Describe the texts and the methods that give activations."""
     topics = found.scores.run.get("topics")
     crossed = count(len(topics), "everyday topic") if topics else "everyday topics"
@@ -189,10 +184,15 @@ def texts_sentence(found: Findings) -> str:
         if found.n_twins
         else "There are no untrained twins in this study."
     )
-    return (
-        f"Short passages show each of the {count(found.n_emotions, 'emotion')} without naming it. "
-        f"They are fully crossed with {crossed}, so the topic cannot predict the emotion. "
-        f"Activations are recorded under {count(len(found.methods), 'method')}: {under}. {twins}"
+    return Markdown(
+        "Short passages show each of the {} without naming it. They are fully crossed with {}, so "
+        "the topic cannot predict the emotion. Activations are recorded under {}: {}. {}"
+    ).format(
+        count(found.n_emotions, "emotion"),
+        crossed,
+        count(len(found.methods), "method"),
+        under,
+        twins,
     )
 
 
@@ -201,10 +201,11 @@ def untrained_sentence(found: Findings) -> Markdown:
     untrained, trained = found.shapes_of("untrained"), found.shapes_of("trained")
     if untrained.empty:
         return Markdown("This study has no untrained twins and cannot show what training adds.")
-    return Markdown(
-        f"Of {count(len(untrained), 'profile')} of untrained networks, "
-        f"{tally(untrained['verdict'])}; of {len(trained)} of trained ones, "
-        f"{tally(trained['verdict'])}."
+    return Markdown("Of {} of untrained networks, {}; of {} of trained ones, {}.").format(
+        count(len(untrained), "profile"),
+        tally(untrained["verdict"]),
+        len(trained),
+        tally(trained["verdict"]),
     )
 
 
@@ -215,26 +216,27 @@ def emotions_sentence(found: Findings) -> Markdown:
         return Markdown("This study has scores only for all emotions together.")
     ascending = found.scores.directions[found.primary_metric] < 0
     order = table.groupby("emotion")["score"].mean().sort_values(ascending=ascending).index
-    over = "Over models and layers, the best separated emotion is"
-    return Markdown(f"{over} *{order[0]}*, and the least separated is *{order[-1]}*.")
+    return Markdown(
+        "Over models and layers, the best separated emotion is *{}*, and the least separated is "
+        "*{}*."
+    ).format(order[0], order[-1])
 
 
-def published_sentence() -> str:
+def published_sentence() -> Markdown:
     """Say which group sizes can give both the published p and the published effect size."""
     check = published_check()
     possible = check[(check["test"] == "exact") & (check["verdict"] == "possible")]
     pairs = sorted(set(zip(possible["n_a"], possible["n_b"], strict=True)))
     if not pairs:
-        return "No group sizes give both in an exact test."
-    return (
+        return Markdown("No group sizes give both in an exact test.")
+    return Markdown(
         "An effect of that size means that the two groups do not overlap at all. An exact "
-        "two-sided test then gives that p only for groups of "
-        f"{listing(f'{a} and {b}' for a, b in pairs)}, so it cannot be a comparison of nine models "
-        "with nine."
-    )
+        "two-sided test then gives that p only for groups of {}, so it cannot be a comparison of "
+        "nine models with nine."
+    ).format(listing(f"{a} and {b}" for a, b in pairs))
 
 
-def limits_sentence(found: Findings) -> str:
+def limits_sentence(found: Findings) -> Markdown:
     """State this study's limitations, from the data."""
     models, table = found.models, found.scores.table
     families = models["family"].value_counts()
@@ -255,7 +257,7 @@ def limits_sentence(found: Findings) -> str:
         text += f"Untrained twins exist for only {found.n_twins} of {len(models)} models. "
     if "shuffled" not in set(table["labels"]):
         text += "There is no control with shuffled labels. "
-    return text
+    return Markdown("{}").format(text)
 
 
 def valence(found: Findings) -> pd.DataFrame | None:

@@ -9,9 +9,9 @@ import pandas as pd
 from analysis.claims.registry import Evidence
 from analysis.loading.scores import PROFILE
 from analysis.wording import (
-    Markdown,
     intervals,
     listing,
+    markdown_column,
     number,
     p_value,
     size,
@@ -20,12 +20,13 @@ from analysis.wording import (
 )
 from reports.paper import Findings
 from study.read import InputError
+from study.text import Markdown, markdown
 
 #: Citations of the claims' sources.
 CITED = {
-    "Jeong 2026": "@jeong2026",
-    "Jeong 2026b": "@jeong2026shared",
-    "van der Ben et al. 2026": "@vanderben2026",
+    "Jeong 2026": Markdown("@jeong2026"),
+    "Jeong 2026b": Markdown("@jeong2026shared"),
+    "van der Ben et al. 2026": Markdown("@vanderben2026"),
 }
 
 
@@ -35,7 +36,7 @@ def claims_overview(found: Findings) -> Markdown:
         value=intervals(found.claims),
         p_text=[p_value(p) for p in found.claims["p_holm"]],
         n_text=[number(n, 0) for n in found.claims["n"]],
-        mark=[verdict_mark(v) for v in found.claims["verdict"]],
+        mark=markdown_column(verdict_mark(v) for v in found.claims["verdict"]),
     )
     columns = {
         "claim": "Claim",
@@ -51,8 +52,8 @@ def claims_overview(found: Findings) -> Markdown:
 def reasons_table(found: Findings) -> Markdown:
     """Typeset the rule and the reason of every claim's verdict."""
     table = found.claims.assign(
-        source=[CITED.get(s, s) for s in found.claims["source"]],
-        verdict=[verdict_mark(v) for v in found.claims["verdict"]],
+        source=markdown_column(CITED.get(s, markdown(s)) for s in found.claims["source"]),
+        verdict=markdown_column(verdict_mark(v) for v in found.claims["verdict"]),
     )
     columns = {
         "claim": "Claim",
@@ -225,9 +226,5 @@ def run_table(found: Findings) -> Markdown:
         "Seed": run["study"].get("seed"),
         "Tables": f"{len(found.scores.table):,} scores",
     }
-    rows = [
-        (name, f"`{value}`" if name == "Command" else str(value))
-        for name, value in facts.items()
-        if value
-    ]
+    rows = [(name, str(value)) for name, value in facts.items() if value]
     return typeset(pd.DataFrame(rows, columns=["What", "Value"]), widths=[22, 78])

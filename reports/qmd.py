@@ -38,6 +38,7 @@ FORMATS: dict[str, dict[str, str | None]] = {
         "html-math-method": None,
         "theme": None,
         "css": "files",
+        "include-in-header": "files",
         "toc": "itself",
         "filters": "filters",
     },
@@ -195,8 +196,8 @@ def check(report: Report, parts: list[str]) -> None:
 
 
 def _prose(text: str) -> str:
-    """Blank out code and maths, which have braces and signs of their own; keep the lines."""
-    pattern = r"^(`{3,}).*?^\1\s*$|(?<!`)`[^`\n]+`|\$\$.*?\$\$|(?<!\\)\$(?!\s)[^$\n]+\$"
+    """Blank out code, maths and escaped signs; keep the lines."""
+    pattern = r"\\[^\w\s]|^(`{3,}).*?^\1\s*$|(?<!`)`[^`\n]+`|\$\$.*?\$\$|(?<!\\)\$(?!\s)[^$\n]+\$"
     return re.sub(pattern, lambda m: "\n" * m[0].count("\n"), text, flags=re.MULTILINE | re.DOTALL)
 
 

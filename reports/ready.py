@@ -1,7 +1,8 @@
 """Say in one line what Quarto lacks to render the reports, before it starts.
 
 Quarto runs this before every render (`pre-render` in _quarto.yml), with the Python that is about to
-run the cells; `python reports/ready.py QUARTO` asks how old that Quarto is. It needs no library.
+run the cells, and includes what this writes in the explorer's header. `python reports/ready.py
+QUARTO` asks how old that Quarto is, and needs no library.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: The content security policy of the explorer, which names its script by its hash.
+POLICY = "_policy.html"
 #: What Quarto itself imports, and the top of what the cells import.
 NEEDED = (
     "yaml",
@@ -72,9 +75,20 @@ def closed_home() -> str | None:
     return None
 
 
+def write_policy(folder: Path) -> str | None:
+    """Write the explorer's policy, with this Python's libraries; return why it cannot be."""
+    from reports.explorer_page import policy
+
+    try:
+        (folder / POLICY).write_text(policy(), encoding="utf-8")
+    except OSError as error:
+        return f"cannot write {folder / POLICY} ({error.strerror}): make the folder writable"
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """Return 0, or 1 after one line that says what is wrong."""
-    wrong = too_old(arguments[0]) if arguments else missing() or closed_home()
+    wrong = too_old(arguments[0]) if arguments else missing() or closed_home() or write_policy(HERE)
     if wrong:
         print(f"reports: {wrong}", file=sys.stderr)
     return 1 if wrong else 0

@@ -16,7 +16,6 @@ import ast
 import asyncio
 import base64
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +47,8 @@ from reports.qmd import (
     known_names,
     parse,
 )
+from reports.ready import POLICY, write_policy
+from study.text import markdown
 
 HERE = Path(__file__).resolve().parent
 
@@ -162,7 +163,7 @@ def _inline(report: Report, line: int, outputs: list[Any]) -> str:
     text = data["text/plain"]
     if text[:1] in "'\"":
         text = ast.literal_eval(text)
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$@~^-])", r"\\\1", text)
+    return str(markdown(text))
 
 
 def _cell_markdown(report: Report, chunk: Chunk, outputs: list[Any], figures: Path) -> str:
@@ -215,9 +216,11 @@ def _display(report: Report, chunk: Chunk, data: dict[str, str], target: Path) -
     return f"```\n{data.get('text/plain', '')}\n```"
 
 
-def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Path]:
+def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
     """Write each of the report's formats; return the files."""
     written = []
+    # Only a report that is a page alone has raw HTML, the explorer's.
+    source_format = MARKDOWN + ("" if set(report.meta["format"]) == {"html"} else "-raw_attribute")
     for name, options in report.meta["format"].items():
         defaults: dict[str, Any] = {
             "standalone": True,
@@ -247,7 +250,7 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
         source = folder / f"{report.path.stem}.{'typ' if name == 'typst' else 'html'}"
         arguments = [f"--defaults={folder / 'defaults.yaml'}"]
         try:
-            pypandoc.convert_text(markdown, name, MARKDOWN, arguments, outputfile=str(source))
+            pypandoc.convert_text(text, name, source_format, arguments, outputfile=str(source))
             if name == "typst":
                 typst.compile(source, output=source.with_suffix(".pdf"), root=folder)
         except RuntimeError as error:
@@ -264,6 +267,8 @@ def write(report: Report, markdown: str, folder: Path, output: Path) -> list[Pat
 def render(path: Path, params: dict[str, Any], output: Path) -> list[Path]:
     """Render one report; nothing is written unless all of it can be."""
     report = parse(path)
+    if report.meta["format"].get("html", {}).get("include-in-header") == POLICY:
+        write_policy(path.parent)
     with tempfile.TemporaryDirectory() as name:
         return write(report, execute(report, params, Path(name)), Path(name), output)
 

@@ -14,16 +14,26 @@ from analysis.trials.dose import dose_response
 from analysis.trials.regimes import regime_table
 from analysis.trials.success import beside_published, depth_test, judge_agreement, steering_summary
 from analysis.trials.table import Trials, example_texts
-from analysis.wording import Markdown, count, interval, intervals, listing, number, p_value, typeset
+from analysis.wording import (
+    count,
+    interval,
+    intervals,
+    listing,
+    markdown_column,
+    number,
+    p_value,
+    typeset,
+)
 from reports.paper import Findings
+from study.text import Markdown
 
-ABSENT = "This study has no steering trials; run `python steering.py` to make them."
+ABSENT = Markdown("This study has no steering trials; run `python steering.py` to make them.")
 
 
 def how_sentence(found: Findings) -> Markdown:
     """Describe how the trials were made, or say that there are none."""
     if found.trials is None:
-        return Markdown(ABSENT)
+        return ABSENT
     table = found.trials.table
     openings = table.drop_duplicates(["emotion", "scenario"])
     swept = found.trials.run["study"]["steering"]
@@ -32,14 +42,17 @@ def how_sentence(found: Findings) -> Markdown:
         "emotions' means. It is added at the layer where the primary measure peaks, at every "
         "position that the model writes. It is scaled to a fraction of the mean norm of the "
         "residual stream at that layer, measured on the tokens of the unsteered texts. "
-        f"With {count(openings['emotion'].nunique(), 'emotion')}, "
-        f"{count(openings['scenario'].nunique(), 'neutral opening')}, "
-        f"{count(len(swept['strengths']), 'strength')} and a sweep over depth, there are "
-        f"{len(table):,} texts. Half of them are *shams*, which use a random direction of the "
-        "same norm instead. Baseline, steered text and sham share their random numbers. "
+        "With {}, {}, {} and a sweep over depth, there are {:,} texts. Half of them are *shams*, "
+        "which use a random direction of the same norm instead. Baseline, "
+        "steered text and sham share their random numbers. "
         "A text is a success if the judge scores it higher on the target emotion than the "
         "baseline text. If steering has no effect, this happens in half of the trials, and a text "
         "is above both baseline and sham in a third of them."
+    ).format(
+        count(openings["emotion"].nunique(), "emotion"),
+        count(openings["scenario"].nunique(), "neutral opening"),
+        count(len(swept["strengths"]), "strength"),
+        len(table),
     )
 
 
@@ -48,21 +61,25 @@ def judges_sentence(found: Findings) -> Markdown:
     if found.trials is None:
         return Markdown(" ")
     judge = found.trials.run["judges"][found.trials.judges[0]]
-    text = ""
+    text = Markdown("")
     if "accuracy" in judge:
-        text = (
+        text = Markdown(
             "The judge is a classifier on sentence embeddings, fitted on the passages. On held-out "
-            f"topics it identifies the emotion of {judge['accuracy']:.0%} of the texts "
-            f"(chance {judge['chance']:.0%}), and its probabilities are off by "
-            f"{judge['expected_calibration_error']:.2f} on average. "
-        )
+            "topics it identifies the emotion of {:.0%} of the texts (chance {:.0%}), and its "
+            "probabilities are off by {:.2f} on average. "
+        ).format(judge["accuracy"], judge["chance"], judge["expected_calibration_error"])
     for row in judge_agreement(found.trials).to_dict("records"):
-        text += (
-            f"The judge *{row['b']}* agrees with *{row['a']}* on whether a text is above its "
-            f"baseline in {row['agreement']:.0%} of {count(row['n'], 'text')} "
-            f"(κ = {number(row['kappa'])}). "
+        text += Markdown(
+            "The judge *{b}* agrees with *{a}* on whether a text is above its baseline in "
+            "{agreement:.0%} of {texts} (κ = {kappa}). "
+        ).format(
+            a=row["a"],
+            b=row["b"],
+            agreement=row["agreement"],
+            texts=count(row["n"], "text"),
+            kappa=number(row["kappa"]),
         )
-    return Markdown(text or " ")
+    return text or Markdown(" ")
 
 
 def dose_sentence(found: Findings) -> Markdown:
@@ -74,10 +91,12 @@ def dose_sentence(found: Findings) -> Markdown:
         half = interval(row["half_effect"], row["half_low"], row["half_high"])
         end = interval(row["breaks"], row["breaks_low"], row["breaks_high"])
         parts.append(
-            f"In {row['model']}, half of the largest effect is reached at strength {half}, and "
-            f"half of the texts are broken at {end}: *{row['verdict']}*, {row['reason']}."
+            Markdown(
+                "In {}, half of the largest effect is reached at strength {}, and half of the "
+                "texts are broken at {}: *{}*, {}."
+            ).format(row["model"], half, end, row["verdict"], row["reason"])
         )
-    return Markdown(" ".join(parts))
+    return Markdown(" ").join(parts)
 
 
 def shams_sentence(found: Findings) -> Markdown:
@@ -94,10 +113,10 @@ def shams_sentence(found: Findings) -> Markdown:
         for model in broken.index.unique("model")
     ]
     return Markdown(
-        f"The lowest strength, {weakest['strength'].iloc[0]:g}, breaks {listing(parts)}. If a few "
-        "dimensions carry most of the norm, a random direction of the same norm can do more harm "
-        "than the vector, and a broken sham is easy to beat."
-    )
+        "The lowest strength, {:g}, breaks {}. If a few dimensions carry most of the norm, a "
+        "random direction of the same norm can do more harm than the vector, and a broken sham is "
+        "easy to beat."
+    ).format(weakest["strength"].iloc[0], listing(parts))
 
 
 def depth_sentence(found: Findings) -> Markdown:
@@ -111,11 +130,21 @@ def depth_sentence(found: Findings) -> Markdown:
     for row in depth_test(found.trials, one, alpha=found.alpha).to_dict("records"):
         value = interval(row["estimate"], row["low"], row["high"])
         parts.append(
-            f"{row['model']}: *{row['verdict']}* (peak at {number(row['peak'])}, best at "
-            f"{number(row['best'])}; difference {value}, p {p_value(row['p'], sign=True)}, rank "
-            f"correlation with separation {number(row['spearman'])})."
+            Markdown(
+                "{}: *{}* (peak at {}, best at {}; difference {}, p {}, rank correlation with "
+                "separation {})."
+            ).format(
+                row["model"],
+                row["verdict"],
+                number(row["peak"]),
+                number(row["best"]),
+                value,
+                p_value(row["p"], sign=True),
+                number(row["spearman"]),
+            )
         )
-    return Markdown("Does steering work best where separation peaks? " + " ".join(parts))
+    found_at = Markdown(" ").join(parts)
+    return Markdown("Does steering work best where separation peaks? {}").format(found_at)
 
 
 def published_table(found: Findings) -> Markdown:
@@ -172,7 +201,7 @@ def examples_table(found: Findings) -> Markdown:
 
     def make(trials: Trials) -> Markdown:
         table = example_texts(trials)
-        words = table["text"].str.replace(r"[\s`*_<>$\\|#~^\[\]{}@]+", " ", regex=True).str.strip()
+        words = table["text"].str.replace(r"\s+", " ", regex=True).str.strip()
         words = words.str.replace(
             r"[^\u0000-\u024f\u2000-\u206f]+", " (another script) ", regex=True
         )
@@ -194,5 +223,5 @@ def examples_table(found: Findings) -> Markdown:
 
 def _or_absent(found: Findings, make: Callable[[Trials], Markdown]) -> Markdown:
     if found.trials is None:
-        return typeset(pd.DataFrame({"note": [ABSENT]}), {"note": "Trials"})
+        return typeset(pd.DataFrame({"note": markdown_column([ABSENT])}), {"note": "Trials"})
     return make(found.trials)

@@ -40,7 +40,7 @@ study = "demo"
 ```{python}
 #| include: false
 import pandas as pd
-from analysis.wording import Markdown
+from study.text import Markdown
 secret = 41
 ```
 

@@ -29,7 +29,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     Returns
     -------
     altair.VConcatChart
-        `to_html(inline=True)` gives a page that works without a network.
+        `reports.explorer_page.page` gives a page that works without a network.
 
     Examples
     --------
@@ -53,7 +53,12 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         "model:N",
         scale=alt.Scale(domain=models, range=[COLORS[i % len(COLORS)] for i in range(len(models))]),
         legend=alt.Legend(
-            title=None, orient="bottom", columns=4, symbolType="stroke", symbolOpacity=1
+            title=None,
+            orient="bottom",
+            columns=4,
+            symbolType="stroke",
+            symbolOpacity=1,
+            labelLimit=0,
         ),
     )
     table = scores.table[scores.table["labels"] == "true"].assign(
@@ -103,6 +108,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
             y=alt.Y(
                 "emotion:N",
                 title=None,
+                axis=alt.Axis(labelLimit=0),
                 sort=alt.EncodingSortField("score", "mean", order="descending"),
             ),
             color=alt.Color(

@@ -15,6 +15,7 @@ import plotnine as p9
 from analysis.loading.scores import Scores
 from study import METHODS
 from study.read import InputError
+from study.text import visible
 
 #: Width of every figure in inches.
 WIDTH = 6.3
@@ -25,9 +26,17 @@ COLORS = dict(zip(METHODS, PALETTE, strict=False))
 UNTRAINED = "untrained"
 
 
+class PlainText(p9.theme_minimal):  # type: ignore[misc]
+    """A minimal theme in which a name with dollar signs is no formula."""
+
+    def __init__(self, base_size: float = 11) -> None:
+        super().__init__(base_size=base_size)
+        self._rcParams["text.parse_math"] = False
+
+
 def house_style(height: float) -> p9.theme:
     """Return the theme that every figure shares, with its height in inches."""
-    return p9.theme_minimal(base_size=9) + p9.theme(
+    return PlainText(base_size=9) + p9.theme(
         figure_size=(WIDTH, height),
         panel_grid_minor=p9.element_blank(),
         panel_grid_major=p9.element_line(color="#E4E7EB", size=0.4),
@@ -45,7 +54,8 @@ def house_style(height: float) -> p9.theme:
 
 def metric_label(scores: Scores, metric: str) -> str:
     """Return a metric's axis label, as the study declares it."""
-    return str(scores.run.get("metrics", {}).get(metric, {}).get("label", metric))
+    label = scores.run.get("metrics", {}).get(metric, {}).get("label", metric)
+    return visible(str(label))
 
 
 def model_order(scores: Scores) -> list[str]:
@@ -80,6 +90,7 @@ def absent(reason: str) -> p9.ggplot:
     return (
         p9.ggplot(data, p9.aes("x", "y", label="text"))
         + p9.geom_text(size=9, color=GRAY)
+        + PlainText()
         + p9.theme_void()
         + p9.theme(figure_size=(WIDTH, 0.6))
     )
