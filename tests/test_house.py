@@ -129,3 +129,42 @@ def test_files_are_short_enough_to_read() -> None:
     }
     assert lengths
     assert {name: n for name, n in lengths.items() if n > 450} == {}
+
+
+def shown_by_hand(path: Path) -> list[str]:
+    """Return where a file makes Markdown, HTML or a terminal's line of other than literals."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name for alias in node.names}
+            banned = {
+                "rich.console": {"Console"},
+                "rich.markup": names,
+                "rich.text": {"Text"},
+                "IPython.display": names,
+                "rich": {"print"},
+            }
+            if names & banned.get(node.module, set()):
+                found.append(f"{path}:{node.lineno}: import from {node.module}")
+        elif isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            literal = all(isinstance(part, ast.Constant) for part in node.args)
+            if name in ("Markdown", "HTML", "Markup") and not literal:
+                found.append(f"{path}:{node.lineno}: {name} of other than a literal")
+            if name in ("from_markup", "to_html", "set_option"):
+                found.append(f"{path}:{node.lineno}: {name}")
+    return found
+
+
+def test_strings_become_markdown_and_lines_of_a_terminal_in_one_place() -> None:
+    """Elsewhere, Markdown is made of literals, and a terminal is a `Terminal`."""
+    files = [p for folder in PACKAGES for p in (ROOT / folder).glob("**/*.py")]
+    files += [ROOT / "extraction.py", ROOT / "steering.py", ROOT / "emotion_depth.py"]
+    place = {ROOT / "study" / "text.py", ROOT / "study" / "terminal.py"}
+    assert [line for path in files if path not in place for line in shown_by_hand(path)] == []
+
+
+def test_strings_shown_by_hand_would_be_found(tmp_path: Path) -> None:
+    code = 'from rich.markup import escape\nMarkdown(f"*{x}*")\nMarkdown("*{}*").format(x)\n'
+    (tmp_path / "a.py").write_text(code + "from rich.console import Console\nHTML(x)\n")
+    assert [line.split(":")[1] for line in shown_by_hand(tmp_path / "a.py")] == ["1", "4", "2", "5"]

@@ -128,7 +128,8 @@ def sentences(code: str) -> list[str]:
         and isinstance(node.body[0], ast.Expr)
     }
     strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in described]
-    return [n.value for n in strings if isinstance(n.value, str) and n.value.count(" ") > 1]
+    texts = [n.value for n in strings if isinstance(n.value, str) and n.value.count(" ") > 1]
+    return [re.sub(r"\{[^}]*\}", "", text) for text in texts]
 
 
 def test_typed_numbers_would_be_found() -> None:
