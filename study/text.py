@@ -9,6 +9,7 @@ This module imports only the standard library.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
@@ -96,6 +97,17 @@ def markdown(text: str) -> Markdown:
     if isinstance(text, Markdown):
         return text
     return Markdown(_SPECIAL.sub(r"\\\g<0>", visible(str(text))))
+
+
+def html_text(text: str) -> str:
+    """Return a text as HTML that shows it as it is.
+
+    Examples
+    --------
+    >>> html_text("<b> & 'c'")
+    '&lt;b&gt; &amp; &#x27;c&#x27;'
+    """
+    return html.escape(visible(text))
 
 
 def script_data(value: Any) -> str:

@@ -151,7 +151,10 @@ def shown_by_hand(path: Path) -> list[str]:
             literal = all(isinstance(part, ast.Constant) for part in node.args)
             if name in ("Markdown", "HTML", "Markup") and not literal:
                 found.append(f"{path}:{node.lineno}: {name} of other than a literal")
-            if name in ("from_markup", "to_html", "set_option"):
+            escaped = any(
+                k.arg == "escape" and getattr(k.value, "value", None) is True for k in node.keywords
+            )
+            if name == "from_markup" or (name == "to_html" and not escaped):
                 found.append(f"{path}:{node.lineno}: {name}")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 
 import pandas as pd
@@ -11,7 +10,13 @@ from analysis.figures.cover import cover
 from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
 from analysis.wording import intervals, number, p_value
+from study.text import html_text
 
+#: No script, and nothing from a network.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
+)
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
 padding: 0 1rem; } table { border-collapse: collapse; font-size: 0.9rem; } th, td { text-align:
 left; vertical-align: top; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #ccc; }
@@ -58,12 +63,12 @@ def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
     cover(scores, rules["metric"], fits, method).save(image, format="svg", verbose=False)
     drawing = image.getvalue().decode("utf-8")
     drawing = drawing[drawing.index("<svg") :]
-    title = html.escape(f"Scores by layer: {scores.name}")
+    title = html_text(f"Scores by layer: {scores.name}")
     said = "; ".join([*scores.run.get("notes", []), *scores.run.get("assumed", [])])
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8">{POLICY}<title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>
-<body><h1>{title}</h1><p>{html.escape(said)}</p>
+<body><h1>{title}</h1><p>{html_text(said)}</p>
 <h2>Claims</h2>{_table(shown)}
 {drawing}
 <h2>Models</h2>{_table(curves)}
