@@ -26,6 +26,7 @@ from representations.activations import (
 )
 from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
+from representations.prompt_cache import best_cut, has_only_keys, read_stems, reserve
 from study.read import InputError
 
 #: Writing a token takes about as long as reading this many.
@@ -178,9 +179,11 @@ def write(
             f"{n} prompts and {len(seeds)} seeds; there must be one for each, and some"
         )
     loaded.check_known(prompts)
-    # Longest first: prompts of a batch have similar lengths, and memory runs out at once or never.
-    order = sorted(range(n), key=lambda i: (-len(prompts[i]), i))
+    # Neighbors in this order share the longest beginnings.
+    order = sorted(range(n), key=lambda i: (tuple(prompts[i]), i))
     batches = [order[i : i + max_texts] for i in range(0, n, max_texts)]
+    # Longest first: memory runs out at once or never.
+    batches.sort(key=lambda batch: -max(len(prompts[i]) for i in batch))
     tokens: list[list[int]] = [[] for _ in range(n)]
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
@@ -216,6 +219,7 @@ def _write_batch(
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device = loaded.device
     logits, cache, mask = read_prompts(loaded, prompts)
+    reserve(cache, sampling.max_new_tokens)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
     ends = _end_tokens(loaded, logits.shape[1]).to(device)
     last = mask.sum(dim=1, keepdim=True) - 1
@@ -265,14 +269,16 @@ def _write_batch(
 
 @torch.inference_mode()
 def read_prompts(
-    loaded: LoadedModel, prompts: Sequence[Sequence[int]]
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], *, share: bool = True
 ) -> tuple[Tensor, Any, Tensor]:
-    """Read prompts up to the point where the model continues; read equal prompts once.
+    """Read prompts up to the point where the model continues; read what they share once.
 
     Parameters
     ----------
     loaded : LoadedModel
     prompts : sequence of sequences of int
+    share : bool
+        Whether prompts that differ share the reading of equal beginnings; equal prompts always do.
 
     Returns
     -------
@@ -289,13 +295,31 @@ def read_prompts(
         If the model has no key-value cache.
     """
     rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    ids, mask = pad(list(rows), loaded.tokenizer.pad_token_id, "left")
+    logits, cache, mask = _read_once(loaded, list(rows), share)
+    if len(rows) < len(prompts):
+        if not has_only_keys(cache):
+            return _read_once(loaded, list(map(tuple, prompts)), share)
+        where = torch.tensor([rows[tuple(prompt)] for prompt in prompts], device=loaded.device)
+        logits, mask = logits[where], mask[where]
+        cache.batch_select_indices(where)
+    return logits, cache, mask
+
+
+def _read_once(
+    loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], share: bool
+) -> tuple[Tensor, Any, Tensor]:
+    """Read each prompt, after what it shares with others."""
+    cut = best_cut(prompts) if share else 0
+    before = read_stems(loaded, prompts, cut) if cut else None
+    cut = cut if before is not None else 0
+    ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
     output = loaded.run(
         loaded.model,
-        input_ids=ids,
+        input_ids=ids[:, cut:],
         attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, cut:],
+        past_key_values=before,
         use_cache=True,
         logits_to_keep=1,
     )
@@ -305,10 +329,6 @@ def read_prompts(
             f"model {loaded.spec.name!r}: {type(loaded.model).__name__} keeps no keys and values, "
             'which writing needs; let it read only, with methods = ["comprehension"]'
         )
-    if len(rows) < len(prompts):
-        where = torch.tensor([rows[tuple(prompt)] for prompt in prompts], device=loaded.device)
-        logits, mask = logits[where], mask[where]
-        cache.batch_select_indices(where)
     return logits, cache, mask
 
 

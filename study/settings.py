@@ -69,7 +69,7 @@ class Generation:
     max_new_tokens, min_new_tokens, temperature, top_k
         As in `representations.generation.Sampling`.
     batch : int
-        Stories written at once.
+        Stories written at once. No result depends on it.
     """
 
     stories_per_cell: Annotated[int, _within(1, 1000)] = 1
@@ -78,7 +78,7 @@ class Generation:
     min_new_tokens: CountOrNone = 24
     temperature: Temperature = 1.0
     top_k: TopK = 50
-    batch: Count = 48
+    batch: Count = 96
 
 
 @dataclass(frozen=True)
