@@ -12,7 +12,7 @@ from study.arrays import Float64Array
 
 #: Correlations of neighboring layers over which the model is averaged.
 RHO = np.append(np.linspace(0.0, 0.95, 20), [0.965, 0.98, 0.99, 0.995])
-#: Knots of the mean where it is no quadratic, and the points that it needs.
+#: Knots of the mean where it is not a quadratic, and the number of points that it needs.
 MEAN_KNOTS = 5
 MIN_FLEXIBLE = 9
 #: The prior of the correlation is (1 - rho) to minus this.
@@ -22,7 +22,7 @@ G = np.array([1.0, 10.0, 100.0, 1000.0])
 #: Correlations and numbers of points of the table that scales the errors.
 SCALE_RHO = (0.0, 0.2, 0.4, 0.6, 0.75, 0.9, 0.96, 0.99)
 SCALE_POINTS = (5, 6, 7, 8, 9, 11, 13, 17, 21, 25, 33, 49, 81)
-#: What the errors are multiplied by, a row for each number of points, by
+#: Factors that scale the errors, one row per number of points, computed by
 #: `benchmarks/bare_reference.py`.
 SCALE = (
     (0.58, 0.64, 0.67, 0.84, 0.88, 0.86, 1.05, 1.05),  # 5
@@ -43,7 +43,7 @@ SCALE = (
 
 @dataclass(frozen=True)
 class Scatter:
-    """What a bare curve says of its errors: a weighted set of AR(1) models.
+    """AR(1) models of a bare curve's errors, weighted by how well they explain the curve.
 
     Attributes
     ----------
@@ -107,19 +107,19 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     -----
     Errors at depths s and t correlate by :math:`\rho^{|s - t| / h}`, h the median step: AR(1)
     where steps are equal, and a Markov process (Ornstein-Uhlenbeck) always, which makes whitening
-    exact and cheap. The mean is a quadratic or a natural spline of five knots: a quadratic's
-    misfit to a plateau or to an early peak would count as noise, a spline alone would take noise
-    for shape. With C the correlation matrix, k columns of the mean's design, residual and total
-    sums of squares q and s (generalized), and Zellner's prior on all coefficients but the
-    intercept, a model weighs
+    exact and cheap. The mean is a quadratic or a natural spline with five knots. A quadratic alone
+    would count its misfit to a plateau or an early peak as noise; a spline alone would mistake
+    noise for shape. With C the correlation matrix, k columns of the mean's design, residual and
+    total sums of squares q and s (generalized), and Zellner's prior on all coefficients but the
+    intercept, the weight of a model is
 
     .. math:: w \propto (1 - \rho)^{-1.1} |C|^{-1/2} (1' C^{-1} 1)^{-1/2}
               \sum_g (1 + g)^{(n - k) / 2} (s + g q)^{-(n - 1) / 2},
 
-    g from n to 1000 n: one g alone would call noise what is shape in a curve with little noise.
-    The prior of the correlation is nearly flat in the logarithm of the distance over which errors
-    forget each other. Ten to 30 points hardly tell a correlation of 0.9 from 0.99; a single best
-    value lies low and makes intervals too short.
+    with g from n to 1000 n: a single g would mistake shape for noise where a curve has little
+    noise. The prior of the correlation is nearly flat in the logarithm of the distance over which
+    errors decorrelate. Ten to 30 points can hardly distinguish a correlation of 0.9 from 0.99; a
+    single best value is too low and makes intervals too short.
 
     References
     ----------
@@ -171,7 +171,7 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
 
 
 def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64Array:
-    """Return the logarithm of a model's likelihood but for the correlation's determinants."""
+    """Return the log-likelihood of a model without the determinants of the correlation."""
     g = G[:, None] * n
     return np.asarray(
         special.logsumexp(
@@ -181,10 +181,10 @@ def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64
 
 
 def small_sample_scale(n_points: int, models: Scatter) -> float:
-    """Return what the errors' standard deviations must be multiplied by.
+    """Return the factor that corrects the errors' standard deviations in small samples.
 
-    Taken from a table by the number of points and averaged over the models' correlations: a
-    posterior calls a correlation of 0.97 less, and one of 0 more.
+    The factor comes from a table by number of points and is averaged over the models'
+    correlations, because the posterior underestimates a correlation of 0.97 and overestimates 0.
 
     Parameters
     ----------

@@ -24,13 +24,13 @@ from study.arrays import Float64Array
 from study.read import InputError
 
 ANISOTROPY = "anisotropy"
-#: In which key a control differs from the profile.
+#: The key in which a control differs from the profile.
 OTHER = {
     "trained - untrained": {"weights": "untrained"},
     "true - shuffled": {"labels": "shuffled"},
     "given anisotropy": {"metric": ANISOTROPY},
 }
-#: Why a hump is not learned although there is one.
+#: Reason where there is a hump that is not learned.
 SAME = "the control is shown to have the same hump"
 #: Depths at which a curve is compared with its control's.
 N_DEPTHS = 11
@@ -45,12 +45,13 @@ class Contrast:
     Attributes
     ----------
     estimate, se : float
-        What the profile has beyond its control.
+        The excess of the profile over its control.
     profile, control : float
-        The two that are compared.
+        The two values that are compared.
     slack, slack_se : ndarray, shape (n,)
-        Margins less departures, in both directions and all along the curve, and their errors:
-        the two are the same where each is shown to be above 0. Empty where sameness is not asked.
+        Margins minus departures, in both directions and along the whole curve, and their errors.
+        The two are the same if every slack is shown to be above 0. Empty where sameness is not
+        tested.
     df : float
     """
 
@@ -79,11 +80,11 @@ def control_test(
     scores : Scores or DataFrame
         A study, or a table with at least model, family, depth and score.
     metric, method : str, optional
-        Which profiles (trained weights, true labels); None takes all but the metric anisotropy,
-        which is a control itself.
+        Which profiles (trained weights, true labels). None takes all metrics except anisotropy,
+        which is itself a control.
     delta : float
-        Margin of sameness: a control has the same hump where its bulge is within this share of
-        the profile's, and its curve, level set apart, within this share of its own rise.
+        Margin of sameness: a control has the same hump if its bulge is within this share of the
+        profile's bulge, and its curve, apart from its level, within this share of its own rise.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool, optional
@@ -93,7 +94,7 @@ def control_test(
     Returns
     -------
     DataFrame
-        A row for each profile and contrast (level "profile"), then for each method, metric and
+        One row per profile and contrast (level "profile"), then one per method, metric and
         contrast (level "models": the family is the unit, t with n_families - 1 degrees of
         freedom; undecided with fewer than three families).
 
@@ -103,7 +104,7 @@ def control_test(
         - estimate, low, high, p: the contrast in the metric's units, positive where the trained
           profile has more separation (p two-sided); p_same: that the control has the same hump.
         - verdict: "learned", "not learned" or "undecided"; reason.
-        - profile, control: the two that are compared; shape, control_shape: their verdicts by
+        - profile, control: the values that are compared; shape, control_shape: their verdicts by
           `u_shape_test`.
         - df, n_models, n_families.
 
@@ -116,16 +117,17 @@ def control_test(
     Notes
     -----
     The *bulge* of a profile is the height of its least-squares quadratic over its own chord at the
-    middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`: a contrast, so that its error is exact.
+    middle of the range, :math:`-b_2 (d_n - d_1)^2 / 4`. It is a contrast, and its error is exact.
 
-    A hump is *learned* where the profile is a hump and its bulge exceeds the control's. It is *not
-    learned* where the profile is shown to be none (monotone, a plateau, a trough), or where the
-    control is shown to have the same hump: two one-sided tests put the difference of the bulges,
-    and that of the curves at every depth, within delta (for anisotropy, the bulge that it leaves
-    within delta of the whole). A control with less of a hump does not make it not learned.
-    A control that is missing or noisy leaves it undecided. "middle - layer 0" is learned where the
-    gain is above 0, not learned where it is below. Errors of a profile and its control are taken
-    as independent; several twins (seeds) enter with their mean and the mean of their variances.
+    A hump is *learned* if the profile is a hump and its bulge exceeds the control's. It is *not
+    learned* if the profile is shown to have another shape (monotone, plateau, trough), or if the
+    control is shown to have the same hump: two one-sided tests put the difference between the
+    bulges, and between the curves at every depth, within delta (for anisotropy, the bulge that
+    remains after adjustment is within delta of the whole). A control with a smaller hump does not
+    make a hump "not learned", and a missing or noisy control leaves it undecided.
+    "middle - layer 0" is learned if the gain is above 0, and not learned if it is below. The
+    errors of a profile and its control are treated as independent. Several twins (seeds) enter
+    with their mean and the mean of their variances.
 
     References
     ----------
@@ -231,7 +233,7 @@ def _compare(name: str, profile: Profile, others: list[Profile], delta: float) -
         adjusted = adjusted_bulge_weights(depth, others[0].separation)
         if adjusted is None:
             return "anisotropy is itself a quadratic in depth: the two cannot be told apart"
-        # What anisotropy leaves is next to nothing of the whole, in either direction.
+        # The bulge that anisotropy leaves is close to 0 relative to the whole, either way.
         contrasts = np.array([adjusted, delta * bulge - adjusted, delta * bulge + adjusted])
         values, se = contrasts @ y, standard_error(contrasts, errors.cov)
         whole, left = float(bulge @ y), float(values[0])
@@ -262,9 +264,9 @@ def _compare(name: str, profile: Profile, others: list[Profile], delta: float) -
 def _curves_apart(
     profile: Profile, cov: Float64Array, others: list[Profile], covs: list[Float64Array]
 ) -> tuple[Float64Array, Float64Array, float]:
-    """Return a profile less its controls at several depths, the errors, and the controls' rise.
+    """Return a profile minus its controls at several depths, the errors, and the controls' rise.
 
-    Level is set apart. Several controls enter with their mean and the mean of their variances.
+    Levels are removed. Several controls enter with their mean and the mean of their variances.
     """
     start = max(p.depth[0] for p in (profile, *others))
     end = min(p.depth[-1] for p in (profile, *others))
@@ -309,7 +311,7 @@ def bulge_weights(depth: Float64Array) -> Float64Array:
 
 
 def adjusted_bulge_weights(depth: Float64Array, covariate: Float64Array) -> Float64Array | None:
-    """Return the bulge's weights given a covariate; None where it is a quadratic itself."""
+    """Return the bulge's weights given a covariate; None if the covariate is a quadratic."""
     X = np.column_stack([np.ones_like(depth), depth, depth**2])
     own = covariate - X @ (quadratic_weights(depth) @ covariate)
     if np.abs(own).max() <= 1e-9 * np.abs(covariate).max():
@@ -360,7 +362,7 @@ def _decide(
         return {**numbers, "verdict": "undecided", "reason": outcome, **shapes}
     t = t_critical(1 - alpha / 2, outcome.df)
     low, high = (outcome.estimate + s * t * outcome.se for s in (-1, 1))
-    # Two one-sided tests at every depth: all have to show it.
+    # Two one-sided tests at every depth; all of them must show sameness.
     p_same = np.nan
     if outcome.slack.size:
         error = np.maximum(outcome.slack_se, 1e-300)

@@ -1,4 +1,4 @@
-"""Curves fitted to each profile: where it turns, with which interval, and which form fits best."""
+"""Fit curves to each profile: where it peaks, with an interval, and which form fits best."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ N_BLOCKS = 5
 #: Estimators of where a curve peaks.
 Peak = Literal["vertex", "extremum", "center"]
 PEAKS = ("vertex", "extremum", "center")
-#: What is blank where no peak is shown: without a peak there is no depth of it.
+#: Columns that are blank where no peak is shown: without a peak there is no peak depth.
 OF_A_PEAK = [
     *(f"{name}{end}" for name in ("vertex", "center", "peak") for end in ("", "_low", "_high")),
     "vertex_se",
@@ -63,7 +63,7 @@ def fit_curves(
     peak : {"vertex", "extremum", "center"}
         The estimator that says where the peak is.
     delta : float
-        In depths: estimators that differ by more leave the place undecided.
+        In units of depth: if the estimators differ by more, the peak is undecided.
     alpha : float
         Intervals have level 1 - alpha.
     seed : int
@@ -77,20 +77,20 @@ def fit_curves(
     DataFrame
         One row per profile, in the metric's own units; depth runs from 0 to 1.
 
-        - peak, peak_low, peak_high: where the peak is, by the chosen one of three estimators,
-          each with its percentile interval. vertex: turn of the quadratic; an end of its interval
-          is infinite where the draws do not settle the curvature's sign. extremum: depth at which
-          the spline's separation is greatest, free of the quadratic's symmetry. center: the middle
-          of the top, the stretch above half of the weaker arm; onset is where it begins, width
-          how much of the depth it takes.
+        - peak, peak_low, peak_high: depth of the peak by the chosen estimator. The three
+          estimators have a column each, with a percentile interval. vertex: turn of the quadratic;
+          an end of its interval is infinite if the draws do not settle the sign of the curvature.
+          extremum: depth at which the spline is highest, without the quadratic's symmetry. center:
+          the middle of the top, which is the stretch above half of the weaker arm; onset: where
+          the top begins; width: how much of the depth it takes.
         - verdict: "peak inside" (`u_shape_test` shows a hump, and the estimators agree), "no peak
-          inside" (it shows another shape) or "undecided"; reason. Without a hump there is no place
-          of a peak: peak, vertex, center and what goes with them are NaN. The extremum is kept:
-          every curve is highest somewhere.
+          inside" (it shows another shape) or "undecided"; reason. Without a hump, peak, vertex,
+          center and the columns that belong to them are NaN. The extremum stays: every curve has
+          a highest point.
         - shape, p_shape: the verdict of `u_shape_test` and its p; spread: the largest difference
           between the three estimators.
-        - p: of the curvature, two-sided; p_misfit: of terms of third and fourth order, which a
-          quadratic lacks.
+        - p: of the curvature, two-sided; p_misfit: of third- and fourth-order terms, which a
+          quadratic does not have.
         - fieller_low, fieller_high: Fieller's interval of the vertex; infinite where unbounded.
         - vertex_se: by the delta method.
         - curvature, curvature_low, curvature_high: the coefficient of depth squared.
@@ -114,8 +114,8 @@ def fit_curves(
     least squares, which need no estimate of the errors' correlation; next to generalized least
     squares they are 0.71 to 0.85 times as efficient at correlations of 0.9 and above. Their
     covariance is :math:`W S W'` with S the covariance between layers (`profile_errors`). A
-    draw whose curvature has the other sign has no such turn: it counts as a turn at the end
-    towards which it runs, infinitely far. Fieller's interval solves
+    draw whose curvature has the other sign has no such turn: it counts as a turn infinitely far
+    beyond the end towards which it runs. Fieller's interval solves
     :math:`(b_1 + 2 \theta b_2)^2 = t^2 \operatorname{var}(b_1 + 2 \theta b_2)`.
 
     References
@@ -133,7 +133,7 @@ def fit_curves(
     0    m1     0.6       0.6     0.6  peak inside
     1    m2     0.6       0.6     0.6  peak inside
 
-    A table of one's own, without replicates:
+    Your own table, without replicates:
 
     >>> depth = np.linspace(0, 1, 13)
     >>> noise = np.random.default_rng(0).normal(scale=0.01, size=13)
@@ -179,9 +179,9 @@ def _located(
 
 
 def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
-    """Fit the curves of one profile, given `assess`'s errors, or why there are none.
+    """Fit the curves of one profile, given the result of `assess`: errors, or a reason for none.
 
-    The verdict is the quadratic's alone; `fit_curves` puts the shape's in its place.
+    The verdict here is that of the quadratic alone; `fit_curves` replaces it by that of the shape.
     """
     if isinstance(errors, str):
         blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
@@ -256,7 +256,7 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
 
 
 def misfit(depth: Float64Array, y: Float64Array, errors: Errors) -> float:
-    """Return the p of what a quadratic lacks: terms of third and fourth order, by an F test."""
+    """Return the p of third- and fourth-order terms, by an F test."""
     share = 2 * (depth - depth[0]) / (depth[-1] - depth[0]) - 1
     Q, _ = np.linalg.qr(np.vander(share, 5, increasing=True))
     weights = Q[:, 3:].T
@@ -268,7 +268,7 @@ def misfit(depth: Float64Array, y: Float64Array, errors: Errors) -> float:
 def _verdict(
     curved: bool, b2: float, vertex: float, low: float, high: float, depth: Float64Array
 ) -> tuple[str, str]:
-    """Judge whether separation has a peak within the range of depths."""
+    """Decide whether separation has a peak within the range of depths."""
     first, last = float(depth[0]), float(depth[-1])
     if not curved:
         return "undecided", "the sign of the curvature is not settled"
@@ -284,7 +284,7 @@ def _verdict(
 def _turns(
     profiles: Float64Array, W: Float64Array, middle: float, curvature: float
 ) -> Float64Array:
-    """Return the turns of quadratics; of the other curvature, the end they run towards."""
+    """Return the turns of quadratics; for the other curvature, the end that they run towards."""
     _, b1, b2 = W @ profiles.T
     same = b2 * curvature > 0
     towards = np.sign(-curvature * (b1 + 2 * b2 * middle)) * np.inf
@@ -292,7 +292,7 @@ def _turns(
 
 
 def _percentiles(draws: Float64Array, alpha: float) -> tuple[float, float]:
-    """Return the percentile interval, taken outwards to a draw: draws may be infinite."""
+    """Return the percentile interval, rounded outwards to a draw because draws may be infinite."""
     ordered, last = np.sort(draws), len(draws) - 1
     low, high = np.floor(last * (alpha / 2)), np.ceil(last * (1 - alpha / 2))
     return float(ordered[int(low)]), float(ordered[int(high)])
@@ -313,7 +313,7 @@ def fieller(b1: float, b2: float, cov: Float64Array, t: float) -> tuple[float, f
     Returns
     -------
     low, high : float
-        Infinite both where the curvature is not significant, since the set is then unbounded.
+        Both are infinite if the curvature is not significant: the set is then unbounded.
 
     Examples
     --------
@@ -338,7 +338,7 @@ def blocked_errors(depth: Float64Array, y: Float64Array) -> dict[str, float]:
 
 @lru_cache(maxsize=N_GRIDS)
 def _left_out(depths: bytes) -> Float64Array:
-    """Return what turns a profile into each form's errors, shape (forms, n_points, n_points)."""
+    """Return the matrices that give each form's errors, shape (forms, n_points, n_points)."""
     depth = np.frombuffer(depths)
     n = len(depth)
     weights = np.tile(-np.eye(n), (len(FORMS), 1, 1))

@@ -84,9 +84,9 @@ def robin_hood(depth: Float64Array, y: Float64Array, cov: Float64Array) -> float
 
     Notes
     -----
-    Among the depths whose smoothed value is within one standard error of the extreme, the quantile
-    that gives the weaker line more layers. The error is that of the *difference* to the extreme:
-    what shifts a whole curve says nothing of where it is highest.
+    Among the depths whose smoothed value is within one standard error of the extreme, this is the
+    quantile that gives the weaker line more layers. The standard error is that of the *difference*
+    from the extreme: a shift of the whole curve does not move its highest point.
     """
     sign = -1 if quadratic_weights(depth)[2] @ y > 0 else 1
     weights = sign * smoother(depth, depth)
@@ -110,7 +110,7 @@ def published_tests(slopes: Measured, turn: float, sign: int) -> dict[str, Any]:
     turn : float
         The breakpoint.
     sign : {+1, -1}
-        Gives slopes in the metric's units.
+        Converts slopes to the metric's units.
     """
     t = slopes.t
     rising, falling = t_above(t[:2], slopes.df), t_above(-t[:2], slopes.df)

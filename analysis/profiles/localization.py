@@ -1,4 +1,4 @@
-"""Where the models' profiles peak, and whether that is where a claim puts it."""
+"""Test where the models' profiles peak: at the depth that a claim says, or elsewhere."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def localization_test(
     target, delta : float
         "At the target" means within target +- delta, in shares of the depth.
     peak : {"vertex", "extremum"}
-        What is pooled: the quadratic's vertex, or the depth of the spline's maximum.
+        The estimator that is pooled: the quadratic's vertex, or the depth of the spline's maximum.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     seed : int
@@ -81,21 +81,21 @@ def localization_test(
     Returns
     -------
     DataFrame
-        One row for each weights, method, labels and metric.
+        One row per combination of weights, method, labels and metric.
 
         - estimate, low, high: pooled peak with its Hartung-Knapp interval over families.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
           pooled peak at the nearer edge of target +- delta (1 inside it), both by the chosen
           estimator; df: n_families - 1.
         - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
-          or all profiles that say anything say that they have no peak), "undecided"; reason.
+          or every decided profile has no peak), "undecided"; reason.
         - tau, tau_family, i2: standard deviation of the peak between models and its part between
-          families (REML), and the share of the variance that the former makes up;
-          prediction_low, prediction_high: where a further model's peak would lie.
-        - n_models, n_pooled, n_families: models, those whose peak is located, and their families;
-          n_within: pooled models whose peak is within delta of the target; n_inside: those whose
-          whole interval is inside the range of depths; n_no_peak: those shown to have none
-          (monotone, or a trough); n_unlocated: those too noisy to tell; n_humps: humps by
+          families (REML), and the share of the variance that lies between models;
+          prediction_low, prediction_high: where the peak of another model would lie.
+        - n_models, n_pooled, n_families: models, those with a located peak, and their families;
+          n_within: pooled models with a peak within delta of the target; n_inside: models whose
+          whole interval is inside the range of depths; n_no_peak: models shown to have no peak
+          (monotone, or a trough); n_unlocated: models too noisy to tell; n_humps: humps by
           `u_shape_test`.
 
     Raises
@@ -106,35 +106,35 @@ def localization_test(
 
     Notes
     -----
-    A profile without a peak has no peak depth, though a quadratic always has a vertex. So vertices
-    are pooled where their interval of `fit_curves` is finite and the curvature downward, extrema
-    where their interval is inside the range. Profiles shown to have no peak inside are left out
-    and counted, and with any of them the verdict is never "at target"; nor is it when fewer than
-    half of the models are pooled. A plateau has no peak either, and its vertex is an accident of
-    the quadratic: unless `u_shape_test` finds a hump over models, or in half of them at least, the
-    pooled depth is reported but the verdict is "undecided". A located vertex just outside the
-    range stays in: dropping it would truncate the sampling distribution.
+    A profile without a peak has no peak depth, though a quadratic always has a vertex. Vertices
+    are therefore pooled only where their interval in `fit_curves` is finite and the curvature is
+    downward, and extrema where their interval is inside the range. Profiles shown to have no peak
+    inside are left out and counted; if there are any, or if fewer than half of the models are
+    pooled, the verdict cannot be "at target". A plateau has no peak either, and its vertex is an
+    artifact of the quadratic: unless `u_shape_test` finds a hump over models, or in at least half
+    of them, the pooled depth is reported but the verdict is "undecided". A located vertex just
+    outside the range stays in, because dropping it would truncate the sampling distribution.
 
-    A vertex is a ratio, and where noise steepens a curve it moves the vertex to the middle and
-    shortens its delta-method standard error at once: weighting by that pulls the pooled peak to
-    the middle. So the standard errors that weight are taken at the models' mean curvature and
-    median vertex; those of extrema, which have no such form, at their root mean square.
+    A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
+    shrinks its delta-method standard error, and weighting by these errors would pull the pooled
+    peak to the middle. The weights therefore use standard errors at the models' mean curvature and
+    median vertex, or, for extrema, which have no such formula, their root mean square.
 
-    Models of a family are alike, so what is pooled are the families' mean peaks :math:`y_f`, with
+    Models of a family are alike, so the test pools the families' mean peaks :math:`y_f`, with
     standard errors :math:`s_f` and weights :math:`w_f = 1/(s_f^2 + \tau_f^2)`. The squared
     standard error is Hartung and Knapp's with the modification for few studies (Roever, Knapp and
     Friede), :math:`\max(1, \sum_f w_f (y_f - \bar y)^2 / (F - 1)) / \sum_f w_f`, with F - 1
     degrees of freedom. With fewer than three families the verdict is "undecided". Models with
     several profiles (seeds, precisions) enter with their mean.
 
-    A skewed curve peaks elsewhere than its quadratic does. So "at target" has to be shown by all
-    estimators of the place that `fit_curves` gives, each by its mean over families, and "elsewhere"
-    needs that none of them is more than delta away from the chosen one.
+    The peak of a skewed curve differs from that of its quadratic. All estimators of `fit_curves`
+    must therefore show "at target", each by its mean over families, and "elsewhere" requires that
+    none of them is more than delta away from the chosen one.
 
-    A mean says little of models that differ: with half of the models at 0.3 and half at 0.7 it is
-    at 0.5, where none of them is. "At target" therefore also needs that half of the pooled models
-    peak within delta of the target, and that a further model is predicted to do so with a
-    probability of one half at least.
+    A mean says little about models that differ: with half of the models at 0.3 and half at 0.7, it
+    is 0.5, where no model is. "At target" therefore also requires that half of the pooled models
+    peak within delta of the target, and that another model would do so with a probability of at
+    least one half.
 
     References
     ----------
@@ -270,7 +270,7 @@ def _pooled(
 
 
 def _other_estimators(curves: pd.DataFrame, peak: str) -> dict[str, Estimate]:
-    """Return the mean over families of the place by the other estimators."""
+    """Return the mean over families of each other estimator."""
     out = {}
     for name in PEAKS:
         if name == peak or name not in curves:
@@ -320,7 +320,7 @@ def _coefficients(
 
 
 def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
-    """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
+    """Return standard errors of the peaks that do not depend on the position of each peak."""
     if peak == "extremum":
         return np.full(len(curves), np.sqrt((curves["extremum_se"] ** 2).mean()))
     curvature = np.mean([b[1] for b, _ in curves["coefficients"]])
@@ -331,7 +331,7 @@ def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
 def _located(
     curves: pd.DataFrame, peak: str, alpha: float
 ) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Return which profiles have a located peak, are shown to have none, have it inside."""
+    """Return masks of profiles: peak located, shown to have no peak, peak inside the range."""
     if "depth_start" not in curves:
         none = pd.Series(False, index=curves.index)
         return none, none, none

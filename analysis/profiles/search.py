@@ -1,4 +1,4 @@
-"""What it costs to search for the place of a contrast: simultaneous p over a path of contrasts."""
+"""Correct for a search over depths: simultaneous p over a path of contrasts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from study.arrays import Float64Array
 
 
 def path_length(weights: Float64Array, cov: Float64Array) -> float:
-    """Return the length of the path that contrasts run through, in radians.
+    """Return the length of a path of contrasts, in radians.
 
     Parameters
     ----------
     weights : ndarray, shape (n_contrasts, n_points)
-        In the order of their places.
+        In order of depth.
     cov : ndarray, shape (n_points, n_points)
         Covariance of the errors.
 
@@ -27,13 +27,13 @@ def path_length(weights: Float64Array, cov: Float64Array) -> float:
     se = np.sqrt(np.maximum((moved * weights).sum(axis=1), 0.0))
     size = se[:-1] * se[1:]
     covariance = (moved[:-1] * weights[1:]).sum(axis=1)
-    # Contrasts without an error are no part of the path.
+    # Contrasts without an error are not part of the path.
     together = np.divide(covariance, size, out=np.ones_like(size), where=size > 0)
     return float(np.arccos(np.clip(together, -1.0, 1.0)).sum())
 
 
 def searched_p(t: Float64Array, df: float, length: float) -> Float64Array:
-    r"""Return one-sided p of t that is the largest along a path of contrasts.
+    r"""Return the one-sided p of the largest t along a path of contrasts.
 
     Parameters
     ----------

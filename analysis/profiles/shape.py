@@ -48,9 +48,9 @@ from analysis.profiles.verdicts import (
 )
 from study.arrays import Float64Array
 
-#: What profiles share whose models are pooled.
+#: Keys that profiles share if their models are pooled.
 GROUP = ["weights", "method", "labels", "metric"]
-#: Robust standard deviations from its neighbors beyond which a layer is left out for a try.
+#: A layer this many robust standard deviations off its neighbors is left out as a check.
 OUTLYING = 5.0
 SHAPES_AGAINST = ("trough", "monotone", "plateau", "several peaks")
 
@@ -67,10 +67,10 @@ def u_shape_test(
 ) -> pd.DataFrame:
     r"""Test which shape a curve has: a hump (separation rises, then falls with depth) or another.
 
-    A turn is declared where the data show both of its arms, wherever they meet: the slopes of two
-    lines, one up to a depth and one from it on, with the allowance for having searched that depth.
-    A hump may so be early, in the middle or late. The published tests, which a plateau can pass or
-    an early hump fail, stand beside the verdict.
+    A turn is declared if the data show both of its arms, at whatever depth they meet: the slopes
+    of one line up to a depth and of another line from there on, corrected for the search over
+    depths. A hump may therefore be early, in the middle or late. The table also has the published
+    tests, which a plateau can pass and an early hump can fail.
 
     Parameters
     ----------
@@ -87,27 +87,26 @@ def u_shape_test(
     Returns
     -------
     DataFrame
-        A row for each profile (level "profile"), then one for each weights, method, labels and
-        metric (level "models": the family is the unit). Changes are in the metric's own units,
+        One row per profile (level "profile"), then one per combination of weights, method, labels
+        and metric (level "models": the family is the unit). Changes are in the metric's own units,
         slopes in units per depth.
 
         - verdict: "hump" (separation rises, then falls), "trough" (the reverse), "several peaks",
           "monotone" (both halves go the same way), "plateau" (it goes one way and then levels off)
           or "undecided"; reason.
         - direction: "hump" or "trough", whichever has the smaller p; p: of its weaker arm,
-          one-sided, with the allowance for the search (over models: two-sided); turn: the depth at
-          which the arms meet, which is chosen to show both and is no estimate of the peak.
-        - estimate, low, high: change along the weaker arm; positive where it goes the way that
-          `direction` needs, so that low > 0 shows both arms. rise, fall with _low, _high: the
-          change along either arm.
+          one-sided and corrected for the search (over models: two-sided); turn: the depth at
+          which the arms meet, which is chosen to show both and does not estimate the peak.
+        - estimate, low, high: change along the weaker arm, positive in the sense of `direction`:
+          low > 0 shows both arms. rise, fall with _low, _high: the change along each arm.
         - highest: depth of the smoothed curve's maximum (for a trough: minimum); where: "early",
           "middle" or "late", by thirds of the range; of humps and troughs.
         - p_valley, valley: of a valley between two peaks (for a trough: a peak between two
           valleys), and its depth; p_monotone, p_plateau: of these shapes; p_shape: of the verdict.
-        - p_holm: p_shape, or p where nothing is shown, corrected for the profiles (or groups of
-          models) and metrics in the table, by Holm's method.
-        - influential: the layer that stands out from its neighbors and without which the verdict
-          would be another; the reason says which.
+        - p_holm: p_shape, or p where nothing is shown, corrected by Holm's method for the profiles
+          (or groups of models) and metrics in the table.
+        - influential: a layer that stands out from its neighbors and changes the verdict when it
+          is left out; the reason gives the other verdict.
         - slope_start, slope_end, p_hump, p_trough: the quadratic's slopes at both ends, and
           Sasabuchi's p for either shape (Lind and Mehlum's test).
         - breakpoint, slope_before, slope_after, p_before, p_after: Simonsohn's two lines, p
@@ -121,20 +120,21 @@ def u_shape_test(
 
     Notes
     -----
-    All slopes are contrasts :math:`w'y` with variance :math:`w'Sw`; see `profile_errors` for S. The
-    slope of a line through any stretch of a curve that only rises is not negative: so on a curve
-    that never turns, one of the two arms is null at every depth, and the largest t of that arm over
-    all depths has the p of `search.searched_p`. Both arms must be shown (intersection-union).
+    All slopes are contrasts :math:`w'y` with variance :math:`w'Sw`; see `profile_errors` for S. A
+    line through any stretch of a curve that only rises has no negative slope. On a curve that
+    never turns, one of the two arms is therefore null at every depth, and the largest t of that
+    arm over all depths has the p of `search.searched_p`. Both arms must be shown
+    (intersection-union).
 
-    Two peaks rise and fall as well. A hump is called *several peaks* where a valley is shown inside
-    it (`verdicts.bends`), and left undecided where the deepest valley seen is half as deep as its
-    weaker arm is high.
+    A curve with two peaks also rises and falls. A hump becomes *several peaks* if a valley is shown
+    inside it (`verdicts.bends`), and is undecided if its deepest valley is at least half as deep as
+    its weaker arm is high.
 
     Over models, contrasts are averaged within families, with Student's t over families. A model's
-    arms meet where the *other* models' mean smoothed curve is within one standard error of its
-    extreme (the middle of these depths): chosen from its own noise, the place would favor opposite
-    slopes in every model at once. A hump over models needs that its profiles do not say otherwise:
-    with more of them shown to be something else than shown to be humps, it is undecided.
+    arms meet at the middle of the depths where the mean smoothed curve of the *other* models is
+    within one standard error of its extreme. A depth chosen from the model's own noise would favor
+    opposite slopes in every model. A hump over models also requires that its profiles agree: if
+    more of them are shown to have another shape than to be humps, it is undecided.
 
     References
     ----------
@@ -163,7 +163,7 @@ def u_shape_test(
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Add p_holm, over the rows of each level."""
+    """Add p_holm, computed over the rows of each level."""
     table = table.assign(p_holm=np.nan)
     if "p_shape" in table:
         for _, rows in table.groupby("level"):
@@ -175,7 +175,7 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
 def holm(p: Float64Array) -> Float64Array:
     """Correct p for their number by Holm's method.
 
-    `statsmodels` has it too, but collects the interpreter's garbage at every call (0.1 s).
+    `statsmodels` also has it, but runs the garbage collector at every call (0.1 s).
 
     >>> holm(np.array([0.01, 0.04, 0.03])).round(3)
     array([0.03, 0.06, 0.06])
@@ -188,7 +188,7 @@ def holm(p: Float64Array) -> Float64Array:
 
 
 def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
-    """Return one row of `u_shape_test`, given `assess`'s errors, or why there are none."""
+    """Return one row of `u_shape_test`, given the result of `assess`: errors, or a reason."""
     keys = {"level": "profile", **profile.keys}
     if isinstance(errors, str):
         return {**keys, **_blank(errors), "n_models": 1}
@@ -235,7 +235,7 @@ def _searched(
     paths: Float64Array,
     alpha: float,
 ) -> Turn:
-    """Return the turn at the place that shows both arms best."""
+    """Return the turn at the depth that shows both arms best."""
     t = way * slopes.t.reshape(2, -1)
     best = int(np.argmax(np.minimum(t[0], -t[1])))
     lengths = np.array([at[best] - depth[0], depth[-1] - at[best]])
@@ -260,8 +260,8 @@ def _four(breakpoint: float) -> Contrasts:
 def outlying(depth: Float64Array, y: Float64Array) -> int | None:
     """Return the number of the layer that stands out most from both of its neighbors.
 
-    Measured by how much more it is off the line between its neighbors than they are off theirs: a
-    kink is off by as much as a spike of half its height, and both are compared with the median.
+    The measure is its distance from the line between its neighbors, minus the distances of the
+    neighbors from theirs, relative to the median. The subtraction tells a spike from a kink.
 
     >>> y = np.sin(np.arange(20) / 5) + 0.01 * np.random.default_rng(0).standard_normal(20)
     >>> outlying(np.arange(20) / 19, y) is None, outlying(np.arange(20) / 19, y + np.eye(20)[7])
@@ -278,7 +278,7 @@ def outlying(depth: Float64Array, y: Float64Array) -> int | None:
 
 
 def without(profile: Profile, number: int) -> Profile:
-    """Return a profile less one of its layers."""
+    """Return a profile without one of its layers."""
     draws = profile.replicates
     return replace(
         profile,
@@ -292,7 +292,7 @@ def without(profile: Profile, number: int) -> Profile:
 def models_rows(
     profiles: list[Profile], rows: list[dict[str, Any]], alpha: float
 ) -> list[dict[str, Any]]:
-    """Return the rows of `u_shape_test` over models, given those of the profiles."""
+    """Return the rows of `u_shape_test` over models, given the rows of the profiles."""
     groups: dict[tuple[Any, ...], list[tuple[Profile, dict[str, Any]]]] = {}
     for profile, row in zip(profiles, rows, strict=True):
         group = groups.setdefault(tuple(profile.keys[k] for k in GROUP), [])
@@ -375,7 +375,7 @@ def _models_row(
     for way, s in slopes.items():
         place = float(own[way].mean())
         lengths = np.array([place - first.mean(), last.mean() - place])
-        # Half of alpha for either way: which of them it is has been searched as well.
+        # Half of alpha for each direction, because the direction is searched too.
         turns[way] = turn(s[2:], way, place, lengths, np.zeros(2), alpha).two_sided()
         highest[way] = place
     depths = [p.depth for p in sound]
@@ -404,7 +404,7 @@ def _models_row(
 
 
 def _at_own(over: Models, turns: Float64Array) -> Float64Array:
-    """Return each model's four slopes, shape (n_models, 4), with its own place of the turn."""
+    """Return each model's four slopes, shape (n_models, 4), at its own depth of the turn."""
     which = dict(zip(over.models, turns, strict=True))
     return over.of_model(lambda p: _four(which[str(p.keys["model"])])(p.depth) @ p.separation)
 
@@ -417,8 +417,8 @@ def _centered_curve(profile: Profile, at: Float64Array) -> Float64Array:
 def _common_turns(at: Float64Array, curves: Float64Array, inner: NDArray[np.bool_]) -> Float64Array:
     """Return, for each curve, the middle of the depths where the mean of the others is at its top.
 
-    Of the depths `inner`; "at its top" is within a standard error of it. Leaving a curve out takes
-    n / (n - 1) times the square of its deviation from the sum of squares.
+    "At its top" means within one standard error of the maximum, among the depths `inner`. Leaving
+    a curve out reduces the sum of squares by n / (n - 1) times its squared deviation.
     """
     n, center = len(curves), curves.mean(axis=0)
     deviation = curves - center

@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 from study.arrays import Float64Array
 
 N_KNOTS = 5
-#: Grids of depths whose weights are kept: models with as many layers have them in common.
+#: Number of depth grids whose weights are cached; models with the same layers share a grid.
 N_GRIDS = 128
 #: Depths, as shares of the profile's range, at which smoothed curves are evaluated.
 GRID = np.linspace(0.0, 1.0, 201)
@@ -20,7 +20,7 @@ GRID = np.linspace(0.0, 1.0, 201)
 def natural_spline(depth: Float64Array, knots: Float64Array) -> NDArray[np.float64]:
     """Return the cardinal basis of natural cubic splines, shape (n_points, n_knots).
 
-    Column j is the spline that is 1 at knot j and 0 at the others; straight beyond the ends.
+    Column j is the spline that is 1 at knot j and 0 at the others. It is straight beyond the ends.
     """
     basis = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
     within = np.clip(depth, knots[0], knots[-1])
@@ -28,7 +28,7 @@ def natural_spline(depth: Float64Array, knots: Float64Array) -> NDArray[np.float
 
 
 def spread_knots(depth: Float64Array, n_knots: int = N_KNOTS) -> Float64Array:
-    """Return knots at equal shares of the points, one fewer than there are points at most."""
+    """Return knots at equal shares of the points; there are fewer knots than points."""
     return np.asarray(np.quantile(depth, np.linspace(0, 1, min(n_knots, len(depth) - 1))))
 
 
@@ -59,8 +59,9 @@ def extrema(depth: Float64Array, profiles: Float64Array) -> Float64Array:
 def tops(depth: Float64Array, profiles: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return where each profile's top begins and ends.
 
-    The top is the stretch about the maximum of the smoothed curve that lies above half of its
-    weaker arm: halfway between the maximum and the higher of the least values on either side.
+    The top is the stretch around the maximum of the smoothed curve that lies above half of its
+    weaker arm, that is, above the midpoint between the maximum and the higher of the two minima on
+    its sides.
 
     Parameters
     ----------

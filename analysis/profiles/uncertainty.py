@@ -1,8 +1,8 @@
-"""How far a profile can be trusted: the error of its points, from replicates or from AR(1).
+"""The error of a profile's points, from replicates or from AR(1) models.
 
 Every estimate on a profile in this package is a contrast (a weighted sum of its points) or a
-function of contrasts. Weights are ordinary least squares; neighboring layers are alike, and the
-error comes from the covariance between layers, never from the residuals' scatter alone.
+function of contrasts. The weights are those of ordinary least squares. Because neighboring layers
+are alike, the error comes from the covariance between layers, never from residuals alone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def assess(profile: Profile, seed: int = 0) -> Errors | str:
 
 
 def fault(profile: Profile) -> str:
-    """Say why a profile cannot be analyzed; empty where it can."""
+    """Say why a profile cannot be analyzed; return an empty string if it can."""
     y, layer, draws = profile.separation, profile.layer, profile.replicates
     if len(y) < MIN_POINTS:
         return f"only {len(y)} layers; at least {MIN_POINTS} are needed"
@@ -119,15 +119,16 @@ def fault(profile: Profile) -> str:
 def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     r"""Return the error of a profile's points.
 
-    With replicates, their covariance about their own mean: a bootstrap of a cross-validated score
-    can sit at another level than the score itself (a resampled topic is easier to recognize), so
-    only the spread is taken from it, and intervals are percentiles of *estimate + deviation*. A
-    bootstrap of T topics knows their spread with T - 1 degrees of freedom however many replicates
-    there are, and understates the variance by (T - 1) / T: both are put right, and the draws
-    widened from the normal's reach to t's (Hesterberg's expanded percentiles).
+    With replicates, the error is their covariance about their own mean. The bootstrap of a
+    cross-validated score can have another level than the score itself (a resampled topic is easier
+    to recognize), so only its spread is used, and intervals are percentiles of
+    *estimate + deviation*. A bootstrap of T topics has T - 1 degrees of freedom however many
+    replicates there are, and understates the variance by (T - 1) / T. Both are corrected, and the
+    draws are widened from normal to t quantiles (Hesterberg's expanded percentiles).
 
-    Without, AR(1) models about a smooth mean, averaged by how well they explain the curve
-    (`bare.scatter`), times a scale for small samples (`bare.small_sample_scale`).
+    Without replicates, the error is that of AR(1) models about a smooth mean, averaged by how well
+    they explain the curve (`bare.scatter`), times a factor for small samples
+    (`bare.small_sample_scale`).
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
             deviations = deviations * np.sqrt(profile.n_topics / (profile.n_topics - 1))
             df = min(df, profile.n_topics - 1.0)
         cov = deviations.T @ deviations / (len(deviations) - 1)
-        # Percentiles of the draws are to reach as far as t does, not as the normal.
+        # Percentiles of the draws must match quantiles of t, not of the normal.
         tail = t_critical(0.975, df) / float(special.ndtri(0.975))
         return Errors(profile.repeated or "replicates", cov, df, deviations * tail)
     models = scatter(profile.depth, profile.separation)

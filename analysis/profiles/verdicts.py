@@ -1,4 +1,4 @@
-"""What a curve's shape is: tests of contrasts that hold for one profile and over models alike."""
+"""Decide a curve's shape by tests of contrasts, for one profile and over models alike."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights
 from analysis.profiles.search import searched_p
 from study.arrays import Float64Array
 
-#: Takes depths to weights, shape (n_contrasts, n_points).
+#: Maps depths to weights, shape (n_contrasts, n_points).
 Contrasts = Callable[[Float64Array], Float64Array]
 #: Measures contrasts on the data.
 Measure = Callable[[Contrasts], Measured]
 
-#: Parts of equal length in which a valley is looked for.
+#: Number of equal parts in which the test looks for a valley.
 MAX_BINS = 9
-#: Where a curve may level off, as shares of its range: it must be level for half of it.
+#: Where a curve may level off, as shares of its range; it must be level for at least half.
 LEVELS = (1 / 3, 1 / 2)
-#: A curve is level where it changes by less than this share of its slope before.
+#: A curve is level where its slope is below this share of the slope before.
 LEVEL = 1 / 3
-#: A move against the shape that is this share of it leaves the shape undecided.
+#: A move against the shape by at least this share of it leaves the shape undecided.
 DOUBT = 1 / 2
 
 
@@ -39,12 +39,12 @@ class Turn:
     way : {+1, -1}
         +1 rises and then falls, -1 falls and then rises.
     place : float
-        Depth at which the arms meet; it is chosen to show both, and is no estimate of the peak.
+        Depth at which the arms meet; it is chosen to show both and does not estimate the peak.
     p_arms : (float, float)
-        One-sided, of either arm, with the allowance for the search.
+        One-sided p of each arm, corrected for the search.
     change, reach : ndarray, shape (2,)
-        Change along either arm, positive where it goes the way of the turn, and half the width
-        of its interval.
+        Change along each arm, positive in the direction of the turn, and half the width of its
+        interval.
     """
 
     way: int
@@ -55,7 +55,7 @@ class Turn:
 
     @property
     def p(self) -> float:
-        """Of the turn: that of the weaker arm."""
+        """The p of the turn: that of the weaker arm."""
         return max(self.p_arms)
 
     def two_sided(self) -> Turn:
@@ -66,18 +66,18 @@ class Turn:
 
 @dataclass(frozen=True)
 class Bends:
-    """What the parts of a curve say against a shape.
+    """Evidence against a single turn: a valley inside a hump, or a peak inside a trough.
 
     Attributes
     ----------
     place : float
         Share of the range at which the valley is most evident.
     peaks : (float, float)
-        The tops at either side of it.
+        The tops on both sides of the valley, as shares of the range.
     p : float
-        Of the valley, with the allowance for the search.
+        The p of the valley, corrected for the search.
     depth : float
-        Of the deepest valley.
+        Depth of the deepest valley, in units of the score.
     up, down : float
         The largest move towards, and against, the direction.
     """
@@ -98,13 +98,13 @@ def turn(
     Parameters
     ----------
     arms : Measured
-        Slopes of the lines before and after the place.
+        Slopes of the lines before and after the depth `place`.
     way : {+1, -1}
     place : float
     lengths : ndarray, shape (2,)
-        Depth that either arm covers.
+        Range of depth that each arm covers.
     paths : ndarray, shape (2,)
-        Length of the path of places that was searched (`search.path_length`).
+        Length of the path of depths that was searched (`search.path_length`).
     alpha : float
     """
     towards = np.array([way, -way])
@@ -120,7 +120,7 @@ def turn(
 
 
 def critical(df: float, path: float, level: float) -> float:
-    """Return the t whose searched p is a level."""
+    """Return the critical t of a search: its `searched_p` equals the level."""
 
     def beyond(t: float) -> float:
         return float(searched_p(np.asarray(t), df, path)) - level
@@ -132,7 +132,7 @@ def critical(df: float, path: float, level: float) -> float:
 
 
 def n_bins(depths: Sequence[Float64Array]) -> int:
-    """Return how many parts of equal length every curve can be cut into, two layers to each.
+    """Return how many equal parts with at least two layers every curve can be cut into.
 
     >>> n_bins([np.linspace(0, 1, 25)]), n_bins([np.linspace(0, 1, 25), np.linspace(0, 1, 9)])
     (9, 4)
@@ -149,7 +149,7 @@ def _bin_of(depth: Float64Array, n: int) -> Float64Array:
 
 
 def differences(depth: Float64Array, n: int) -> Float64Array:
-    """Return the weights, shape (pairs, n_points), of what each part has beyond each later one."""
+    """Return the weights, shape (pairs, n_points), of each part minus each later part."""
     member = _bin_of(depth, n) == np.arange(n)[:, None]
     mean = member / member.sum(axis=1, keepdims=True)
     return np.array([mean[i] - mean[j] for i, j in combinations(range(n), 2)])
@@ -168,14 +168,15 @@ def bends(measure: Measure, n: int, way: int) -> Bends | None:
     Returns
     -------
     Bends or None
-        None where the parts are too few to have a valley between them.
+        None if there are too few parts to have a valley between them.
 
     Notes
     -----
-    The valley is the part b at which the smaller of two t is greatest: of the largest difference
-    to a part before it, and of the largest to one after it. Its p is one-sided, of the smaller t,
-    times the number of pairs of parts: each side's largest t is among them (Bonferroni), and both
-    sides must be shown (intersection-union), so that no more need be paid for the place.
+    For each part, take the t of the largest difference from a part before it, and the t of the
+    largest difference from a part after it. The valley is the part whose smaller t is greatest.
+    Its p is the one-sided p of that t times the number of pairs of parts: the largest t of each
+    side is among them (Bonferroni). Both sides must be shown (intersection-union), so the search
+    for the part itself needs no further correction.
     """
     if n < 3:
         return None
@@ -208,10 +209,10 @@ class Straight:
     Attributes
     ----------
     way : {+1, -1}
-        Of the slope of the first half.
+        Direction of the slope of the first half.
     p_monotone, p_plateau : float
     levels_at : float
-        Share of the range after which it is level.
+        Share of the range after which the curve is level.
     """
 
     way: int
@@ -284,16 +285,16 @@ class Shape:
     ----------
     verdict, reason : str
     p : float
-        Of the verdict; NaN where it is undecided.
+        The p of the verdict; NaN if undecided.
     turn : Turn
-        Of the direction that is better supported.
+        The turn in the direction that is better supported.
     bends : Bends or None
-        Against it.
+        Evidence against this turn.
     straight : Straight
     highest : float
         Depth of the extreme of the smoothed curve, in the turn's direction.
     where : str
-        Third of the range that it lies in; empty where there is no hump or trough.
+        Third of the range that contains it; empty unless the verdict is a hump or trough.
     """
 
     verdict: str
@@ -348,7 +349,8 @@ def decide_shape(
     Parameters
     ----------
     turns, bent, highest : mapping of {+1, -1}
-        The best turn, what speaks against it, and the depth of the smoothed extreme, either way.
+        For each direction: the best turn, the evidence against it, and the depth of the smoothed
+        extreme.
     line : Straight
     ends : (float, float)
         Least and greatest depth.
@@ -384,7 +386,7 @@ def _turned(
     ends: tuple[float, float],
     alpha: float,
 ) -> tuple[str, float, str, str]:
-    """Return verdict, p, where and reason of a curve whose arms are shown."""
+    """Return verdict, p, where and reason for a curve with both arms shown."""
     up, down, extreme = (
         ("rises", "falls", "highest") if best.way == 1 else ("falls", "rises", "lowest")
     )
