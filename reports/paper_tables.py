@@ -85,6 +85,9 @@ def models_table(found: Findings) -> Markdown:
 def shape_table(found: Findings, metric: str | None = None) -> Markdown:
     """Typeset the shape of every trained profile, on one metric with tests or on all metrics."""
     rows = found.shapes_of("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
+    # Where no profile could be fitted, there are reasons in place of these.
+    fitted = ["vertex", "vertex_low", "vertex_high", "p_fit", "extremum", "best"]
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *fitted])))
     rows = (
         rows[rows["labels"] == "true"]
         .assign(

@@ -36,7 +36,6 @@ def how_sentence(found: Findings) -> Markdown:
         return ABSENT
     table = found.trials.table
     openings = table.drop_duplicates(["emotion", "scenario"])
-    swept = found.trials.run["study"]["steering"]
     return Markdown(
         "An emotion's vector is its mean activation over the passages minus the mean of the other "
         "emotions' means. It is added at the layer where the primary measure peaks, at every "
@@ -51,7 +50,7 @@ def how_sentence(found: Findings) -> Markdown:
     ).format(
         count(openings["emotion"].nunique(), "emotion"),
         count(openings["scenario"].nunique(), "neutral opening"),
-        count(len(swept["strengths"]), "strength"),
+        count(table["strength"].nunique(), "strength"),
         len(table),
     )
 
@@ -60,7 +59,7 @@ def judges_sentence(found: Findings) -> Markdown:
     """Name the judges, and say how reliable they are."""
     if found.trials is None:
         return Markdown(" ")
-    judge = found.trials.run["judges"][found.trials.judges[0]]
+    judge = found.trials.run.get("judges", {}).get(found.trials.judges[0], {})
     text = Markdown("")
     if "accuracy" in judge:
         text = Markdown(
@@ -121,7 +120,7 @@ def shams_sentence(found: Findings) -> Markdown:
 
 def depth_sentence(found: Findings) -> Markdown:
     """Say whether steering works best where separation peaks."""
-    if found.trials is None or not found.trials.run["study"]["steering"]["sweep_depths"]:
+    if found.trials is None or found.trials.table["place"].nunique() < 2:
         return Markdown(" ")
     one = found.scores.select(
         metric=found.primary_metric, method=found.primary_method, weights="trained", labels="true"

@@ -57,6 +57,8 @@ def specification_table(scores: Scores, seed: int = 0) -> pd.DataFrame:
             if main.replicates is None
             else main.replicates[main.replicates["depth"].between(low, high)],
         )
+        if part.table.empty:  # models of so few layers that none lies there
+            continue
         for peak in ("vertex", "extremum"):
             found = localization_test(
                 part,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from study.read import InputError
+from study.text import visible
 
 #: Beyond these, squares and their sums overflow or underflow.
 MAX_SCORE, MIN_SCORE = 1e60, 1e-60
@@ -66,6 +68,11 @@ def _names(values: pd.Series, where: str, lean: bool = False) -> pd.Series:
             raise InputError(f"{where} must hold texts, or numbers, and not both")
     elif not (pd.api.types.is_string_dtype(kind) or pd.api.types.is_numeric_dtype(kind)):
         raise InputError(f"{where} holds {kind}, no names")
+    for name in values.unique():
+        if isinstance(name, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+            raise InputError(
+                f"{where} has the name {visible(name)!r}, with control characters; rename it"
+            )
     return values
 
 

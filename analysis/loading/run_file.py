@@ -42,6 +42,15 @@ class EmotionFacts:
 
 
 @dataclass(frozen=True)
+class JudgeFacts:
+    """What a judge of steered texts says about itself."""
+
+    accuracy: float = 0.0
+    chance: float = 0.0
+    expected_calibration_error: float = 0.0
+
+
+@dataclass(frozen=True)
 class RunFile:
     """The parts that are used; a run file has more."""
 
@@ -49,6 +58,9 @@ class RunFile:
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     topics: tuple[str, ...] = ()
     emotions: tuple[EmotionFacts, ...] = ()
+    judges: Mapping[str, JudgeFacts] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_run(path: Any) -> dict[str, Any]:
