@@ -25,6 +25,7 @@ FOLDERS = (
     "representations",
     "representations/corpus",
     "representations/models",
+    "representations/survey",
     "representations/steering",
     "pipeline",
     "analysis",

@@ -74,8 +74,7 @@ def residual_stream(
 
 def _before(hook: Hook) -> Any:
     def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        changed = hook(0, hidden)
+        changed = hook(0, _stream(0, args[0] if args else kwargs.get("hidden_states")))
         if changed is None:
             return None
         if args:
@@ -87,12 +86,21 @@ def _before(hook: Hook) -> Any:
 
 def _after(hook: Hook, layer: int) -> Any:
     def run(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, tuple):
-            changed = hook(layer, output[0])
-            return None if changed is None else (changed, *output[1:])
-        return hook(layer, output)
+        if isinstance(output, tuple | list):
+            changed = hook(layer, _stream(layer, output[0] if output else None))
+            return None if changed is None else type(output)((changed, *output[1:]))
+        return hook(layer, _stream(layer, output))
 
     return run
+
+
+def _stream(layer: int, given: Any) -> Tensor:
+    if not isinstance(given, Tensor):
+        raise InputError(
+            f"layer {layer} of the residual stream is no tensor but {type(given).__name__}; such "
+            "an architecture cannot be read"
+        )
+    return given
 
 
 # -- pooling ----------------------------------------------------------------------------------

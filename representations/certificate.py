@@ -30,7 +30,10 @@ LIMITS = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 LENGTHS, WRITTEN = (24, 17, 10), 5
 
 READ_ONLY = 'let it read only, with methods = ["comprehension"], or choose another model'
-BLOCKS = 'name the list of its blocks with blocks = "dotted.path" in its [[model]] entry'
+BLOCKS = (
+    'name the list of its blocks with blocks = "dotted.path" in its [[model]] entry, or choose '
+    "another model"
+)
 ANOTHER = "choose another model"
 FILES = "get the model's own tokenizer files"
 
@@ -60,6 +63,20 @@ class Check:
     def passes(self) -> bool:
         """Whether the value is within the limit; what is no number is not."""
         return self.value <= self.limit
+
+
+class CertificateError(InputError):
+    """A model fails a check.
+
+    Attributes
+    ----------
+    check : str
+        The name of the check that it fails.
+    """
+
+    def __init__(self, check: str, message: str) -> None:
+        super().__init__(message)
+        self.check = check
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,7 @@ def certificate(
 
     Raises
     ------
-    InputError
+    CertificateError
         If a check fails.
     """
     if loaded.certificate:
@@ -126,14 +143,14 @@ def certificate(
     limit = LIMITS.get(loaded.precision.split()[-1], LIMITS["bfloat16"])
     trial = _Trial(loaded, passages, [], prompts, contains or prompts, [], [], limit)
     done: list[Check] = []
-    for check, remedy in _checks(trial, writes):
-        for result in check(trial):
-            done.append(result)
-            if not result.passes:
-                raise InputError(
-                    f"model {loaded.spec.name!r} in {loaded.precision} fails its certificate, "
-                    f"{result.check}: {result.says}; {remedy}"
-                )
+    for result, remedy in _results(trial, writes):
+        done.append(result)
+        if not result.passes:
+            raise CertificateError(
+                result.check,
+                f"model {loaded.spec.name!r} in {loaded.precision} fails its certificate, "
+                f"{result.check}: {result.says}; {remedy}",
+            )
     loaded.certificate = {
         "checks": [asdict(result) for result in done],
         "seconds": round(time.monotonic() - began, 2),
@@ -141,9 +158,20 @@ def certificate(
     return loaded.certificate
 
 
-def _checks(
-    trial: _Trial, writes: bool
-) -> Iterator[tuple[Callable[[_Trial], Iterator[Check]], str]]:
+def _results(trial: _Trial, writes: bool) -> Iterator[tuple[Check, str]]:
+    """Yield what each check finds, with what helps."""
+    name = trial.loaded.spec.name
+    for check, remedy in _checks(writes):
+        try:
+            for result in check(trial):
+                yield result, remedy
+        except InputError as error:
+            said = str(error)
+            said = said if said.startswith("model ") else f"model {name!r}: {said}"
+            raise CertificateError(check.__name__, said) from error
+
+
+def _checks(writes: bool) -> Iterator[tuple[Callable[[_Trial], Iterator[Check]], str]]:
     yield tokenizer, FILES
     yield layers, BLOCKS
     yield padding, "choose a model whose attention is causal"
@@ -237,7 +265,8 @@ def layers(trial: _Trial) -> Iterator[Check]:
     ends: list[tuple[Tensor, Tensor]] = []
 
     def end(module: Any, args: tuple[Any, ...], output: Any) -> None:
-        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+        both = (*args[:1], output)
+        if len(both) == 2 and all(isinstance(x, Tensor) and not x.is_complex() for x in both):
             ends.append((args[0].detach().float().cpu(), output.detach().float().cpu()))
 
     handles = [
@@ -259,6 +288,19 @@ def layers(trial: _Trial) -> Iterator[Check]:
         for handle in handles:
             handle.remove()
     n = loaded.n_layers
+    odd_shapes = [
+        (layer, list(kept.shape))
+        for layer, kept in sorted(watch.kept.items())
+        if kept.shape != (*ids.shape, loaded.width)
+    ]
+    if odd_shapes:
+        layer, shape = odd_shapes[0]
+        wanted = [*ids.shape, loaded.width]
+        raise InputError(
+            f"layer {layer} has the shape {shape}, where texts x tokens x width is {wanted}; "
+            "several residual streams, or positions without a token, have no stated reading; "
+            + ANOTHER
+        )
     odd = [layer for layer in range(n + 1) if watch.times.get(layer, 0) != 1]
     times = watch.times.get(odd[0], 0) if odd else 1
     says = f"layer {odd[0]} comes {times} times in a pass" if odd else "each comes once in a pass"
@@ -271,6 +313,9 @@ def layers(trial: _Trial) -> Iterator[Check]:
     if not theirs or len(theirs) != n + 1 or theirs[0].shape != watch.kept[0].shape:
         return  # some architectures have none, or others
     known = _stacked([state.float().cpu() for state in theirs[:-1]])
+    after_blocks = _stacked([watch.kept[layer] for layer in range(1, n + 1)])
+    if apart(known, after_blocks)[0] < apart(known, stream)[0]:  # some leave out the embedding
+        stream = after_blocks
     says = "hooks and the library's hidden states differ"
     yield _compared("hidden states", known, stream, trial.limit, says)
     last = theirs[-1].float().cpu()
@@ -365,7 +410,8 @@ def _write(trial: _Trial, prompts: Sequence[Sequence[int]]) -> Stories:
 
 def writing(trial: _Trial) -> Iterator[Check]:
     """Check that a story is the same in a batch as alone, and as when it is read again."""
-    loaded, prompts = trial.loaded, trial.prompt_ids
+    # Stories of one prompt share its reading.
+    loaded, prompts = trial.loaded, [*trial.prompt_ids, trial.prompt_ids[0]]
     together = _write(trial, prompts)
     alone = [_write(trial, [ids]) for ids in prompts]
     same = []

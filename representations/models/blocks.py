@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,6 +34,10 @@ def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
     InputError
         If no list, or no single list, fits.
     """
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError:  # says the library of a model that takes no text
+        raise InputError(f"{type(model).__name__} has no embedding for a text's tokens") from None
     parents = {id(child): parent for parent in model.modules() for child in parent.children()}
     if path:
         try:
@@ -41,17 +46,29 @@ def find_blocks(model: Any, path: str = "") -> tuple[nn.Module, nn.ModuleList]:
             raise InputError(f"blocks = {path!r} is no module of {type(model).__name__}") from None
         if not isinstance(blocks, nn.ModuleList):
             raise InputError(f"blocks = {path!r} of {type(model).__name__} is no list of modules")
-        return parents[id(blocks)], blocks
-    length = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == length]
-    beside = parents.get(id(model.get_input_embeddings()))
+        return _body(model, blocks, parents), blocks
+    text = model.config.get_text_config()
+    lengths = [getattr(text, name, 0) for name in ("num_hidden_layers", "num_layers")]
+    found = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    # LongCat counts its attentions, and has two in a block.
+    lists = next(filter(None, ([m for m in found if len(m) == n] for n in lengths)), [])
+    length = lengths[0]
+    beside = parents.get(id(embedding))
     fits = [m for m in lists if parents[id(m)] is beside] or lists
     if len(fits) != 1:
         raise InputError(
             f"{type(model).__name__}: {len(fits)} lists of {length} modules could be its blocks; "
             'say which with blocks = "dotted.path" in its [[model]] entry'
         )
-    return parents[id(fits[0])], fits[0]
+    return _body(model, fits[0], parents), fits[0]
+
+
+def _body(model: Any, blocks: nn.ModuleList, parents: Mapping[int, nn.Module]) -> nn.Module:
+    """Return the smallest module that holds both the blocks and the input embedding."""
+    embedding, body = model.get_input_embeddings(), parents[id(blocks)]
+    while id(body) in parents and all(part is not embedding for part in body.modules()):
+        body = parents[id(body)]
+    return body
 
 
 def parameter_count(model: Any, body: nn.Module) -> int:

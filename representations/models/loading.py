@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -344,10 +345,12 @@ def config_from(spec: ModelSpec) -> Any:
 
 def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as WITH_IMAGES,
+    )
 
-    text_only = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    auto = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
+    # Of some kinds the library has both, and only one of them takes all that their files hold.
+    auto = AutoModelForImageTextToText if config.model_type in WITH_IMAGES else AutoModelForCausalLM
     extra = settings_for(spec, config, kind, place)
     dtype = DTYPES.get(kind, torch.bfloat16)
     model, told = auto.from_pretrained(
@@ -362,19 +365,51 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -
     if "device_map" in extra:  # it is where it has to be, and cannot be moved or cast
         return model.eval()
     # What was not quantised in fp8 weights has stayed as it was stored.
-    return _placed(model.to(dtype), place)
+    return _placed(_cast(model, dtype), place)
 
 
 def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+    from transformers import AutoModelForImageTextToText as WithImages
 
+    text = text_config(config)
+    alone = type(text) in MODEL_FOR_CAUSAL_LM_MAPPING  # or there is no class for the text's part
+    auto, config = (AutoModelForCausalLM, text) if alone else (WithImages, config)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config.get_text_config(), dtype=torch.float32)
+            model = auto.from_config(config, dtype=torch.float32)
     except Exception as error:  # each architecture fails on impossible dimensions in its own way
         raise InputError(f"model {spec.name!r}: cannot be built ({oneline(error)})") from error
-    return model.to(dtype)
+    return _cast(model, dtype)
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """Cast the parameters alone: angles of positions are buffers, which rounding would turn."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def text_config(config: Any) -> Any:
+    """Return the config of the language model alone, its embeddings tied as in the whole.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+
+    Returns
+    -------
+    PretrainedConfig
+    """
+    text = config.get_text_config()
+    if text is not config:
+        text = deepcopy(text)
+        text.tie_word_embeddings = getattr(
+            config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False)
+        )
+    return text
 
 
 def _placed(model: Any, place: str) -> Any:

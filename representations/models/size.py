@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from representations.models.loading import config_from, config_in
+from representations.models.loading import config_from, config_in, text_config
 from representations.models.registry import ModelSpec
 from representations.models.weights import check_folder, converted_folder
 
@@ -22,7 +22,7 @@ def expected_parameters(spec: ModelSpec) -> int:
         if config is None:
             return 0
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config.get_text_config())
+            model = AutoModelForCausalLM.from_config(text_config(config))
     except Exception:  # each architecture has its own; the model is refused when its turn comes
         return 0
     return sum(p.numel() for p in model.parameters())

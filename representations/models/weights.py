@@ -38,6 +38,8 @@ PARTIAL = "unfinished."
 #: Of a copy, the file that holds the hashes of the others.
 HASHES = "hashes.json"
 
+#: Kinds that are decoders whatever `is_decoder` says in their configs.
+DECODERS = ("gpt_neox", "gpt_neox_japanese", "trocr")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 #: Masks and angles that old files hold, and heads that guess further tokens ahead.
 _NO_WEIGHT = re.compile(
@@ -269,6 +271,9 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
                 f"model {spec.name!r}: its config asks for code from {value!r}, which is not run; "
                 f"remove {name} from it"
             )
+    said = _not_causal(config) or _not_causal(text)
+    if said:
+        raise InputError(f"model {spec.name!r}: {said}; choose a causal language model")
     for name, most in MOST_OF.items():
         value = getattr(text, name, None)
         if not isinstance(value, int) or not 1 <= value <= most:
@@ -276,6 +281,16 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
                 f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and {most}"
             )
     return config
+
+
+def _not_causal(config: Any) -> str:
+    """Say what a model is that the library lets write, and that is no causal language model."""
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        return f"{kind} is an encoder-decoder, whose decoder continues what an encoder has read"
+    if getattr(config, "is_decoder", True) is False and kind not in DECODERS:
+        return f"{kind} without is_decoder in its config is an encoder, whose tokens see later ones"
+    return ""
 
 
 def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:

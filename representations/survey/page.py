@@ -1,0 +1,80 @@
+"""The page of kinds: what can be read, written and steered, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from representations.survey.run import Found
+
+HEAD = """# Kinds of models
+
+Architectures differ in ways that no error shows. `python -m representations.models --survey` builds
+each kind of causal language model that the installed transformers has, small and with random
+weights, saves it, loads it as a study does, and holds it to the certificate that every model gets
+before its first unit (see [representations](../representations/README.md)). It has written this
+page with transformers {transformers} and torch {torch}, in float32 on a CPU.
+
+*Exact* means that all checks of the certificate pass. For reading: every layer comes once in a pass
+and is the library's own hidden state, and a text alone equals the text in a padded batch. For
+writing: a story in a batch equals the story alone and the same text read again. For steering: what
+is added at a layer is there and reaches the next. *Difference* is the largest relative difference
+in these comparisons; the limit is 1e-3. The untrained twin is read too, and must have the same
+numbers of parameters and layers. What is *refused* ends in a study with the line that is shown.
+What is *not built* is not judged here, and gets its certificate in a study like any other.
+
+Of {all} kinds, {read} can be read and steered, {write} of them can write; {refused} are refused,
+{unbuilt} were not built.
+"""
+TABLE = "\n| kind | read | write | steer | difference | what it says |\n|---|---|---|---|---|---|\n"
+
+
+def page(causal: Sequence[Found], with_images: Sequence[Found]) -> str:
+    """Return the page in Markdown.
+
+    Parameters
+    ----------
+    causal, with_images : sequence of Found
+
+    Returns
+    -------
+    str
+    """
+    found = [*causal, *with_images]
+    unbuilt = [one for one in found if not one.read]
+    text = HEAD.format(
+        transformers=version("transformers"),
+        torch=version("torch").partition("+")[0],
+        all=len(found),
+        read=sum(one.read == "exact" and one.steer == "exact" for one in found),
+        write=sum(one.write == "exact" for one in found),
+        refused=sum(one.read not in ("", "exact") for one in found),
+        unbuilt=len(unbuilt),
+    )
+    text += "\n## Causal language models\n" + TABLE + "".join(map(row, causal))
+    if with_images:
+        text += "\n## Models that take images beside text\n\nThe language model is read.\n"
+        text += TABLE + "".join(map(row, with_images))
+    return text
+
+
+def row(found: Found) -> str:
+    r"""Return a row of the table.
+
+    Parameters
+    ----------
+    found : Found
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> row(Found("gpt2", "exact", "exact", "exact", 2.5e-7))
+    '| `gpt2` | exact | exact | exact | 2e-07 | |\\n'
+    """
+    difference = f"{found.difference:.0e}" if found.read == "exact" else ""
+    says = found.says.replace("|", "\\|").replace("*", "\\*")
+    cells = (f"`{found.kind}`", found.read, found.write, found.steer, difference, says)
+    return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|\n"
