@@ -60,6 +60,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "zamba2": {
         "layers_block_type": ["mamba", "hybrid"] * 2,
         "n_mamba_heads": 8,
+        "attention_hidden_size": 128,
         "attention_head_dim": 32,
+        "num_query_groups": 4,
     },
 }

@@ -8,7 +8,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from representations.activations import PooledMean, residual_stream
-from representations.certificate import LIMITS, apart, certificate
+from representations.certificate import LIMITS, certificate
+from representations.comparisons import apart
 from representations.models.blocks import find_blocks
 from study.read import InputError
 
