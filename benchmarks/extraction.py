@@ -1,6 +1,7 @@
 """Compare the speed and memory of extraction with the alternatives that a user has.
 
-    python benchmarks/extraction.py             prints the table, writes results/extraction.csv
+    python benchmarks/extraction.py                prints the table, writes results/extraction.csv
+    python benchmarks/extraction.py --only write   one task; the rows of the others stay
 
 Every contestant is a separate process that stays alive. They take turns, so a machine whose speed
 drifts affects all alike. Figures are medians over the rounds; compare their ratios. nnsight and
@@ -22,17 +23,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from representations.activations import Window, pad, read, token_batches
 from representations.corpus.corpus import load_corpus
-from representations.generation import Sampling, prompt_ids, write
+from representations.generation import Sampling, prompts_ids, read_prompts, write
 from representations.models.loading import LoadedModel, load
 from representations.models.registry import find_model
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "smollm2-135m-instruct"
 WINDOW = Window(8)
-SAMPLING = Sampling(max_new_tokens=32, min_new_tokens=32, temperature=0.8)
+SAMPLING = Sampling(max_new_tokens=40, min_new_tokens=40, temperature=0.8)
+#: Stories to write, and how many at once.
+STORIES, BATCH = 96, 96
 
 
 def texts(task: str, n: int) -> list[str]:
@@ -138,16 +142,102 @@ _bridge = None
 
 
 def prompts(loaded: LoadedModel, texts: list[str]) -> list[list[int]]:
-    """Return the prompts for half as many stories as there are texts."""
+    """Return the prompts of the corpus's first stories, in the order of a study."""
     corpus = load_corpus("data/corpus")
-    cells = [(p.emotion, p.topic) for p in corpus.passages[: len(texts) // 2]]
-    return [prompt_ids(loaded, corpus.prompt(e, t, chat=True)) for e, t in cells]
+    cells = [(e.name, t.name) for t in corpus.topics for e in corpus.emotions]
+    n = STORIES if len(texts) > 16 else 16  # 16 to warm up
+    return prompts_ids(loaded, [corpus.prompt(e, t, chat=True) for e, t in cells[:n]])
 
 
 def ours_writing(loaded: LoadedModel, texts: list[str]) -> int:
     asked = prompts(loaded, texts)
-    stories = write(loaded, asked, list(range(len(asked))), SAMPLING, WINDOW, max_texts=48)
+    stories = write(loaded, asked, list(range(len(asked))), SAMPLING, WINDOW, max_texts=BATCH)
     return sum(map(len, stories.token_ids))
+
+
+class Still(DynamicLayer):
+    """Keys and values that take in no others, and are given out with room for those."""
+
+    def __init__(self, layer: DynamicLayer, more: int) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values = (
+            torch.cat([part, part.new_zeros(*part.shape[:2], more, part.shape[3])], dim=2)
+            for part in (layer.keys, layer.values)
+        )
+        self.used = layer.keys.shape[2]
+
+    def get_seq_length(self) -> int:
+        """Return the number of positions given out."""
+        return self.used
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        """Return keys and values with as many more positions as there are new tokens."""
+        self.used += key_states.shape[2]
+        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+
+@torch.inference_mode()
+def bare_writing(loaded: LoadedModel, texts: list[str]) -> int:
+    """Run the forward passes alone: the same shapes, no sampling, no pooling, no growing cache."""
+    asked = sorted(map(tuple, prompts(loaded, texts)))
+    written = 0
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        _, cache, mask = read_prompts(loaded, batch)
+        cache.layers = [Still(layer, SAMPLING.max_new_tokens) for layer in cache.layers]
+        token = torch.ones(len(batch), 1, dtype=torch.int64)
+        for _ in range(SAMPLING.max_new_tokens - 1):
+            mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
+            last = mask.sum(dim=1, keepdim=True) - 1
+            loaded.model(
+                input_ids=token, attention_mask=mask, position_ids=last, past_key_values=cache
+            )
+        written += len(batch) * SAMPLING.max_new_tokens
+    return written
+
+
+@torch.inference_mode()
+def generated(loaded: LoadedModel, asked: list[list[int]]) -> list[list[int]]:
+    """Write with transformers' generate, in the batches that were ours before sharing."""
+    whole = []
+    for start in range(0, len(asked), 48):
+        ids, mask = pad(asked[start : start + 48], loaded.tokenizer.pad_token_id, "left")
+        new = loaded.model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=SAMPLING.max_new_tokens,
+            min_new_tokens=SAMPLING.max_new_tokens,
+            do_sample=True,
+            temperature=SAMPLING.temperature,
+            top_k=SAMPLING.top_k,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )[:, ids.shape[1] :]
+        whole += [
+            prompt + row.tolist()
+            for prompt, row in zip(asked[start : start + 48], new, strict=True)
+        ]
+    return whole
+
+
+def generate_in_batches(loaded: LoadedModel, texts: list[str]) -> int:
+    """Write with generate alone, which gives no activations."""
+    asked = prompts(loaded, texts)
+    generated(loaded, asked)
+    return len(asked) * SAMPLING.max_new_tokens
+
+
+@torch.inference_mode()
+def generate_then_read(loaded: LoadedModel, texts: list[str]) -> int:
+    """Write with generate, then read prompts and stories again for their activations."""
+    asked = prompts(loaded, texts)
+    whole = generated(loaded, asked)
+    for start in range(0, len(whole), 16):
+        ids, mask = pad(whole[start : start + 16], loaded.tokenizer.pad_token_id, "left")
+        output = loaded.body(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        kept = SAMPLING.max_new_tokens - WINDOW.skip
+        torch.stack([hidden[:, -kept:-1].mean(dim=1) for hidden in output.hidden_states], dim=1)
+    return len(asked) * SAMPLING.max_new_tokens
 
 
 @torch.inference_mode()
@@ -155,19 +245,11 @@ def one_at_a_time_writing(loaded: LoadedModel, texts: list[str]) -> int:
     """Write story by story with generate, then read prompt and story in a second pass."""
     written = 0
     for prompt in prompts(loaded, texts)[:6]:  # slow enough for six to tell
-        whole = loaded.model.generate(
-            torch.tensor([prompt]),
-            max_new_tokens=32,
-            min_new_tokens=32,
-            do_sample=True,
-            temperature=0.8,
-            top_k=50,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-        )
-        output = loaded.model(input_ids=whole, output_hidden_states=True)
-        start = len(prompt) + 8
+        (whole,) = generated(loaded, [prompt])
+        output = loaded.model(input_ids=torch.tensor([whole]), output_hidden_states=True)
+        start = len(prompt) + WINDOW.skip
         torch.stack([hidden[0, start:].mean(dim=0) for hidden in output.hidden_states])
-        written += whole.shape[1] - len(prompt)
+        written += len(whole) - len(prompt)
     return written
 
 
@@ -190,7 +272,13 @@ CONTESTANTS = {
         "nnsight": with_nnsight,
         "TransformerLens": with_transformer_lens,
     },
-    "write": {"emotion-depth": ours_writing, "one at a time": one_at_a_time_writing},
+    "write": {
+        "emotion-depth": ours_writing,
+        "bare forward pass": bare_writing,
+        "generate in batches": generate_in_batches,
+        "generate in batches, then read": generate_then_read,
+        "one at a time": one_at_a_time_writing,
+    },
 }
 NEEDS = {
     "nnsight": "nnsight",
@@ -219,12 +307,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", choices=list(CONTESTANTS), help="one task; the rows of the others stay"
+    )
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         return serve(*args.serve, args.texts)
     rows = []
     for task, contestants in CONTESTANTS.items():
+        if args.only not in (None, task):
+            continue
         running = {}
         for name in contestants:
             if name in NEEDS and find_spec(NEEDS[name]) is None:
@@ -269,6 +362,9 @@ def main() -> None:
     table = pd.DataFrame(rows).round({"ratio": 2})
     print(table.to_string(index=False))
     RESULTS.mkdir(exist_ok=True)
+    if args.only:
+        before = pd.read_csv(RESULTS / "extraction.csv")
+        table = pd.concat([before[before["task"] != args.only], table])
     table.to_csv(RESULTS / "extraction.csv", index=False)
 
 
