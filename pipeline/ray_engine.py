@@ -13,18 +13,20 @@ import hashlib
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from study.read import InputError
@@ -83,13 +85,28 @@ def cluster(
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        ray.init(address=address or "local", **quiet)
+            if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+                # Else Ray writes one to the home folder, where it stays.
+                os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        with _on_this_machine_only() if address is None else nullcontext():
+            ray.init(address=address or "local", **quiet)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise InputError(f"Ray at {address or 'this machine'}: {_line(error)}; {instead}") from None
     try:
         yield OnRay(_found(device, cpus, address or "this machine"), cpus, folder)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_this_machine_only() -> Iterator[None]:
+    """Keep Ray from replacing a loopback address by the machine's own, on which others reach it."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _answers(address: str) -> bool:

@@ -30,8 +30,8 @@ TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]", "<thinking>": "</thinking>
 SECONDS = 8.0
 #: Memory beyond what the process has.
 MEMORY = 2**30
-#: What a template may add to a prompt.
-CHARACTERS = 100_000
+#: What a template may add to a prompt, which the model then reads: far more than a system prompt.
+CHARACTERS = 10_000
 
 
 def thought_tokens(tokenizer: Any) -> dict[int, int]:

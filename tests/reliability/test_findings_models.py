@@ -275,6 +275,7 @@ ENDLESS = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% 
     [
         (ENDLESS, "takes too long"),
         ("{{ 'x' * 200000 }}", "writes too much"),
+        ("{{ 'a ' * 45000 }}", "writes too much"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "fails .*unsafe"),
         ("{{ cycler.__init__.__globals__.os.popen('touch ran').read() }}", "fails .*unsafe"),
         ("{% include '/etc/passwd' %}", "fails"),
