@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import string
 from collections.abc import Sequence
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -26,6 +27,8 @@ TODAY = datetime(2024, 7, 26)
 #: What stands around a model's thoughts. Each is one token where a model was taught to use it.
 TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]", "<thinking>": "</thinking>"}
 
+#: A text with every letter, digit and sign of ASCII.
+PROBE = "The quick brown fox jumps over the lazy dog, and THEN IT SLEEPS.\n" + string.printable
 #: For all prompts of a unit; a real template takes a millisecond for each.
 SECONDS = 8.0
 #: Memory beyond what the process has.
@@ -157,6 +160,55 @@ def render(
             "or set instruct = false"
         )
     return list(texts)
+
+
+def check_tokenizer(name: str, tokenizer: Any, seconds: float = SECONDS) -> None:
+    """Refuse a tokenizer whose rules make a short text endless: they run in compiled code.
+
+    What else is wrong with it shows at its first use.
+
+    Parameters
+    ----------
+    name : str
+        The model's, for messages.
+    tokenizer : PreTrainedTokenizer
+    seconds : float
+        The longest that a text of two lines may take.
+
+    Raises
+    ------
+    InputError
+    """
+    context = multiprocessing.get_context()
+    ours, theirs = context.Pipe(duplex=False)
+    worker = context.Process(target=_tokenize, args=(theirs, tokenizer), daemon=True)
+    worker.start()
+    theirs.close()
+    try:
+        said = ours.recv() if ours.poll(seconds) else "takes too long"
+    except EOFError:
+        said = "takes too much memory"
+    finally:
+        worker.kill()
+        worker.join()
+        ours.close()
+    if said:
+        raise InputError(
+            f"model {name!r}: its tokenizer {said} for a text of two lines; get the model's own "
+            "tokenizer.json"
+        )
+
+
+def _tokenize(pipe: Connection, tokenizer: Any) -> None:
+    _limit_memory()
+    try:
+        n_tokens = len(tokenizer(PROBE)["input_ids"])
+    except MemoryError:
+        pipe.send("takes too much memory")
+    except Exception:  # which the same call raises again where it can be named
+        pipe.send("")
+    else:
+        pipe.send("writes too much" if n_tokens > 100 * len(PROBE) else "")
 
 
 class _Fixed(datetime):

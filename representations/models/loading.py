@@ -15,7 +15,7 @@ from torch import nn
 from representations.facts import ModelFacts
 from representations.models import hub
 from representations.models.blocks import find_blocks, parameter_count
-from representations.models.chat_templates import is_tuned
+from representations.models.chat_templates import check_tokenizer, is_tuned
 from representations.models.errors import loading_errors, oneline
 from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
@@ -440,5 +440,6 @@ def _tokenizer(spec: ModelSpec, folder: str) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    check_tokenizer(spec.name, tokenizer)
     tokenizer("Odd settings fail at the first text only.")
     return tokenizer

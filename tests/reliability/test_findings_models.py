@@ -307,3 +307,15 @@ def test_prompts_are_what_the_library_makes_of_them(folder: Path) -> None:
     model.tokenizer.chat_template = "{{ bos_token }}[{{ messages[0]['content'] | trim }}]"
     prompts = ["hello", " a b ", "ü"]
     assert render("m", model.tokenizer, prompts) == ["<s>[hello]", "<s>[a b]", "<s>[ü]"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux")
+def test_a_tokenizer_whose_rules_grow_a_text_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rule = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 2000}
+    content["normalizer"] = {"type": "Sequence", "normalizers": [rule] * 4}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="its tokenizer takes too") as caught:
+        loaded(folder)
+    assert str(caught.value).isprintable()
