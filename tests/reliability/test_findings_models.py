@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -263,6 +264,23 @@ def test_a_whole_gguf_file_is_read(folder: Path, small_gguf: Callable[..., None]
     (folder / "g").mkdir()
     small_gguf(folder / "g" / "m.gguf")
     assert loaded(folder / "g").n_layers == 2
+
+
+def test_a_converted_gguf_file_that_was_changed_in_the_cache_is_made_again(
+    folder: Path, small_gguf: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors replaced there changed the scores, and not the fingerprint."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (folder / "g").mkdir()
+    small_gguf(folder / "g" / "m.gguf")
+    ids = [[5, 6, 7, 8]]
+    before = read(loaded(folder / "g"), ids, Window(1))
+    (copy,) = (tmp_path / "cache").glob("*/*/model/model.safetensors")
+    tensors = {name: tensor * 2 for name, tensor in load_file(copy).items()}
+    save_file(tensors, copy, metadata={"format": "pt"})
+    assert torch.equal(read(loaded(folder / "g"), ids, Window(1)), before)
+    (copy.parent / "config.json").write_text("{}")
+    assert torch.equal(read(loaded(folder / "g"), ids, Window(1)), before)
 
 
 # -- chat templates ---------------------------------------------------------------------------
