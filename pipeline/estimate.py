@@ -51,6 +51,7 @@ def print_estimate(console: Terminal, title: str, shards: Mapping[Work, int]) ->
         done = "yes" if ready == of else f"{ready} of {of}" if of > 1 else ""
         table.add_row(unit.title, done, f"{unit.tokens:,}", memory, minutes)
     console.print(table)
+    console.print("Each model gets its certificate before its first unit, and ends there without.")
     if max(shards.values(), default=1) > 1:
         console.print("Large units are split into shards, which Ray runs in parallel.")
     if total or not unknown:

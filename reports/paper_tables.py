@@ -216,6 +216,31 @@ def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.
     return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *numbers])))
 
 
+def certificates_table(found: Findings) -> Markdown:
+    """Typeset the certificates of the models, from the record of the run.
+
+    The largest difference is that of the check that comes closest to its limit.
+    """
+    rows = []
+    for one in found.scores.run.get("certificates", []):
+        compared = [check for check in one["checks"] if check["limit"] > 0]
+        worst = max(compared, key=lambda check: check["value"] / check["limit"])
+        rows.append(
+            {
+                "Model": one["model"],
+                "Weights": one["weights"],
+                "Precision": one["precision"],
+                "Checks": len({check["check"] for check in one["checks"]}),
+                "Closest to its limit": worst["check"],
+                "Difference": f"{worst['value']:.0e}",
+                "Limit": f"{worst['limit']:.0e}",
+            }
+        )
+    if not rows:  # a table all the same, as its label needs
+        rows = [{"Model": "none", "Reason": "made before models had certificates"}]
+    return typeset(pd.DataFrame(rows))
+
+
 def run_table(found: Findings) -> Markdown:
     """Typeset how the score tables were made, from the record of the run."""
     run = found.scores.run

@@ -291,9 +291,9 @@ def writing(trial: Trial) -> Iterator[Check]:
     # Stories of one prompt share its reading.
     loaded, prompts = trial.loaded, [*trial.prompt_ids, trial.prompt_ids[0]]
     together = _write(trial, prompts)
-    alone = [_write(trial, [ids]) for ids in prompts]
+    alone = [_write(trial, [ids]) for ids in trial.prompt_ids]
     same = []
-    for number, (ids, one) in enumerate(zip(prompts, alone, strict=True)):
+    for number, (ids, one) in enumerate(zip(prompts, [*alone, alone[0]], strict=True)):
         a, b = together.token_ids[number], one.token_ids[0]
         if a == b:
             same.append(number)
@@ -303,7 +303,7 @@ def writing(trial: Trial) -> Iterator[Check]:
         yield Check("writing in a batch", value, trial.limit, says)
     # Where they went apart over a tie, they cannot be compared.
     if same:
-        means = torch.cat([alone[number].activations for number in same])
+        means = torch.cat([alone[number % len(alone)].activations for number in same])
         says = "activations while writing differ between a batch and alone"
         yield _compared("writing in a batch", means, together.activations[same], trial.limit, says)
     again = torch.cat(

@@ -9,13 +9,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from browser import browser
 from synthetic import make_study
 
-from reports import calibration_text, paper, qmd, render, steering_text
+from reports import calibration_text, paper, paper_tables, qmd, render, steering_text
 from study.read import InputError
 
 TESTS = Path(__file__).parent
@@ -148,6 +149,20 @@ def test_paper_of_nine_models(pages: Pages) -> None:
         command = ["pdftotext", "-l", "1", "-layout", str(pdf), "-"]
         first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert [claim for claim in CLAIMS if claim not in first] == []
+
+
+def test_the_certificates_of_a_run_are_shown() -> None:
+    checks = [
+        {"check": "layers", "value": 0.0, "limit": 0.0},
+        {"check": "padding", "value": 2e-7, "limit": 1e-3},
+        {"check": "repetition", "value": 1e-7, "limit": 1e-3},
+    ]
+    one = {"model": "m", "weights": "trained", "precision": "float32", "checks": checks}
+    found = SimpleNamespace(scores=SimpleNamespace(run={"certificates": [one]}))
+    shown = str(paper_tables.certificates_table(found))
+    assert "| m | trained | float32 | 3 | padding | 2e-07 | 1e-03 |" in shown
+    found.scores.run = {}
+    assert "before models had certificates" in str(paper_tables.certificates_table(found))
 
 
 def test_paper_of_one_model_says_what_is_missing(tmp_path: Path) -> None:
