@@ -99,15 +99,19 @@ def test_a_config_of_a_billion_labels_is_refused_before_they_are_made(folder: Pa
         loaded(folder, 0, config=config)
 
 
-@pytest.mark.parametrize(
-    "odd", [{"head_dim": 3}, {"model_type": "bert"}, {"sliding_window": -5}, {"sliding_window": {}}]
-)
+@pytest.mark.parametrize("odd", [{"head_dim": 3}, {"sliding_window": -5}, {"sliding_window": {}}])
 def test_a_model_that_fails_on_its_first_text_is_named(folder: Path, odd: dict[str, Any]) -> None:
     """Dimensions that do not go together are not seen when the model is built."""
     change(folder, "config.json", **odd)
     model = loaded(folder, 0)
     with pytest.raises(InputError, match=r"model 'm': fails on a text \(.*its config\.json is not"):
         read_and_write(model)
+
+
+def test_an_encoder_is_refused_before_its_first_text(folder: Path) -> None:
+    change(folder, "config.json", model_type="bert")
+    with pytest.raises(InputError, match=r"is an encoder.*choose a causal language model"):
+        loaded(folder, 0)
 
 
 def test_a_config_that_asks_for_tuples_is_not_followed(folder: Path) -> None:
