@@ -90,7 +90,7 @@ def survey(chosen: Sequence[str], corpus: Corpus, workers: int = 2) -> Iterator[
 
     def one(kind: str) -> Found:
         ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(theirs, kind, texts), daemon=True)
+        worker = context.Process(target=_work, args=(theirs, kind, texts))
         worker.start()
         theirs.close()
         try:
