@@ -6,13 +6,13 @@
 One situation and one question is a row of results/calibration.csv per quantity: its rate over
 simulated studies, the Monte Carlo error of the rate, and the target with whether it is met. Every
 study has a seed of its own, so that figures do not depend on the number of workers. Answers are
-kept in results/partial/ as they come, under a hash of the code: a run that was cut off goes on.
+kept in results/partial/ as they come, each under a hash of the code that it depends on: a run that
+was cut off goes on, and a change of one test costs the answers of that test alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import time
@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from code_hash import code_hash
+from generator import Study
 from joblib import Parallel, delayed
-from questions import QUESTIONS
+from questions import QUESTIONS, TOGETHER
 from situations import SITUATIONS
 from targets import Target
 from workers import add_options, workers
-
-import analysis
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "calibration.csv"
@@ -48,72 +48,87 @@ COLUMNS = [
     "target",
     "met",
 ]
-Job = tuple[str, str, int, int]
+#: A situation, what is asked of it, and the first and last study.
+Job = tuple[str, tuple[str, ...], int, int]
 
 
 def answers(job: Job) -> list[dict[str, Any]]:
-    """Draw the studies of one job, and ask each one question."""
-    situation, test, first, last = job
+    """Draw the studies of one job, and ask each the questions."""
+    situation, tests, first, last = job
+    numbers = range(first, last)
+    seeds = ([zlib.crc32(situation.encode()), number] for number in numbers)
+    studies = [SITUATIONS[situation].draw(np.random.default_rng(seed)) for seed in seeds]
     out = []
-    for number in range(first, last):
-        rng = np.random.default_rng([zlib.crc32(situation.encode()), number])
-        study = SITUATIONS[situation].draw(rng)
+    for test in tests:
         start = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                answer = QUESTIONS[test](study)
-            except Exception as error:  # a crash is a finding, and the other studies go on
-                answer = {"crashed": 1.0, "error": f"{type(error).__name__}: {error}"}
-        seconds = round(time.process_time() - start, 4)
-        out.append(
-            {
-                "situation": situation,
-                "test": test,
-                "study": number,
-                "seconds": seconds,
-                "answer": answer,
-            }
-        )
+            found = together(test, studies) or [asked(test, study) for study in studies]
+        seconds = round((time.process_time() - start) / len(studies), 4)
+        keys = {"situation": situation, "test": test, "code": code_hash(test, situation)}
+        out += [
+            {**keys, "study": number, "seconds": seconds, "answer": answer}
+            for number, answer in zip(numbers, found, strict=True)
+        ]
     return out
 
 
-def code_hash() -> str:
-    """Return a hash of all code that an answer depends on."""
-    sha = hashlib.sha256()
-    for folder in (Path(analysis.__file__).parent, HERE):
-        for path in sorted(folder.rglob("*.py")):
-            sha.update(path.read_bytes())
-    return sha.hexdigest()[:12]
+def together(test: str, studies: list[Study]) -> list[dict[str, Any]]:
+    """Return the answers to a question that can be asked of many studies at once, if it can."""
+    try:
+        return TOGETHER[test](studies) if test in TOGETHER else []
+    except Exception:  # of one of them, which will say so when it is asked alone
+        return []
+
+
+def asked(test: str, study: Study) -> dict[str, Any]:
+    """Return the answer to one question; a crash is a finding, and the other studies go on."""
+    try:
+        answer: dict[str, Any] = QUESTIONS[test](study)
+    except Exception as error:
+        return {"crashed": 1.0, "error": f"{type(error).__name__}: {error}"}
+    return answer
 
 
 def wanted(only: str, studies: int) -> list[Job]:
-    """Return the jobs whose "situation | test" matches a regular expression."""
+    """Return the jobs whose "about | situation | test" matches a regular expression."""
     pattern = re.compile(only, re.IGNORECASE)
-    return [
-        (name, test, first, min(first + CHUNK, studies))
-        for first in range(0, studies, CHUNK)
-        for name, situation in SITUATIONS.items()
-        for test in situation.asked
-        if pattern.search(f"{situation.about} | {name} | {test}")
-    ]
+    jobs = []
+    for first in range(0, studies, CHUNK):
+        for name, situation in SITUATIONS.items():
+            found = [
+                t for t in situation.asked if pattern.search(f"{situation.about} | {name} | {t}")
+            ]
+            if found:
+                jobs.append((name, tuple(found), first, min(first + CHUNK, studies)))
+    return jobs
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
-    """Read kept answers; a line that was cut off is left out."""
+    """Read kept answers whose code is the present one; a line that was cut off is left out."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            kept.append(json.loads(line))
+            answer = json.loads(line)
         except json.JSONDecodeError:
             continue
+        situation = SITUATIONS.get(answer["situation"])
+        if situation is None or answer["test"] not in situation.asked:
+            continue
+        if answer["code"] == code_hash(answer["test"], answer["situation"]):
+            kept.append(answer)
     return kept
 
 
 def remaining(jobs: Iterable[Job], kept: list[dict[str, Any]]) -> list[Job]:
-    """Return the jobs that have not been answered in full."""
+    """Return the jobs that have not been answered in full, less the questions that have been."""
     done = {(a["situation"], a["test"], a["study"]) for a in kept}
-    return [job for job in jobs if any((*job[:2], n) not in done for n in range(job[2], job[3]))]
+    out = []
+    for name, tests, first, last in jobs:
+        left = tuple(t for t in tests if any((name, t, n) not in done for n in range(first, last)))
+        if left:
+            out.append((name, left, first, last))
+    return out
 
 
 def summarize(kept: list[dict[str, Any]]) -> pd.DataFrame:
@@ -201,7 +216,7 @@ def main() -> None:
     add_options(parser)
     args = parser.parse_args()
     args.partial.mkdir(parents=True, exist_ok=True)
-    path = args.partial / f"calibration-{code_hash()}.jsonl"
+    path = args.partial / "calibration.jsonl"
     jobs = wanted(args.only, args.studies)
     if not jobs:
         parser.error(f"nothing matches {args.only!r}")
@@ -223,7 +238,7 @@ def main() -> None:
                     warnings.simplefilter("ignore")  # that the rest is canceled
                     found.close()
                 break
-    mine = {job[:2] for job in jobs}
+    mine = {(job[0], test) for job in jobs for test in job[1]}
     kept = [
         a
         for a in read_answers(path)

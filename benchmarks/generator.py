@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import Scores, as_scores
+from analysis import Scores, as_scores, u_shape_test
 from study.arrays import Float64Array
 
 #: Separation far from any peak; an AUC between chance and 0.9.
@@ -119,6 +120,15 @@ class Study:
 
     def scores(self) -> Scores:
         """Return the study as the tests take it."""
+        return self._scores
+
+    @cached_property
+    def shapes(self) -> pd.DataFrame:
+        """The table of `u_shape_test`, which several questions read."""
+        return u_shape_test(self.scores())
+
+    @cached_property
+    def _scores(self) -> Scores:
         scores = as_scores(self.table)
         if self.replicates is None:
             return scores

@@ -6,7 +6,8 @@ where a study has none, such as the coverage of an interval that is not given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from scipy import stats
 from analysis import (
     control_test,
     fit_curves,
-    invariance_test,
     localization_test,
     method_test,
     scale_test,
     u_shape_test,
 )
+from analysis.over_models.invariance import decide_invariance
+from analysis.over_models.sums import curve_data
 from study.arrays import Float64Array
 
 ALPHA, DELTA = 0.05, 0.1
@@ -108,11 +110,12 @@ def scale(study: Study) -> Answer:
 
 
 def invariance(study: Study) -> Answer:
-    """Ask whether families share the curve."""
-    row = invariance_test(study.scores(), delta=DELTA, n_boot=N_BOOT, seed=0, alpha=ALPHA).iloc[0]
+    """Ask whether families share the curve; MixedLM, which decides nothing, is left out."""
+    data = curve_data(study.scores(), "score")
+    row = decide_invariance(data, DELTA, N_BOOT, 0, ALPHA)
     return {
-        **verdicts(row, "invariant", "not invariant", "undecided"),
-        "chi-square p": share_below(row["p_chi2"]) if "p_chi2" in row else np.nan,
+        **verdicts(pd.Series(row), "invariant", "not invariant", "undecided"),
+        "chi-square p": share_below(row["p_chi2"]),
         **{
             f"says {word}": float(word in row["reason"])
             for word in ("level", "amplitude", "place", "shape")
@@ -132,14 +135,14 @@ def shape_words(verdict: str) -> Answer:
 
 def shape_of_models(study: Study) -> Answer:
     """Ask for the shape over models."""
-    table = u_shape_test(study.scores(), alpha=ALPHA)
+    table = study.shapes
     row = table[table["level"] == "models"].iloc[0]
     return shape_words(row["verdict"]) | ordinary_shape(study.table)
 
 
 def shape_of_profiles(study: Study) -> Answer:
     """Ask for the shape of every profile; the answer is the share of profiles."""
-    table = u_shape_test(study.scores(), alpha=ALPHA)
+    table = study.shapes
     profiles = table.loc[table["level"] == "profile", "verdict"]
     ordinary = [ordinary_shape(rows) for _, rows in study.table.groupby("model")]
     return mean([shape_words(v) for v in profiles]) | mean(ordinary)
@@ -152,14 +155,31 @@ def mean(answers: list[Answer]) -> Answer:
 
 def bare_shape(study: Study) -> Answer:
     """Ask for the shape of one bare curve, and of the same curve with its true errors."""
-    curve = Study(study.table)
-    row = u_shape_test(curve.scores(), alpha=ALPHA).iloc[0]
-    answer = shape_words(row["verdict"]) | ordinary_shape(study.table)
-    if study.replicates is None:
-        return answer
-    true = u_shape_test(study.scores(), alpha=ALPHA).iloc[0]
-    words = ("hump", "monotone", "undecided")
-    return answer | {f"{word}, true errors": shape_words(true["verdict"])[word] for word in words}
+    return bare_shapes([study])[0]
+
+
+def bare_shapes(studies: Sequence[Study]) -> list[Answer]:
+    """Ask for the shapes of bare curves, a study each, in one table."""
+
+    def numbered(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+        named = [table.assign(model=f"curve {i:03}") for i, table in enumerate(tables)]
+        return pd.concat(named, ignore_index=True)
+
+    def shapes(all_of_them: Study) -> list[str]:
+        rows = all_of_them.shapes
+        return list(rows.loc[rows["level"] == "profile"].sort_values("model")["verdict"])
+
+    together = Study(numbered(s.table for s in studies))
+    out = [
+        shape_words(verdict) | ordinary_shape(study.table)
+        for verdict, study in zip(shapes(together), studies, strict=True)
+    ]
+    if studies[0].replicates is not None:
+        again = numbered(s.replicates for s in studies if s.replicates is not None)
+        for answer, verdict in zip(out, shapes(replace(together, replicates=again)), strict=True):
+            word = shape_words(verdict)
+            answer |= {f"{w}, true errors": word[w] for w in ("hump", "monotone", "undecided")}
+    return out
 
 
 def peaks_of_profiles(study: Study) -> Answer:
@@ -185,6 +205,22 @@ def controls(study: Study) -> Answer:
     return verdicts(row, "learned", "not learned", "undecided")
 
 
+#: The function that each question is about.
+TESTED: Mapping[str, Callable[..., Any]] = {
+    "localization_test": localization_test,
+    "method_test": method_test,
+    "scale_test": scale_test,
+    "invariance_test": decide_invariance,
+    "u_shape_test, models": u_shape_test,
+    "u_shape_test, profiles": u_shape_test,
+    "u_shape_test, bare": u_shape_test,
+    "fit_curves": fit_curves,
+    "control_test": control_test,
+}
+#: Questions that cost less where they are asked of many studies at once.
+TOGETHER: Mapping[str, Callable[[Sequence[Study]], list[Answer]]] = {
+    "u_shape_test, bare": bare_shapes
+}
 QUESTIONS: Mapping[str, Callable[[Study], Any]] = {
     "localization_test": localization,
     "method_test": methods,
