@@ -43,9 +43,9 @@ def logic(path: Path) -> str:
 
 
 def bare(source: str) -> str:
-    """Return the syntax tree of a source, without docstrings.
+    r"""Return the syntax tree of a source, without docstrings.
 
-    >>> bare('def f():\\n    "What it does."\\n    return 1') == bare("def f(): return 1")
+    >>> bare("def f():\n    'What it does.'\n    return 1") == bare("def f(): return 1")
     True
     """
     tree = ast.parse(source)

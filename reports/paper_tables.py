@@ -92,20 +92,20 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
         rows[rows["labels"] == "true"]
         .assign(
             rank=rows["model"].map({m: i for i, m in enumerate(found.models["model"])}),
-            place=rows["metric"].map({m: i for i, m in enumerate(found.separation)}),
+            order=rows["metric"].map({m: i for i, m in enumerate(found.separation)}),
             measure=rows["metric"].map(found.titles),
-            turn=intervals(rows, "vertex", "vertex_low", "vertex_high"),
+            peak=intervals(rows, "peak", "peak_low", "peak_high"),
             p_curve=[p_value(p) for p in rows["p_fit"]],
             p_u=[p_value(p) for p in rows["p"]],
-            top=[number(x) for x in rows["extremum"]],
+            turn=[number(x) for x in rows["vertex"]],
         )
-        .sort_values(["rank", "place", "method"])
+        .sort_values(["rank", "order", "method"])
     )
     if metric is not None:
         columns = {
             "model": "Model",
             "method": "Method",
-            "turn": "Vertex",
+            "peak": "Peak",
             "p_curve": "Curvature",
             "p_u": "Turn",
             "verdict": "Verdict",
@@ -115,8 +115,8 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
         "model": "Model",
         "measure": "Measure",
         "method": "Method",
+        "peak": "Peak",
         "turn": "Vertex",
-        "top": "Maximum",
         "best": "Form",
         "verdict": "Verdict",
     }

@@ -63,7 +63,7 @@ def over_models(shape: pd.DataFrame) -> Row:
 
 
 def peak(peaks: pd.DataFrame) -> Row:
-    """Judge whether the pooled vertex is at the target."""
+    """Judge whether the pooled peak is at the target."""
     found = peaks.iloc[0]
     words = {"at target": "supported", "elsewhere": "contradicted"}
     if found["n_models"] < 2:

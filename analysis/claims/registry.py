@@ -81,6 +81,7 @@ class Evidence:
             self.trained,
             target=self.rules["target"],
             delta=self.rules["delta"],
+            peak=self.rules["peak"],
             alpha=self.alpha,
             seed=self.seed,
         )

@@ -13,9 +13,9 @@ from analysis.figures.profiles import (
 )
 from analysis.figures.results import (
     calibration,
+    peak_forest,
     specification_curve,
     valence_course,
-    vertex_forest,
 )
 from analysis.figures.steering import depth_curves, dose_curves, regime_map, success_forest
 from analysis.figures.style import absent, metric_label, model_order
@@ -32,10 +32,10 @@ __all__ = [
     "metric_label",
     "metric_profiles",
     "model_order",
+    "peak_forest",
     "profile_table",
     "regime_map",
     "specification_curve",
     "success_forest",
     "valence_course",
-    "vertex_forest",
 ]

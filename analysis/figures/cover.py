@@ -42,9 +42,9 @@ def cover(
     metric : str
     fits : DataFrame
         Rows of `fit_curves` of the same study. Where a quadratic has a peak inside the network,
-        the vertex and its interval are drawn at the foot, in front of the preregistered band.
+        the peak and its interval are drawn at the foot, in front of the preregistered band.
     method : str
-        The method whose vertices are drawn; generation is drawn beside it where the study has it.
+        The method whose peaks are drawn; generation is drawn beside it where the study has it.
 
     Returns
     -------
@@ -100,18 +100,16 @@ def cover(
         peaks = peaks.assign(
             score=foot,
             below=foot - 1.2 * step,
-            left=peaks["vertex_low"].clip(0, 1),
-            right=peaks["vertex_high"].clip(0, 1),
-            text=[f"turn at {v:.2f}" for v in peaks["vertex"]],
+            left=peaks["peak_low"].clip(0, 1),
+            right=peaks["peak_high"].clip(0, 1),
+            text=[f"peak at {v:.2f}" for v in peaks["peak"]],
             panel=pd.Categorical(peaks["model"].map(names), list(names.values())),
         )
         hue = COLORS.get(method, PALETTE[0])
         bar = p9.aes(x="left", xend="right", y="score", yend="score")
         figure += p9.geom_segment(bar, peaks, color=hue, size=1.2)
-        figure += p9.geom_point(p9.aes(x="vertex"), peaks, color=hue, size=3)
-        figure += p9.geom_text(
-            p9.aes(x="vertex", y="below", label="text"), peaks, size=9, color=hue
-        )
+        figure += p9.geom_point(p9.aes(x="peak"), peaks, color=hue, size=3)
+        figure += p9.geom_text(p9.aes(x="peak", y="below", label="text"), peaks, size=9, color=hue)
     return (
         figure
         + p9.facet_wrap("panel", ncol=min(len(names), 3))

@@ -1,4 +1,4 @@
-"""Build the interactive page: linked charts of a study's profiles, vertices and emotions."""
+"""Build the interactive page: linked charts of a study's profiles, peaks and emotions."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     metric = _choice("metric", list(names), list(names.values()), "Measure ")
     method = _choice("method", method_order(scores.table["method"]), None, "Method ")
     model = _choice("model", models, None, "Model of the heat map ")
-    curve, vertex = (
+    curve, peak = (
         alt.selection_point(name, fields=["model"], on="pointerover", clear="pointerout")
-        for name in ("curve_hovered", "vertex_hovered")
+        for name in ("curve_hovered", "peak_hovered")
     )
     emotion = alt.selection_point("emotion_picked", fields=["emotion"], toggle="true")
     color = alt.Color(
@@ -70,7 +70,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     chosen = (alt.datum.metric == metric) & (
         (alt.datum.method == method) | (alt.datum.weights == UNTRAINED)
     )
-    lit = alt.condition(curve & vertex, alt.value(1.0), alt.value(0.15))
+    lit = alt.condition(curve & peak, alt.value(1.0), alt.value(0.15))
     # Twins stand back behind the models that they are to be compared with.
     back = alt.Scale(domain=["trained", UNTRAINED], range=[1.0, 0.35])
     twins_back = alt.Opacity("weights:N", scale=back, legend=None)
@@ -90,7 +90,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
                 scale=alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]]),
                 legend=alt.Legend(title=None, orient="top", symbolType="stroke"),
             ),
-            opacity=alt.condition(curve & vertex, twins_back, alt.value(0.15)),
+            opacity=alt.condition(curve & peak, twins_back, alt.value(0.15)),
             detail="weights:N",
             tooltip=["model:N", "weights:N", "layer:Q", _number("depth"), _number("score", 4)],
         )
@@ -121,9 +121,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         )
         .add_params(emotion)
     )
-    top = (bands + lines + points) | _vertices(
-        scores, fits, metric, method, models, color, lit, vertex
-    )
+    top = (bands + lines + points) | _peaks(scores, fits, metric, method, models, color, lit, peak)
     page = (top & heat).resolve_scale(color="independent")
     page = page.properties(usermeta={"embedOptions": {"actions": False}})
     return (
@@ -134,7 +132,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     )
 
 
-def _vertices(
+def _peaks(
     scores: Scores,
     fits: pd.DataFrame,
     metric: alt.Parameter,
@@ -142,29 +140,29 @@ def _vertices(
     models: list[str],
     color: alt.Color,
     lit: alt.ConditionalValueDef,
-    vertex: alt.Parameter,
+    peak: alt.Parameter,
 ) -> alt.LayerChart:
-    """Return the vertices with their intervals, over the preregistered band."""
+    """Return the peaks with their intervals, over the preregistered band."""
     peaks = located_peaks(fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")])
-    for end in ("vertex_low", "vertex_high"):
+    for end in ("peak_low", "peak_high"):
         peaks = peaks.assign(**{end: peaks[end].clip(0, 1)})
-    data = _csv(peaks, ["model", "method", "metric", "vertex", "vertex_low", "vertex_high"])
+    data = _csv(peaks, ["model", "method", "metric", "peak", "peak_low", "peak_high"])
     base = (
-        alt.Chart(data, width=WIDTH * 0.33, height=300, title="Depth of the vertex")
+        alt.Chart(data, width=WIDTH * 0.33, height=300, title="Depth of the peak")
         .transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
         .encode(
             y=alt.Y("model:N", title=None, scale=alt.Scale(domain=models), axis=None),
             color=color,
             opacity=lit,
-            tooltip=["model:N", *(_number(c) for c in ("vertex", "vertex_low", "vertex_high"))],
+            tooltip=["model:N", *(_number(c) for c in ("peak", "peak_low", "peak_high"))],
         )
     )
     scale = alt.Scale(domain=[0, 1])
     layers = [
         base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("vertex_low:Q", title="Depth", scale=scale), x2="vertex_high:Q"
+            x=alt.X("peak_low:Q", title="Depth", scale=scale), x2="peak_high:Q"
         ),
-        base.mark_circle(size=110).encode(x=alt.X("vertex:Q", scale=scale)).add_params(vertex),
+        base.mark_circle(size=110).encode(x=alt.X("peak:Q", scale=scale)).add_params(peak),
     ]
     whole = scores.table[["metric", "method"]].drop_duplicates()
     empty = whole.merge(peaks[["metric", "method"]].drop_duplicates(), how="left", indicator=True)

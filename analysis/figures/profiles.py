@@ -73,7 +73,7 @@ def depth_profiles(
     metric : str
     fits : DataFrame, optional
         Rows of `fit_curves` of the same study: the quadratics are drawn over the trained profiles
-        and, where one has a peak inside the network, its vertex and the vertex's interval at the
+        and, where one has a peak inside the network, its depth and the depth's interval at the
         foot of the panel.
     columns : int
         Most panels in a row.
@@ -109,7 +109,7 @@ def depth_profiles(
     figure += p9.geom_line(p9.aes(color="line", linetype="line"), size=0.7)
     if fits is not None:
         figure += _fitted(fits[fits["metric"] == metric], table)
-        figure += _vertices(fits[fits["metric"] == metric], table)
+        figure += _peaks(fits[fits["metric"] == metric], table)
     return (
         figure
         + p9.facet_wrap("panel", ncol=width)
@@ -161,29 +161,29 @@ def _line_scales(lines: pd.Series[str]) -> list[Any]:
 
 
 def located_peaks(fits: pd.DataFrame) -> pd.DataFrame:
-    """Keep the quadratics that peak inside the network, with an interval that says where."""
-    bounded = np.isfinite(fits["vertex_low"]) & np.isfinite(fits["vertex_high"])
-    inside = bounded & (fits["shape"] == "hump") & fits["vertex"].between(0, 1)
+    """Keep the humps that peak inside the network, with an interval that says where."""
+    bounded = np.isfinite(fits["peak_low"]) & np.isfinite(fits["peak_high"])
+    inside = bounded & (fits["shape"] == "hump") & fits["peak"].between(0, 1)
     return pd.DataFrame(fits[inside])
 
 
-def _vertices(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
-    """Return the layers that mark the trained profiles' vertices below the curves."""
+def _peaks(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
+    """Return the layers that mark the trained profiles' peaks below the curves."""
     marks = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")]
     marks = located_peaks(marks).copy()
     low, high = table[["score", "low"]].min().min(), table[["score", "high"]].max().max()
     step = 0.05 * (high - low)
     rank = {method: i for i, method in enumerate(sorted(marks["method"].unique()))}
     marks["score"] = low - step * (1 + marks["method"].map(rank).astype(float))
-    marks["left"] = marks["vertex_low"].clip(0, 1)
-    marks["right"] = marks["vertex_high"].clip(0, 1)
+    marks["left"] = marks["peak_low"].clip(0, 1)
+    marks["right"] = marks["peak_high"].clip(0, 1)
     marks["line"], marks["group"] = marks["method"], marks["method"]
     panels = table.drop_duplicates("model").set_index("model")["panel"].astype(str)
     marks["panel"] = pd.Categorical(marks["model"].map(panels), table["panel"].cat.categories)
     ends = p9.aes(x="left", xend="right", y="score", yend="score", color="line")
     return [
         p9.geom_segment(ends, marks.dropna(subset=["left", "right"]), size=0.9, show_legend=False),
-        p9.geom_point(p9.aes(x="vertex", color="line"), marks, size=1.8, show_legend=False),
+        p9.geom_point(p9.aes(x="peak", color="line"), marks, size=1.8, show_legend=False),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Draw the results of the tests: vertices, specifications, calibration."""
+"""Draw the results of the tests: peaks, specifications, calibration."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CHOICES = {"metric": "Measure", "method": "Method", "layers": "Layers", "peak": 
 VERDICTS = ["at target", "elsewhere", "undecided"]
 
 
-def vertex_forest(
+def peak_forest(
     fits: pd.DataFrame,
     pooled: pd.DataFrame | None = None,
     target: float = 0.5,
     delta: float = 0.1,
 ) -> p9.ggplot:
-    """Draw the models' vertices with their intervals, by family, over the target's band.
+    """Draw the depths of the models' peaks with their intervals, by family, over the target's band.
 
     Parameters
     ----------
@@ -48,11 +48,12 @@ def vertex_forest(
 
     Notes
     -----
-    A model whose peak is not shown keeps its row, without a mark. A vertex beyond the ends of the
-    network is drawn at its edge, as are the ends of intervals that reach beyond.
+    The peak is where the estimator that `fit_curves` was given puts it. A model whose peak is not
+    shown keeps its row, without a mark. A vertex beyond the ends of the network is drawn at its
+    edge, as are the ends of intervals that reach beyond.
     """
     table = fits.rename(
-        columns={"vertex": "estimate", "vertex_low": "low", "vertex_high": "high"}
+        columns={"peak": "estimate", "peak_low": "low", "peak_high": "high"}
     ).sort_values(["family", "n_params"])
     rows = list(dict.fromkeys(table["model"]))
     columns = ["model", "family", "method", "estimate", "low", "high"]
@@ -86,7 +87,7 @@ def vertex_forest(
         + p9.facet_grid("family", scales="free_y", space="free_y")
         + p9.coord_flip()
         + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
-        + p9.labs(x="", y="Depth of the vertex")
+        + p9.labs(x="", y="Depth of the peak")
         + house_style(1.2 + (0.16 + 0.09 * len(methods)) * len(rows))
         + p9.theme(
             strip_text_y=p9.element_text(rotation=0, ha="left"),
@@ -127,7 +128,7 @@ def specification_curve(
     shown = table.assign(none=table["estimate"].isna()).sort_values(
         ["none", "estimate", "verdict", *CHOICES]
     )
-    shown["place"] = np.arange(1.0, len(shown) + 1)
+    shown["column"] = np.arange(1.0, len(shown) + 1)
     panels = ["Depth of\nthe peak", *CHOICES.values()]
     rows, labels = [], {UNITS * v: f"{v:g}" for v in (0, 0.25, 0.5, 0.75, 1)}
     for i, (column, heading) in enumerate(CHOICES.items(), start=1):
@@ -154,7 +155,7 @@ def specification_curve(
     )
     whole = {"xmin": -np.inf, "xmax": np.inf}
     figure = (
-        p9.ggplot(marks, p9.aes("place", color="verdict"))
+        p9.ggplot(marks, p9.aes("column", color="verdict"))
         + p9.geom_rect(
             p9.aes(ymin="a", ymax="b"),
             frame,
@@ -189,7 +190,7 @@ def specification_curve(
         )
     )
     if shown["none"].any():
-        first = float(shown.loc[shown["none"], "place"].min())
+        first = float(shown.loc[shown["none"], "column"].min())
         note = frame.assign(x=(first + len(shown)) / 2, y=UNITS * 0.06, text="no peak to pool")
         figure += p9.geom_text(
             p9.aes("x", "y", label="text"), note, inherit_aes=False, size=7, color=GRAY

@@ -19,13 +19,18 @@ from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.over_models.optimize import Codes
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, basis, curve_data, vertex
-from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
+from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, whole_curve
 from analysis.wording import listing
 from study.arrays import Float64Array
 from study.read import InputError
 
 #: Draws of the generalized confidence interval.
 N_PIVOT = 2000
+#: What is missing where no peak is shown.
+OF_A_PEAK = (
+    *("estimate", "low", "high", "p_equivalence"),
+    *("between_sd", "between_sd_low", "between_sd_high"),
+)
 
 
 def invariance_test(
@@ -107,7 +112,8 @@ def invariance_test(
 
     *Invariant* is said of the whole curve: its normalized form, its amplitude and the depth of its
     turn have each to be shown the same in all families, and that there is a turn has to be shown;
-    a plateau has no peak that could be at one place. Levels may differ. For the vertices,
+    a plateau has no peak that could be at one place, and where no peak is shown its departures and
+    their spread are missing. Levels may differ. For the vertices,
     equivalence is two one-sided t tests for each family on the vertices of the models, with the
     variance within families pooled; all families have to pass (intersection-union [2]_). The
     interval of the between-family standard deviation is a generalized confidence interval [3]_.
@@ -205,6 +211,9 @@ def decide_invariance(
         "alpha": alpha,
         "verdict": "undecided",
     }
+    peakless = not row["p_peak"] <= alpha
+    if peakless:
+        row |= dict.fromkeys(OF_A_PEAK, np.nan) | {"departure_of": ""}
     hindrance = _hindrance(data)
     if hindrance:
         return {**row, "reason": hindrance}
@@ -215,6 +224,8 @@ def decide_invariance(
     row["p"] = float(np.nanmax([row["p_boot"], row["p_perm"], row["p_welch"]]))
     row["verdict"], row["reason"] = _verdict(row, data)
     row["reason"] += note
+    if peakless and row["verdict"] == "not invariant":
+        row["reason"] += f"; {NO_PEAK}"
     return row
 
 
@@ -293,6 +304,11 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
             f"within {delta:g} of the mean, but {listing(lacking)}"
         )
     bends = np.sign(data.coef[0, :, 1])
+    if not row["p_peak"] <= alpha:
+        return (
+            "undecided",
+            f"neither difference (p = {row['p']:.3g}) nor sameness is shown: {NO_PEAK}",
+        )
     if not np.isfinite(row["p_equivalence"]):
         why = f"{int((bends > 0).sum())} of {bends.size} curves bend upwards and the rest downwards"
     else:

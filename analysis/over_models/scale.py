@@ -12,10 +12,13 @@ from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
+from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
 from study.arrays import Float64Array
 
 #: Vertices that depart from a line by less than this share of the depth do so by rounding.
 EXACT = 1e-9
+#: What is missing where no peak is shown that could move.
+OF_A_PEAK = ("slope", "se", "t", "estimate", "low", "high", "p", "p_equivalence")
 
 
 def scale_test(
@@ -64,7 +67,9 @@ def scale_test(
     (`meta_regression` gives its size), beside the models' sampling variances; its errors are
     cluster-robust by family, with Satterthwaite's degrees of freedom (`regression_over_families`),
     so that they hold whatever families share. Where sizes vary between few families the degrees of
-    freedom are few. With fewer than three families, or less than one degree of freedom, the
+    freedom are few. Curves without a peak have vertices that mean nothing: unless the models are
+    shown to rise and then fall (`whole_curve.peak_p`), the change is missing and the verdict
+    "undecided". With fewer than three families, or less than one degree of freedom, the
     verdict is "undecided". A model's sampling variance comes from its replicates by the delta
     method, and is 0 where there are none. The verdict is *invariant* only where two one-sided
     tests put the change within delta.
@@ -86,6 +91,9 @@ def scale_test(
         variance = sampling_variance(scores, data, name)
         x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
         decided = decide_scale(turn, variance, x, data.group, delta, alpha)
+        if np.isfinite(decided["estimate"]) and not peak_p(data, curves(data)[0]) <= alpha:
+            decided |= dict.fromkeys(OF_A_PEAK, np.nan)
+            decided |= {"verdict": "undecided", "reason": NO_PEAK}
         rows.append({"test": "scale", "metric": name, **decided})
     return pd.DataFrame(rows)
 

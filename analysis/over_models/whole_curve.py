@@ -21,6 +21,8 @@ from study.arrays import Float64Array
 POINTS = np.linspace(0.0, 1.0, 41)
 #: Share of the range at either end in which no peak is looked for.
 EDGE = 0.1
+#: Why there is no place to compare.
+NO_PEAK = "that the curves have a peak is not shown, so that there is no depth of it to compare"
 #: Models that a family needs to have a spread of its own.
 OWN_SPREAD = 3
 
@@ -102,7 +104,7 @@ def whole_curve(
     size = float(mean @ mean)
     if size == 0:
         return out
-    out["p_peak"] = _peak_p(data, at)
+    out["p_peak"] = peak_p(data, at)
     share = own @ mean / size
     amplitude = _means(share, data.group)
     if (np.abs(amplitude) < 0.05).any():
@@ -158,7 +160,7 @@ def _errors(part: Float64Array, group: Codes) -> Float64Array:
     return np.asarray(np.sqrt(variance * (1 - 2 / n_families) + rest))
 
 
-def _peak_p(data: CurveData, at: Float64Array) -> float:
+def peak_p(data: CurveData, at: Float64Array) -> float:
     """Return the p that curves turn inside: rise to a top and fall from it, or the reverse.
 
     Each model's top is that of the other models' mean: its own noise would favor a turn.
@@ -174,7 +176,10 @@ def _peak_p(data: CurveData, at: Float64Array) -> float:
     means = _means(arms, data.group)
     count = np.bincount(data.group)
     df = n - count.size
-    variance = ((arms - means[data.group]) ** 2).sum(axis=0) / df
+    if df < 1:  # one model in each family: what differs between families is all there is
+        df, variance = n - 1, arms.var(axis=0, ddof=1)
+    else:
+        variance = ((arms - means[data.group]) ** 2).sum(axis=0) / df
     error = np.sqrt(variance * (1 / count).sum()) / count.size
     return float(t_above(means.mean(axis=0) / np.maximum(error, 1e-300), df).max())
 

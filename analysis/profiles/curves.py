@@ -32,6 +32,7 @@ PEAKS = ("vertex", "extremum", "center")
 OF_A_PEAK = [
     *(f"{name}{end}" for name in ("vertex", "center", "peak") for end in ("", "_low", "_high")),
     "vertex_se",
+    "center_se",
     "fieller_low",
     "fieller_high",
     "onset",
@@ -95,7 +96,7 @@ def fit_curves(
         - vertex_se: by the delta method.
         - curvature, curvature_low, curvature_high: the coefficient of depth squared.
         - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
-        - extremum_se: the draws' standard deviation.
+        - extremum_se, center_se: the draws' standard deviations.
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
           left-out blocks of neighboring layers, and the form with the smallest.
         - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
@@ -242,6 +243,7 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
         "center": float(center[0]),
         "center_low": center_low,
         "center_high": center_high,
+        "center_se": float(center[1:].std(ddof=1)),
         "onset": float(start[0]),
         "width": float(end[0] - start[0]),
         "p_misfit": misfit(depth, y, errors),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from analysis.families import (
     too_few,
 )
 from analysis.loading.scores import Profile, Scores
-from analysis.profiles.curves import PEAKS, curve_row
+from analysis.profiles.curves import PEAKS, Peak, curve_row
 from analysis.profiles.shape import GROUP, models_rows, shape_row
 from analysis.profiles.uncertainty import (
     Errors,
@@ -29,6 +29,8 @@ from analysis.profiles.uncertainty import (
 from study.arrays import Float64Array
 from study.read import InputError
 
+#: Shapes without a peak inside.
+NO_PEAK = ("monotone", "trough")
 RESULT = (
     "estimate",
     "low",
@@ -41,6 +43,7 @@ RESULT = (
     "i2",
     "prediction_low",
     "prediction_high",
+    "spread",
 )
 
 
@@ -53,7 +56,7 @@ def localization_test(
     labels: str | None = "true",
     target: float = 0.5,
     delta: float = 0.1,
-    peak: Literal["vertex", "extremum"] = "vertex",
+    peak: Peak = "extremum",
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool | None = None,
@@ -68,8 +71,9 @@ def localization_test(
         Which profiles; None takes all.
     target, delta : float
         "At the target" means within target +- delta, in shares of the depth.
-    peak : {"vertex", "extremum"}
-        The estimator that is pooled: the quadratic's vertex, or the depth of the spline's maximum.
+    peak : {"vertex", "extremum", "center"}
+        What is pooled (see `fit_curves`): the quadratic's vertex, the depth of the spline's
+        maximum, or the middle of its top.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     seed : int
@@ -83,10 +87,11 @@ def localization_test(
     DataFrame
         One row per combination of weights, method, labels and metric.
 
-        - estimate, low, high: pooled peak with its Hartung-Knapp interval over families.
+        - peak: the estimator; estimate, low, high: pooled peak with its Hartung-Knapp interval
+          over families. Missing, with all that describes it, where no hump is shown.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
-          pooled peak at the nearer edge of target +- delta (1 inside it), both by the chosen
-          estimator; df: n_families - 1.
+          pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
+        - spread: the largest difference between the three estimators' means over families.
         - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
           or every decided profile has no peak), "undecided"; reason.
         - tau, tau_family, i2: standard deviation of the peak between models and its part between
@@ -106,19 +111,20 @@ def localization_test(
 
     Notes
     -----
-    A profile without a peak has no peak depth, though a quadratic always has a vertex. Vertices
-    are therefore pooled only where their interval in `fit_curves` is finite and the curvature is
-    downward, and extrema where their interval is inside the range. Profiles shown to have no peak
-    inside are left out and counted; if there are any, or if fewer than half of the models are
-    pooled, the verdict cannot be "at target". A plateau has no peak either, and its vertex is an
-    artifact of the quadratic: unless `u_shape_test` finds a hump over models, or in at least half
-    of them, the pooled depth is reported but the verdict is "undecided". A located vertex just
-    outside the range stays in, because dropping it would truncate the sampling distribution.
+    A profile without a peak has no peak depth, though a quadratic always has a vertex and every
+    curve is highest somewhere. So the place is pooled of profiles whose interval of it is inside
+    the range (for vertices: finite, with a downward curvature). Profiles that `u_shape_test` shows
+    to have no peak (monotone, a trough, a plateau whose place is open) are left out and counted,
+    and with any of them the verdict is never "at target"; nor is it when fewer than half of the
+    models are pooled. Unless
+    `u_shape_test` finds a hump over models, or in half of them at least, the pooled depth is no
+    peak's: it is missing and the verdict is "undecided". A located vertex just outside the range
+    stays in: dropping it would truncate the sampling distribution.
 
-    A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
-    shrinks its delta-method standard error, and weighting by these errors would pull the pooled
-    peak to the middle. The weights therefore use standard errors at the models' mean curvature and
-    median vertex, or, for extrema, which have no such formula, their root mean square.
+    A vertex is a ratio, and where noise steepens a curve it moves the vertex to the middle and
+    shortens its delta-method standard error at once: weighting by that pulls the pooled peak to
+    the middle. So the standard errors that weight are taken at the models' mean curvature and
+    median vertex; those of the others, which have no such form, at their root mean square.
 
     Models of a family are alike, so the test pools the families' mean peaks :math:`y_f`, with
     standard errors :math:`s_f` and weights :math:`w_f = 1/(s_f^2 + \tau_f^2)`. The squared
@@ -127,9 +133,9 @@ def localization_test(
     degrees of freedom. With fewer than three families the verdict is "undecided". Models with
     several profiles (seeds, precisions) enter with their mean.
 
-    The peak of a skewed curve differs from that of its quadratic. All estimators of `fit_curves`
-    must therefore show "at target", each by its mean over families, and "elsewhere" requires that
-    none of them is more than delta away from the chosen one.
+    A skewed curve peaks elsewhere than its quadratic does. The chosen estimator decides, but where
+    the three that `fit_curves` gives differ by more than delta (each by its mean over families, if
+    it locates half of the models), the verdict is "undecided".
 
     A mean says little about models that differ: with half of the models at 0.3 and half at 0.7, it
     is 0.5, where no model is. "At target" therefore also requires that half of the pooled models
@@ -155,15 +161,15 @@ def localization_test(
     >>> away = localization_test(simulate_scores(vertex=0.7, seed=1))
     >>> pd.concat([at, away])[["estimate", "low", "high", "verdict"]].round(2)
        estimate   low  high    verdict
-    0      0.49  0.48  0.51  at target
-    0      0.69  0.67  0.71  elsewhere
+    0      0.48  0.44  0.52  at target
+    0      0.69  0.65  0.72  elsewhere
     """
     if not (delta > 0 and target - delta >= 0 and target + delta <= 1):
         raise InputError(
             f"target {target} +- delta {delta} is not an interval within [0, 1]; give depths"
         )
-    if peak not in ("vertex", "extremum"):
-        raise InputError(f"no peak {peak!r}; there are 'vertex' and 'extremum'")
+    if peak not in PEAKS:
+        raise InputError(f"no estimator {peak!r}; there are {', '.join(map(repr, PEAKS))}")
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
     fitted, shapes = [], []
@@ -171,7 +177,7 @@ def localization_test(
         errors = assess(profile, seed)
         shape = shape_row(profile, errors, alpha)
         fit = curve_row(profile, errors, alpha)
-        fit |= {"coefficients": _coefficients(profile, errors), "hump": shape["verdict"] == "hump"}
+        fit |= {"coefficients": _coefficients(profile, errors), "shown": shape["verdict"]}
         fitted.append(fit)
         shapes.append(shape)
     over_models = models_rows(profiles, shapes, alpha)
@@ -179,22 +185,25 @@ def localization_test(
     curves = pd.DataFrame(fitted)
     rows = []
     for keys, group in curves.groupby(GROUP, sort=False):
-        pooled = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
-        rows.append({**dict(zip(GROUP, keys, strict=True)), **pooled})
+        judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
+        rows.append({**dict(zip(GROUP, keys, strict=True)), **judged})
     return pd.DataFrame(rows)
 
 
 def _pooled(
-    curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: str, alpha: float
+    curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: Peak, alpha: float
 ) -> dict[str, Any]:
-    located, absent, inside = _located(curves, peak, alpha)
+    located, inside = _located(curves, peak, alpha)
+    # A curve that levels off may still fall a little: it is left out where its place is open.
+    absent = curves["shown"].isin(NO_PEAK) | ((curves["shown"] == "plateau") & ~inside)
+    located &= ~absent
     models = curves["model"]
     of = pd.DataFrame({peak: [], "se": []})
     if located.any():
         errors = _common_errors(curves[located], peak)
         of = curves[located].assign(se=errors).groupby("model")[[peak, "se"]].mean()
     n, without = models.nunique(), models[absent].nunique()
-    humps = models[curves["hump"]].nunique()
+    humps = models[curves["shown"] == "hump"].nunique()
     unlocated = models[~located & ~absent].nunique()
     of_model = curves.groupby("model")["family"].first()
     families = [str(of_model[model]) for model in of.index]
@@ -213,34 +222,30 @@ def _pooled(
     }
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
-    if len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
-        reason = "the models' peaks do not differ at all: no error to test them against"
+    if len(of) >= 2 and not humped and 2 * humps < n:
+        reason = (
+            f"no peak to locate: a hump is not shown over models, and in {humps} of {n} models only"
+        )
+    elif len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
+        reason = "the models' peaks do not differ at all: no error to judge them by"
     elif len(of) >= 2 and n_families < 2:
         reason = too_few(n_families, "located peaks")
     elif len(of) >= 2:
         pooled, result = _over_families(of[peak].to_numpy(), of["se"].to_numpy(), families, alpha)
         estimate = pooled.estimate
-        result["p"] = pooled.p_within(target - delta, target + delta)
-        result["p_elsewhere"] = pooled.p(estimate - max(abs(estimate - target) - delta, 0.0))
+        means = {peak: estimate} | _other_estimators(curves[located], peak, alpha)
+        result |= {
+            "p": pooled.p_within(target - delta, target + delta),
+            "p_elsewhere": pooled.p(estimate - max(abs(estimate - target) - delta, 0.0)),
+            "spread": max(means.values()) - min(means.values()),
+        }
         where = f"{target - delta:.2f} to {target + delta:.2f}"
-        others = _other_estimators(curves[located], peak)
-        others_apart = _named(
-            {k: e for k, e in others.items() if abs(e.estimate - estimate) > delta}
-        )
-        others_open = _named(
-            {
-                k: e
-                for k, e in others.items()
-                if not (e.exact or e.p_within(target - delta, target + delta) < alpha)
-            }
-        )
-        spread = np.hypot(pooled.se, result["tau"]) * t_critical(0.75, pooled.df)
+        reach = np.hypot(pooled.se, result["tau"]) * t_critical(0.75, pooled.df)
         if few := too_few(pooled.n_families, "located peaks"):
             reason = few
-        elif not humped and 2 * humps < n:
-            reason = f"{humps} of {n} models are humps: the {peak} {estimate:.2f} is not a peak's"
-        elif result["p_elsewhere"] < alpha and others_apart:
-            reason = f"the place depends on the estimator: {peak} {estimate:.2f}, {others_apart}"
+        elif result["spread"] > delta:
+            each = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+            reason = f"the place depends on the estimator: {each}"
         elif result["p_elsewhere"] < alpha:
             verdict, reason = "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
         elif result["p"] >= alpha:
@@ -249,12 +254,7 @@ def _pooled(
             reason = f"{len(of)} models peak within {where}, but {without} have no peak"
         elif 2 * len(of) < n:
             reason = f"a peak could be located in {len(of)} of {n} models only"
-        elif others_open:
-            reason = (
-                f"the {peak} {estimate:.2f} is within {where}, which another estimator of the "
-                f"place does not show: {others_open}"
-            )
-        elif 2 * within.sum() < len(of) or abs(estimate - target) + spread > delta:
+        elif 2 * within.sum() < len(of) or abs(estimate - target) + reach > delta:
             reason = (
                 f"the mean {estimate:.2f} is within {where}, but the models differ (SD "
                 f"{result['tau']:.2f}): {within.sum()} of {len(of)} peak there"
@@ -269,21 +269,19 @@ def _pooled(
     return {**result, "verdict": verdict, "reason": reason, **counts}
 
 
-def _other_estimators(curves: pd.DataFrame, peak: str) -> dict[str, Estimate]:
-    """Return the mean over families of each other estimator."""
+def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str, float]:
+    """Return the mean over families of the place by the other estimators.
+
+    One that locates fewer than half of the models says nothing: the quadratic of an early hump may
+    turn anywhere.
+    """
     out = {}
-    for name in PEAKS:
-        if name == peak or name not in curves:
-            continue
-        of = curves.groupby("model").agg(value=(name, "mean"), family=("family", "first")).dropna()
-        if not of.empty:
-            values = of["value"].to_numpy(dtype=np.float64)
-            out[name] = mean_over_families(values, of["family"].tolist())
+    for name in (each for each in PEAKS if each != peak):
+        sound = curves[_located(curves, name, alpha)[0]]
+        of = sound.groupby("model").agg(value=(name, "mean"), family=("family", "first"))
+        if 2 * len(of) >= curves["model"].nunique():
+            out[name] = mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
     return out
-
-
-def _named(estimates: dict[str, Estimate]) -> str:
-    return ", ".join(f"{name} {of.estimate:.2f}" for name, of in estimates.items())
 
 
 def _over_families(
@@ -320,28 +318,25 @@ def _coefficients(
 
 
 def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
-    """Return standard errors of the peaks that do not depend on the position of each peak."""
-    if peak == "extremum":
-        return np.full(len(curves), np.sqrt((curves["extremum_se"] ** 2).mean()))
+    """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
+    if peak != "vertex":
+        return np.full(len(curves), np.sqrt((curves[f"{peak}_se"] ** 2).mean()))
     curvature = np.mean([b[1] for b, _ in curves["coefficients"]])
     gradient = np.array([1.0, 2 * curves["vertex"].median()]) / (2 * curvature)
     return np.array([np.sqrt(gradient @ cov @ gradient) for _, cov in curves["coefficients"]])
 
 
-def _located(
-    curves: pd.DataFrame, peak: str, alpha: float
-) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Return masks of profiles: peak located, shown to have no peak, peak inside the range."""
+def _located(curves: pd.DataFrame, peak: str, alpha: float) -> tuple[pd.Series, pd.Series]:
+    """Return which profiles have a located peak, and which have it inside for sure."""
     if "depth_start" not in curves:
         none = pd.Series(False, index=curves.index)
-        return none, none, none
+        return none, none
     low, high = curves[f"{peak}_low"], curves[f"{peak}_high"]
-    if peak == "extremum":
-        inside = (low > curves["depth_start"]) & (high < curves["depth_end"])
-        return inside, (high <= curves["depth_start"]) | (low >= curves["depth_end"]), inside
-    absent = curves["verdict"] == "no peak inside"
-    located = (curves["p"] < alpha) & np.isfinite(low) & np.isfinite(high) & ~absent
-    return located, absent, curves["verdict"] == "peak inside"
+    inside = (low > curves["depth_start"]) & (high < curves["depth_end"])
+    if peak != "vertex":
+        return inside, inside
+    downward = (curves["p"] < alpha) & (curves["verdict"] != "no peak inside")
+    return downward & np.isfinite(low) & np.isfinite(high), inside & downward
 
 
 def hartung_knapp(

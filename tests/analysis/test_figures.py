@@ -82,7 +82,7 @@ def test_every_figure_draws(small: Scores) -> None:
     for figure in (
         figures.depth_profiles(small, "score", fits),
         figures.metric_profiles(small),
-        figures.vertex_forest(trained, pooled),
+        figures.peak_forest(trained, pooled),
         figures.emotion_heatmap(small, "score"),
         figures.cover(small, "score", fits),
         figures.method_comparison(small, "score"),
@@ -98,16 +98,16 @@ def test_figures_survive_a_small_study() -> None:
     alone = study(families=(1,), methods=("comprehension",))
     fits = fit_curves(alone)
     built(figures.depth_profiles(alone, "score", fits))
-    built(figures.vertex_forest(fits, localization_test(alone)))
+    built(figures.peak_forest(fits, localization_test(alone)))
     built(figures.specification_curve(specification_table(alone), 0.5, 0.1))
     assert built(figures.method_comparison(alone, "score")).data["text"].str.contains("one").all()
 
 
 def test_forest_shows_an_unbounded_interval_and_a_missing_peak(small: Scores) -> None:
     fits = fit_curves(small)
-    fits.loc[0, ["vertex", "vertex_low", "vertex_high"]] = [1.4, 0.8, np.inf]
+    fits.loc[0, ["peak", "peak_low", "peak_high"]] = [1.4, 0.8, np.inf]
     fits.loc[0, "shape"] = "monotone"
-    drawn = built(figures.vertex_forest(fits))
+    drawn = built(figures.peak_forest(fits))
     assert drawn.data["high"].max() == 1
     assert (drawn.data["kind"] == "no peak inside").sum() == 1
 
@@ -163,7 +163,9 @@ def test_claims_need_a_preregistered_rule() -> None:
 
 
 def test_claims_follow_the_truth() -> None:
-    real = study(families=(2, 2, 2, 2, 2), model_sd={"vertex": 0.02}, method_effect=0.05)
+    real = study(
+        families=(2, 2, 2, 2, 2), model_sd={"vertex": 0.02}, method_effect=0.05, noise_sd=0.005
+    )
     found = claims_table(real, n_boot=199).set_index("key")
     assert found.loc[["every", "overall", "peak", "learned"], "verdict"].eq("supported").all()
     assert found.loc["method", "verdict"] in ("supported", "undecided")

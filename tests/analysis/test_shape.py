@@ -12,6 +12,7 @@ from scipy import stats
 
 from analysis import InputError, load_scores, localization_test, u_shape_test
 from analysis.planning.simulate import combine, simulate_scores
+from analysis.profiles.curves import PEAKS
 from analysis.profiles.lines import Measured, line_weights, published_tests, robin_hood
 from analysis.profiles.localization import hartung_knapp
 from analysis.profiles.uncertainty import quadratic_weights
@@ -206,12 +207,12 @@ def test_untrained_networks_of_the_shipped_studies_are_no_u(study: str) -> None:
     assert not tests["verdict"].isin(["hump", "trough"]).any()
 
 
-@pytest.mark.parametrize("peak", ["vertex", "extremum"])
-def test_humps_at_half_and_at_seven_tenths_are_told_apart(peak: str) -> None:
+@pytest.mark.parametrize("peak", ["vertex", "extremum", "center"])
+def test_humps_at_half_and_at_seven_tenths_are_told_apart(place: str) -> None:
     spread = {"vertex": 0.03, "level": 0.05}
     for vertex, verdict in ((0.5, "at target"), (0.7, "elsewhere")):
         scores = simulate_scores(vertex=vertex, model_sd=spread, seed=5)
-        row = localization_test(scores, peak=peak).iloc[0]  # type: ignore[arg-type]
+        row = localization_test(scores, peak=place).iloc[0]  # type: ignore[arg-type]
         assert row["verdict"] == verdict
         assert row["low"] < vertex < row["high"]
         assert row["n_pooled"] == row["n_inside"] == 9
@@ -248,11 +249,12 @@ def test_monotone_profiles_do_not_poison_the_pool() -> None:
 
 
 def test_the_vertex_of_a_plateau_is_not_taken_for_a_peak() -> None:
-    row = localization_test(simulate_scores(shape="saturating", noise_sd=0.005, seed=1)).iloc[0]
-    assert row["estimate"] > 0.6
-    assert row["n_humps"] == 0
-    assert row["verdict"] == "undecided"
-    assert "0 of 9 models are humps" in row["reason"]
+    plateaus = simulate_scores(shape="saturating", noise_sd=0.005, seed=1)
+    for place in PEAKS:
+        row = localization_test(plateaus, peak=place).iloc[0]
+        assert row[["estimate", "low", "high", "p", "tau"]].isna().all()
+        assert row["n_humps"] == 0
+        assert row["verdict"] != "at target"
 
 
 def test_localization_with_too_little_says_why() -> None:
@@ -267,7 +269,7 @@ def test_bad_arguments_are_refused() -> None:
     scores = simulate_scores(families=(1,))
     with pytest.raises(InputError, match="not an interval"):
         localization_test(scores, delta=0.6)
-    with pytest.raises(InputError, match="no peak 'top'"):
+    with pytest.raises(InputError, match="no estimator 'top'"):
         localization_test(scores, peak="top")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'rereading' is not in the table"):
         u_shape_test(scores, method="rereading")
@@ -303,9 +305,12 @@ def test_models_at_two_places_are_not_at_the_middle() -> None:
 
 def test_a_skewed_curve_is_not_where_its_quadratic_turns() -> None:
     skewed = curves_at([0.29, 0.3, 0.31] * 4, 0.12, 0.4)
-    row = localization_test(skewed).iloc[0]
-    assert row["estimate"] > 0.4
-    assert row["verdict"] != "at target"
+    vertex = localization_test(skewed, peak="vertex").iloc[0]
+    extremum = localization_test(skewed, peak="extremum").iloc[0]
+    assert vertex["estimate"] > 0.4
+    assert 0.28 < extremum["estimate"] < 0.39
+    for row in (vertex, extremum):
+        assert row["verdict"] != "at target"
 
 
 def test_two_families_locate_nothing_and_say_so() -> None:
