@@ -1,8 +1,7 @@
-"""Describe the tests' error rates in the paper, from the results of the calibration benchmarks."""
+"""Describe how often the tests are right, in the paper, from the calibration's table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -10,45 +9,54 @@ import pandas as pd
 from analysis.wording import markdown_column, typeset
 from study.text import Markdown
 
+#: What is false wherever it has an upper bound, and the ordinary test that says the same.
+FALSE = {
+    "turn": "turn, ordinary",
+    "not invariant": "chi-square p",
+    "a difference": None,
+    "hump": "turn, ordinary",
+    "at target": None,
+    "invariant": None,
+    "learned": None,
+    "not learned": None,
+}
+
+
+def read_rates(folder: Path) -> pd.DataFrame:
+    """Read calibration.csv; no rows if the benchmark has not been run."""
+    path = folder / "calibration.csv"
+    columns = ["about", "situation", "test", "quantity", "rate", "n_studies", "bound", "target"]
+    if not path.exists():
+        return pd.DataFrame(columns=[*columns, "met"])
+    return pd.read_csv(path, keep_default_na=False, na_values={"rate": "", "target": ""})
+
 
 def false_rates(folder: Path) -> pd.DataFrame:
-    """Return how often the tests reject a true hypothesis, from the calibration benchmarks.
+    """Return how often the tests say what is not so, in the worst situation of each kind.
 
     Parameters
     ----------
     folder : Path
-        Contains calibration_shape.csv and calibration_invariance.csv, one of them, or neither.
+        Contains calibration.csv, or does not.
 
     Returns
     -------
     DataFrame
-        Columns test, kind ("naive" or "calibrated"), rate and n_studies; no rows if the
-        benchmarks have not been run.
+        Columns test, kind ("naive" or "calibrated"), rate and n_studies.
     """
-    parts = [pd.DataFrame(columns=["test", "kind", "rate", "n_studies"])]
-    shape, invariance = (folder / f"calibration_{name}.csv" for name in ("shape", "invariance"))
-    if shape.exists():
-        table = pd.read_csv(shape)
-        table = table[
-            (table["quantity"] == "declared a turn") & (table["topics"].astype(str) == "24")
-        ]
-        table = table[~table["truth"].str.startswith("hump")]
-        table["test"] = "U-shape, " + table["level"] + ", " + table["truth"] + " truth"
-        parts.append(_kinds(table, {"naive": "ordinary", "calibrated": "ours"}, "n_studies"))
-    if invariance.exists():
-        table = pd.read_csv(invariance)
-        table["test"] = "invariance, " + table["design"] + " families, " + table["dominates"]
-        parts.append(_kinds(table, {"naive": "p_chi2", "calibrated": "verdict"}, "n_sim"))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-
-
-def _kinds(table: pd.DataFrame, columns: Mapping[str, str], n: str) -> pd.DataFrame:
-    """Return a test's naive and calibrated rates as rows."""
-    rows = [
-        table[["test"]].assign(kind=kind, rate=table[name], n_studies=table[n])
-        for kind, name in columns.items()
-    ]
-    return pd.concat(rows, ignore_index=True)
+    rates = read_rates(folder)
+    false = rates[(rates["bound"] == "<=") & rates["quantity"].isin(list(FALSE))]
+    rows = []
+    for (about, test, quantity), part in false.groupby(["about", "test", "quantity"], sort=False):
+        name = f"{quantity}: {test} ({about})"
+        worst = part.loc[part["rate"].idxmax()]
+        rows.append({"test": name, "kind": "calibrated", **worst[["rate", "n_studies"]]})
+        naive = rates[(rates["test"] == test) & (rates["quantity"] == FALSE[str(quantity)])]
+        naive = naive[naive["situation"].isin(part["situation"])].dropna(subset=["rate"])
+        if len(naive):
+            worst = naive.loc[naive["rate"].idxmax()]
+            rows.append({"test": name, "kind": "naive", **worst[["rate", "n_studies"]]})
+    return pd.DataFrame(rows, columns=["test", "kind", "rate", "n_studies"])
 
 
 def rates_sentence(rates: pd.DataFrame) -> Markdown:
@@ -58,8 +66,8 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
     worst = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
     naive, calibrated = worst.loc["naive"], worst.loc["calibrated"]
     return Markdown(
-        "Each setting has at least {:.0f} simulated studies. At worst, the naive tests reject "
-        "{:.0%} ({}), and the calibrated tests {:.1%} ({})."
+        "Each of these worst situations has at least {:.0f} simulated studies. The naive tests are "
+        "wrong in up to {:.0%} ({}), and the calibrated tests in up to {:.1%} ({})."
     ).format(
         rates["n_studies"].min(),
         naive["rate"],
@@ -69,19 +77,34 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
     )
 
 
-def shape_rates_table(folder: Path) -> Markdown:
-    """Typeset the simulated rates of the shape tests, one column per source of errors."""
-    path = folder / "calibration_shape.csv"
-    if not path.exists():
-        note = Markdown("`python benchmarks/calibration_shape.py` makes them")
+def rates_table(folder: Path) -> Markdown:
+    """Typeset what must hold and how often it does: a row for each kind of situation and target."""
+    rates = read_rates(folder)
+    judged = rates[rates["met"] != ""]
+    if judged.empty:
+        note = Markdown("`python benchmarks/calibration.py` makes them")
         return typeset(pd.DataFrame({"note": markdown_column([note])}), {"note": "Rates"})
-    shape = pd.read_csv(path)
-    shape = shape[shape["quantity"] != "quadratic term alone"]
-    rows = ["truth", "level", "quantity"]
-    table = shape.pivot_table(index=rows, columns="topics", values="ours", sort=False)
-    columns = {str(c): str(c) if "AR" in str(c) else f"{c} topics" for c in table.columns}
-    table["ordinary"] = shape.groupby(rows, sort=False)["ordinary"].mean()
-    table.columns = table.columns.astype(str)
-    headings = {"truth": "Truth", "level": "Of", "quantity": "Quantity", **columns}
-    widths = [24, 9, 25, *[13] * len(columns), 11]
-    return typeset(table.reset_index(), {**headings, "ordinary": "Ordinary"}, widths, group=1)
+    rows = []
+    keys = ["about", "test", "quantity", "bound"]
+    for (about, test, quantity, bound), part in judged.groupby(keys, sort=False):
+        worst = part["rate"].max() if bound == "<=" else part["rate"].min()
+        rows.append(
+            {
+                "about": about,
+                "what": f"{test}: {quantity}",
+                "target": ("at most" if bound == "<=" else "at least")
+                + (f" {part['target'].iloc[0]:.3g}" if part["target"].nunique() == 1 else " 3/4"),
+                "worst": f"{worst:.3f}",
+                "met": f"{(part['met'] != 'no').sum()} of {len(part)}",
+                "n": f"{part['n_studies'].min():.0f}",
+            }
+        )
+    headings = {
+        "about": "About",
+        "what": "Rate of",
+        "target": "Target",
+        "worst": "Worst",
+        "met": "Met",
+        "n": "Studies",
+    }
+    return typeset(pd.DataFrame(rows), headings, [15, 38, 16, 10, 12, 9], group=1)

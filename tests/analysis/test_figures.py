@@ -129,21 +129,21 @@ def test_calibration_figure_needs_its_columns() -> None:
     built(figures.calibration(rates))
 
 
-def test_false_rates_reads_both_benchmarks(tmp_path: Path) -> None:
+def test_false_rates_are_the_worst_of_their_kind(tmp_path: Path) -> None:
     assert calibration_text.false_rates(tmp_path).empty
-    (tmp_path / "calibration_shape.csv").write_text(
-        "truth,topics,level,quantity,ours,ordinary,n_studies\n"
-        "flat,24,profile,declared a turn,0.02,0.35,300\n"
-        "flat,12,profile,declared a turn,0.03,0.36,300\n"
-        "hump at 0.5,24,profile,declared a turn,0.9,1.0,300\n"
+    (tmp_path / "calibration.csv").write_text(
+        "about,situation,test,quantity,rate,mc_error,n_studies,bound,target,met\n"
+        'shape,flat,"u_shape_test, models",turn,0.02,0.01,400,<=,0.06,yes\n'
+        'shape,flat,"u_shape_test, models","turn, ordinary",0.35,0.02,400,,,\n'
+        'shape,decay,"u_shape_test, models",turn,0.09,0.01,400,<=,0.06,no\n'
+        'shape,decay,"u_shape_test, models","turn, ordinary",0.3,0.02,400,,,\n'
+        "families,shared,localization_test,interval covers,0.95,0.01,400,>=,0.92,yes\n"
     )
-    (tmp_path / "calibration_invariance.csv").write_text(
-        "design,dominates,n_sim,p_chi2,verdict\n9 models in 5,between models,1000,0.75,0.05\n"
-    )
-    found = calibration_text.false_rates(tmp_path).set_index(["test", "kind"])["rate"]
-    assert found["U-shape, profile, flat truth", "naive"] == 0.35
-    assert found["invariance, 9 models in 5 families, between models", "calibrated"] == 0.05
-    assert len(found) == 4
+    found = calibration_text.false_rates(tmp_path).set_index("kind")["rate"]
+    assert found.to_dict() == {"calibrated": 0.09, "naive": 0.35}
+    table = calibration_text.rates_table(tmp_path)
+    assert "1 of 2" in str(table)
+    assert "0.950" in str(table)
 
 
 def test_typeset_aligns_and_groups() -> None:
