@@ -93,7 +93,11 @@ def rates_table(folder: Path) -> Markdown:
                 "about": about,
                 "what": f"{test}: {quantity}",
                 "target": ("at most" if bound == "<=" else "at least")
-                + (f" {part['target'].iloc[0]:.3g}" if part["target"].nunique() == 1 else " 3/4"),
+                + (
+                    f" {part['target'].iloc[0]:.3g}"
+                    if part["target"].max() == part["target"].min()
+                    else " 3/4"
+                ),
                 "worst": f"{worst:.3f}",
                 "met": f"{(part['met'] != 'no').sum()} of {len(part)}",
                 "n": f"{part['n_studies'].min():.0f}",

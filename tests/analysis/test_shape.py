@@ -208,11 +208,11 @@ def test_untrained_networks_of_the_shipped_studies_are_no_u(study: str) -> None:
 
 
 @pytest.mark.parametrize("peak", ["vertex", "extremum", "center"])
-def test_humps_at_half_and_at_seven_tenths_are_told_apart(place: str) -> None:
+def test_humps_at_half_and_at_seven_tenths_are_told_apart(peak: str) -> None:
     spread = {"vertex": 0.03, "level": 0.05}
     for vertex, verdict in ((0.5, "at target"), (0.7, "elsewhere")):
         scores = simulate_scores(vertex=vertex, model_sd=spread, seed=5)
-        row = localization_test(scores, peak=place).iloc[0]  # type: ignore[arg-type]
+        row = localization_test(scores, peak=peak).iloc[0]  # type: ignore[arg-type]
         assert row["verdict"] == verdict
         assert row["low"] < vertex < row["high"]
         assert row["n_pooled"] == row["n_inside"] == 9

@@ -143,7 +143,7 @@ TESTS: dict[str, Callable[[Scores], pd.DataFrame]] = {
     "fit_curves": A.fit_curves,
     "u_shape_test": A.u_shape_test,
     "localization_test": A.localization_test,
-    "localization_test, vertex": partial(A.localization_test, peak="vertex"),
+    "localization_test, extremum": partial(A.localization_test, peak="extremum"),
     "invariance_test": partial(A.invariance_test, n_boot=19),
     "scale_test": A.scale_test,
     "method_test": A.method_test,
@@ -208,7 +208,7 @@ TRIALS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
         (t["scenario"] == t["scenario"].iloc[0])
         & (t["emotion"] == t["emotion"].iloc[0])
         & (t["strength"] == 0.2)
-        & (t["peak"] == "peak")
+        & (t["place"] == "peak")
     ],
     "no text long enough": lambda t: t.assign(perplexity=np.nan, distinct_2=np.nan, n_tokens=1),
     "perplexity 1e300": lambda t: t.assign(perplexity=1e300, baseline_perplexity=1e-300),
