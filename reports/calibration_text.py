@@ -49,22 +49,26 @@ def false_rates(folder: Path) -> pd.DataFrame:
     rows = []
     for (about, test, quantity), part in false.groupby(["about", "test", "quantity"], sort=False):
         name = f"{quantity}: {test} ({about})"
-        worst = part.loc[part["rate"].idxmax()]
-        rows.append({"test": name, "kind": "calibrated", **worst[["rate", "n_studies"]]})
+        rows.append({"test": name, "kind": "calibrated", **worst(part)})
         naive = rates[(rates["test"] == test) & (rates["quantity"] == FALSE[str(quantity)])]
         naive = naive[naive["situation"].isin(part["situation"])].dropna(subset=["rate"])
         if len(naive):
-            worst = naive.loc[naive["rate"].idxmax()]
-            rows.append({"test": name, "kind": "naive", **worst[["rate", "n_studies"]]})
+            rows.append({"test": name, "kind": "naive", **worst(naive)})
     return pd.DataFrame(rows, columns=["test", "kind", "rate", "n_studies"])
+
+
+def worst(rates: pd.DataFrame) -> dict[str, float]:
+    """Return the largest rate and its number of studies."""
+    row = rates.sort_values("rate").iloc[-1]
+    return {"rate": float(row["rate"]), "n_studies": float(row["n_studies"])}
 
 
 def rates_sentence(rates: pd.DataFrame) -> Markdown:
     """State the worst error rates of the naive and the calibrated tests."""
     if rates.empty:
         return Markdown("The benchmarks have not been run for this copy of the project.")
-    worst = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
-    naive, calibrated = worst.loc["naive"], worst.loc["calibrated"]
+    largest = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
+    naive, calibrated = largest.loc["naive"], largest.loc["calibrated"]
     return Markdown(
         "Each of these worst situations has at least {:.0f} simulated studies. The naive tests are "
         "wrong in up to {:.0%} ({}), and the calibrated tests in up to {:.1%} ({})."
@@ -87,7 +91,7 @@ def rates_table(folder: Path) -> Markdown:
     rows = []
     keys = ["about", "test", "quantity", "bound"]
     for (about, test, quantity, bound), part in judged.groupby(keys, sort=False):
-        worst = part["rate"].max() if bound == "<=" else part["rate"].min()
+        extreme = part["rate"].max() if bound == "<=" else part["rate"].min()
         rows.append(
             {
                 "about": about,
@@ -98,7 +102,7 @@ def rates_table(folder: Path) -> Markdown:
                     if part["target"].max() == part["target"].min()
                     else " 3/4"
                 ),
-                "worst": f"{worst:.3f}",
+                "worst": f"{extreme:.3f}",
                 "met": f"{(part['met'] != 'no').sum()} of {len(part)}",
                 "n": f"{part['n_studies'].min():.0f}",
             }

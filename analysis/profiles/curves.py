@@ -27,7 +27,7 @@ FORMS = ("linear", "quadratic", "cubic", "spline")
 N_BLOCKS = 5
 #: Estimators of where a curve peaks.
 Peak = Literal["vertex", "extremum", "center"]
-PEAKS = ("vertex", "extremum", "center")
+PEAKS: tuple[Peak, ...] = ("vertex", "extremum", "center")
 #: Columns that are blank where no peak is shown: without a peak there is no peak depth.
 OF_A_PEAK = [
     *(f"{name}{end}" for name in ("vertex", "center", "peak") for end in ("", "_low", "_high")),

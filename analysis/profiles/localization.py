@@ -275,7 +275,7 @@ def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str
     One that locates fewer than half of the models says nothing: the quadratic of an early hump may
     turn anywhere.
     """
-    out = {}
+    out: dict[str, float] = {}
     for name in (each for each in PEAKS if each != peak):
         sound = curves[_located(curves, name, alpha)[0]]
         of = sound.groupby("model").agg(value=(name, "mean"), family=("family", "first"))
