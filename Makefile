@@ -4,7 +4,8 @@
 # make test-processors  run the tests of arithmetic as other processors would (half an hour)
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
-# make report  render the paper from the committed tables (no torch, no models)
+# make report  render the paper from the committed tables (no torch, no models); STUDY may also be a
+#              table of your own (STUDY=probe.csv), a folder, a glob or a mapping file
 # make mutants  change the code of two tests line by line, and see whether their tests notice
 # make docs    write the reference from the docstrings (docs/api.md, build/docs/index.html) and, with
 #              Quarto, the documentation as a website (build/site/_site/index.html)
@@ -29,9 +30,9 @@ steering: $(VENV)/.extract $(VENV)/.judges
 report: $(VENV)/.report $(RENDER)
 ifeq ($(RENDER),)
 	@$(BIN)/python reports/ready.py $(QUARTO)
-	QUARTO_PYTHON="$(abspath $(BIN)/python)" $(QUARTO) render reports -P study:$(STUDY)
+	QUARTO_PYTHON="$(abspath $(BIN)/python)" $(QUARTO) render reports -P 'study:$(STUDY)'
 else
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python reports/render.py -P study:$(STUDY)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python reports/render.py -P 'study:$(STUDY)'
 endif
 
 setup: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(RENDER)

@@ -5,6 +5,7 @@ The code composes the sentences; they therefore follow the data.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,21 @@ from analysis.claims.table import (
     primary_metric,
 )
 from analysis.figures.style import metric_label, model_order
-from analysis.loading.scores import Scores, load_scores, method_order, metric_order
+from analysis.loading.mapping import words_of
+from analysis.loading.options import SourceWarning
+from analysis.loading.scores import (
+    Scores,
+    load_scores,
+    method_order,
+    metric_order,
+    read_scores,
+)
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.trials.table import Trials, load_trials
 from analysis.wording import count, inline_label, listing, size, verdict_sentence
 from study.read import InputError
-from study.text import Markdown
+from study.text import Markdown, markdown
 
 READ = {
     "comprehension": "comprehension (the model reads passages)",
@@ -96,6 +105,18 @@ class Findings:
         ).table
 
     @property
+    def words(self) -> dict[str, Markdown]:
+        """What the concepts are called: concept, concepts, and title (capitalized)."""
+        words = words_of(self.scores.run)
+        title = words["concepts"][:1].upper() + words["concepts"][1:]
+        return {name: markdown(word) for name, word in {**words, "title": title}.items()}
+
+    @property
+    def counted_concepts(self) -> str:
+        """How many concepts there are, in words."""
+        return count(self.n_emotions, self.words["concept"], self.words["concepts"])
+
+    @property
     def n_twins(self) -> int:
         """Number of models with an untrained twin."""
         table = self.scores.table
@@ -115,9 +136,12 @@ def findings(data: Path, study: str) -> Findings:
     InputError
         If there is no such study; the message lists the existing ones.
     """
-    scores = load_scores(data / "scores" / study)
-    steered = data / "steering" / study
-    trials = load_trials(steered) if (steered / "trials.parquet").exists() else None
+    scores = scores_of(data, study)
+    steered = data / "steering" / scores.name
+    trials = None
+    if not scores.is_foreign:
+        steered = data / "steering" / study
+        trials = load_trials(steered) if (steered / "trials.parquet").exists() else None
     order, metrics = model_order(scores), metric_order(scores.table["metric"])
     separation = [m for m in metrics if m != ANISOTROPY]
     primary = primary_metric(scores)
@@ -125,6 +149,9 @@ def findings(data: Path, study: str) -> Findings:
     evidence = {m: evidence_of(scores, trials, metric=m) for m in wanted}
     shapes = pd.concat([evidence[m].shapes for m in separation], ignore_index=True)
     rules = preregistered(scores)
+    claims = decided(evidence[primary])
+    if scores.is_foreign:
+        claims = claims[claims["verdict"] != "not testable"].reset_index(drop=True)
     return Findings(
         scores=scores,
         trials=trials,
@@ -136,7 +163,7 @@ def findings(data: Path, study: str) -> Findings:
         separation=separation,
         methods=method_order(scores.table["method"]),
         evidence=evidence,
-        claims=decided(evidence[primary]),
+        claims=claims,
         fits=fit_curves(
             scores,
             weights=None,
@@ -148,6 +175,28 @@ def findings(data: Path, study: str) -> Findings:
         peaks=pd.concat([evidence[m].peaks for m in separation], ignore_index=True),
         specifications=specification_table(scores),
     )
+
+
+def scores_of(data: Path, study: str) -> Scores:
+    """Return the scores of a study by name, or of any source of `read_scores`.
+
+    Parameters
+    ----------
+    data : Path
+        The folder of scores and studies, in the project's folder.
+    study : str
+        A relative path is from the project's folder.
+    """
+    folder = data / "scores" / study
+    elsewhere = study if "://" in study or Path(study).is_absolute() else str(data.parent / study)
+    pattern = any(sign in study for sign in "*{[")
+    if (folder / "run.json").exists() or not (
+        pattern or "://" in study or Path(elsewhere).exists()
+    ):
+        return load_scores(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SourceWarning)  # the paper says it
+        return read_scores(elsewhere)
 
 
 def tally(verdicts: pd.Series) -> Markdown:
@@ -213,13 +262,12 @@ def emotions_sentence(found: Findings) -> Markdown:
     """Name the emotions that separate best and least."""
     table = found.primary_scores
     if table["emotion"].nunique() < 2:
-        return Markdown("This study has scores only for all emotions together.")
+        return Markdown("This study has scores only for all of them together.")
     ascending = found.scores.directions[found.primary_metric] < 0
     order = table.groupby("emotion")["score"].mean().sort_values(ascending=ascending).index
     return Markdown(
-        "Over models and layers, the best separated emotion is *{}*, and the least separated is "
-        "*{}*."
-    ).format(order[0], order[-1])
+        "Over models and layers, the best separated {} is *{}*, and the least separated is *{}*."
+    ).format(found.words["concept"], order[0], order[-1])
 
 
 def published_sentence() -> Markdown:
@@ -244,16 +292,19 @@ def limits_sentence(found: Findings) -> Markdown:
     text = (
         f"The study has {count(len(models), 'model')} in "
         f"{count(len(families), 'family', 'families')}, "
-        f"{count(single, 'family', 'families')} with only one model, from "
-        f"{size(models['n_params'].min())} to {size(models['n_params'].max())} parameters. "
+        f"{count(single, 'family', 'families')} with only one model"
+    )
+    sizes = models["n_params"].dropna()
+    text += (
+        f", from {size(sizes.min())} to {size(sizes.max())} parameters. " if len(sizes) else ". "
     )
     precisions = table.loc[table["weights"] == "trained", "precision"]
     quantised = sorted(set(precisions) - {"float32", "bfloat16", "float16", "unknown"})
     if quantised:
         text += f"Weights are quantized ({listing(quantised)}), which may change activations. "
-    if models["instruct"].nunique() < 2:
+    if models["instruct"].nunique() < 2 and not found.scores.is_foreign:
         text += "The models are either all base models or all instruction-tuned. "
-    if found.n_twins < len(models):
+    if found.n_twins < len(models) and not (found.scores.is_foreign and found.n_twins == 0):
         text += f"Untrained twins exist for only {found.n_twins} of {len(models)} models. "
     if "shuffled" not in set(table["labels"]):
         text += "There is no control with shuffled labels. "

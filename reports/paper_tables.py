@@ -79,6 +79,8 @@ def models_table(found: Findings) -> Markdown:
         "instruct": "Instruct",
         "precision": "Precision",
     }
+    if found.scores.is_foreign and set(names) <= {"", "unknown"}:
+        del columns["precision"]
     return typeset(facts, columns, group=1)
 
 
@@ -245,13 +247,15 @@ def run_table(found: Findings) -> Markdown:
     """Typeset how the score tables were made, from the record of the run."""
     run = found.scores.run
     facts = {
-        "Study file (SHA-256)": run.get("study_sha256"),
+        "Study file (SHA-256)": None if found.scores.is_foreign else run.get("study_sha256"),
         "Corpus (SHA-256)": run.get("corpus_sha256"),
         "Commit": run.get("git_commit"),
         "Command": " ".join(run.get("command", [])),
         "Written": run.get("written"),
         "Versions": ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items() if v),
         "Seed": run["study"].get("seed"),
+        "Source": run.get("source"),
+        "Mapping file (SHA-256)": run.get("study_sha256") if found.scores.is_foreign else None,
         "Tables": f"{len(found.scores.table):,} scores",
     }
     rows = [(name, str(value)) for name, value in facts.items() if value]

@@ -18,8 +18,10 @@ import yaml
 #: Quarto's names for what is numbered, in its cross-reference prefixes.
 KINDS = {"fig", "tbl", "eq", "sec"}
 CALLOUTS = {f"callout-{name}" for name in ("note", "tip", "important", "warning", "caution")}
+#: Marks of `adapt.lua`.
+ADAPTED = {"absent", "title", "subtitle", "author"}
 CELL_OPTIONS = {"label", "fig-cap", "tbl-cap", "fig-alt", "echo", "output", "include", "tags"}
-CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS
+CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS | ADAPTED
 ATTRIBUTES = {"title", "fig-alt"}
 METADATA = {"title", "subtitle", "author", "date", "lang", "link-citations"}
 TOP_LEVEL = METADATA | {
@@ -44,6 +46,7 @@ FORMATS: dict[str, dict[str, str | None]] = {
     },
     "typst": {
         "citeproc": None,
+        "filters": "filters",
         "include-in-header": "files",
         "papersize": "variables",
         "mainfont": "variables",

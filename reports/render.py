@@ -243,9 +243,16 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
                     defaults.setdefault("variables", {})[key] = value
                 case "itself":
                     defaults[key] = value
-                case "filters":  # after Quarto's own, which are in crossref.lua
-                    paths = [str(report.path.with_name(f["path"])) for f in value]
-                    defaults["filters"][1:1] = paths
+                case "filters":  # before or after Quarto's own, which are in crossref.lua
+                    early = {f["path"] for f in value if f["at"] == "pre-ast"}
+                    before = [str(report.path.with_name(path)) for path in sorted(early)]
+                    after = [
+                        str(report.path.with_name(f["path"]))
+                        for f in value
+                        if f["path"] not in early
+                    ]
+                    crossref, *rest = defaults["filters"]
+                    defaults["filters"] = [*before, crossref, *after, *rest]
         (folder / "defaults.yaml").write_text(yaml.safe_dump(defaults), encoding="utf-8")
         source = folder / f"{report.path.stem}.{'typ' if name == 'typst' else 'html'}"
         arguments = [f"--defaults={folder / 'defaults.yaml'}"]

@@ -268,6 +268,7 @@ def test_bibliography_entries_are_complete_and_cited_keys_exist() -> None:
     assert len(keys) == len(set(keys))
     paper = qmd.parse(REPORTS / "paper.qmd")
     prose = "\n".join(qmd._prose(c.text) for c in paper.chunks if not c.is_cell)
+    prose += "\n" + (REPORTS / "elsewhere_text.py").read_text(encoding="utf-8")
     cited = set(qmd.CITATION.findall(qmd.REFERENCE.sub("", prose)))
     assert cited == set(keys)
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.figures.profiles import located_peaks, profile_table
 from analysis.figures.style import GRAY, PALETTE, UNTRAINED, metric_label, model_order
+from analysis.loading.mapping import words_of
 from analysis.loading.scores import Scores, method_order, metric_order
 
 DIGITS = 5
@@ -39,6 +40,8 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     >>> "vconcat" in explorer(study, fit_curves(study)).to_dict()
     True
     """
+    words = words_of(scores.run)
+    heading = f"{words['concepts'].capitalize()} in "
     models = model_order(scores)
     names = {m: metric_label(scores, m) for m in metric_order(scores.table["metric"])}
     metric = _choice("metric", list(names), list(names.values()), "Measure ")
@@ -100,7 +103,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     points = profiles.mark_circle(size=45).add_params(curve)
     heat = (
         alt.Chart(data, width=WIDTH, height=17 * table["emotion"].nunique())
-        .properties(title=alt.Title(alt.ExprRef("'Emotions in ' + model_chosen")))
+        .properties(title=alt.Title(alt.ExprRef(f"{json.dumps(heading)} + model_chosen")))
         .transform_filter(chosen & (alt.datum.model == model) & (alt.datum.weights == "trained"))
         .mark_rect()
         .encode(
@@ -117,7 +120,12 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
                 legend=alt.Legend(title=None, orient="bottom", gradientLength=200),
             ),
             opacity=alt.condition(emotion, alt.value(1.0), alt.value(0.3)),
-            tooltip=["emotion:N", "layer:Q", _number("depth"), _number("score", 4)],
+            tooltip=[
+                alt.Tooltip("emotion:N", title=words["concept"]),
+                "layer:Q",
+                _number("depth"),
+                _number("score", 4),
+            ],
         )
         .add_params(emotion)
     )

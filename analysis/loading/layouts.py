@@ -219,6 +219,8 @@ def _as_roles(
     out = frame[[*names, *rest]].rename(columns={**names, **{c: f"~{c}" for c in rest}})
     if "depth" in roles and re.search("pct|percent", key_of(roles["depth"])):
         out = out.assign(depth_unit="percent")
+    if "concept" in roles and not roles["concept"].startswith("~"):
+        out = out.assign(called=roles["concept"])
     if metric is not None and "metric" not in out:
         out = out.assign(metric=str(metric).rpartition(".")[2])
     return out.reset_index(drop=True)

@@ -14,8 +14,9 @@ from study.read import InputError, locate, read_toml
 from study.settings import Preregistered
 from study.typed import typed
 
-#: Words by which a paper calls what is separated.
+#: Words by which a paper calls what is separated; those of our own studies.
 WORDS = {"concept": "concept", "concepts": "concepts"}
+OURS = {"concept": "emotion", "concepts": "emotions"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,26 @@ class MappingFile:
     run: dict[str, Any]
 
 
+def words_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a study's concepts are called: concept, and concepts in the plural.
+
+    >>> words_of({})["concepts"]
+    'emotions'
+    """
+    return {**OURS, **run.get("words", {})}
+
+
+def plural(word: str) -> str:
+    """Return a word in the plural.
+
+    >>> plural("category"), plural("class"), plural("trait")
+    ('categories', 'classes', 'traits')
+    """
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
+
+
 def read_mapping(path: Any, source: Any = None) -> MappingFile:
     """Read a mapping file.
 
@@ -124,7 +145,7 @@ def read_mapping(path: Any, source: Any = None) -> MappingFile:
         },
         "study_sha256": hashlib.sha256(raw).hexdigest(),
         "preregistered": bool(rules),
-        "words": {**WORDS, **mapped.words},
+        "words": dict(mapped.words),
         "metrics": {k: dict(v) for k, v in content.get("metrics", {}).items()},
         "claims": claims,
     }

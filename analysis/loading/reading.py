@@ -18,7 +18,7 @@ from analysis.loading.depths import with_depths
 from analysis.loading.files import SourceFile, names_from_paths, source_files
 from analysis.loading.formats import tables_in
 from analysis.loading.layouts import long_table
-from analysis.loading.mapping import WORDS, read_mapping
+from analysis.loading.mapping import WORDS, plural, read_mapping
 from analysis.loading.model_names import family_of, is_tuned, size_of
 from analysis.loading.options import Options, hint
 from analysis.loading.repetitions import errors_from
@@ -65,7 +65,7 @@ class Reading:
 
 def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     """Read a path, glob, URL, mapping file or frame; the parameters are `read_scores`'s."""
-    run: dict[str, Any] = {"words": dict(WORDS), "metrics": {}, "preregistered": False}
+    run: dict[str, Any] = {"words": {}, "metrics": {}, "preregistered": False}
     is_frame = not isinstance(source, str | PurePath) and not hasattr(source, "protocol")
     if mapping is not None or (not is_frame and str(source).endswith(".toml")):
         found = read_mapping(mapping or source, source if mapping is not None else None)
@@ -85,6 +85,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     if table.empty:
         raise InputError(f"{where}: has no rows")
     name = run.get("study", {}).get("name") or ("data" if is_frame else _study_name(source))
+    run["words"] = _words(table, run["words"])
     table = _complete(table, where, options, notes)
     table, layer_zero = with_depths(table, where, options, notes, assumed)
     _refuse_duplicates(table, where)
@@ -211,6 +212,17 @@ def _study_name(source: Any) -> str:
         re.sub(r"[{}*?\[\]]+", "", PurePath(str(source)).stem) or PurePath(str(source)).parent.name
     )
     return name.strip("._-") or "data"
+
+
+def _words(table: pd.DataFrame, said: Mapping[str, str]) -> dict[str, str]:
+    """Return what the concepts are called: as said, or as their column is."""
+    if "concept" not in said and "called" in table:
+        name = str(table.pop("called").iloc[0]).replace("_", " ").strip().lower()
+        if name.isalpha() and name not in ("label", "value", "dataset"):
+            return {"concept": name, "concepts": plural(name), **said}
+    table.drop(columns="called", inplace=True, errors="ignore")  # noqa: PD002
+    one = said.get("concept", WORDS["concept"])
+    return {"concept": one, "concepts": plural(one), **said}
 
 
 def _complete(

@@ -1,0 +1,256 @@
+"""Which parts of the paper a study has data for, and the sentences on numbers from elsewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from analysis.loading.mapping import words_of as words_of
+from analysis.loading.scores import Scores
+from analysis.wording import count, listing
+from reports.paper import Findings, say, share, tally
+from study.text import Markdown, markdown
+
+#: Leaves out the section, figure or table in which it stands (adapt.lua).
+ABSENT = Markdown("[]{.absent}")
+PRESENT = Markdown(" ")
+OURS = (
+    "Do language models separate emotions at half their depth?",
+    "A calibrated test of an architecture-invariant U",
+    "The emotion-depth project",
+)
+
+
+def parts(found: Findings) -> dict[str, bool]:
+    """Return which parts of the paper there are data for."""
+    ours = not found.scores.is_foreign
+    return {
+        "ours": ours,
+        "theirs": not ours,
+        "metrics": ours or len(found.separation) > 1,
+        "untrained": found.n_twins > 0,
+        "sizes": bool(found.models["n_params"].notna().any()),
+        "concepts": found.n_emotions > 1,
+        "several": len(found.models) > 1,
+        "claimed": len(found.claims) > 0,
+        "steering": found.trials is not None,
+    }
+
+
+def marks(has: dict[str, bool]) -> dict[str, Markdown]:
+    """Return what stands at the beginning of each part."""
+    return {name: PRESENT if there else ABSENT for name, there in has.items()}
+
+
+def sayings(found: Findings) -> dict[str, Markdown]:
+    """Return each claim as a sentence; a claim that is not in the table has none."""
+    said: defaultdict[str, Markdown] = defaultdict(lambda: PRESENT)
+    for row in found.claims.to_dict("records"):
+        if found.scores.is_foreign and row["verdict"] == "not testable":
+            continue
+        said[row["key"]] = say(found, row["key"])
+    return said
+
+
+def own_claims(found: Findings) -> Markdown:
+    """Return the sentences on claims of the user's own, which no section of the paper knows."""
+    known = {"every", "overall", "peak", "architecture", "scale", "learned"}
+    rows = found.claims[~found.claims["key"].isin(known)]
+    rows = rows[rows["verdict"] != "not testable"]
+    if not found.scores.is_foreign or rows.empty:
+        return ABSENT
+    return Markdown("\n\n").join(say(found, key) for key in rows["key"])
+
+
+def drawn(there: bool, draw: Callable[[], Any]) -> Any:
+    """Return a figure or table, or what leaves it out."""
+    return draw() if there else ABSENT
+
+
+def front(found: Findings) -> Markdown:
+    """Return title, subtitle and author."""
+    if not found.scores.is_foreign:
+        return Markdown("[{}]{{.title}}[{}]{{.subtitle}}[{}]{{.author}}").format(*OURS)
+    what = found.words["concepts"] if found.n_emotions > 1 else "classes"
+    return Markdown(
+        "[Where in their depth do language models separate {}?]{{.title}}"
+        "[Calibrated tests of the scores by layer of {}]{{.subtitle}}"
+    ).format(what, found.scores.name)
+
+
+def summary(found: Findings) -> Markdown:
+    """Say in an abstract what was tested and found."""
+    primary = found.shapes_of("trained", found.primary_metric)
+    tested = found.claims[found.claims["verdict"] != "not testable"]
+    return Markdown(
+        "Scores by layer that were measured elsewhere are tested with methods whose error rates "
+        "are calibrated. The study has {} of {}{}. Of {} that the table can test, {}. On the "
+        "primary measure, {}, separation demonstrably rises and then falls with depth in {} "
+        "profiles."
+    ).format(
+        count(len(found.models), "model"),
+        count(found.models["family"].nunique(), "family", "families"),
+        f" and {found.counted_concepts}" if found.n_emotions > 1 else "",
+        count(len(tested), "claim"),
+        tally(tested["verdict"]),
+        found.measure_name,
+        share(primary["verdict"], "hump"),
+    )
+
+
+def read_sentence(found: Findings) -> Markdown:
+    """Say how the numbers were read."""
+    run = found.scores.run
+    text = Markdown("The numbers were read from {}: {}. ").format(
+        run.get("source", ""), "; ".join(run.get("notes", [])) or "as they are"
+    )
+    if run.get("assumed"):
+        text += Markdown("Assumed or left out: {}.").format("; ".join(run["assumed"]))
+    return text
+
+
+def measure_sentence(found: Findings) -> Markdown:
+    """Name the measures, and which way each is better."""
+    ways = {1: "larger", -1: "smaller"}
+    each = [
+        f"{found.titles[m]} ({ways[found.scores.directions[m]]} is better separated)"
+        for m in found.separation
+    ]
+    text = Markdown("The table has {}: {}. The primary one is {}.").format(
+        count(len(each), "measure"), listing(each), found.measure_name
+    )
+    if len(found.methods) > 1:
+        text += Markdown(" There are {}: {}.").format(
+            count(len(found.methods), "method"), listing(found.methods)
+        )
+    return text
+
+
+def errors_sentence(found: Findings) -> Markdown:
+    """Say where the errors of a profile come from."""
+    if not found.scores.is_foreign:
+        return Markdown(
+            "The covariance $S$ between layers comes from a bootstrap over topics, so every "
+            "standard error reflects the dependence between neighboring layers. The same "
+            "replicates give a percentile interval for the vertex; Fieller's closed form "
+            "[@fieller1954] is computed for comparison."
+        )
+    repeated = found.scores.run.get("repetitions") or {}
+    if repeated:
+        return Markdown("The covariance $S$ between layers comes from {}.").format(repeated["said"])
+    return Markdown(
+        "The table has no repetitions. The covariance $S$ between layers is therefore estimated "
+        "from each curve's own scatter, with autoregressive models that are averaged over the "
+        "correlation between neighboring layers."
+    )
+
+
+def bands_sentence(found: Findings) -> Markdown:
+    """Say what the bands and lines in the profiles are."""
+    over = f", averaged over {found.counted_concepts}" if found.n_emotions > 1 else ""
+    text = f"Separation by depth ({found.measure_name}){over}. "
+    if found.scores.replicates is not None:
+        repeated = found.scores.run.get("repetitions") or {}
+        source = "the topic bootstrap" if not repeated else f"the {repeated['kind']}s"
+        text += f"Bands are percentile intervals from {source}. "
+    if found.n_twins:
+        text += "Dashed gray lines are untrained twins. "
+    text += (
+        "Dotted curves are the fitted quadratics. Dots and bars at the bottom are the vertex and "
+        "its interval, if the quadratic has a peak inside the network."
+    )
+    if found.scores.run.get("metrics", {}).get(found.primary_metric, {}).get("chance") is not None:
+        text += " The horizontal dotted line is chance."
+    return markdown(text)
+
+
+def fixed_sentence(found: Findings) -> Markdown:
+    """Say whether the tests' numbers were fixed before the data."""
+    run = found.scores.run
+    if not found.scores.is_foreign or run.get("preregistered"):
+        return Markdown(
+            "The study file fixed the target, margin, level and measures before the data were "
+            "made; its hash is in @sec-repro."
+        )
+    return Markdown(
+        "The target, the margin and the level are the standard ones: nobody fixed others before "
+        "the numbers were made."
+    )
+
+
+def paired_sentence(found: Findings) -> Markdown:
+    """Say how methods are compared and which intervals shares have."""
+    if found.scores.is_foreign:
+        return PRESENT
+    return Markdown(
+        "Methods are compared in pairs by model, with the family of models as the unit. "
+        "Shares have the intervals of @wilson1927 and @clopper1934."
+    )
+
+
+def figures_sentence(found: Findings) -> Markdown:
+    """Point at the figures of the profiles."""
+    if len(found.separation) > 1:
+        return Markdown(
+            "@fig-profiles shows the primary measure and @fig-metrics all of them, by family."
+        )
+    return Markdown("@fig-profiles shows the primary measure.")
+
+
+def tables_sentence(found: Findings) -> Markdown:
+    """Point at the tables on architecture and scale."""
+    if found.models["n_params"].notna().any():
+        return Markdown("@tbl-invariance and @tbl-scale show all measures.")
+    return Markdown("@tbl-invariance shows all measures.")
+
+
+def limits_of_ours(found: Findings) -> Markdown:
+    """State the limitations that all of the project's own studies share."""
+    if found.scores.is_foreign:
+        return Markdown(
+            "How the scores were measured, and on which texts, is not known here: a fault of the "
+            "measurement passes through every test."
+        )
+    return Markdown(
+        "The published study does not disclose its nine models, its texts and its measure of "
+        "separation in enough detail for an exact replication. We therefore test the claim, not "
+        "the run. The measures are linear and use averages over tokens; they cannot detect what a "
+        "model represents in other ways. The passages were written for this project, in English."
+    )
+
+
+def front_of_explorer(scores: Scores) -> Markdown:
+    """Return the explorer's author."""
+    return PRESENT if scores.is_foreign else Markdown("[{}]{{.author}}").format(OURS[2])
+
+
+def twins_sentence(scores: Scores) -> Markdown:
+    """Say what dashed curves are."""
+    if "untrained" not in set(scores.table["weights"]):
+        return PRESENT
+    return Markdown("Dashed curves are untrained networks of the same architecture.")
+
+
+def picked_sentence(scores: Scores) -> Markdown:
+    """Say how concepts are picked."""
+    if scores.table["emotion"].nunique() < 2:
+        return PRESENT
+    return Markdown(
+        "Click on {} in the heat map to average the profiles over only these; double-click to "
+        "restore all of them."
+    ).format(words_of(scores.run)["concepts"])
+
+
+def averages_sentence(scores: Scores) -> Markdown:
+    """Say what the curves average over, and where their bands come from."""
+    words, text = words_of(scores.run), ""
+    if scores.table["emotion"].nunique() > 1:
+        text = f"They are means over {words['concepts']}. "
+    if scores.replicates is not None and not scores.is_foreign:
+        text += "Their bands come from the bootstrap over topics. "
+    elif scores.replicates is not None:
+        text += f"Their bands come from {scores.run['repetitions']['said']}. "
+    if text:
+        text += f"Bands and peaks refer to all {words['concepts']} together."
+    return markdown(text or " ")
