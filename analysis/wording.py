@@ -176,7 +176,7 @@ def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
     ...                         "reason": "nothing is shown", "quantity": "share",
     ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2})
     >>> print(row.replace(NBSP, " "))
-    *It is so:* **undecided**; nothing is shown (share 0.50 \[0.30, 0.70\], p = 0.200, n = 9).
+    *It is so:* **undecided**; nothing is shown (share 0.50 \[0.30, 0.70\], p \= 0.200, n = 9).
     """
     text = Markdown("*{claim}:* **{verdict}**; {reason}").format(**{str(k): row[k] for k in row})
     if pd.notna(row["p_holm"]):

@@ -50,11 +50,11 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert("analysis/profiles/__init__.py", '"embedding_share", ', '"fit_curves"')
     insert("analysis/__init__.py", line, "from analysis.profiles.localization import")
     insert("analysis/__init__.py", '    "embedding_share",\n', '    "fit_curves",\n')
-    function, entry = blocks("A claim")
+    function, rule, entry = blocks("A claim")
     with (root / "analysis/claims/contested.py").open("a", encoding="utf-8") as claims:
         claims.write(f"\n\n{function}")
-    entry = indent(f"{entry.rstrip()},\n", "    ")
-    insert("analysis/claims/registry.py", entry, '    Claim(\n        "valence",\n')
+    insert("analysis/claims/rules.py", indent(rule, "    "), '    "valence": (')
+    insert("data/claims.toml", f"{entry}\n", '[[claim]]\nkey = "valence"\n')
     return root
 
 

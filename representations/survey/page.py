@@ -72,7 +72,7 @@ def row(found: Found) -> str:
     Examples
     --------
     >>> row(Found("gpt2", "exact", "exact", "exact", 2.5e-7))
-    '| `gpt2` | exact | exact | exact | 2e-07 | |\\n'
+    '| `gpt2` | exact | exact | exact | 2e-07 | |\n'
     """
     difference = f"{found.difference:.0e}" if found.read == "exact" else ""
     says = found.says.replace("|", "\\|").replace("*", "\\*")

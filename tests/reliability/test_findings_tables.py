@@ -122,7 +122,7 @@ def test_a_pipe_in_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("load", [load_scores, load_trials])
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
 def test_a_study_s_folder_may_be_no_path(load: Any, name: str) -> None:
-    with pytest.raises(InputError, match=r"^(xxx|a b)"):
+    with pytest.raises(InputError, match=r"^(xxx|a\\x00b)"):
         load(name)
 
 
@@ -136,7 +136,7 @@ def test_a_study_s_folder_may_be_no_path(load: Any, name: str) -> None:
         ('{"study": 3}', "study must be a table"),
         ('{"study": {"preregistered": 3}}', "preregistered must be a table"),
         ('{"study": {"preregistered": {"target": NaN}}}', "target = nan must be at least 0"),
-        ('{"study": {"preregistered": {"alpha": 0}}}', "alpha = 0 must be above 0"),
+        ('{"study": {"preregistered": {"alpha": 0}}}', "alpha = 0 must be at least"),
         ('{"study": {"preregistered": {"metric": 3}}}', "metric = 3 must be a text"),
         ('{"topics": 3}', "topics = 3 must be a list"),
         ("[" * 100_000, "not readable as JSON"),
