@@ -1,6 +1,7 @@
 """The metrics: what separation is at one layer, for many topic weightings at once.
 
-To add a metric, write its function and add it to `METRICS`. `separation.py` runs the metrics over
+To add a metric, write its function, add it to `METRICS`, and add its name to `METRIC_ORDER` in
+`study/tables.py`, which declares the names for both sides. `separation.py` runs the metrics over
 all layers of a unit.
 """
 

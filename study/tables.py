@@ -6,7 +6,8 @@ from __future__ import annotations
 METHODS = ("comprehension", "generation", "rereading")
 WEIGHTS = ("trained", "untrained")
 LABELS = ("true", "shuffled")
-#: Metrics in the order of the reports, primary metric first.
+#: All metrics, in the order of the reports, primary metric first. `representations.metrics` has
+#: one entry for each.
 METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
 
 #: Keys of a profile, in the order used for sorting and labeling tables.

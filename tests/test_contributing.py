@@ -36,6 +36,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     function, entry = blocks("A metric")
     insert("representations/metrics.py", f"{function}\n\n", "#: Every metric, by the name")
     insert("representations/metrics.py", entry, '    "auc": Metric(')
+    insert("study/tables.py", '"dispersion", ', '"cosine", "anisotropy")')
     entry, family, _ = blocks("A model, or a family of models")
     with (root / "data" / "models.toml").open("a", encoding="utf-8") as registry:
         registry.write(f"\n{entry}")
@@ -70,6 +71,8 @@ TORCH_SIDE = """
 import numpy as np
 from representations import METRICS, load_corpus, load_judge, registry
 from representations.metrics import Layer
+from study.tables import METRIC_ORDER
+assert set(METRICS) == set(METRIC_ORDER)
 
 rng = np.random.default_rng(0)
 emotion, topic = np.repeat(np.arange(3), 8), np.tile(np.arange(4), 6)

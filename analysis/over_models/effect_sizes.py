@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from analysis.families import t_critical
 from study.arrays import Float64Array
 
-#: An effect size beyond this is a pooled standard deviation near zero, not an effect.
+#: A larger effect size means a pooled standard deviation near zero, not a large effect.
 IMPLAUSIBLE = 5.0
 
 
@@ -52,7 +52,7 @@ def paired_effects(x: Float64Array, y: Float64Array) -> dict[str, Any]:
 
 
 def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
-    """Hedges' g over the mean of the two variances; flagged where that is next to nothing.
+    """Hedges' g over the mean of the two variances; flagged if that mean is nearly zero.
 
     g = d (1 - 3 / (4 (n + m) - 9)), with Student's interval of standard error
     sqrt(1/n + 1/m + g^2 / (2 (n + m))); for pairs sqrt((1 + g^2 / 2) / n).
@@ -62,7 +62,7 @@ def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
             "hedges_g": np.nan,
             "g_low": np.nan,
             "g_high": np.nan,
-            "flag": "no effect size: fewer than two values a method, or no spread",
+            "flag": "no effect size: fewer than two values per method, or no spread",
         }
     n, m = x.size, y.size
     variances = x.var(ddof=1), y.var(ddof=1)

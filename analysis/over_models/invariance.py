@@ -1,7 +1,7 @@
-"""Whether the depth curve is the same in every family of models.
+"""Test whether every family of models has the same depth curve.
 
-Three verdicts: *not invariant* needs a difference shown, *invariant* needs sameness shown, and
-everything else is *undecided*.
+There are three verdicts: *not invariant* if a difference is shown, *invariant* if sameness is
+shown, and *undecided* otherwise.
 """
 
 from __future__ import annotations
@@ -52,80 +52,81 @@ def invariance_test(
     ----------
     scores : Scores or DataFrame
         With columns model, family, depth, score and any others that a score table has.
-        Trained models and true labels are taken where there are others; methods are averaged.
+        Untrained models and shuffled labels are ignored; methods are averaged.
     metric : str, optional
-        Default: every metric of the table, one row each.
+        Default: every metric in the table, one row each.
     by : str
         Column that groups the models.
     delta : float
         Equivalence margin for a family's vertex, in units of depth.
     curve_delta : float
-        Equivalence margin for a family's whole curve, level and amplitude set apart, in shares of
-        the mean curve's rise.
+        Equivalence margin for a family's whole curve after removing level and amplitude, as a share
+        of the mean curve's rise.
     amplitude_delta : float
-        Equivalence margin for a family's amplitude, in shares of the mean amplitude.
+        Equivalence margin for a family's amplitude, as a share of the mean amplitude.
     n_boot : int
-        Parametric-bootstrap replicates, and random permutations where there are too many to
-        enumerate.
+        Number of parametric-bootstrap replicates, and of random permutations if there are too many
+        to enumerate.
     alpha : float
     seed : int
     higher_is_better : bool, optional
-        Whether a larger score means better separated, for a table; larger is, by default, unless
-        the metric's name leaves it open.
+        For a DataFrame: whether a larger score means better separation. Default: True, unless the
+        metric's name is ambiguous.
 
     Returns
     -------
     DataFrame
         One row per metric: ``lr, df, p_chi2, p_boot, p_perm, n_perm`` of the likelihood-ratio test
-        of family x (d + d^2); ``p_welch`` of the same coefficients, where families have three
+        of family x (d + d^2); ``p_welch`` of the same coefficients, if families have three
         models; ``p``, the largest of p_boot, p_perm and p_welch, which decides; ``differs``, what
-        differs where a difference is shown (level, amplitude, place, shape);
-        ``estimate, low, high``, the largest departure of a family's vertex from the mean of the
-        families' (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
+        differs if a difference is shown (level, amplitude, place, shape);
+        ``estimate, low, high``, the largest departure of a family's vertex from the families'
+        mean (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
         family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
         deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
         ``curve_departure, curve_upper, curve_of, curve_depth, p_curve``, ``amplitude,
         amplitude_low, amplitude_high, amplitude_of, p_amplitude`` and ``p_peak``, of the whole
         curve (`whole_curve`); ``random_terms``, the random part of both hypotheses (``n_random``
-        terms), and ``converged``, of the fits that are tested; ``loglik_null, loglik_full,
-        mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, statsmodels' MixedLM of
-        both hypotheses on the means over emotions; ``verdict, reason``. The fixed effects by
-        MixedLM are records in ``attrs["mixedlm"]`` (`analysis.over_models.mixedlm.mixedlm_fits`).
+        terms), and ``converged`` of the tested fits; ``loglik_null, loglik_full,
+        mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from statsmodels' MixedLM
+        of both hypotheses on the means over emotions; ``verdict, reason``. ``attrs["mixedlm"]``
+        has MixedLM's fixed effects as records (`analysis.over_models.mixedlm.mixedlm_fits`).
 
     Raises
     ------
     InputError
-        For methods or emotions that some models lack, and for an n_boot too small for alpha.
+        If some models lack a method or an emotion, or n_boot is too small for alpha.
 
     Notes
     -----
     The model is ``separation ~ method x (d + d^2) + family x (d + d^2) + (1 + d + d^2 | model) +
     (1 | emotion)``, by maximum likelihood; under the null hypothesis families differ in level and
-    share d and d^2. With few models the chi-square p is far too small and stands here for
-    comparison only. The bootstrap draws data sets from the fitted null model [1]_, its curve
-    covariance corrected for degrees of freedom (`mixed.unbiased`). The permutation
+    share d and d^2. With few models the chi-square p is far too small; it is given for comparison
+    only. The bootstrap draws data sets from the fitted null model [1]_, whose curve covariance is
+    corrected for degrees of freedom (`mixed.unbiased`). The permutation
     test reassigns models to families and compares Pillai's trace of the models' (d, d^2)
-    coefficients. Both take families to be alike in spread; Welch's test does not, and is there
-    where families have three models or more. p is the largest, so that a difference rests neither
-    on normality nor on exchangeability nor on equal spread alone.
+    coefficients. Both assume that families have equal spread. Welch's test does not; it is used
+    if families have three models or more. Because p is the largest of the three, a difference
+    never rests on normality, exchangeability or equal spread alone.
 
-    *Invariant* is said of the whole curve: its normalized form, its amplitude and the depth of its
-    turn have each to be shown the same in all families, and that there is a turn has to be shown;
-    a plateau has no peak that could be at one place, and where no peak is shown its departures and
-    their spread are missing. Levels may differ. For the vertices,
-    equivalence is two one-sided t tests for each family on the vertices of the models, with the
-    variance within families pooled; all families have to pass (intersection-union [2]_). The
+    *Invariant* describes the whole curve: its normalized form, its amplitude and the depth of its
+    turn must each be shown to be the same in all families. The turn itself must be shown, too: a
+    plateau has no peak that could be at one depth, and if no peak is shown, its departures and
+    their spread are missing. Levels may differ. Equivalence of the vertices
+    is tested by two one-sided t tests per family on the models' vertices, with pooled
+    within-family variance; all families have to pass (intersection-union [2]_). The
     interval of the between-family standard deviation is a generalized confidence interval [3]_.
-    Where the covariance of the random curves is singular under the null hypothesis, d^2 and then d
+    If the covariance of the random curves is singular under the null hypothesis, d^2 and then d
     leave the random part of both hypotheses, unless their spread between models is shown
     (`mixed.fall_back`).
 
-    The likelihoods of the test and of its bootstrap are those of the module `mixed`, which takes
-    the emotions as crossed. MixedLM, which has no crossed effects beside correlated random curves,
-    is fitted to the means over emotions, where their intercepts are a shift that the fixed
-    intercept takes up (module `mixedlm`); ``lr`` and ``mixedlm_lr`` are alike, and equal with one
-    emotion. Where the fast likelihood on those means is not MixedLM's to 1e-6, ``reason`` says so.
+    The test and its bootstrap use the likelihood of the module `mixed`, which treats emotions as
+    crossed. MixedLM cannot combine crossed effects with correlated random curves. It is therefore
+    fitted to the means over emotions, where the emotions' intercepts are a shift that the fixed
+    intercept absorbs (module `mixedlm`). ``lr`` and ``mixedlm_lr`` are similar, and equal with one
+    emotion. If the fast likelihood of those means differs from MixedLM's by more than 1e-6,
+    ``reason`` says so.
 
     References
     ----------
@@ -232,7 +233,7 @@ def decide_invariance(
 def bootstrap(
     data: CurveData, n_boot: int, rng: np.random.Generator, shown: float = SHOWN
 ) -> tuple[dict[str, Any], str]:
-    """Likelihood ratio and its bootstrap p, under the random part that `fall_back` settles on.
+    """Likelihood ratio and its bootstrap p, with the random part that `fall_back` chooses.
 
     Returns
     -------
@@ -256,13 +257,13 @@ def bootstrap(
 
 
 def _hindrance(data: CurveData) -> str:
-    """Say why nothing can be tested, or nothing at all."""
+    """Say why nothing can be tested; empty if something can."""
     n_models, n_groups = len(data.models), len(data.groups)
     if n_groups < 2:
         return f"one group only ({data.groups[0]}): nothing to compare it with"
     if n_models == n_groups:
         return (
-            f"each of the {n_groups} groups has one model, so that a difference between groups "
+            f"each of the {n_groups} groups has only one model: a difference between groups "
             "cannot be told from a difference between models"
         )
     if data.rss[0] <= 1e-20 * data.n_rows * max(float(np.abs(data.coef).max()) ** 2, 1e-300):
@@ -277,7 +278,7 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
     if row["n_perm"] < 1 / alpha:
         return "undecided", (
             f"the models can be sorted into groups of these sizes in "
-            f"{row['n_perm']} ways only, so that no permutation p can reach {alpha:g}"
+            f"only {row['n_perm']} ways: no permutation p can reach {alpha:g}"
         )
     if row["p"] <= alpha:
         differs = what_differs(data, alpha)
@@ -320,7 +321,7 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
 
 
 def _lacking(row: dict[str, Any]) -> list[str]:
-    """Say what of the whole curve is not shown to be the same."""
+    """List which parts of the whole curve are not shown to be the same."""
     alpha, out = row["alpha"], []
     if not row["p_peak"] <= alpha:
         out.append("that the curves have a peak is not shown")
@@ -365,7 +366,7 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
     reach = t_critical(1 - alpha, df) * error[worst]
     p = t_above((delta - np.abs(shift)) / error, df)
-    # A hump's and a trough's vertices are not of one kind, so that nothing is shown by them.
+    # The vertices of a hump and of a trough are not comparable.
     out |= {
         "low": shift[worst] - reach,
         "high": shift[worst] + reach,
@@ -409,10 +410,10 @@ def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -
 
 
 def left_out(data: CurveData) -> dict[str, float]:
-    """How much of the variance within profiles the other groups' curve explains.
+    """Share of the variance within profiles that the other groups' curve explains.
 
-    Each model keeps a level of its own; the yardsticks are that level alone (R2 = 0) and the
-    curve of the model's own group.
+    Each model keeps its own level. The references are that level alone (R2 = 0) and the curve of
+    the model's own group.
     """
     if len(data.groups) < 2:
         return {"lofo_r2": np.nan, "own_r2": np.nan}

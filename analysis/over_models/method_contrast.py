@@ -1,4 +1,4 @@
-"""Which method of extracting concept vectors separates better."""
+"""Test which method of extracting concept vectors separates better."""
 
 from __future__ import annotations
 
@@ -76,37 +76,37 @@ def method_test(
     Parameters
     ----------
     scores : Scores or DataFrame
-        With the column method. Trained models and true labels are taken where there are others.
+        With the column method. Untrained models and shuffled labels are ignored.
     a, b : str
-        Methods; a positive separation difference speaks for a.
+        Methods; a positive difference in separation favors a.
     metric : str, optional
-        Default: every metric of the table.
+        Default: every metric in the table.
     value : {"mean", "peak"}
-        What stands for a model: its separation averaged over layers, or at the best layer.
+        A model's value: its separation averaged over layers, or at the best layer.
     delta : float, optional
-        Margin of sameness, in the metric's own units: the verdict "alike" needs the difference to
-        be shown within it. Without it, sameness is never claimed.
+        Equivalence margin, in the metric's own units: the verdict is "alike" if the difference is
+        shown to be within it. Without it, the verdict is never "alike".
     alpha : float
     seed : int
         For random sign flips, with more than 16 families.
     higher_is_better : bool, optional
-        Whether a larger score means better separated, for a table; larger is, by default, unless
-        the metric's name leaves it open.
+        For a DataFrame: whether a larger score means better separation. Default: True, unless the
+        metric's name is ambiguous.
 
     Returns
     -------
     DataFrame
-        For each metric one row per test, `COLUMNS`: "paired over families" (the row that counts),
-        "sign flips" (exact, of whole families), "signed-rank" (Wilcoxon, on families' means),
-        "Mann-Whitney" (exact up to 100 values a method; what is usually published, it ignores
-        pairs and families), "mixed model" (the effect of the method), "method x instruct" and
-        "method x family" (moderators; the latter has no direction), with a rereading arm "state"
-        (generation - rereading) and "text" (rereading - comprehension), and "within model", one
-        row per model, over its topic replicates.
-        ``estimate, low, high`` are differences a - b in the metric's own units; effect sizes are of
-        separation over models, so that positive means a better; ``p_min`` is the smallest p that
-        the design can give; ``n_families`` those that the inference rests on; ``flag`` marks a g
-        beyond 5. Verdicts: "a better", "b better", "alike", "undecided".
+        One row per metric and test, with the columns `COLUMNS`. The tests: "paired over families"
+        (the row that counts), "sign flips" (exact, of whole families), "signed-rank" (Wilcoxon, on
+        family means), "Mann-Whitney" (the one usually published; it ignores pairs and families;
+        exact up to 100 values per method), "mixed model" (the method's effect), "method x
+        instruct" and "method x family" (moderators; the latter has no direction). A rereading arm
+        adds "state" (generation - rereading) and "text" (rereading - comprehension). "Within
+        model" has one row per model, over its topic replicates.
+        ``estimate, low, high`` are differences a - b in the metric's own units. Effect sizes are of
+        separation over models: positive means that a is better. ``p_min`` is the smallest p that
+        the design can give, ``n_families`` the number of families in the test, and ``flag`` marks
+        a g beyond 5. Verdicts: "a better", "b better", "alike", "undecided".
 
     Raises
     ------
@@ -116,20 +116,20 @@ def method_test(
     Notes
     -----
     The difference is the mean of the families' mean differences (`mean_over_families`). With few
-    families a long tail of the differences makes Student's t reject too often, so p is the larger
+    families, Student's t rejects too often if the differences have a long tail. So p is the larger
     of Student's over families and that of Hall's skewness-corrected t over models
-    (`skew_corrected`), and the interval holds both. With fewer than three families the verdict is
+    (`skew_corrected`), and the interval covers both. With fewer than three families the verdict is
     "undecided". Hedges' g has Student's interval [2]_. The common-language effect size (CLES) is
     P(a > b): over all pairs, with Newcombe's score interval [1]_, for Mann-Whitney, and within
     models, with Wilson's interval, for paired tests. The rank-biserial correlation is 2 CLES - 1
     for Mann-Whitney, and the difference of the rank sums over their total for pairs, with Wilson's
     interval at n = (sum rank)^2 / sum rank^2.
 
-    With the two methods once per model, ``value ~ method * instruct + (method | family) +
+    If each model has each method once, ``value ~ method * instruct + (method | family) +
     (1 | model)`` is a regression of the difference on instruct with random families. "Mixed model"
-    is the effect midway between models with and without instruction tuning; families are taken to
-    have half of the variance, and the errors are cluster-robust, so that they hold whatever
-    families share (`regression_over_families`).
+    is the effect midway between models with and without instruction tuning. Families are assumed
+    to have half of the variance. The errors are cluster-robust: they are valid whatever families
+    share (`regression_over_families`).
 
     References
     ----------
@@ -224,7 +224,7 @@ def _rows(
 def _values(
     scores: Scores, value: str
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Float64Array]]:
-    """One value per model (rows) and method (columns), facts on models, and replicate values."""
+    """One value per model (rows) and method (columns), facts about models, and replicates."""
     rows, draws = [], {}
     for profile in _same_emotions(scores).profiles():
         model, method = str(profile.keys["model"]), str(profile.keys["method"])
@@ -251,7 +251,7 @@ def _values(
 
 
 def _same_emotions(scores: Scores) -> Scores:
-    """Keep, for each model, the emotions that it has under every method: a pair must compare."""
+    """Keep each model's emotions that it has under every method: pairs must be comparable."""
     table = scores.table
     if len(table) == len(table.drop_duplicates(["model", "method", "layer"])) * len(
         table["emotion"].unique()
@@ -276,7 +276,7 @@ def paired_over_families(
     delta: float | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    """Test the mean of x - y with the family as the unit, guarded against skewed differences."""
+    """Test the mean of x - y with the family as the unit, robust to skewed differences."""
     difference = x - y
     row: dict[str, Any] = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
     row |= {"n": x.size, "n_families": len(set(family)), "verdict": "undecided"}
@@ -371,7 +371,7 @@ def _moderators(
             )
             yield here | {"test": test} | contrast_verdict(here, alpha, note)
         if not both:
-            yield row | {"test": names[1], "reason": "all models are alike in instruction tuning"}
+            yield row | {"test": names[1], "reason": "all or no models are instruction-tuned"}
     groups = [difference[facts["family"].to_numpy() == f] for f in facts["family"].unique()]
     within = sum(float(g.var()) * g.size for g in groups)
     if len(groups) < 2 or difference.size == len(groups) or within <= 1e-20:
@@ -390,7 +390,7 @@ def _moderators(
 def _within_model(
     estimate: float, first: Float64Array | None, second: Float64Array | None, alpha: float
 ) -> dict[str, Any]:
-    """Difference of one model's methods over its topic replicates: says nothing of other models."""
+    """Difference of one model's methods over its topic replicates: about this model only."""
     row: dict[str, Any] = {
         "estimate": estimate,
         "low": np.nan,

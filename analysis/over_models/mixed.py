@@ -4,12 +4,12 @@ The model, fitted by maximum likelihood:
 
     separation ~ method x (d + d^2) + family x (d + d^2) + (1 + d + d^2 | model) + (1 | emotion)
 
-Its likelihood needs only the sums of the module `sums`, so that thousands of bootstrap
-replicates are drawn and fitted together.
+Its likelihood needs only the sums of the module `sums`. Thousands of bootstrap replicates can
+therefore be drawn and fitted together.
 
-The basis is (2d - 1, 6d^2 - 6d + 1, 1), the shifted Legendre polynomials with the constant last:
-near orthogonal over depths in [0, 1], with the same column space as (1, d, d^2), hence the same
-likelihood.
+The basis is (2d - 1, 6d^2 - 6d + 1, 1), the shifted Legendre polynomials with the constant last.
+They are nearly orthogonal over depths in [0, 1] and span the same columns as (1, d, d^2), which
+gives the same likelihood.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from analysis.over_models.optimize import Codes, minimize
 from analysis.over_models.sums import CurveData
 from study.arrays import Float64Array
 
-#: Rows and columns of the six entries of a symmetric, and of a lower triangular, 3 x 3 matrix.
+#: Rows and columns of the six entries of a symmetric or lower triangular 3 x 3 matrix.
 _ROW, _COLUMN = np.array([0, 1, 2, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2])
-#: How often each occurs in the square, and where.
+#: How often each entry occurs in the full matrix, and where.
 _TWICE = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
 _SQUARE = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-#: A random direction whose SD is below this part of the curves' spread is none.
+#: A random direction whose SD is below this share of the curves' spread does not count.
 _SINGULAR = 1e-3
-#: The p at which a random term's spread is shown, so that it is not dropped.
+#: A random term is kept if the p of its spread is at most this.
 SHOWN = 0.2
 
 
 class RandomPart(NamedTuple):
-    """Random part of the model: its formula, and the coordinates of the basis that it spans."""
+    """Random part of the model: its formula and the coordinates of the basis that it spans."""
 
     formula: str
     coordinates: list[int]
 
 
-#: By the number of random terms of a model.
+#: By the number of random terms per model.
 RANDOM = {
     3: RandomPart("(1 + d + d^2 | model)", [0, 1, 2]),
     2: RandomPart("(1 + d | model)", [0, 2]),
@@ -60,12 +60,12 @@ class CurveFit:
     deviance : ndarray, shape (n,)
         -2 x log-likelihood.
     mean : ndarray, shape (n, n_models, 3)
-        Fixed part of each model's curve, in `basis`, without the method's part.
+        Fixed part of each model's curve, in `basis`, without the method's effect.
     residual_variance, emotion_variance : ndarray, shape (n,)
     curve_cov : ndarray, shape (n, 3, 3)
         Covariance of the models' random curves, in `basis`.
     rank : ndarray of int, shape (n,)
-        Dimensions of the random curves with a spread: less than `n_random` is a singular fit.
+        Number of dimensions in which the random curves vary; below `n_random` the fit is singular.
     converged : ndarray of bool, shape (n,)
     """
 
@@ -87,12 +87,12 @@ def fit_curve_model(
     ----------
     data : CurveData
     shared_shape : bool
-        True: groups differ in level and share the shape (the null). False: each group has its own
-        curve.
+        True: groups differ in level and share the shape (the null hypothesis). False: each group
+        has its own curve.
     tol : float
         Largest gradient entry of the deviance, over scaled parameters, at convergence.
     n_random : {3, 2, 1}
-        Random terms of a model, `RANDOM`.
+        Number of random terms per model, a key of `RANDOM`.
 
     Returns
     -------
@@ -105,9 +105,8 @@ def fit_curve_model(
     + [rss + sum_m r_m' V_m^-1 r_m + emotion_ss / (1 + w N0)] / s2, where w is the emotions'
     variance over s2, N0 the number of cells, and c = sum_m (V_m^-1)_const,const / E. s2 is
     profiled out, G = s2 A L L' A' with L lower triangular (A scales the random terms), and all
-    data sets are minimized at once by a quasi-Newton method with the analytic gradient. That
-    emotions add no more than these two terms holds because the shared intercept is in the fixed
-    part [1]_.
+    data sets are minimized at once by a quasi-Newton method with the analytic gradient. Emotions
+    add only these two terms because the shared intercept is in the fixed part [1]_.
 
     References
     ----------
@@ -123,7 +122,7 @@ def fit_curve_model(
     terms = RANDOM[n_random].coordinates
     own = unit[:, terms] @ np.linalg.cholesky((scale @ scale.T)[np.ix_(terms, terms)])
     row, column = np.tril_indices(n_random)
-    # Entry k of L adds to the factor A L its coefficient times factors[k].
+    # Entry k of L adds its coefficient times factors[k] to the factor A L.
     factors = own.T[row][:, :, None] * np.eye(n_random)[column][:, None, :]
 
     def objective(x: Float64Array, rows: Codes) -> tuple[Float64Array, Float64Array]:
@@ -151,7 +150,7 @@ def fit_curve_model(
 
 
 def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> CurveData:
-    """Draw n data sets from the first fit: a parametric bootstrap of the sums, not of the rows."""
+    """Draw n data sets from the first fit: a parametric bootstrap of the sums, not the rows."""
     s2 = float(fit.residual_variance[0])
     root = np.linalg.cholesky(s2 * data.spread + fit.curve_cov[0])
     noise = rng.standard_normal((n, len(data.models), 3, 1))
@@ -167,12 +166,12 @@ def draw(data: CurveData, fit: CurveFit, n: int, rng: np.random.Generator) -> Cu
 
 
 def unbiased(data: CurveData, null: CurveFit, n_random: int = 3) -> CurveFit:
-    """Correct the null fit's curve covariance for the degrees of freedom that its means used up.
+    """Correct the null fit's curve covariance for the degrees of freedom that its means use.
 
-    Maximum likelihood divides by the number of models M what the shape leaves M - 1 degrees of
-    freedom for, and the level, which has a mean in each of G groups and two slopes on the shape,
-    M - G - 2. With nine models in five families the level's variance given the shape comes out at
-    2/9 of its size, often at 0, and data drawn from it look too regular.
+    Maximum likelihood divides sums of squares by the number of models M. The shape has M - 1
+    degrees of freedom; the level, which has a mean in each of G groups and two slopes on the shape,
+    has M - G - 2. With nine models in five families the level's variance given the shape is
+    estimated at 2/9 of its size, often at 0, and data drawn from it look too regular.
     """
     n_models = len(data.models)
     noise = float(null.residual_variance[0]) * data.spread.mean(axis=0)
@@ -201,35 +200,35 @@ def likelihood_ratio(
 def fall_back(
     data: CurveData, shown: float = SHOWN
 ) -> tuple[int, str, Float64Array, CurveFit, CurveFit]:
-    """Likelihood ratio with fewer random terms where the null fit is singular.
+    """Likelihood ratio, with fewer random terms if the null fit is singular.
 
-    d^2 goes first, then d; the intercept stays. Null and alternative keep the same random part. A
-    term whose spread between models is shown stays although the fit is singular.
+    d^2 is dropped first, then d; the intercept stays. Both hypotheses keep the same random part. A
+    term whose spread between models is shown stays even if the fit is singular.
 
     Parameters
     ----------
     data : CurveData
     shown : float
-        The p at which a spread is shown: 0 drops at every singular fit, 1 at none.
+        A spread is shown if its p is at most this: 0 drops a term at every singular fit, 1 at none.
 
     Returns
     -------
     n_random : int
     note : str
-        What was dropped or kept, and why; empty where the first fit is not singular.
+        What was dropped or kept, and why; empty if the first fit is not singular.
     lr, null, full
         As from `likelihood_ratio`.
 
     Notes
     -----
-    A singular covariance is not one without spread in d^2: with few models the estimate is often
-    singular because two terms are perfectly correlated. Dropping d^2 then puts its spread into the
-    difference between families. So a term goes only where dropping it is not refuted, by the
-    likelihood ratio of the null fits and the even mixture of chi-squares with k - 1 and k degrees
-    of freedom, k the number of terms before [1]_; at a lenient level, since a term dropped wrongly
-    costs false differences and one kept wrongly only power [2]_. The benchmark
-    ``calibration_invariance.py`` counts both, and those of dropping at every singular fit or at
-    none.
+    A singular covariance does not mean that d^2 has no spread: with few models the estimate is
+    often singular because two terms are perfectly correlated. Dropping d^2 then adds its spread to
+    the difference between families. A term is therefore dropped only if the data do not reject
+    that, by the likelihood ratio of the null fits and the even mixture of chi-squares with k - 1
+    and k degrees of freedom, k being the number of terms before [1]_. The level is lenient:
+    dropping a term wrongly costs false differences, keeping one wrongly costs only power [2]_.
+    The benchmark ``calibration_invariance.py`` counts both, also for the rules
+    "drop at every singular fit" and "never drop".
 
     References
     ----------
@@ -246,14 +245,14 @@ def fall_back(
         p = float(stats.chi2.sf(loss, [n_random - 1, n_random]).mean())
         if p <= shown:
             note += (
-                f"; the covariance of {RANDOM[n_random].formula} is singular, but fewer terms fit "
-                f"worse (p = {p:.2g}), so that they stay"
+                f"; the covariance of {RANDOM[n_random].formula} is singular, but all terms are "
+                f"kept because fewer fit worse (p = {p:.2g})"
             )
             break
         n_random -= 1
         lr, null, full = fewer
         note = (
-            f"; the covariance of {RANDOM[max(RANDOM)].formula} is singular, so that both "
+            f"; the covariance of {RANDOM[max(RANDOM)].formula} is singular: both "
             f"hypotheses are fitted and bootstrapped with {RANDOM[n_random].formula}"
         )
     return n_random, note, lr, null, full
@@ -262,8 +261,8 @@ def fall_back(
 def _scales(data: CurveData) -> tuple[Float64Array, float]:
     """Lower factor of the curves' spread about group means over s2, and emotions' share.
 
-    Lower triangular with the constant last, so that in the scaled basis a shift in level is still
-    the last coordinate alone.
+    Lower triangular with the constant last: in the scaled basis, a shift in level still changes
+    only the last coordinate.
     """
     s2 = float(np.mean(data.rss)) / data.rss_df
     onehot = np.eye(len(data.groups))[data.group]
@@ -298,7 +297,7 @@ def _times(p: Float64Array, x: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class _Alike:
-    """Models of one group with the same layers: the likelihood needs their sums alone.
+    """Models of one group with the same layers: the likelihood needs only their sums.
 
     Attributes
     ----------
@@ -307,7 +306,7 @@ class _Alike:
     mean : ndarray, shape (3, n, n_kinds)
         Of their coefficients.
     scatter : ndarray, shape (6, n, n_kinds), or None
-        Sums of squares and products about the mean; None where no two models are alike.
+        Sums of squares and products about the mean; None if all models differ in group or layers.
     """
 
     count: Float64Array
@@ -318,7 +317,7 @@ class _Alike:
 
 
 def _alike(data: CurveData) -> _Alike:
-    """Put models together that have one group and one spread."""
+    """Merge models that have the same group and the same spread."""
     keys = np.column_stack([data.group, data.spread.reshape(len(data.models), 9)])
     _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     count = np.bincount(kind).astype(np.float64)
@@ -328,7 +327,7 @@ def _alike(data: CurveData) -> _Alike:
         return _Alike(count, data.group[first], spread, coef[:, :, first], None)
     onehot = np.eye(count.size)[kind]
     mean = coef @ (onehot / count)
-    # One entry at a time: the products of all models at once are the largest array there is.
+    # One entry at a time: the products of all models at once would be the largest array of the fit.
     about = coef - mean[:, :, kind]
     scatter = np.stack([(about[i] * about[j]) @ onehot for i, j in zip(_ROW, _COLUMN, strict=True)])
     return _Alike(count, data.group[first], spread, mean, scatter)
@@ -351,11 +350,11 @@ def _deviance(
     ratio: float,
     level: float,
 ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
-    """Deviance less its constant, gradient, groups' curves (3, n, n_groups) and s2.
+    """Deviance without its constant, gradient, groups' curves (3, n, n_groups) and s2.
 
-    The parameters x have the shape (n, k or k + 1). `factors`, shape (k, 3, n_random), turns them
-    into the factor of G over s2; `level` turns the last entry of the scaled V^-1 into that of the
-    constant.
+    The parameters x have the shape (n, k or k + 1). `factors`, shape (k, 3, n_random), converts
+    them into the factor of G over s2; `level` converts the last entry of the scaled V^-1 into that
+    of the constant.
     """
     factor = np.tensordot(x[:, : len(factors)], factors, 1)
     random = (factor @ factor.transpose(0, 2, 1))[:, _ROW, _COLUMN].T

@@ -1,12 +1,12 @@
-"""The fit that is reported: statsmodels' MixedLM, beside which the fast likelihood has to stand.
+"""The reported fit, by statsmodels' MixedLM, which also checks the fast likelihood.
 
-MixedLM has no crossed random effects next to correlated random curves, so it is fitted to the means
-over emotions. There the random intercepts of the emotions are one shift of all rows, and the fixed
-intercept takes it up: with V the rows' covariance, c the variance of that shift and 1 a vector in
-the span of the fixed effects X, both the generalized least-squares residual's quadratic form and
-the restricted likelihood are those of V alone whatever c is, because |V + c 11'| and
-|X' (V + c 11')^-1 X| differ from those of V by the factor 1 + c 1'V^-1 1 and by its inverse. What
-the likelihood adds is -log(1 + c 1'V^-1 1) / 2, greatest at c = 0.
+MixedLM cannot combine crossed random effects with correlated random curves, so it is fitted to the
+means over emotions. There the emotions' random intercepts shift all rows alike, and the fixed
+intercept absorbs that shift. Let V be the rows' covariance, c the variance of the shift and 1 a
+vector in the span of the fixed effects X. The quadratic form of the generalized least-squares
+residual and the restricted likelihood do not depend on c, because |V + c 11'| and
+|X' (V + c 11')^-1 X| differ from those of V by the factor 1 + c 1'V^-1 1 and by its inverse. The
+likelihood gains the term -log(1 + c 1'V^-1 1) / 2, which is largest at c = 0.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from analysis.over_models.mixed import RANDOM, CurveFit, fit_curve_model
 from analysis.over_models.sums import CurveData, basis, over_emotions
 from study.arrays import Float64Array
 
-#: Optimisers in the order in which they are tried, and whether from the fast fit's values.
+#: Optimizers in the order in which they are tried, and whether they start from the fast fit.
 ATTEMPTS = (("lbfgs", True), ("bfgs", True), ("lbfgs", False), ("powell", False))
-#: Log-likelihoods that differ by more than this part are said to differ.
+#: Relative difference above which log-likelihoods count as different.
 AGREEMENT = 1e-6
 #: Coefficients of (1, d, d^2) from those in `analysis.over_models.sums.basis`.
 _POWERS = np.array([[-1.0, 1.0, 1.0], [2.0, -6.0, 0.0], [0.0, 6.0, 0.0]])
-#: Columns of the result where nothing is fitted.
+#: Columns of the result if nothing is fitted.
 NOT_FITTED: dict[str, Any] = {
     "loglik_null": np.nan,
     "loglik_full": np.nan,
@@ -53,16 +53,16 @@ def mixedlm_fits(data: CurveData, n_random: int = 3) -> tuple[dict[str, Any], li
     -------
     columns : dict
         ``loglik_null, loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings`` and
-        ``mixedlm_note``, which is empty where MixedLM was fitted and its log-likelihoods are those
-        of the fast fit to `AGREEMENT`, and else says what is not so.
+        ``mixedlm_note``, which is empty if MixedLM could be fitted and its log-likelihoods agree
+        with the fast fit's to `AGREEMENT`, and otherwise says what failed.
     fixed_effects : list of dict
-        One a fixed effect: ``hypothesis, term, estimate, se``, in the metric's own units, and the
+        One per fixed effect: ``hypothesis, term, estimate, se``, in the metric's own units, and the
         fit's ``loglik, converged, optimizer, warnings``.
 
     Notes
     -----
-    By maximum likelihood, since likelihoods of different fixed effects are compared; restricted
-    likelihoods of different fixed effects are not comparable.
+    Fits are by maximum likelihood, because the hypotheses have different fixed effects, for which
+    restricted likelihoods are not comparable.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def _design(data: CurveData, shared_shape: bool) -> tuple[Float64Array, list[str
         blocks = [group[:, [g]] * z for g in range(len(data.groups))]
         names = [f"{term}: {name}" for name in data.groups for term in _NAMES]
         maps = [_POWERS] * len(data.groups)
-    # Each method less the last, about the mean over methods.
+    # Each method minus the last, centered over methods.
     codes = np.tile(np.eye(data.n_methods)[:, :-1] - 1 / data.n_methods, (models.size, 1))
     for k, name in enumerate(data.methods[:-1]):
         blocks.append(codes[:, [k]] * z)
@@ -164,13 +164,13 @@ def _block_diagonal(maps: list[Float64Array]) -> Float64Array:
 def _fit(
     data: CurveData, x: Float64Array, fast: CurveFit, expected: float, n_random: int
 ) -> tuple[Any, str, list[str]]:
-    """Return the first converged fit that agrees with the fast one, else the likeliest, if any."""
+    """Return the first converged fit that agrees with the fast one, else the most likely fit."""
     terms = RANDOM[n_random].coordinates
     y = np.concatenate([mean.ravel() for mean in data.means])
     z = np.concatenate([np.repeat(basis(d), data.n_methods, axis=0)[:, terms] for d in data.depths])
     groups = np.repeat(np.arange(len(data.models)), [mean.size for mean in data.means])
     cov = (fast.curve_cov[0] / fast.residual_variance[0])[np.ix_(terms, terms)]
-    # MixedLM starts from a Cholesky factor, which a singular covariance has only just not.
+    # MixedLM starts from a Cholesky factor, which a singular covariance does not have.
     cov = cov + np.eye(n_random) * 1e-9 * max(float(np.trace(cov)), 1e-9)
     best: tuple[Any, str, list[str]] = (None, "", [])
     for optimizer, warm in ATTEMPTS:

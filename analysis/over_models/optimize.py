@@ -27,7 +27,7 @@ def minimize(
         gradients (k, size). The parameters should be scaled to be about 1.
     start : ndarray, shape (n, size)
     tol : float
-        A function leaves once no entry of its gradient exceeds this.
+        A function has converged once no entry of its gradient exceeds this.
     max_iterations : int
 
     Returns
@@ -59,7 +59,8 @@ def minimize(
             inverse[active[uphill]] = np.eye(size) / 20
             step[uphill] = -gradient[active[uphill]] / 20
             slope[uphill] = (step[uphill] * gradient[active[uphill]]).sum(axis=1)
-        # The parameters are scaled to be about 1, so that longer steps are leaps in the dark.
+        # The parameters are scaled to be about 1: a longer step would leave the region in which
+        # the quadratic approximation holds.
         length = np.minimum(1.0, 2.0 / np.maximum(np.abs(step).max(axis=1), 1e-300))
         todo = np.arange(active.size)
         for _ in range(30):

@@ -1,4 +1,4 @@
-"""Permutation of the models over groups, of which each sorting counts once."""
+"""Permutation tests: assign models to groups in all distinct ways, and flip signs of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_FLIPS = 20_000
 
 
 def n_partitions(group: Codes) -> int:
-    """Distinct ways of sorting the models into groups of these sizes.
+    """Return the number of distinct ways to sort the models into groups of these sizes.
 
     Examples
     --------
@@ -37,7 +37,8 @@ def _partitions(sizes: list[int], free: list[int]) -> Iterator[list[tuple[int, .
     if not free:
         yield []
         return
-    # The first member goes to one group of each distinct size, so that equal groups never swap.
+    # The first member goes to one group of each distinct size, which keeps equal groups from
+    # swapping.
     for size in sorted(set(sizes)):
         rest = sizes.copy()
         rest.remove(size)
@@ -73,13 +74,13 @@ def permutation_p(
     shape : ndarray, shape (n_models, n_coefficients)
     group : ndarray of int, shape (n_models,)
     n_random : int
-        Random permutations where there are more than `MAX_EXACT` distinct ones.
+        Number of random permutations if there are more than `MAX_EXACT` distinct ones.
     rng : Generator
 
     Returns
     -------
     float
-        Exact where all permutations are enumerated, else (k + 1) / (n + 1).
+        Exact if all permutations are enumerated, else (k + 1) / (n + 1).
     """
     centered = shape - shape.mean(axis=0)
     u, singular, _ = np.linalg.svd(centered, full_matrices=False)
@@ -128,7 +129,7 @@ def flip_p(difference: Float64Array, rng: np.random.Generator) -> float:
     if n <= MAX_EXACT_PAIRS:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return int((np.abs(signs @ difference) >= observed).sum()) / len(signs)
-    # In parts, so that the memory does not grow with the number of models.
+    # In parts, which keeps memory independent of the number of models.
     extreme, size = 1, max(1, 10**6 // n)
     for start in range(0, N_FLIPS, size):
         signs = rng.choice([-1.0, 1.0], size=(min(size, N_FLIPS - start), n))

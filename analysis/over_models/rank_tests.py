@@ -1,4 +1,4 @@
-"""Rank tests of two methods: exact signed ranks and Mann-Whitney; and the words of a contrast."""
+"""Rank tests of two methods (signed ranks, Mann-Whitney), and the verdict of a contrast."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def signed_rank(x: Float64Array, y: Float64Array, alpha: float, note: str) -> di
         return row | {"verdict": "undecided", "reason": f"no pair differs{note}"}
     i, j = np.triu_indices(n)
     walsh = np.sort((difference[i] + difference[j]) / 2)
-    # The interval of all Walsh averages but the k outermost ones at each end.
+    # The interval spans all Walsh averages except the k outermost at each end.
     ranks = _signed_rank_cdf(n)
     k = int(np.searchsorted(ranks, alpha / 2, side="right"))
     if k > 0:
@@ -81,7 +81,7 @@ def mann_whitney(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, An
         "p": np.nan,
         "p_min": 1.0,
     }
-    note = "; it takes the two methods of a model for independent"
+    note = "; it treats the two methods of a model as independent"
     if x.size == 0 or y.size == 0:
         return row | {"verdict": "undecided", "reason": "a method has no values"}
     tied = np.unique(np.concatenate([x, y])).size < x.size + y.size

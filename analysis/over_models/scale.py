@@ -1,4 +1,4 @@
-"""Whether the depth of the turn moves with the size of the model."""
+"""Test whether the depth of the turn changes with the size of the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, v
 from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
 from study.arrays import Float64Array
 
-#: Vertices that depart from a line by less than this share of the depth do so by rounding.
+#: A departure of vertices from a line below this share of the depth counts as rounding error.
 EXACT = 1e-9
 #: What is missing where no peak is shown that could move.
 OF_A_PEAK = ("slope", "se", "t", "estimate", "low", "high", "p", "p_equivalence")
@@ -34,17 +34,17 @@ def scale_test(
     Parameters
     ----------
     scores : Scores or DataFrame
-        With the column n_params. Trained models and true labels are taken where there are others;
-        methods are averaged.
+        With the column n_params. Untrained models and shuffled labels are ignored; methods are
+        averaged.
     metric : str, optional
-        Default: every metric of the table, one row each.
+        Default: every metric in the table, one row each.
     delta : float
         Equivalence margin for the change of the vertex over the study's range of sizes, in units
         of depth.
     alpha : float
     higher_is_better : bool, optional
-        Whether a larger score means better separated, for a table; larger is, by default, unless
-        the metric's name leaves it open.
+        For a DataFrame: whether a larger score means better separation. Default: True, unless the
+        metric's name is ambiguous.
 
     Returns
     -------
@@ -58,21 +58,21 @@ def scale_test(
     Raises
     ------
     InputError
-        If some models lack methods or emotions that others have.
+        If some models lack a method or an emotion that others have.
 
     Notes
     -----
-    Models of a family are alike, and a family may keep to one range of sizes. The regression is
-    weighted by a working covariance in which families have half of the variance between models
-    (`meta_regression` gives its size), beside the models' sampling variances; its errors are
-    cluster-robust by family, with Satterthwaite's degrees of freedom (`regression_over_families`),
-    so that they hold whatever families share. Where sizes vary between few families the degrees of
-    freedom are few. Curves without a peak have vertices that mean nothing: unless the models are
+    Models of a family are alike, and a family may cover a narrow range of sizes. The regression is
+    weighted by a working covariance: families have half of the variance between models
+    (`meta_regression` gives its size), plus the models' sampling variances. Its errors are
+    cluster-robust by family, with Satterthwaite's degrees of freedom (`regression_over_families`):
+    they are valid whatever families share. If sizes vary between few families, there are few
+    degrees of freedom. The vertex of a curve without a peak means nothing: unless the models are
     shown to rise and then fall (`whole_curve.peak_p`), the change is missing and the verdict
     "undecided". With fewer than three families, or less than one degree of freedom, the
     verdict is "undecided". A model's sampling variance comes from its replicates by the delta
-    method, and is 0 where there are none. The verdict is *invariant* only where two one-sided
-    tests put the change within delta.
+    method; without replicates it is 0. The verdict is *invariant* only if two one-sided
+    tests show the change to be within delta.
 
     Examples
     --------
@@ -130,11 +130,11 @@ def decide_scale(
     if turn.size < 3:
         return row | {"reason": f"{turn.size} models: a trend and its error need at least 3"}
     if not np.isfinite(x).all():
-        return row | {"reason": "a model has no n_params, so that its size is unknown"}
+        return row | {"reason": "n_params is missing for a model: its size is unknown"}
     if span == 0:
         return row | {"reason": "all models have the same number of parameters"}
     if not np.isfinite(turn).all():
-        return row | {"reason": "a profile has no turn at all: it is straight"}
+        return row | {"reason": "a profile is straight: it has no turn"}
     n_families = len(set(group.tolist()))
     design = np.column_stack([np.ones_like(x), x])
     tau2 = meta_regression(turn, variance, design, group)[2]
@@ -202,7 +202,7 @@ def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Float64Ar
 def vertex_variance(coef: Float64Array, depth: Float64Array, cov: Float64Array) -> float:
     """Delta-method variance of the vertex, given the covariance of a profile's points."""
     if coef[1] == 0:
-        return np.inf  # a straight profile turns nowhere
+        return np.inf  # a straight profile has no turn
     onto = np.linalg.pinv(basis(depth))
     slope = np.array([-1 / (6 * coef[1]), coef[0] / (6 * coef[1] ** 2), 0.0]) @ onto
     return max(float(slope @ cov @ slope), 0.0)

@@ -1,6 +1,6 @@
-"""Studies reduced to the sums that the mixed model's likelihood depends on.
+"""Reduce studies to the sums that the mixed model's likelihood depends on.
 
-Where every model has the same methods and emotions at each of its layers, the likelihood in the
+If every model has the same methods and emotions at each of its layers, the likelihood in the
 module `mixed` depends on the data only through each model's own quadratic (the mean over methods
 and emotions), the residual sum of squares and the sum of squares between emotions. A data
 set is then a handful of numbers.
@@ -59,11 +59,11 @@ class CurveData:
     spread : ndarray, shape (n_models, 3, 3)
         Their covariance under the model's residuals, divided by the residual variance.
     rss : ndarray, shape (n,)
-        Residual sum of squares about curves, methods and emotions.
+        Residual sum of squares after removing curves, methods and emotions.
     emotion_ss : ndarray, shape (n,)
         Sum of squares between emotions (0 with a single emotion).
     n_emotions, n_methods, n_cells : int
-        `n_cells`: models x methods x layers, so that there are n_cells * n_emotions rows.
+        `n_cells` is models x methods x layers; there are n_cells * n_emotions rows.
     depths, means : tuple of ndarray
         Each model's depths, shape (n_layers,), and means over emotions (of the first data set),
         shape (n_layers, n_methods), larger = better separated.
@@ -100,7 +100,7 @@ class CurveData:
 
 
 def main_rows(scores: Scores) -> Scores:
-    """Keep trained models and true labels, where there are others beside them."""
+    """Drop untrained models and shuffled labels, if there are any."""
     for column, wanted in (("weights", "trained"), ("labels", "true")):
         if len(scores.table[column].unique()) > 1:
             scores = scores.select(**{column: wanted})
@@ -113,7 +113,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     Parameters
     ----------
     scores : Scores
-        Trained models and true labels are taken where there are others.
+        Untrained models and shuffled labels are ignored.
     metric : str
     by : str
         The column that groups the models.
@@ -127,7 +127,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
     ------
     InputError
         If a model has several seeds or precisions, fewer than four layers, or lacks a method that
-        others have. Where models differ in emotions, each curve is the mean over its own.
+        others have. If models differ in emotions, each curve is the mean over the model's own.
     """
     table = main_rows(replace(scores, replicates=None).select(metric=metric)).table
     if by not in table:
@@ -163,7 +163,7 @@ def curve_data(scores: Scores, metric: str, by: str = "family") -> CurveData:
 
 
 def _balanced(cells: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Return the cells, or their means where models differ in emotions; raise for a lacking method.
+    """Return the cells, or their means if models differ in emotions; raise for a missing method.
 
     Each mean is over the emotions that the model has at every layer of every method.
     """
@@ -215,7 +215,7 @@ def curve_sums(
         means.append(mean)
         bases.append(z)
         contrasts.append(mean - profile[:, None])
-    # The methods' curves are fixed and within models, so they part from the rest exactly.
+    # The methods' curves are fixed and within models, so they separate from the rest exactly.
     z, contrast = np.concatenate(bases), np.concatenate(contrasts)
     contrast = contrast - z @ np.linalg.lstsq(z, contrast, rcond=None)[0]
     rss += n_emotions * float((contrast**2).sum())
@@ -239,7 +239,7 @@ def curve_sums(
 
 
 def over_emotions(data: CurveData) -> CurveData:
-    """Reduce a data set to its means over emotions: what is left of their intercepts is one shift.
+    """Reduce a data set to its means over emotions; their intercepts become one common shift.
 
     Examples
     --------

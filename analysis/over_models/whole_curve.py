@@ -1,7 +1,7 @@
-"""Whether families share the whole curve: level, amplitude, place and shape told apart.
+"""Test whether families share the whole curve: its level, amplitude, place and shape.
 
-A quadratic's vertex is one summary of a curve, and curves that differ can share it. Sameness is
-therefore shown of the whole curve, and a difference is said to be of something.
+A quadratic's vertex is one summary of a curve, and different curves can share it. Sameness is
+therefore tested on the whole curve, and a difference is reported with what differs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from analysis.over_models.sums import CurveData, vertex
 from analysis.profiles.splines import smoother
 from study.arrays import Float64Array
 
-#: Depths at which curves are compared, in shares of the range that all models have.
+#: Depths at which curves are compared, as shares of the range that all models have.
 POINTS = np.linspace(0.0, 1.0, 41)
-#: Share of the range at either end in which no peak is looked for.
+#: Share of the range at either end that is not searched for a peak.
 EDGE = 0.1
 #: Why there is no place to compare.
 NO_PEAK = "that the curves have a peak is not shown, so that there is no depth of it to compare"
-#: Models that a family needs to have a spread of its own.
+#: Fewest models for which a family's own spread is estimated.
 OWN_SPREAD = 3
 
 
@@ -49,16 +49,17 @@ def whole_curve(
     ----------
     data : CurveData
     curve_delta : float
-        Margin for the departure of a family's normalized curve, in shares of the mean curve's rise.
+        Margin for the departure of a family's normalized curve, as a share of the mean curve's
+        rise.
     amplitude_delta : float
-        Margin for the departure of a family's amplitude, in shares of the mean amplitude.
+        Margin for the departure of a family's amplitude, as a share of the mean amplitude.
     alpha : float
 
     Returns
     -------
     dict
         - curve_departure, curve_upper, curve_of, curve_depth: the largest departure, its
-          simultaneous 1 - alpha upper bound, the family and the depth that it belongs to;
+          simultaneous 1 - alpha upper bound, and its family and depth;
           p_curve: of equivalence.
         - amplitude, amplitude_low, amplitude_high, amplitude_of: the largest departure of an
           amplitude, with its 1 - 2 alpha interval; p_amplitude: of equivalence.
@@ -70,11 +71,11 @@ def whole_curve(
     family f and :math:`X` the mean of the families, a family's amplitude is
     :math:`a_f = X_f'X / X'X` and its normalized curve :math:`X_f / a_f`. Its departure from X is
     divided by the range of X. The errors are those of the models' linearized contributions within
-    families, pooled, or the family's own where they are larger and it has three models or more.
+    families, pooled, or the family's own if they are larger and it has three models or more.
 
-    All departures, at all depths and of all families, have to be within the margin: an
-    intersection-union test [1]_, in which every comparison has the level alpha, and the largest of
-    the one-sided upper bounds bounds the largest departure.
+    The departures of all families at all depths have to be within the margin. This is an
+    intersection-union test [1]_: every comparison has the level alpha, and the largest of the
+    one-sided upper bounds is a bound of the largest departure.
 
     References
     ----------
@@ -108,15 +109,15 @@ def whole_curve(
     share = own @ mean / size
     amplitude = _means(share, data.group)
     if (np.abs(amplitude) < 0.05).any():
-        return out | {"p_curve": 1.0, "p_amplitude": 1.0}  # a family without the curve at all
+        return out | {"p_curve": 1.0, "p_amplitude": 1.0}  # a family without any of the curve
     rise = float(np.ptp(mean))
     a, curve = amplitude[data.group], of_family[data.group]
-    # What each model adds to its family's normalized curve, to first order.
+    # Each model's first-order contribution to its family's normalized curve.
     part = (own - curve) / a[:, None] - curve * ((share - a) / a**2)[:, None]
     departure = (of_family / amplitude[:, None] - mean) / rise
     error = _errors(part / rise, data.group)
     t = t_critical(1 - alpha, df)
-    # At a depth where nothing varies there is nothing to show, and nothing departs.
+    # At a depth where nothing varies, nothing departs.
     error = np.maximum(error, 1e-12)
     who, where = divmod(int(np.abs(departure).argmax()), at.size)
     out |= {
@@ -146,7 +147,7 @@ def _means(values: Float64Array, group: Codes) -> Float64Array:
 def _errors(part: Float64Array, group: Codes) -> Float64Array:
     """Return the standard errors of the families' departures from the mean of the families.
 
-    `part` holds what each model adds to its family's value: deviations within families.
+    `part` holds each model's contribution to its family's value: deviations within families.
     """
     count = np.bincount(group).astype(np.float64)
     n_families, df = count.size, group.size - count.size
@@ -161,9 +162,9 @@ def _errors(part: Float64Array, group: Codes) -> Float64Array:
 
 
 def peak_p(data: CurveData, at: Float64Array) -> float:
-    """Return the p that curves turn inside: rise to a top and fall from it, or the reverse.
+    """Return the p that curves turn inside: rise to a top and then fall, or the reverse.
 
-    Each model's top is that of the other models' mean: its own noise would favor a turn.
+    The top of each model is taken from the other models' mean: its own noise would favor a turn.
     """
     # Interpolated, not smoothed: a smoother swings where a plateau begins and bends at the ends.
     raw = [np.interp(at, d, m.mean(axis=1)) for d, m in zip(data.depths, data.means, strict=True)]
@@ -185,10 +186,10 @@ def peak_p(data: CurveData, at: Float64Array) -> float:
 
 
 def welch_p(values: Float64Array, group: Codes) -> float:
-    """Return Welch's p that families have one mean, of columns of values (Bonferroni over them).
+    """Return Welch's p that families have equal means, Bonferroni over columns of values.
 
-    Families with fewer than three models have no spread of their own and are left out; NaN where
-    that leaves fewer than two, or a family's values do not differ.
+    Families with fewer than three models are left out, because their spread cannot be estimated.
+    NaN if fewer than two families are left, or a family's values do not differ.
 
     References
     ----------
@@ -212,10 +213,10 @@ def welch_p(values: Float64Array, group: Codes) -> float:
 def what_differs(data: CurveData, alpha: float) -> list[str]:
     """Name what differs between families: level, amplitude, place, shape.
 
-    One-way tests between families on one or two numbers for each model: its level (mean over
-    depth), its amplitude (share of the mean curve in it), the depth of its turn, and the first
-    two principal components, over models, of what the mean curve, shifted and stretched, leaves of
-    its curve.
+    One-way tests between families on one or two numbers per model: its level (mean over depth),
+    its amplitude (share of the mean curve in it), the depth of its turn, and the first two
+    principal components over models of its curve's residual from the shifted and stretched mean
+    curve.
     """
     _, own = curves(data)
     mean = _means(own, data.group).mean(axis=0)
@@ -237,7 +238,7 @@ def what_differs(data: CurveData, alpha: float) -> list[str]:
 
 
 def _components(rows: Float64Array) -> Float64Array:
-    """Return the first two principal components of rows about their mean."""
+    """Return the first two principal components of centered rows."""
     if not np.isfinite(rows).all():
         return np.full((len(rows), 1), np.nan)
     u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
@@ -245,7 +246,7 @@ def _components(rows: Float64Array) -> Float64Array:
 
 
 def _one_way(values: Float64Array, group: Codes) -> float:
-    """Return the larger of Welch's and the ordinary p of one mean, Bonferroni over columns."""
+    """Return the larger of Welch's and the ordinary p of equal means, Bonferroni over columns."""
     rows = [values[group == f] for f in range(int(group.max()) + 1)]
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.atleast_1d(stats.f_oneway(*rows, axis=0).pvalue)

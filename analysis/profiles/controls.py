@@ -316,8 +316,8 @@ def adjusted_bulge_weights(depth: Float64Array, covariate: Float64Array) -> Floa
     own = covariate - X @ (quadratic_weights(depth) @ covariate)
     if np.abs(own).max() <= 1e-9 * np.abs(covariate).max():
         return None
-    # Frisch and Waugh: the covariate's coefficient comes from what the quadratic leaves of it,
-    # and takes its own curvature out of the profile's.
+    # The curvature of a joint regression on the quadratic and the covariate: `own` is what the
+    # quadratic leaves of the covariate, and gives its coefficient (Frisch, Waugh and Lovell).
     quadratic = quadratic_weights(depth)
     adjusted = quadratic[2] - (quadratic[2] @ covariate) * own / (own @ own)
     return np.asarray(-adjusted * (depth[-1] - depth[0]) ** 2 / 4)

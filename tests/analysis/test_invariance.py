@@ -115,9 +115,9 @@ def test_a_missing_difference_is_not_sameness():
     ("families", "reason"),
     [
         ((3,), "one group only"),
-        ((1, 1), "each of the 2 groups has one model"),
-        ((1, 1, 1, 1, 1), "each of the 5 groups has one model"),
-        ((2, 1), "3 ways only"),
+        ((1, 1), "each of the 2 groups has only one model"),
+        ((1, 1, 1, 1, 1), "each of the 5 groups has only one model"),
+        ((2, 1), "only 3 ways"),
     ],
 )
 def test_designs_that_cannot_decide_say_so(families, reason):
@@ -188,10 +188,10 @@ def test_terms_whose_spread_is_shown_stay_although_the_fit_is_singular():
     data = draw_study(Truth(topic_sd=0.015, model_sd=spread), np.random.default_rng([2026, 21]))[0]
     n_random, note, _, null, _ = fall_back(data)
     assert null.rank[0] < n_random == 3
-    assert "fewer terms fit worse (p = " in note
+    assert "fewer fit worse (p = " in note
     row = decide_invariance(data, 0.1, 99, 0, 0.05)
     assert row["random_terms"] == "(1 + d + d^2 | model)"
-    assert "so that they stay" in row["reason"]
+    assert "all terms are kept because fewer fit worse" in row["reason"]
 
 
 def test_both_hypotheses_and_the_bootstrap_have_the_random_terms_of_the_fallback():
@@ -231,7 +231,7 @@ def test_bare_table_and_several_metrics():
     assert rows["metric"].tolist() == ["a", "b"]
     assert rows.loc[0, "p_boot"] == rows.loc[1, "p_boot"]
     assert (
-        scale_test(table)["reason"].item() == "a model has no n_params, so that its size is unknown"
+        scale_test(table)["reason"].item() == "n_params is missing for a model: its size is unknown"
     )
 
 

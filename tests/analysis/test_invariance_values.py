@@ -204,7 +204,7 @@ CLEAR = {
         (
             {"n_perm": 19, "p": 0.01},
             "undecided",
-            "the models can be sorted into groups of these sizes in 19 ways only, so that no "
+            "the models can be sorted into groups of these sizes in only 19 ways: no "
             "permutation p can reach 0.05",
         ),
         ({"n_perm": 20, "p": 0.05}, "not invariant", "the curves differ between groups (p = 0.05)"),
@@ -267,7 +267,7 @@ def test_what_hinders_a_test() -> None:
         "one group only (A): nothing to compare it with"
     )
     assert _hindrance(with_vertices({"A": [0.4], "B": [0.5]})) == (
-        "each of the 2 groups has one model, so that a difference between groups cannot be told "
+        "each of the 2 groups has only one model: a difference between groups cannot be told "
         "from a difference between models"
     )
     exact = "the profiles have no residual about their quadratics: no error to test against"

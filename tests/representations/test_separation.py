@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from representations.metrics import METRICS, Layer, auc, crossnobis
 from representations.separation import separation_scores, shuffled_within_topics
 from study.read import InputError
+from study.tables import METRIC_ORDER
 
 pytestmark = pytest.mark.arithmetic
 
@@ -249,6 +250,10 @@ def test_constant_dimensions_and_layers_are_no_trouble():
 
 def test_two_folds_leave_no_noise_to_estimate_and_are_scored():
     assert profiles(planted(2.0), metrics=["crossnobis"], folds=2).idxmax(axis=1).item() == 3
+
+
+def test_every_metric_has_its_place_in_the_order_of_reports():
+    assert set(METRICS) == set(METRIC_ORDER)
 
 
 def test_every_metric_declares_its_direction():
