@@ -185,7 +185,7 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     The verdict here is that of the quadratic alone; `fit_curves` replaces it by that of the shape.
     """
     if isinstance(errors, str):
-        blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p"), np.nan)
+        blank = dict.fromkeys(("vertex", "vertex_low", "vertex_high", "p", *OF_A_PEAK), np.nan)
         return {
             **profile.keys,
             **blank,

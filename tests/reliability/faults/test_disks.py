@@ -96,7 +96,7 @@ def test_standard_output_that_is_full_is_named(bench: Any, tmp_path: Path, scrip
 
 def test_a_picture_on_a_disk_that_is_read_only(bench: Any, disk: Mount) -> None:
     picture = disk("ro") / "picture.png"
-    refused(bench.forks.start("analysis", bench.scores, "--picture", picture), "Read-only file")
+    refused(bench.forks.start("analysis", bench.scores, "--figure", picture), "Read-only file")
 
 
 def test_weights_are_not_converted_in_a_home_that_is_closed(
