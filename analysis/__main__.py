@@ -110,8 +110,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     read.add_argument("--sheet", help="of an Excel file")
     read.add_argument("--header", type=int, metavar="ROW", help="row of the header, from 1")
     read.add_argument("--records", metavar="PATH", help="in a JSON file: layer_data[*]")
-    for name in ("wide", "decimal", "depth", "missing"):
-        read.add_argument(f"--{name}", choices=CHOICES[name])
+    for name, says in (
+        ("wide", "what a wide table has one column for"),
+        ("decimal", "the decimal mark"),
+        ("depth", "unit of the depths"),
+        ("missing", "what to do with empty cells"),
+    ):
+        allowed = CHOICES[name]
+        metavar = name.upper()
+        read.add_argument(
+            f"--{name}", choices=allowed, metavar=metavar, help=f"{says}: {' or '.join(allowed)}"
+        )
     for name, example in (
         ("higher-is-better", "false, or loss=false"),
         ("n-layers", "32, or my-model=32"),

@@ -37,7 +37,7 @@ def stems(prompts: Sequence[Tokens], cut: int) -> tuple[list[Tokens], list[int]]
     Returns
     -------
     stems : list of tuple of int
-        None is the beginning of another.
+        No stem is the beginning of another.
     which : list of int
         One per prompt.
 

@@ -98,7 +98,10 @@ def with_depths(
     layers = table["layer"] + model.map(shift)
     n_layers = model.map(total)
     if (n_layers <= 0).any():
-        raise InputError(f"{where}: model {model[n_layers <= 0].iloc[0]!r} has one layer only")
+        raise InputError(
+            f"{where}: model {model[n_layers <= 0].iloc[0]!r} has one layer only; "
+            "look at its layer column (--columns layer=NAME)"
+        )
     notes["depth = layer / n_layers"] = None
     if guessed:
         assumed[
