@@ -157,7 +157,7 @@ def published_table(found: Findings) -> Markdown:
         columns = {
             "source": "Source",
             "n": "n",
-            "wilson": "Above baseline (Wilson)",
+            "wilson": "Above baseline",
             "exact": "Clopper–Pearson",
             "sham": "Sham",
             "success": "Above both",

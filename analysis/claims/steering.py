@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-from scipy import stats
 
 from analysis.claims.depth import Row, untestable
-from analysis.trials.regimes import regime_table, regime_test
-from analysis.trials.success import (
-    PUBLISHED,
-    at_chosen_strength,
-    over_scenarios_and_families,
-    share,
-)
+from analysis.trials.regimes import regime_test
+from analysis.trials.shares import family_weights, share, share_of, share_row
+from analysis.trials.success import PUBLISHED, at_chosen_strength, over_scenarios_and_families
 from analysis.trials.table import Trials, outcomes
 from study.read import InputError
 
@@ -28,7 +23,7 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     """Judge the share of successes against the published one, and against the shams."""
     table = at_chosen_strength(outcomes(trials))
     hits = table["over_baseline"].astype(float)
-    found, published = share(int(hits.sum()), len(table), alpha), share(*PUBLISHED, alpha)
+    found, published = share_row(hits, table, alpha), share(*PUBLISHED, alpha)
     above, beyond = (
         over_scenarios_and_families(d, table, alpha, seed)
         for d in (hits - published["low"], hits - table["sham_over_baseline"])
@@ -36,7 +31,9 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     against = [t for t in (above, beyond) if t["difference"] < 0]
     p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
     word = "contradicted" if against else "supported"
-    whole = (table["regime"] == "surgical").mean()
+    weight = family_weights(table)
+    sham, both = weight @ table["sham_over_baseline"], weight @ table["success"]
+    whole = weight @ (table["regime"] == "surgical")
     return {
         "quantity": "share over the baseline",
         "n": table["model"].nunique(),
@@ -44,32 +41,33 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
         "p": p,
         "verdict": word if p < alpha and not above["few"] else "undecided",
         "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
-        f"{table['sham_over_baseline'].mean():.0%} of shams and {table['success'].mean():.0%} over "
-        f"both, {whole:.0%} with whole text; the published interval is from {published['low']:.0%}"
+        f"{sham:.0%} of shams and {both:.0%} over both, {whole:.0%} with whole text; the "
+        f"published interval is from {published['low']:.0%}"
         + (f"; {above['few']}" if above["few"] else ""),
     }
 
 
 def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
-    """Judge whether all three regimes occur beyond luck."""
-    counts = regime_table(trials, by=("strength",))
-    counts = counts[counts["kind"] == "steered"]
+    """Judge whether all three regimes occur beyond luck, with the family as the unit."""
+    table = outcomes(trials)
+    table = table[table["place"] == "peak"]
     # By luck alone, a text is over its baseline and its sham in a third of the trials.
     floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
-    shown, missing = [], []
+    shown, missing, most = [], [], {}
     for regime, floor in floors.items():
-        k = counts.loc[counts["regime"] == regime, "n"].to_numpy(dtype=int)
-        n = counts.groupby("strength")["n"].sum().to_numpy(dtype=int)
-        shown.append(min(1.0, len(k) * float(stats.binom.sf(k - 1, n, floor).min())))
-        missing.append(min(1.0, len(floors) * float(stats.binom.cdf(k, n, floor).max())))
-    most = counts.groupby("regime")["share"].max()
+        shares = [share_of(t["regime"] == regime, t) for _, t in table.groupby("strength")]
+        shown.append(min(1.0, len(shares) * min(s.p_above(floor) for s in shares)))
+        missing.append(min(1.0, len(floors) * max(s.p_below(floor) for s in shares)))
+        most[regime] = max(s.estimate for s in shares)
     said = ", ".join(f"{regime} {most[regime]:.0%}" for regime in floors)
     row: Row = {
         "quantity": "rarest regime",
-        "n": outcomes(trials)["model"].nunique(),
-        "estimate": float(most[list(floors)].min()),
+        "n": table["model"].nunique(),
+        "estimate": min(most.values()),
     }
     reason = f"at the strength that has most of it: {said}"
+    if few := share_of(table["success"], table).few:
+        return row | {"verdict": "undecided", "reason": f"{reason}; {few}"}
     if max(shown) < alpha:
         return row | {"p": max(shown), "verdict": "supported", "reason": reason}
     word = "contradicted" if min(missing) < alpha else "undecided"

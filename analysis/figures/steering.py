@@ -9,7 +9,8 @@ import plotnine as p9
 from analysis.figures.style import GRAY, PALETTE, depth_scale, house_style
 from analysis.loading.scores import Scores
 from analysis.trials.regimes import regime_table
-from analysis.trials.success import beside_published, share, steering_summary, sweep
+from analysis.trials.shares import share
+from analysis.trials.success import beside_published, steering_summary, sweep
 from analysis.trials.table import REGIMES, Trials, outcomes
 
 LINES = {"steered": PALETTE[0], "sham": GRAY, "broken text": PALETTE[1]}
@@ -92,7 +93,7 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
 
 
 def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw each model's share of successes with Wilson's interval, its sham, and the published."""
+    """Draw each model's share of successes with its interval, its sham, and the published."""
     table = beside_published(trials)
     order = list(table["source"])[::-1]
     table["source"] = pd.Categorical(table["source"], order)

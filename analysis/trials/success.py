@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
 from analysis.families import mean_of, mean_over_families, too_few
 from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
+from analysis.trials.shares import family_weights, share, share_row
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError
@@ -58,15 +58,15 @@ def steering_summary(
         One row a group:
 
         - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts that the
-          judge gives the target more than their baselines, with Wilson's interval (low, high)
-          and Clopper and Pearson's (low_exact, high_exact);
+          judge gives the target more than their baselines (low, high);
+        - low_exact, high_exact: Clopper and Pearson's interval of one model's share;
         - sham: the same share of the shams; success: the share over baseline and sham both;
-          surgical: the share of successes whose text is whole;
+          surgical: the share of successes whose text is whole (surgical_low, surgical_high);
         - difference: estimate less sham, with Student's interval over scenarios
-          (difference_low, difference_high), over families where the row pools models; p: exact
-          sign flips over scenarios, and where the row pools models the larger of that and of
-          Student's over families; p_mcnemar: the exact test that takes trials as independent, for
-          comparison only;
+          (difference_low, difference_high), and where the row pools models over families too: it
+          then holds both; p: exact sign flips over scenarios, and where the row pools models the
+          larger of that and of Student's over families; p_mcnemar: the exact test that takes
+          trials as independent, for comparison only;
         - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason.
 
     Raises
@@ -78,8 +78,10 @@ def steering_summary(
     -----
     Trials of a scenario share its opening and its random numbers. The scenario is therefore the
     unit of p and of the difference's interval for one model. A row that pools models speaks of
-    models, whose families are alike: the family is its unit too, and with fewer than three
-    families it is "undecided". Intervals of the shares take trials as independent, as the
+    models, whose families are alike: the family is its unit too. Families, and the models in
+    them, then count the same in every share, the intervals of the shares are `Share`'s, and with
+    fewer than three families there is no such interval and the verdict is "undecided". The
+    intervals of one model's shares are Wilson's, which take trials as independent, as the
     published interval must. All hold for these emotions.
 
     References
@@ -112,13 +114,17 @@ def steering_summary(
 def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[str, Any]:
     over, sham = rows["over_baseline"].to_numpy(bool), rows["sham_over_baseline"].to_numpy(bool)
     only, other = int((over & ~sham).sum()), int((sham & ~over).sum())
+    weight = family_weights(rows)
+    surgical = share_row(rows["regime"] == "surgical", rows, alpha)
     out: dict[str, Any] = {
         "n": len(rows),
         "n_scenarios": rows["scenario"].nunique(),
-        **share(int(over.sum()), len(rows), alpha),
-        "sham": float(sham.mean()),
-        "success": float(rows["success"].mean()),
-        "surgical": float((rows["regime"] == "surgical").mean()),
+        **share_row(rows["over_baseline"], rows, alpha),
+        "sham": float(weight @ sham),
+        "success": float(weight @ rows["success"]),
+        "surgical": surgical["estimate"],
+        "surgical_low": surgical["low"],
+        "surgical_high": surgical["high"],
         "p_mcnemar": float(mcnemar([[0, only], [other, 0]], exact=True).pvalue)
         if only + other
         else 1.0,
@@ -127,26 +133,6 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
     estimated = over_scenarios_and_families(beyond, rows, alpha, seed)
     shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few")}
     return {**out, **shown, **_verdict(out | estimated, margin, alpha)}
-
-
-def share(successes: int, n: int, alpha: float = 0.05) -> dict[str, float]:
-    """Return a share with Wilson's interval, and Clopper and Pearson's beside it.
-
-    Examples
-    --------
-    >>> {k: round(float(v), 3) for k, v in share(37, 40).items()}
-    {'estimate': 0.925, 'low': 0.801, 'high': 0.974, 'low_exact': 0.796, 'high_exact': 0.984}
-    """
-    low, high = proportion_confint(successes, n, alpha, method="wilson")
-    low_exact, high_exact = proportion_confint(successes, n, alpha, method="beta")
-    # At no or all successes an end is 0 or 1, which Wilson's formula misses by rounding.
-    return {
-        "estimate": successes / n,
-        "low": max(float(low), 0.0),
-        "high": min(float(high), 1.0),
-        "low_exact": float(low_exact),
-        "high_exact": float(high_exact),
-    }
 
 
 def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
@@ -198,8 +184,8 @@ def over_scenarios_and_families(
     upper = max(out["upper"], mean.ends(2 * alpha)[1])
     return out | {
         "difference": mean.estimate,
-        "difference_low": low,
-        "difference_high": high,
+        "difference_low": min(low, out["difference_low"]),
+        "difference_high": max(high, out["difference_high"]),
         "upper": upper,
         "p": max(out["p"], mean.p()),
     }
@@ -226,8 +212,8 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     Returns
     -------
     DataFrame
-        source; n, estimate, low, high, low_exact, high_exact as `share`; sham, success and
-        surgical as in `steering_summary`, missing for the published.
+        source; n, estimate, low, high, low_exact, high_exact, sham, success and surgical as in
+        `steering_summary`; the last three are missing for the published.
 
     Notes
     -----
@@ -239,15 +225,15 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     rows = [{"source": "Jeong 2026", "n": PUBLISHED[1], **share(*PUBLISHED, alpha)}]
     models: list[tuple[Any, pd.DataFrame]] = list(table.groupby("model", sort=True))
     for model, part in [*models, ("all models", table)]:
-        over = part["over_baseline"]
+        weight = family_weights(part)
         rows.append(
             {
                 "source": model,
                 "n": len(part),
-                **share(int(over.sum()), len(part), alpha),
-                "sham": float(part["sham_over_baseline"].mean()),
-                "success": float(part["success"].mean()),
-                "surgical": float((part["regime"] == "surgical").mean()),
+                **share_row(part["over_baseline"], part, alpha),
+                "sham": float(weight @ part["sham_over_baseline"]),
+                "success": float(weight @ part["success"]),
+                "surgical": float(weight @ (part["regime"] == "surgical")),
             }
         )
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from analysis.figures import steering as figures
 from analysis.planning.simulate import simulate_scores
 from analysis.trials.dose import crossing, dose_response, half_effect
 from analysis.trials.regimes import explained, regime_table, regime_test
+from analysis.trials.shares import share, share_of
 from analysis.trials.success import (
     beside_published,
     depth_test,
     judge_agreement,
-    share,
     steering_summary,
 )
 from analysis.trials.table import (
@@ -174,6 +175,55 @@ def test_summary_finds_a_planted_effect_and_only_it() -> None:
     few = steering_summary(make_trials(scenarios=4, **three), by=()).iloc[0]
     assert few["verdict"] == "undecided"
     assert "few scenarios" in few["reason"]
+
+
+def test_shares_equal_clubsandwich_and_prop_test() -> None:
+    # R: lm(hit ~ 1, weights = w), vcovCR(type = "CR2"); prop.test() at 2 * pnorm(qt(0.975, 4)) - 1
+    case = json.loads((Path(__file__).parents[1] / "reference" / "families.json").read_text())
+    case = case["shares"]
+    rows = pd.DataFrame({key: case[key] for key in ("scenario", "model", "family")})
+    found = share_of(pd.Series(case["hit"]), rows)
+    scenarios, families = found.over
+    assert np.allclose([found.estimate, families.estimate], case["estimate"])
+    assert np.allclose([families.se, families.df], [case["se"], case["df"]])
+    assert np.allclose(scenarios.se, case["scenario_se"])
+    # Families that agree leave the binomial error.
+    alone = replace(found, over=tuple(replace(each, se=0.0) for each in found.over))
+    assert np.allclose(alone.ends(0.05), case["wilson"])
+    assert (found.n_models, found.n_families) == (9, 5)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.15])
+def test_shares_cover_whatever_families_share(shared: float) -> None:
+    """300 studies of nine models of five families; texts alone cover in half of them."""
+    rng = np.random.default_rng(4)
+    family = np.repeat(np.arange(5), (2, 2, 2, 2, 1))
+    model, scenario = (part.ravel() for part in np.indices((9, 20)))
+    rows = pd.DataFrame({"model": model, "scenario": scenario, "family": family[model]})
+    inside, alone = [], []
+    for _ in range(300):
+        truth = np.clip(0.4 + shared * rng.standard_normal(5), 0.02, 0.98)[family[model]]
+        hits = pd.Series(rng.random(model.size) < truth)
+        low, high = share_of(hits, rows).ends(0.05)
+        inside.append(low <= 0.4 <= high)
+        texts = share(int(hits.sum()), hits.size)
+        alone.append(texts["low"] <= 0.4 <= texts["high"])
+    assert np.mean(inside) > 0.92
+    assert (np.mean(alone) < 0.8) == (shared > 0)
+
+
+def test_rows_that_pool_models_rest_on_families() -> None:
+    table = steering_summary(make_trials(models=5, families=4, effect=0.1, seed=2), by=())
+    row = table.iloc[0]
+    assert (row["n_models"], row["n_families"]) == (5, 4)
+    assert row["high"] - row["low"] > 2 * (share(*map(int, (row["n"] / 2, row["n"])))["high"] - 0.5)
+    assert np.isnan(row["low_exact"])
+    assert row["surgical_low"] <= row["surgical"] <= row["surgical_high"]
+    two = steering_summary(make_trials(models=4), by=()).iloc[0]
+    assert np.isnan(two["low"])
+    one = steering_summary(make_trials(models=1)).iloc[0]
+    wilson = share(round(one["estimate"] * one["n"]), int(one["n"]))
+    assert one["low"] == wilson["low"]
 
 
 def test_mcnemar_equals_the_binomial() -> None:
@@ -329,8 +379,11 @@ def test_claims_about_steering_follow_the_truth() -> None:
     nothing = claims(make_trials(effect=0.0, scenarios=14, models=6, families=6))
     assert nothing.loc["steering", "verdict"] == "contradicted"
     assert works.loc["regime-cause", "verdict"] == "not testable"
+    two = few.loc["regimes"]
+    assert two["verdict"] == "undecided"
+    assert "two families; three or more can decide" in two["reason"]
     # All texts collapse or work; none explodes.
-    trials = make_trials(effect=0.6, scenarios=14, models=4)
+    trials = make_trials(effect=0.6, scenarios=14, models=9, families=9)
     assert claims(trials).loc["regimes", "verdict"] == "contradicted"
     odd = (trials.table["strength"] == 0.4) & (trials.table["kind"] == "steered")
     three = trials.table.assign(perplexity=trials.table["perplexity"].where(~odd, 900.0))

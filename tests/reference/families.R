@@ -57,7 +57,28 @@ methods <- list(mean = list(estimate = test$estimate[[1]], df = test$parameter[[
                             interval = as.numeric(test$conf.int), p = test$p.value),
                 method = row(1), instruct = row(2))
 
+# Shares of texts: CR2 over families that count the same, and Wilson's with Student's quantile.
+set.seed(8)
+sizes <- c(2, 2, 2, 2, 1)
+texts <- expand.grid(scenario = 1:6, model = 1:9)
+texts$family <- rep(seq_along(sizes), sizes)[texts$model]
+texts$hit <- rbinom(nrow(texts), 1, plogis(1 + rnorm(5)[texts$family] + 0.5 * rnorm(6)[texts$scenario]))
+w <- 1 / (6 * sizes[texts$family] * 5)
+fit <- lm(hit ~ 1, texts, weights = w)
+family <- coef_test(fit, vcov = vcovCR(fit, cluster = texts$family, type = "CR2", target = 1 / w,
+                                       inverse_var = TRUE),
+                    test = "Satterthwaite")
+scenario <- t.test(tapply(w * texts$hit, texts$scenario, sum) / tapply(w, texts$scenario, sum))
+n <- 1 / sum(w^2)
+t <- qt(0.975, 4)
+wilson <- prop.test(coef(fit)[[1]] * n, n, conf.level = 2 * pnorm(t) - 1, correct = FALSE)
+shares <- list(scenario = texts$scenario, model = texts$model, family = texts$family,
+               hit = texts$hit, estimate = coef(fit)[[1]], se = family$SE,
+               df = t.test(tapply(tapply(texts$hit, texts$model, mean), rep(1:5, sizes), mean))$parameter,
+               scenario_se = scenario$stderr, wilson = as.numeric(wilson$conf.int))
+
 write_json(list(regression = regression, mean = mean_over, adhoc = adhoc, methods = methods,
+                shares = shares,
                 versions = as.list(c(R = as.character(getRversion()),
                                      sapply(c("metafor", "clubSandwich"),
                                             function(p) as.character(packageVersion(p)))))),

@@ -1,0 +1,174 @@
+"""Estimate shares of texts: of one model over its texts, of several models over their families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.families import Estimate, mean_of, mean_over_families, t_above, t_critical, too_few
+
+
+def share(successes: float, n: float, alpha: float = 0.05) -> dict[str, float]:
+    """Return a share with Wilson's interval, and Clopper and Pearson's beside it.
+
+    Examples
+    --------
+    >>> {k: round(float(v), 3) for k, v in share(37, 40).items()}
+    {'estimate': 0.925, 'low': 0.801, 'high': 0.974, 'low_exact': 0.796, 'high_exact': 0.984}
+    """
+    low, high = proportion_confint(successes, n, alpha, method="wilson")
+    low_exact, high_exact = proportion_confint(successes, n, alpha, method="beta")
+    # At no or all successes an end is 0 or 1, which Wilson's formula misses by rounding.
+    return {
+        "estimate": successes / n,
+        "low": max(float(low), 0.0),
+        "high": min(float(high), 1.0),
+        "low_exact": float(low_exact),
+        "high_exact": float(high_exact),
+    }
+
+
+@dataclass(frozen=True)
+class Share:
+    r"""A share of texts whose scenarios and whose models' families are alike.
+
+    Attributes
+    ----------
+    estimate : float
+        The mean over families of the mean of their models' shares.
+    over : tuple of Estimate
+        The mean over scenarios and, for several models, over families.
+    n_texts : float
+        Texts, as many as would give the same error if each counted the same (Kish).
+    n_models, n_families : int
+
+    Notes
+    -----
+    The share is compared with a value :math:`\pi` by Student's t, once for each of the errors that
+    it may have: that of the families' means, that of the scenarios' means, and the binomial
+    :math:`\sqrt{\pi (1 - \pi) / n}`, which families that happen to agree do not fall short of. The
+    largest p counts, and the interval holds every value that is not rejected. So it is
+    the union of Student's intervals and of Wilson's, with Student's quantile.
+
+    References
+    ----------
+    Dean, N., Pagano, M. (2015). Evaluating confidence interval methods for binomial proportions in
+    clustered surveys. Journal of Survey Statistics and Methodology 3, 484-503.
+    Ibragimov, R., Mueller, U. K. (2010). t-statistic based correlation and heterogeneity robust
+    inference. Journal of Business & Economic Statistics 28, 453-468.
+
+    Examples
+    --------
+    >>> texts = pd.DataFrame({"family": list("aabbcc"), "scenario": list("xyxyxy")})
+    >>> found = share_of(pd.Series([1, 1, 1, 0, 0, 0]), texts.assign(model=texts["family"]))
+    >>> round(found.estimate, 3), [round(end, 3) for end in found.ends(0.05)]
+    (0.5, [0.0, 1.0])
+    >>> round(found.p_above(0.1), 3)
+    0.15
+    """
+
+    estimate: float
+    over: tuple[Estimate, ...]
+    n_texts: float
+    n_models: int
+    n_families: int
+
+    @property
+    def few(self) -> str:
+        """Why the families are too few to speak of models; empty where there is one model."""
+        return too_few(self.n_families) if self.n_models > 1 else ""
+
+    @property
+    def _df(self) -> float:
+        return min(each.df for each in self.over)
+
+    def ends(self, alpha: float) -> tuple[float, float]:
+        """Return the interval of level 1 - alpha; missing where there are too few families."""
+        if self.few or self._df < 1:
+            return float("nan"), float("nan")
+        t = t_critical(1 - alpha / 2, self._df)
+        p, n = self.estimate, self.n_texts
+        reach = t * np.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
+        ends = [(p + t**2 / (2 * n) + sign * reach) / (1 + t**2 / n) for sign in (-1, 1)]
+        for each in self.over:
+            reach = t_critical(1 - alpha / 2, each.df) * each.se
+            ends += [p - reach, p + reach]
+        return max(min(ends), 0.0), min(max(ends), 1.0)
+
+    def p_above(self, value: float) -> float:
+        """Return the one-sided p that the share is above a value."""
+        return self._p(self.estimate - value, value)
+
+    def p_below(self, value: float) -> float:
+        """Return the one-sided p that the share is below a value."""
+        return self._p(value - self.estimate, value)
+
+    def _p(self, excess: float, value: float) -> float:
+        if self.few or self._df < 1:
+            return float("nan")
+        errors = [(np.sqrt(value * (1 - value) / self.n_texts), self._df)]
+        errors += [(each.se, each.df) for each in self.over if not each.exact]
+        return max(float(t_above(excess / se, df)) for se, df in errors)
+
+
+def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
+    """Estimate the share of texts for which something holds.
+
+    Parameters
+    ----------
+    hits : Series
+        Per text: whether it holds.
+    rows : DataFrame
+        The texts' scenario, model and family.
+
+    Returns
+    -------
+    Share
+    """
+    value = hits.astype(float)
+    weight = family_weights(rows)
+    models = value.groupby([rows["family"], rows["model"]]).mean()
+    family = models.index.get_level_values(0)
+    means = mean_over_families(models.to_numpy(dtype=np.float64), family)
+    each = weight.groupby(rows["scenario"])
+    scenarios = (value * weight).groupby(rows["scenario"]).sum() / each.sum()
+    over = [mean_of(scenarios.to_numpy(dtype=np.float64))]
+    if len(models) > 1:
+        over.append(means)
+    n_texts = 1 / float((weight**2).sum())
+    return Share(means.estimate, tuple(over), n_texts, len(models), means.n_families)
+
+
+def share_row(hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05) -> dict[str, float]:
+    """Return a share with its interval, by `share` for one model and by `Share` for several.
+
+    Several models have no Clopper and Pearson interval, which takes their texts as independent.
+    """
+    if rows["model"].nunique() < 2:
+        return share(int(hits.sum()), len(hits), alpha)
+    found = share_of(hits, rows)
+    low, high = found.ends(alpha)
+    missing = float("nan")
+    return {
+        "estimate": found.estimate,
+        "low": low,
+        "high": high,
+        "low_exact": missing,
+        "high_exact": missing,
+    }
+
+
+def family_weights(rows: pd.DataFrame) -> pd.Series:
+    """Return weights of texts, sum 1, with which families, and models in them, count the same.
+
+    Examples
+    --------
+    >>> family_weights(pd.DataFrame({"family": list("aab"), "model": list("xyz")})).tolist()
+    [0.25, 0.25, 0.5]
+    """
+    texts = rows.groupby("model")["model"].transform("size")
+    models = rows.groupby("family")["model"].transform("nunique")
+    return 1 / (texts * models * rows["family"].nunique())
