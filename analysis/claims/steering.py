@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.claims.depth import Row, untestable
 from analysis.trials.regimes import regime_test
-from analysis.trials.shares import family_weights, share, share_of, share_row
+from analysis.trials.shares import mean_share, share, share_of, share_row
 from analysis.trials.success import PUBLISHED, at_chosen_strength, over_scenarios_and_families
 from analysis.trials.table import Trials, outcomes
 from study.read import InputError
@@ -31,9 +31,10 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
     against = [t for t in (above, beyond) if t["difference"] < 0]
     p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
     word = "contradicted" if against else "supported"
-    weight = family_weights(table)
-    sham, both = weight @ table["sham_over_baseline"], weight @ table["success"]
-    whole = weight @ (table["regime"] == "surgical")
+    sham, both, whole = (
+        mean_share(hit, table)
+        for hit in (table["sham_over_baseline"], table["success"], table["regime"] == "surgical")
+    )
     return {
         "quantity": "share over the baseline",
         "n": table["model"].nunique(),

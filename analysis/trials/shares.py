@@ -9,6 +9,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.families import Estimate, mean_of, mean_over_families, t_above, t_critical, too_few
+from study.arrays import Float64Array
 
 
 def share(successes: float, n: float, alpha: float = 0.05) -> dict[str, float]:
@@ -131,8 +132,8 @@ def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
     value = hits.astype(float)
     weight = family_weights(rows)
     models = value.groupby([rows["family"], rows["model"]]).mean()
-    family = models.index.get_level_values(0)
-    means = mean_over_families(models.to_numpy(dtype=np.float64), family)
+    values: Float64Array = np.asarray(models, dtype=np.float64)
+    means = mean_over_families(values, models.index.get_level_values(0))
     each = weight.groupby(rows["scenario"])
     scenarios = (value * weight).groupby(rows["scenario"]).sum() / each.sum()
     over = [mean_of(scenarios.to_numpy(dtype=np.float64))]
@@ -159,6 +160,12 @@ def share_row(hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05) -> dict[
         "low_exact": missing,
         "high_exact": missing,
     }
+
+
+def mean_share(hits: pd.Series, rows: pd.DataFrame) -> float:
+    """Return a share of texts in which families, and the models in them, count the same."""
+    weight = family_weights(rows).to_numpy(dtype=np.float64)
+    return float(weight @ hits.to_numpy(dtype=np.float64))
 
 
 def family_weights(rows: pd.DataFrame) -> pd.Series:

@@ -15,7 +15,7 @@ from analysis.families import mean_of, mean_over_families, too_few
 from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
-from analysis.trials.shares import family_weights, share, share_row
+from analysis.trials.shares import mean_share, share, share_row
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError
@@ -114,14 +114,13 @@ def steering_summary(
 def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[str, Any]:
     over, sham = rows["over_baseline"].to_numpy(bool), rows["sham_over_baseline"].to_numpy(bool)
     only, other = int((over & ~sham).sum()), int((sham & ~over).sum())
-    weight = family_weights(rows)
     surgical = share_row(rows["regime"] == "surgical", rows, alpha)
     out: dict[str, Any] = {
         "n": len(rows),
         "n_scenarios": rows["scenario"].nunique(),
         **share_row(rows["over_baseline"], rows, alpha),
-        "sham": float(weight @ sham),
-        "success": float(weight @ rows["success"]),
+        "sham": mean_share(rows["sham_over_baseline"], rows),
+        "success": mean_share(rows["success"], rows),
         "surgical": surgical["estimate"],
         "surgical_low": surgical["low"],
         "surgical_high": surgical["high"],
@@ -225,15 +224,14 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     rows = [{"source": "Jeong 2026", "n": PUBLISHED[1], **share(*PUBLISHED, alpha)}]
     models: list[tuple[Any, pd.DataFrame]] = list(table.groupby("model", sort=True))
     for model, part in [*models, ("all models", table)]:
-        weight = family_weights(part)
         rows.append(
             {
                 "source": model,
                 "n": len(part),
                 **share_row(part["over_baseline"], part, alpha),
-                "sham": float(weight @ part["sham_over_baseline"]),
-                "success": float(weight @ part["success"]),
-                "surgical": float(weight @ (part["regime"] == "surgical")),
+                "sham": mean_share(part["sham_over_baseline"], part),
+                "success": mean_share(part["success"], part),
+                "surgical": mean_share(part["regime"] == "surgical", part),
             }
         )
     return pd.DataFrame(rows)
