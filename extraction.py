@@ -53,7 +53,7 @@ def extract_study(run: Run) -> list[str]:
     chosen = chosen_units(units, study, run.args)
     shards = run.shard_counts(units_of_work(chosen, units, study, corpus, engine.device))
     if run.args.dry_run:
-        print_estimate(run.console, f"Study {study.name}", shards)
+        print_estimate(run.console, f"Study {study.name}", shards, run.folder)
         return []
     with run.alone() as display:
         failures = run.do(shards, display)

@@ -71,7 +71,7 @@ def steer_study(run: Run) -> list[str]:
     units = plan_units(study, scenarios, sources, scores, run.folder)
     shards = run.shard_counts(units_of_work(units, study, run.used, scenarios, run.engine.device))
     if run.args.dry_run:
-        print_estimate(run.console, f"Steering of study {study.name}", shards)
+        print_estimate(run.console, f"Steering of study {study.name}", shards, run.folder)
         return []
     with run.alone() as display:
         named = study.steering.judges

@@ -12,7 +12,7 @@ from pipeline.shards import WHOLE, Shard, joined
 from pipeline.units import load_facts, save_unit
 from pipeline.work import Work
 from representations import arms
-from representations.certificate import certify
+from representations.certificate import READING, WRITING, certify
 from representations.corpus.corpus import Corpus
 from representations.facts import Story
 from representations.models.loading import LoadedModel
@@ -62,7 +62,14 @@ def _work(
         n_texts=text_count(unit, study, corpus),
         do=partial(run_and_save, unit, writer_of(unit, units), study, corpus),
         join=partial(save_joined, unit, study),
+        facts=partial(load_facts, unit.path),
+        certificate=READING + WRITING * _writes(unit, study),
     )
+
+
+def _writes(unit: ExtractionUnit, study: Study) -> bool:
+    """Say whether a unit's model writes in this study, be it in another unit."""
+    return "generation" in (study.methods if unit.weights == "trained" else study.untrained_methods)
 
 
 def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUnit | None:
@@ -111,8 +118,7 @@ def extract(
     PooledUnit
     """
     began = time.monotonic()
-    methods = study.methods if unit.weights == "trained" else study.untrained_methods
-    certificate = certify(loaded, corpus, writes="generation" in methods)
+    certificate = certify(loaded, corpus, writes=_writes(unit, study))
     pooling = study.pooling
     texts = shard.texts(text_count(writer or unit, study, corpus))
     if unit.method == "comprehension":

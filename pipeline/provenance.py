@@ -41,7 +41,7 @@ def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        model, weights, seed, precision, checks and seconds.
+        model, weights, seed, precision, checks, seconds and written.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for facts in units:
@@ -49,6 +49,13 @@ def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if certificate := facts.get("certificate"):
             found.setdefault(tuple(named.values()), {**named, **certificate})
     return list(found.values())
+
+
+def closest(certificate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the check of a certificate that came closest to its limit."""
+    compared = [check for check in certificate["checks"] if check["limit"] > 0]
+    found: Mapping[str, Any] = max(compared, key=lambda check: check["value"] / check["limit"])
+    return found
 
 
 def provenance() -> dict[str, Any]:

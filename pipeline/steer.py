@@ -14,7 +14,7 @@ from pipeline.plan import ExtractionUnit
 from pipeline.shards import Shard, all_shards, facts_of_shards
 from pipeline.units import load_facts, open_unit
 from pipeline.work import Work
-from representations.certificate import certify
+from representations.certificate import READING, WRITING, certify
 from representations.corpus.corpus import Corpus
 from representations.facts import SteeringFacts
 from representations.generation import WRITTEN
@@ -78,6 +78,8 @@ def units_of_work(
             n_texts=unit.n_texts,
             do=partial(run_and_save, unit, first, study, corpus, scenarios),
             join=partial(save_joined, unit),
+            facts=partial(read_json, unit.path),
+            certificate=READING + WRITING,
             after=baselines,
             unsharded=unit.layer is None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from pipeline.jobs import Job, ModelRequest, Report
 from pipeline.pins import Commits, at_commit
@@ -35,6 +36,10 @@ class Work:
         Called with a shard, the loaded model and a function that reports effort; saves the shard.
     join : callable
         Called with the number of shards; joins them into the unit.
+    facts : callable
+        Returns the facts of the finished unit.
+    certificate : int
+        Estimated cost of the model's certificate in tokens read.
     after : Work, optional
         A unit whose results it needs. If both have as many shards, each shard needs the one of the
         same number.
@@ -52,6 +57,8 @@ class Work:
     n_texts: int
     do: Callable[[Shard, LoadedModel, Report], object]
     join: Callable[[int], object]
+    facts: Callable[[], Mapping[str, Any]]
+    certificate: int
     after: Work | None = None
     shard_as: Work | None = None
     unsharded: bool = False

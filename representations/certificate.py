@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from representations.comparisons import (
@@ -32,6 +33,9 @@ from study.read import InputError
 #: How far apart two ways to the same number may lie, relative to its size. Sums in another order
 #: differ by a fifth of this or less, over tens of layers and on any processor.
 LIMITS = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+
+#: What a certificate costs in tokens read: for reading, and for writing beside it.
+READING, WRITING = 300, 700
 
 READ_ONLY = 'let it read only, with methods = ["comprehension"], or choose another model'
 BLOCKS = (
@@ -92,8 +96,8 @@ def certificate(
     Returns
     -------
     dict
-        checks (a list of dict, one for each `Check`) and seconds. It is computed once for a
-        loaded model.
+        checks (a list of dict, one for each `Check`), seconds and written (the time). It is
+        computed once for a loaded model.
 
     Raises
     ------
@@ -117,6 +121,7 @@ def certificate(
     loaded.certificate = {
         "checks": [asdict(result) for result in done],
         "seconds": round(time.monotonic() - began, 2),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return loaded.certificate
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from representations.activations import PooledMean, Steer, Window, pad, read, residual_stream
 from representations.generation import Sampling, Stories, prompts_ids, write
 from representations.models.loading import LoadedModel
+from representations.separation import separation_scores
 from study.read import InputError
 
 #: Tokens of the texts that are read, and of those that are written.
@@ -242,11 +244,40 @@ def padding(trial: Trial) -> Iterator[Check]:
 
 
 def repetition(trial: Trial) -> Iterator[Check]:
-    """Check that the same texts give the same numbers again."""
-    again = _read(trial, trial.ids)
-    yield _compared(
-        "repetition", trial.means[0], again, trial.limit, "two passes over texts differ"
-    )
+    """Check that the same texts give the same numbers and the same scores again."""
+    # The two halves of each text stand for two emotions in as many topics as there are texts.
+    halves = [ids[part] for ids in trial.ids for part in _halves(ids)]
+    first, again = _read(trial, halves), _read(trial, halves)
+    yield _compared("repetition", first, again, trial.limit, "two passes over texts differ")
+    if len(trial.ids) > 1:
+        value = _scores_apart(first, again)
+        says = f"scores of two passes differ by {value:.1e} (limit {trial.limit:.0e})"
+        yield Check("scores", value, trial.limit, says)
+
+
+def _halves(ids: Sequence[int]) -> tuple[slice, slice]:
+    middle = len(ids) // 2
+    return slice(middle), slice(middle, None)
+
+
+def _scores_apart(a: Tensor, b: Tensor) -> float:
+    """Return how far apart the scores of two passes lie, relative to the largest of a metric.
+
+    Ranks jump where two texts nearly tie, so the metrics are those that do not rank.
+    """
+    topics = [str(number) for number in range(len(a) // 2) for _ in range(2)]
+    worst = 0.0
+    for metric in ("crossnobis", "cosine"):
+        one, two = (
+            separation_scores(
+                means.numpy(), ["a", "b"] * (len(a) // 2), topics, metrics=[metric], replicates=0
+            )[0]["score"].to_numpy()
+            for means in (a, b)
+        )
+        size = max(float(np.nanmax(np.abs(one), initial=0)), 1e-30)
+        gap = np.where(np.isnan(one) & np.isnan(two), 0, np.abs(one - two))
+        worst = max(worst, float(gap.max()) / size)
+    return worst
 
 
 def steering(trial: Trial) -> Iterator[Check]:
@@ -281,8 +312,8 @@ def prompt(trial: Trial) -> Iterator[Check]:
         yield Check("prompt", absent, 0.0, f"{text[:40]!r}... became {begins!r}..., without it")
 
 
-def _write(trial: Trial, prompts: Sequence[Sequence[int]]) -> Stories:
-    sampling = Sampling(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, temperature=0)
+def _write(trial: Trial, prompts: Sequence[Sequence[int]], temperature: float = 0) -> Stories:
+    sampling = Sampling(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, temperature=temperature)
     return write(trial.loaded, prompts, [0] * len(prompts), sampling, Window(1))
 
 
@@ -312,6 +343,10 @@ def writing(trial: Trial) -> Iterator[Check]:
     means = torch.cat([one.activations for one in alone])
     says = "activations while writing, and of the same text read, differ"
     yield _compared("written and read", again, means, trial.limit, says)
+    first, second = (_write(trial, trial.prompt_ids, temperature=1) for _ in range(2))
+    odd = [n for n, ids in enumerate(first.token_ids) if ids != second.token_ids[n]]
+    says = "stories that are drawn twice from one seed differ"
+    yield Check("drawn again", float(len(odd)), 0.0, says)
 
 
 def _words(loaded: LoadedModel, ids: Sequence[int]) -> str:

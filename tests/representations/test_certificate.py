@@ -11,6 +11,7 @@ from representations.activations import PooledMean, residual_stream
 from representations.certificate import LIMITS, certificate
 from representations.comparisons import apart
 from representations.models.blocks import find_blocks
+from representations.separation import separation_scores
 from study.read import InputError
 
 PASSAGES = [
@@ -45,11 +46,13 @@ def test_the_five_families_pass_in_each_precision(model, dtype, small):
         "last layer",
         "padding",
         "repetition",
+        "scores",
         "steering",
         "steering goes on",
         "prompt",
         "writing in a batch",
         "written and read",
+        "drawn again",
     }
 
 
@@ -115,6 +118,26 @@ def test_a_model_that_is_never_the_same_is_refused(small):
     loaded = small("GPT-2")
     loaded.model.train()
     refused(loaded, "(hidden states|padding|repetition)")
+
+
+def test_scores_that_a_second_run_does_not_give_are_refused(small, monkeypatch):
+    """Those of a metric that is drawn, on activations that are the same."""
+    drawn = iter(range(100))
+    loaded = small("Llama")
+
+    def score(*args, **options):
+        scores, replicates = separation_scores(*args, **options)
+        return scores.assign(score=scores["score"] + next(drawn)), replicates
+
+    monkeypatch.setattr("representations.comparisons.separation_scores", score)
+    refused(loaded, "scores: scores of two passes differ by")
+
+
+def test_stories_that_a_second_run_does_not_write_are_refused(small, monkeypatch):
+    monkeypatch.setattr(
+        "representations.generation._uniform", lambda seeds, steps: torch.rand(len(seeds), steps)
+    )
+    refused(small("Llama"), "drawn again: stories that are drawn twice from one seed differ")
 
 
 def test_a_block_whose_output_is_not_the_stream_is_refused(small):

@@ -1,6 +1,7 @@
 """The whole of the torch side: a study file in, score tables out."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -106,6 +107,11 @@ def test_concepts_of_ones_own_go_through_the_whole_path(study_file, tmp_path, ca
     assert {u["method"] for u in run_facts["units"]} == {"comprehension", "generation", "rereading"}
     stories = (out / "stories.jsonl").read_text().splitlines()
     assert len(stories) == 9 + 6
+    assert run(study_file, out, "--dry-run") == 0
+    said = " ".join(re.sub("[│\n]", " ", capsys.readouterr().err).split())
+    today = run_facts["certificates"][0]["written"][:10]
+    assert said.count(f"passed on {today}: at most") == 2
+    assert "before its first unit" not in said
     curves = fit_curves(scores, metric="auc", method="comprehension")
     assert len(curves) == 1
     assert np.isfinite(curves["vertex"]).all() or curves["reason"].notna().all()
@@ -159,8 +165,10 @@ def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, t
 
 def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, capsys):
     assert run(study_file, tmp_path / "scores", "--dry-run") == 0
-    listed = capsys.readouterr().err
+    listed, certificates = capsys.readouterr().err.split("Certificates")
     assert listed.count("tiny") == 4
+    for weights in ("trained", "untrained"):
+        assert re.search(rf"tiny, {weights}, \w+ +│ before its first unit, about 1 s", certificates)
     assert not (tmp_path / "scores").exists()
 
 
