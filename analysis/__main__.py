@@ -128,7 +128,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("family", "one for all, or my-model=Llama"),
     ):
         read.add_argument(f"--{name}", nargs="+", metavar="VALUE", help=example)
-    read.add_argument("--correlation", type=float, help="of neighboring layers' standard errors")
+    read.add_argument(
+        "--correlation",
+        type=float,
+        help="of neighboring layers' standard errors (default: the worst)",
+    )
     read.add_argument("--test-share", type=float, help="of the texts, in random splits")
     read.add_argument("--strict", action="store_true", help="refuse instead of leaving out")
     return parser.parse_args(arguments)
@@ -263,7 +267,7 @@ def show_next(console: Terminal, scores: Scores, source: str) -> None:
     kept = "" if scores.run["preregistered"] else " (target, delta and alpha are the standard ones)"
     said = (
         f"On: a page with --html FILE, a figure with --figure FILE, paper and explorer with "
-        f"make report STUDY={source}; docs/tutorials/own-scores.md says how to fix the "
+        f"make report STUDY={source}; docs/tutorials/csv-file.md says how to fix the "
         f"tests' numbers beforehand{kept}."
     )
     console.print(styled(said, "dim"))

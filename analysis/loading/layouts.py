@@ -67,10 +67,9 @@ def long_table(
         return _from_layers(frame, wide, roles, where, notes)
     if "layer" not in roles and "depth" not in roles:
         lists = ", ".join(map(str, list(frame.columns)[:12]))
-        first = next((c for c in frame.columns if "layer" in key_of(c)), "COLUMN")
         raise InputError(
             f"{where}: no column of layers or depths among {lists}; give "
-            f"{hint('columns', {'layer': first})}"
+            f"{hint('columns', {'layer': _like_layers(frame)})}"
         )
     taken = set(roles.values())
     if "score" in roles:
@@ -249,6 +248,16 @@ def layer_numbers(values: pd.Series, where: str) -> pd.Series:
                 f"{where}: layer {value!r} has no number; write 0, 1, ... or layer_0, L1, embedding"
             )
     return pd.Series(out, values.index)
+
+
+def _like_layers(frame: pd.DataFrame) -> str:
+    """Return the column to name in a hint: one without a role that counts like layers."""
+    for column in frame.columns:
+        values = frame[column].dropna()
+        if role_of(column) is None and _is_number(values) and (values % 1 == 0).all():
+            if values.min() >= -1 and values.nunique() >= MIN_WIDE:
+                return str(column)
+    return "COLUMN"
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:

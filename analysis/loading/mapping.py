@@ -54,7 +54,7 @@ class Mapped:
     depth: str | None = None
     family: str | Mapping[str, str] | None = None
     missing: str = "refuse"
-    correlation: float = 0.9
+    correlation: float | None = None
     test_share: float = 0.2
     strict: bool = False
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)

@@ -44,8 +44,9 @@ class Options:
     family : str or mapping of model to str
     missing : str
         "refuse", or "drop" rows without a score.
-    correlation : float
-        Between the errors of neighboring layers, where only standard errors are known.
+    correlation : float, optional
+        Between the errors of neighboring layers, where only standard errors are known; by default
+        the one under which the curvature has the largest error.
     test_share : float
         Share of the texts that a random split tests on.
     strict : bool
@@ -65,7 +66,7 @@ class Options:
     depth: str | None = None
     family: str | Mapping[str, str] | None = None
     missing: str = "refuse"
-    correlation: float = 0.9
+    correlation: float | None = None
     test_share: float = 0.2
     strict: bool = False
 
@@ -79,7 +80,7 @@ class Options:
         for name in self.columns:
             if name not in ROLES:
                 raise InputError(f"columns: no role {name!r}; choose from {', '.join(ROLES)}")
-        if not 0 <= self.correlation < 1:
+        if self.correlation is not None and not 0 <= self.correlation < 1:
             raise InputError(f"correlation is {self.correlation}; it must be in [0, 1)")
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share is {self.test_share}; it must lie between 0 and 1")

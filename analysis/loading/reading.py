@@ -70,8 +70,6 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     if mapping is not None or (not is_frame and str(source).endswith(".toml")):
         found = read_mapping(mapping or source, source if mapping is not None else None)
         source, run, options = found.source, found.run, options.over(found.options)
-        if isinstance(options.higher_is_better, Mapping):
-            pass
     notes: dict[str, None] = {}
     assumed: dict[str, None] = {}
     if is_frame:
@@ -86,6 +84,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
         raise InputError(f"{where}: has no rows")
     name = run.get("study", {}).get("name") or ("data" if is_frame else _study_name(source))
     run["words"] = _words(table, run["words"])
+    table = table.drop(columns="called", errors="ignore")
     table = _complete(table, where, options, notes)
     table, layer_zero = with_depths(table, where, options, notes, assumed)
     _refuse_duplicates(table, where)
@@ -217,10 +216,9 @@ def _study_name(source: Any) -> str:
 def _words(table: pd.DataFrame, said: Mapping[str, str]) -> dict[str, str]:
     """Return what the concepts are called: as said, or as their column is."""
     if "concept" not in said and "called" in table:
-        name = str(table.pop("called").iloc[0]).replace("_", " ").strip().lower()
+        name = str(table["called"].iloc[0]).replace("_", " ").strip().lower()
         if name.isalpha() and name not in ("label", "value", "dataset"):
             return {"concept": name, "concepts": plural(name), **said}
-    table.drop(columns="called", inplace=True, errors="ignore")  # noqa: PD002
     one = said.get("concept", WORDS["concept"])
     return {"concept": one, "concepts": plural(one), **said}
 

@@ -14,6 +14,8 @@ from study.tables import PROFILE
 
 #: Draws that stand for a covariance that is known otherwise.
 N_DRAWS = 400
+#: Correlations of neighboring layers' errors that are tried where only standard errors are known.
+CORRELATIONS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 #: Fewest repetitions that give an error.
 MIN_REPETITIONS = 3
 #: What is said of each kind beside its number.
@@ -63,7 +65,9 @@ def errors_from(
     mean is :math:`c \sum_k d_k d_k' / (K - 1)`, known with K - 1 degrees of freedom: c = 1 / K for
     topics and seeds, 1 for bootstrap samples, and :math:`1 / K + n_{test} / n_{train}` for folds
     and splits. The replicates are normal draws with this covariance. Standard errors give the
-    diagonal, and the correlation of neighboring layers is an option.
+    diagonal only. The correlation of neighboring layers is given, or else the one of `CORRELATIONS`
+    under which a quadratic's curvature has the largest error: whatever it is in truth, the error
+    is not taken to be too small.
 
     References
     ----------
@@ -207,22 +211,45 @@ def _standard_errors(table: pd.DataFrame, where: str, notes: dict[str, None]) ->
 def _with_se(
     table: pd.DataFrame, options: Options, notes: dict[str, None]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
-    parts = []
+    parts, taken = [], []
     rng = np.random.default_rng(0)
     for _, rows in table.groupby(list(PROFILE), sort=False):
         per = rows.groupby("layer").agg(
             score=("score", "mean"), k=("score", "size"), se=("se", _root)
         )
         se, layers = (per["se"] / per["k"]).to_numpy(), per.index.to_numpy()
-        apart = np.abs(np.subtract.outer(layers, layers)) / max(np.median(np.diff(layers)), 1)
-        cov = np.outer(se, se) * options.correlation**apart if len(layers) > 1 else np.diag(se**2)
+        correlation, cov = _largest(layers, se, options.correlation)
+        taken.append(correlation)
         draws = rng.multivariate_normal(per["score"].to_numpy(), cov, N_DRAWS, method="eigh")
         parts.append(_draws(rows, layers, draws))
-    said = (
-        f"standard errors, with a correlation of {options.correlation:g} between neighboring layers"
-    )
-    notes[f"errors from {said}, which the table does not say ({hint('correlation', 0.5)})"] = None
+    low, high = min(taken), max(taken)
+    how = f"of {low:g}" if low == high else f"of {low:g} to {high:g}"
+    said = f"standard errors, with a correlation {how} between neighboring layers"
+    if options.correlation is None:
+        said += ", under which the curvature has the largest error"
+        notes[f"errors from {said}; if it is known, give {hint('correlation', 0.5)}"] = None
+    else:
+        notes[f"errors from {said}, as given"] = None
     return table, pd.concat(parts, ignore_index=True), {"kind": "standard error", "said": said}
+
+
+def _largest(layers: np.ndarray, se: np.ndarray, given: float | None) -> tuple[float, np.ndarray]:
+    """Return a correlation of neighboring layers, and the covariance with these standard errors.
+
+    Examples
+    --------
+    >>> _largest(np.arange(13), np.full(13, 0.1), None)[0]
+    0.5
+    >>> _largest(np.arange(49), np.full(49, 0.1), None)[0]
+    0.9
+    """
+    if len(layers) < 3:
+        return given or 0.0, np.diag(se**2)
+    apart = np.abs(np.subtract.outer(layers, layers)) / max(np.median(np.diff(layers)), 1)
+    curvature = np.linalg.pinv(np.vander(layers / np.ptp(layers), 3))[0]
+    of = {c: np.outer(se, se) * c**apart for c in (CORRELATIONS if given is None else (given,))}
+    worst = max(of, key=lambda c: float(curvature @ of[c] @ curvature))
+    return worst, of[worst]
 
 
 def _root(se: pd.Series) -> float:

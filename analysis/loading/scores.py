@@ -262,7 +262,7 @@ def read_scores(
     depth: str | None = None,
     family: str | Mapping[str, str] | None = None,
     missing: str = "refuse",
-    correlation: float = 0.9,
+    correlation: float | None = None,
     test_share: float = 0.2,
     strict: bool = False,
 ) -> Scores:
@@ -301,8 +301,9 @@ def read_scores(
     family : str or mapping of str to str, optional
     missing : {"refuse", "drop"}
         What to do with rows without a score.
-    correlation : float
-        Between errors of neighboring layers, where only standard errors are known.
+    correlation : float, optional
+        Between errors of neighboring layers, where only standard errors are known; by default the
+        one under which the curvature has the largest error.
     test_share : float
         Share of the texts that random splits test on.
     strict : bool

@@ -229,6 +229,24 @@ def test_standard_errors_are_the_diagonal_and_the_correlation_is_said() -> None:
     assert "correlation of 0.5" in scores.run["repetitions"]["said"]
 
 
+@pytest.mark.parametrize("n_layers", [12, 48])
+def test_an_unknown_correlation_is_the_one_with_the_largest_error(n_layers: int) -> None:
+    from analysis.profiles.uncertainty import profile_errors, quadratic_weights, standard_error
+
+    depth = np.arange(n_layers + 1) / n_layers
+    table = pd.DataFrame(
+        {"model": "m", "depth": depth, "accuracy": 0.5 + depth, "accuracy_se": 0.1}
+    )
+    curvature = quadratic_weights(depth)[2]
+    errors = [
+        float(standard_error(curvature, profile_errors(next(scores.profiles())).cov))
+        for scores in (read_scores(table, correlation=c) for c in (None, 0.0, 0.5, 0.9))
+    ]
+    assert errors[0] > 0.9 * max(errors[1:])  # of 400 draws
+    assert errors[0] > 1.2 * min(errors[1:])
+    assert "largest error" in " ".join(read_scores(table).run["notes"])
+
+
 def test_a_share_with_its_number_has_an_error_and_an_sd_without_has_none() -> None:
     shares = read_scores(forms.truth().assign(n_test=400))
     assert shares.replicates is not None
@@ -268,6 +286,11 @@ BAD = {
         r"column 'accuracy': '1,530' may be a decimal comma or separate thousands.*--decimal ,",
     ),
     "no layers": ("model,accuracy\nm,0.5\n", {}, r"t\.csv: no column of layers.*--columns layer="),
+    "layers by another name": (
+        "model,n_layers,where,accuracy\n" + "".join(f"m,12,{i},0.5\n" for i in range(8)),
+        {},
+        r"no column of layers.*--columns layer=where \(",
+    ),
     "no scores": ("model,layer,why\nm,0,so\n", {}, r"no column of scores.*--columns score="),
     "two layers": (
         "model,block,layer_idx,accuracy\nm,0,1,0.5\n",
