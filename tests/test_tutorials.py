@@ -31,7 +31,10 @@ import pytest
 HOME = Path(__file__).resolve().parent.parent
 TUTORIALS = HOME / "docs" / "tutorials"
 #: Where each must run; a tutorial of another name fails, so that none goes untested.
-NAMES = ("own-scores", "own-concepts", "own-model", "nine-models", "planning")
+NAMES = (
+    *("csv-file", "json-folder", "probe-folds"),
+    *("own-scores", "own-concepts", "own-model", "nine-models", "planning"),
+)
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+?) -->\s*)?"
     r"(?:<!-- give or take (?P<slack>[^>]+?) -->\s*)?"

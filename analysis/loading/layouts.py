@@ -254,9 +254,10 @@ def _like_layers(frame: pd.DataFrame) -> str:
     """Return the column to name in a hint: one without a role that counts like layers."""
     for column in frame.columns:
         values = frame[column].dropna()
-        if role_of(column) is None and _is_number(values) and (values % 1 == 0).all():
-            if values.min() >= -1 and values.nunique() >= MIN_WIDE:
-                return str(column)
+        if role_of(column) is not None or not _is_number(values) or values.nunique() < MIN_WIDE:
+            continue
+        if (values % 1 == 0).all() and values.min() >= -1:
+            return str(column)
     return "COLUMN"
 
 
