@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from representations.models.errors import CLOSED, FULL, causes, disk_error, oneline
 from representations.models.headers import check_index
+from representations.models.partial import clear, finish
 from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
@@ -102,6 +103,7 @@ def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
     """
     commit = commit_of(spec)
     folder = _kept(spec, commit, weights) or _download(spec, commit, weights)
+    clear(_cache(spec))
     damaged = [path for path in sorted(folder.iterdir()) if not _as_named(path)]
     if damaged:
         for path in damaged:
@@ -253,8 +255,22 @@ def _download(spec: ModelSpec, commit: str, weights: bool) -> Path:
         if INDEX in wanted:
             check_index(spec, folder / INDEX)
             names = weight_files(folder)
+        _finish(spec, commit, [s for s in info.siblings or [] if s.rfilename in names])
         _files(spec, commit, names, sizes)
     return folder
+
+
+def _finish(spec: ModelSpec, commit: str, files: list[Any]) -> None:
+    """Finish the downloads of weights that a killed process has begun."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    for file in files:
+        url = hf_hub_url(spec.source, file.rfilename, revision=commit)
+        if file.lfs is not None:
+            given = _cache(spec), url, file.lfs.sha256, file.lfs.size
+            _asked(spec, lambda given=given: finish(*given), resumed=True)  # type: ignore[misc]
 
 
 def _files(spec: ModelSpec, commit: str, names: list[str], sizes: dict[str, int]) -> Path:
@@ -403,7 +419,7 @@ def _reason(spec: ModelSpec, error: Exception, endpoint: str) -> tuple[str, str,
         return text, "name another folder in HF_HOME", InputError
     if "ConsistencyError" in names:
         text = "a download ended too early, or has another size than the hub says"
-        return text, "run again, it goes on where it was", InputError
+        return text, "run again, whole files are kept", InputError
     if "TransportError" in names:
         text = f"the hub at {endpoint} cannot be reached ({oneline(error)})"
         return text, "connect, or set source to a local folder", Silent

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from flask import Response
+from flask import Response, request
 from huggingface_hub import constants
 from server import Hub, refusal
 
@@ -20,6 +23,7 @@ from pipeline.pins import at_commit, pinned
 from representations.models import hub as hub_module
 from representations.models.hub import commit_of, fetched
 from representations.models.registry import ModelSpec
+from study import HOME
 from study.read import InputError
 
 FILES = {
@@ -292,3 +296,66 @@ def test_two_at_once_fetch_one_copy(hub):
         thread.join()
     assert results[0] == results[1]
     assert Path(results[0][0], "model.safetensors").exists()
+
+
+# -- a process that is killed -----------------------------------------------------------------
+
+WEIGHTS = FILES["model.safetensors"]
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+FETCH = """
+from huggingface_hub import constants
+constants.DOWNLOAD_CHUNK_SIZE = 1000
+from representations.models.hub import fetched
+from representations.models.registry import ModelSpec
+fetched(ModelSpec("m", "f", "a/m"))
+"""
+
+
+def test_a_download_that_a_kill_cut_off_is_finished(hub, tmp_path):
+    half = len(WEIGHTS) // 2
+
+    def pieces():
+        yield WEIGHTS[:half]
+        hub.ended.wait(600)
+
+    length = {"Content-Length": str(len(WEIGHTS))}
+    hub.fault = at("cdn", lambda: Response(pieces(), headers=length), 1)
+    blobs = tmp_path / "hub" / "models--a--m" / "blobs"
+    given = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "hub"), "PYTHONPATH": str(HOME)}
+    child = subprocess.Popen([sys.executable, "-c", FETCH], env=os.environ | given)
+    while sum(path.stat().st_size for path in blobs.glob(f"{SHA256}*")) < half // 2:
+        assert child.poll() is None
+        threading.Event().wait(0.02)
+    child.kill()
+    child.wait()
+    (part,) = blobs.glob("*.incomplete")
+    begun = part.stat().st_size
+    os.utime(part, (0, 0))
+    ranges = []
+
+    def note(kind, repository, path):
+        if kind == "cdn":
+            ranges.append((request.headers.get("Range"), request.headers.get("Authorization")))
+
+    hub.fault = note
+    folder, _ = fetched(SPEC)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert ranges == [(f"bytes={begun}-", None)]
+    assert not list(blobs.glob("*.incomplete"))
+
+
+@pytest.mark.parametrize("content", [b"damaged", WEIGHTS + b"!", WEIGHTS, b""])
+def test_what_a_kill_left_is_trusted_only_by_its_hash(hub, tmp_path, content):
+    blobs = tmp_path / "hub" / "models--a--m" / "blobs"
+    blobs.mkdir(parents=True)
+    for name in ("1", "2"):
+        (blobs / f"{SHA256}.{name}.incomplete").write_bytes(content)
+        os.utime(blobs / f"{SHA256}.{name}.incomplete", (0, time.time() - 60))
+    busy = blobs / "another.3.incomplete"
+    busy.write_bytes(b"is being written")
+    folder, _ = fetched(SPEC)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert list(blobs.glob("*.incomplete")) == [busy]
+    os.utime(busy, (0, 0))
+    fetched(SPEC)
+    assert not busy.exists()
