@@ -5,6 +5,8 @@
     python extraction.py --dry-run             list what would run, and estimate the time
     python extraction.py --engine ray          run models, and shards of large ones, in parallel
     python extraction.py --out s3://bucket/x   write to an object store (s3, gs, abfs)
+    python extraction.py --prompts-out FILE    write the prompts, for another engine to answer
+    python extraction.py --stories FILE        read the stories that it wrote
 
 Every unit (one model x weights x precision x method) is saved when it is finished. To resume a run
 that was stopped, run the same command again.
@@ -21,6 +23,7 @@ from study.interruption import listen
 if __name__ == "__main__":  # before the libraries, which take a while to load
     listen("extraction.py", "finished units are kept, the same command goes on")
 
+from pipeline.engine_stories import engine_stories, write_prompts
 from pipeline.estimate import print_estimate
 from pipeline.extract import units_of_work
 from pipeline.jobs import Job
@@ -43,14 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = run_parser("extraction.py", __doc__, "data/scores/STUDY")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
+    parser.add_argument(
+        "--prompts-out", metavar="FILE", help="write the prompts of all stories as a batch file"
+    )
+    parser.add_argument(
+        "--stories", nargs="+", metavar="FILE", help="stories that another engine wrote"
+    )
     return run_script(parser, arguments, SCORES, extract_study)
 
 
 def extract_study(run: Run) -> list[str]:
     """Run the chosen unfinished units, then write the tables of all finished ones."""
     study, corpus, engine = run.study, run.used, run.engine
-    units = plan(study, corpus, run.folder, engine.device, engine.elsewhere)
+    stories = engine_stories(run.args.stories, study, corpus)
+    units = plan(study, corpus, run.folder, engine.device, engine.elsewhere, stories)
     chosen = chosen_units(units, study, run.args)
+    if run.args.prompts_out:
+        write_prompts(run, chosen)
+        return []
     shards = run.shard_counts(units_of_work(chosen, units, study, corpus, engine.device))
     if run.args.dry_run:
         print_estimate(run.console, f"Study {study.name}", shards, run.folder)

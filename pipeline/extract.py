@@ -1,10 +1,11 @@
-"""Turn extraction units into work: read passages, write stories, or reread them."""
+"""Turn extraction units into work: read passages, write stories (or take them), or reread them."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from pipeline.jobs import ModelRequest, Report
 from pipeline.plan import ExtractionUnit, effort, text_count, token_counts
@@ -69,6 +70,8 @@ def _work(
 
 def _writes(unit: ExtractionUnit, study: Study) -> bool:
     """Say whether a unit's model writes in this study, be it in another unit."""
+    if unit.told is not None:
+        return False
     return "generation" in (study.methods if unit.weights == "trained" else study.untrained_methods)
 
 
@@ -125,6 +128,18 @@ def extract(
         pooled = arms.comprehension(
             loaded, corpus, pooling, progress=progress, near=unit.path, texts=texts
         )
+    elif unit.method == "generation" and unit.told is not None:
+        pooled = arms.told(
+            loaded,
+            corpus,
+            unit.told,
+            study.generation,
+            pooling,
+            study.seed,
+            progress=progress,
+            near=unit.path,
+            texts=texts,
+        )
     elif unit.method == "generation":
         pooled = arms.generation(
             loaded,
@@ -143,12 +158,14 @@ def extract(
         )
     else:
         raise ValueError(f"no arm for the method {unit.method!r}")
-    made = {
+    made: dict[str, Any] = {
         "weights": unit.weights,
         "seed": unit.seed,
         "method": unit.method,
         "certificate": certificate,
     }
+    if unit.method != "comprehension":
+        made["written_by"] = unit.told.written_by if unit.told else "emotion-depth"
     seconds = round(time.monotonic() - began, 2)
     return replace(pooled, facts={**pooled.facts, **loaded.facts(), **made, "seconds": seconds})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from representations.models.forms import plain
 from representations.models.loading import resolved
 from representations.models.registry import ModelSpec, find_model
 from representations.models.weights import check_package
+from representations.stories import EngineStories, story_cells
 from study import METHODS, Study
 from study.read import InputError
 from study.write import Place, fingerprint, slug
@@ -23,7 +25,10 @@ FORMAT = 2
 
 @dataclass(frozen=True, eq=False)
 class ExtractionUnit:
-    """A unit of extraction: a model and its weights under one method."""
+    """A unit of extraction: a model and its weights under one method.
+
+    `told` has its stories, where another engine wrote them.
+    """
 
     spec: ModelSpec
     weights: str
@@ -31,11 +36,13 @@ class ExtractionUnit:
     dtype: str
     method: str
     path: Place
+    told: EngineStories | None = None
 
     @property
     def title(self) -> str:
         """Name in progress output and messages."""
-        return f"{self.spec.name}, {self.weights}, {self.method}"
+        by = f" by {self.told.engine}" if self.told and self.method == "generation" else ""
+        return f"{self.spec.name}, {self.weights}, {self.method}{by}"
 
     @property
     def untrained_seed(self) -> int | None:
@@ -66,7 +73,12 @@ def check_links(folder: Place) -> None:
 
 
 def plan(
-    study: Study, corpus: Corpus, folder: Place, device: str = "auto", elsewhere: bool = False
+    study: Study,
+    corpus: Corpus,
+    folder: Place,
+    device: str = "auto",
+    elsewhere: bool = False,
+    stories: Mapping[str, EngineStories] | None = None,
 ) -> list[ExtractionUnit]:
     """List the units of a study in the order in which they run.
 
@@ -81,6 +93,8 @@ def plan(
         As for `representations.models.loading.load`; it decides the dtype that "auto" means.
     elsewhere : bool
         Whether the device is on another machine, so its presence is not checked here.
+    stories : mapping of str to EngineStories, optional
+        Of models whose stories another engine wrote. It has the trained weights only.
 
     Returns
     -------
@@ -118,11 +132,13 @@ def plan(
             for seed in seeds:
                 for dtype in dict.fromkeys(kinds):
                     for method in sorted(methods, key=METHODS.index):
+                        told = (stories or {}).get(spec.name) if weights == "trained" else None
                         of_unit = [asdict(spec), weights, seed, dtype, method]
+                        of_unit += [told.sha256] if told and method != "comprehension" else []
                         key = fingerprint([FORMAT, *of_unit, *_settings(study, corpus, method)])
                         stem = slug(spec.name, weights, seed, dtype, method)
                         path = folder / "units" / f"{stem}.{key}.safetensors"
-                        units.append(ExtractionUnit(spec, weights, seed, dtype, method, path))
+                        units.append(ExtractionUnit(spec, weights, seed, dtype, method, path, told))
     return units
 
 
@@ -139,13 +155,7 @@ def text_count(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
     """Return the number of texts that a unit reads or writes."""
     if unit.method == "comprehension":
         return len(corpus.passages) + len(corpus.neutral)
-    return _stories(study, corpus)
-
-
-def _stories(study: Study, corpus: Corpus) -> int:
-    settings = study.generation
-    cells = len(corpus.emotions) * settings.stories_per_cell + settings.neutral_per_topic
-    return len(corpus.topics) * cells
+    return len(story_cells(corpus, study.generation))
 
 
 def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
@@ -164,7 +174,7 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
     if method == "comprehension":
         words = sum(len(p.text.split()) for p in (*corpus.passages, *corpus.neutral))
         return int(1.35 * words), 0
-    stories = _stories(study, corpus)
+    stories = len(story_cells(corpus, study.generation))
     tokens = stories * study.generation.max_new_tokens
     if method == "rereading":
         return tokens, 0
@@ -175,4 +185,4 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
 def effort(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
     """Estimate the cost of a unit in tokens read; a written token counts as `WRITTEN`."""
     read, written = token_counts(unit.method, study, corpus)
-    return read + WRITTEN * written
+    return read + (written if unit.told else WRITTEN * written)

@@ -186,6 +186,7 @@ def read(
     token_ids: Sequence[Sequence[int]],
     window: Window,
     *,
+    own: Sequence[Sequence[bool]] | None = None,
     max_texts: int = 16,
     max_tokens: int = 4096,
     progress: Callable[[int], object] = lambda tokens: None,
@@ -200,8 +201,12 @@ def read(
     ----------
     loaded : LoadedModel
     token_ids : sequence of sequences of int
-        The texts' tokens, each at least ``window.skip + 1`` long.
+        The texts' tokens. Each text has at least ``window.skip + 1`` of its own.
     window : Window
+        Positions are counted over a text's own tokens.
+    own : sequence of sequences of bool, optional
+        Which tokens are a text's own, for instance those after a prompt; all by default. The
+        others are read, but enter neither the count nor the mean.
     max_texts, max_tokens : int
         Limits of a batch. A batch that does not fit in memory is halved.
     progress : callable
@@ -221,10 +226,11 @@ def read(
         For a text with no tokens in the window, a token that the model does not know, or
         activations that are not finite.
     """
-    short = [i for i, ids in enumerate(token_ids) if len(ids) <= window.skip]
+    lengths = [sum(flags) for flags in own] if own is not None else [len(i) for i in token_ids]
+    short = [i for i, length in enumerate(lengths) if length <= window.skip]
     if short:
         raise InputError(
-            f"text {short[0]} has {len(token_ids[short[0]])} tokens and the pooling skips "
+            f"text {short[0]} has {lengths[short[0]]} tokens and the pooling skips "
             f"{window.skip}; leave it out or lower the skip"
         )
     if not token_ids:
@@ -235,7 +241,9 @@ def read(
 
     def do(batch: list[int]) -> tuple[Tensor, Tensor]:
         ids, mask = pad([token_ids[i] for i in batch], loaded.tokenizer.pad_token_id, "right")
-        pool = PooledMean(window.weights(mask), loaded.n_layers, loaded.width, loaded.device)
+        counted = mask if own is None else pad([own[i] for i in batch], 0, "right")[0]
+        weights = window.weights(counted)
+        pool = PooledMean(weights, loaded.n_layers, loaded.width, loaded.device)
         with residual_stream(loaded.blocks, pool):
             loaded.run(loaded.body, input_ids=ids.to(loaded.device), use_cache=False)
         return pool.means.cpu(), mask

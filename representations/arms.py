@@ -1,13 +1,15 @@
 """Arms: the functions that get activations for an emotion, one per method of a study.
 
 `comprehension` reads passages by someone else. `generation` uses the tokens that the model writes,
-while it writes them. `rereading` reads the same tokens without the prompt; it separates the effect
+while it writes them; `told` reads such stories behind their prompts where another engine wrote
+them. `rereading` reads the same tokens without the prompt; it separates the effect
 of the text from that of the model's state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ from numpy.typing import NDArray
 from representations.activations import Window, read
 from representations.corpus.corpus import Corpus, Passage
 from representations.facts import Story, TextFacts
-from representations.generation import WRITTEN, Sampling, derived_seed, prompts_ids, write
+from representations.generation import WRITTEN, Sampling, write
+from representations.models.chat_templates import spoken
 from representations.models.loading import LoadedModel
 from representations.pooled import Activations, Part, PooledUnit, Spool
+from representations.stories import EngineStories, story_cells, story_prompts
 from study import Generation, Pooling
 from study.read import InputError
 from study.write import Place
@@ -68,7 +72,7 @@ def comprehension(
     for start in range(0, len(passages), AT_ONCE):
         some = [p.text for p in passages[start : start + AT_ONCE]]
         ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(some)["input_ids"]]
-    return _read(loaded, pooling, ids, passages, 0, progress, near)
+    return _read(loaded, pooling, ids, None, passages, progress, near)
 
 
 def generation(
@@ -109,20 +113,8 @@ def generation(
     InputError
         If an activation is not finite.
     """
-    wanted = [
-        (emotion.name, topic.name, number)
-        for topic in corpus.topics
-        for emotion in corpus.emotions
-        for number in range(settings.stories_per_cell)
-    ] + [
-        ("", topic.name, number)
-        for topic in corpus.topics
-        for number in range(settings.neutral_per_topic)
-    ]
-    wanted = wanted[texts]
-    chat = loaded.spec.instruct
-    prompts = prompts_ids(loaded, [corpus.prompt(e, t, chat) for e, t, _ in wanted])
-    seeds = [derived_seed(seed, loaded.spec.name, *cell) for cell in wanted]
+    wanted = story_cells(corpus, settings)[texts]
+    prompts, seeds = story_prompts(loaded, corpus, wanted, seed)
     written = write(
         loaded,
         prompts,
@@ -150,6 +142,70 @@ def generation(
     return _labelled(
         Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories
     )
+
+
+def told(
+    loaded: LoadedModel,
+    corpus: Corpus,
+    stories: EngineStories,
+    settings: Generation,
+    pooling: Pooling,
+    seed: int,
+    *,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+    texts: slice = slice(None),
+) -> PooledUnit:
+    """Read stories that another engine wrote with this model, each behind its prompt.
+
+    The means use the same tokens as in `generation`: in a causal model a token has the same
+    activations whether it is read or has just been written.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    corpus : Corpus
+    stories : EngineStories
+    settings : Generation
+        The settings that they were written with.
+    pooling : Pooling
+    seed : int
+        The study's, from which the seeds of the requests were derived.
+    progress : callable
+        Called with numbers of tokens.
+    near : Path or UPath, optional
+        As in `comprehension`.
+    texts : slice
+        As in `generation`.
+
+    Returns
+    -------
+    PooledUnit
+        Its facts contain the stories, as those of `generation` do.
+
+    Raises
+    ------
+    InputError
+        If a story has a token that the model does not know, or an activation is not finite.
+    """
+    wanted = story_cells(corpus, settings)[texts]
+    prompts, seeds = story_prompts(loaded, corpus, wanted, seed)
+    written = [stories.tokens(cell, loaded, settings.max_new_tokens) for cell in wanted]
+    loaded.check_known(written)
+    own = spoken(loaded.tokenizer, prompts, written)
+    said = [list(compress(*pair)) for pair in zip(written, own, strict=True)]
+    decoded = loaded.tokenizer.batch_decode(said, skip_special_tokens=True)
+    facts: list[Story] = [
+        {"emotion": e, "topic": t, "number": k, "seed": s, "text": text, "token_ids": ids}
+        for (e, t, k), s, text, ids in zip(wanted, seeds, decoded, said, strict=True)
+    ]
+    fed = settings.max_new_tokens - 1
+    passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, decoded, strict=True)]
+    ids = [
+        np.array([*p, *new[:fed]], dtype=np.int32) for p, new in zip(prompts, written, strict=True)
+    ]
+    own = [[False] * len(p) + flags[:fed] for p, flags in zip(prompts, own, strict=True)]
+    return _read(loaded, pooling, ids, own, passages, progress, near, facts)
 
 
 def rereading(
@@ -192,34 +248,37 @@ def rereading(
     start = loaded.tokenizer("")["input_ids"]  # what the tokenizer adds before every text
     fed = settings.max_new_tokens - 1
     ids = [np.array([*start, *s["token_ids"][:fed]], dtype=np.int32) for s in stories]
+    own = [[False] * len(start) + [True] * (len(i) - len(start)) for i in ids]
     passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
-    return _read(loaded, pooling, ids, passages, len(start), progress, near)
+    return _read(loaded, pooling, ids, own, passages, progress, near)
 
 
 def _read(
     loaded: LoadedModel,
     pooling: Pooling,
     ids: Sequence[Tokens],
+    own: Sequence[Sequence[bool]] | None,
     passages: Sequence[Passage],
-    start: int,
     progress: Progress,
     near: Place | None,
+    stories: list[Story] | None = None,
 ) -> PooledUnit:
-    """Read the texts that are long enough; the first `start` tokens are not part of the text."""
-    window = Window(pooling.skip + start, pooling.size or None)
-    kept = [len(i) > window.skip for i in ids]
+    """Read the texts that have enough tokens of their own."""
+    window = Window(pooling.skip, pooling.size or None)
+    kept = [n > window.skip for n in map(len if own is None else sum, ids if own is None else own)]
     activations: Activations = np.zeros((0, loaded.n_layers + 1, loaded.width), dtype=np.float32)
     if any(kept):
         activations = read(
             loaded,
-            [i for i, keep in zip(ids, kept, strict=True) if keep],  # type: ignore[misc]
+            list(compress(ids, kept)),  # type: ignore[arg-type]
             window,
+            own=own and list(compress(own, kept)),
             max_texts=pooling.batch_texts,
             max_tokens=pooling.batch_tokens,
             progress=progress,
             out=_spool(sum(kept), loaded, near),
         )
-    return _labelled(activations, passages, kept, sum(map(len, ids)))
+    return _labelled(activations, passages, kept, sum(map(len, ids)), stories)
 
 
 def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | None:

@@ -65,6 +65,7 @@ class UnitFacts(TextFacts, ModelFacts):
     weights: Annotated[str, Rule.SAME]
     seed: Annotated[int, Rule.SAME]
     method: Annotated[str, Rule.SAME]
+    written_by: NotRequired[Annotated[str, Rule.SAME]]
     seconds: Annotated[float, Rule.ADD]
     shards: NotRequired[Annotated[int, Rule.FIRST]]
 

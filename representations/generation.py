@@ -26,6 +26,7 @@ from representations.activations import (
 )
 from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
+from representations.models.tokenizers import Prompted
 from representations.prompt_cache import best_cut, has_only_keys, read_stems, reserve
 from study.read import InputError
 
@@ -84,17 +85,17 @@ class Stories:
     pooled_tokens: list[int]
 
 
-def prompt_ids(loaded: LoadedModel, prompt: str) -> list[int]:
+def prompt_ids(loaded: Prompted, prompt: str) -> list[int]:
     """Turn a prompt into tokens, as `prompts_ids` does with many."""
     return prompts_ids(loaded, [prompt])[0]
 
 
-def prompts_ids(loaded: LoadedModel, prompts: Sequence[str]) -> list[list[int]]:
+def prompts_ids(loaded: Prompted, prompts: Sequence[str]) -> list[list[int]]:
     """Turn prompts into tokens, through the chat template of an instruct model.
 
     Parameters
     ----------
-    loaded : LoadedModel
+    loaded : LoadedModel or Tokenized
     prompts : sequence of str
 
     Returns
@@ -221,7 +222,7 @@ def _write_batch(
     logits, cache, mask = read_prompts(loaded, prompts)
     reserve(cache, sampling.max_new_tokens)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
-    ends = _end_tokens(loaded, logits.shape[1]).to(device)
+    ends = end_tokens(loaded, logits.shape[1]).to(device)
     last = mask.sum(dim=1, keepdim=True) - 1
     open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
     thoughts = Thoughts(loaded.tokenizer, prompts, device)
@@ -421,7 +422,7 @@ def _uniform(seeds: Sequence[int], steps: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _end_tokens(loaded: LoadedModel, n_tokens: int) -> Tensor:
+def end_tokens(loaded: LoadedModel, n_tokens: int) -> Tensor:
     """Return the tokens that end a text, by tokenizer and generation config.
 
     Only tokens that can be drawn: some configs use -1 for none, which would index the last token.

@@ -93,6 +93,28 @@ class Thoughts:
         return spoken
 
 
+def spoken(
+    tokenizer: Any, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
+) -> list[list[bool]]:
+    """Return which tokens of texts are said and not thought.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    prompts, written : sequence of sequences of int
+        The tokens before and after the point where the model continues.
+    """
+    longest = max(map(len, written), default=0)
+    flags: list[list[bool]] = [[] for _ in written]
+    thoughts = Thoughts(tokenizer, prompts, torch.device("cpu"))
+    for step in range(longest):
+        tokens = [ids[step] if step < len(ids) else 0 for ids in written]
+        for row, said in enumerate(thoughts.after(torch.tensor(tokens)).tolist()):
+            if step < len(written[row]):
+                flags[row].append(said)
+    return flags
+
+
 def is_tuned(tokenizer: Any, name: str) -> bool:
     """Say whether a model that no registry knows is taken for one that follows instructions.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -13,13 +12,12 @@ import transformers
 from torch import nn
 
 from representations.facts import ModelFacts
-from representations.models import hub
 from representations.models.blocks import find_blocks, parameter_count
-from representations.models.chat_templates import check_tokenizer, is_tuned
 from representations.models.errors import loading_errors, oneline
 from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
-from representations.models.registry import ModelSpec, registry
+from representations.models.registry import ModelSpec
+from representations.models.tokenizers import settled, tokenizer_folder, tokenizer_in
 from representations.models.weights import check_whole, checked_config, local_folder
 from study.read import InputError
 
@@ -186,16 +184,16 @@ def load(
     config_only = untrained_seed is not None and bool(spec.config)
     if config_only:
         config = config_from(spec)
-        source = _tokenizer_source(spec)
+        source = tokenizer_folder(spec)
         with loading_errors(spec, source):
-            tokenizer = _tokenizer(spec, source)
+            tokenizer = tokenizer_in(spec, source)
         fingerprint = f"config {dict(spec.config)}"
         model = None
     else:
         folder, fingerprint = local_folder(spec)
         with loading_errors(spec, folder):
             config = config_in(spec, folder)
-            tokenizer = _tokenizer(spec, folder)
+            tokenizer = tokenizer_in(spec, folder)
             trained = untrained_seed is None
             model = _weights(spec, folder, config, kind, place) if trained else None
     precision = precision_of(spec, config, kind)
@@ -215,13 +213,7 @@ def load(
                 "set one in its tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
-    if not spec.family:  # a folder or repository without an entry
-        spec = replace(spec, instruct=is_tuned(tokenizer, spec.name))
-    if spec.instruct and untrained_seed is None and not tokenizer.chat_template:
-        raise InputError(
-            f"model {spec.name!r} is marked instruct but its tokenizer has no chat template; "
-            "set instruct = false, or give the tokenizer a template"
-        )
+    spec = settled(spec, tokenizer, trained=untrained_seed is None)
     family = spec.family or str(config.get_text_config().model_type)
     return LoadedModel(
         model=model,
@@ -421,25 +413,3 @@ def _placed(model: Any, place: str) -> Any:
     memory = get_balanced_memory(model, no_split_module_classes=model._no_split_modules)
     plan = infer_auto_device_map(model, memory, no_split_module_classes=model._no_split_modules)
     return dispatch_model(model, plan)
-
-
-def _tokenizer_source(spec: ModelSpec) -> str:
-    """Return the folder of a config-only model's tokenizer."""
-    source = spec.tokenizer or spec.source
-    if os.path.isdir(source):
-        return source
-    if not source.startswith("package:"):
-        return str(hub.fetched(replace(spec, source=source), weights=False)[0])
-    for other in registry().values():
-        if other.source == source:
-            return local_folder(other)[0]
-    raise InputError(f"model {spec.name!r}: no model of the registry has source {source!r}")
-
-
-def _tokenizer(spec: ModelSpec, folder: str) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    check_tokenizer(spec.name, tokenizer)
-    tokenizer("Odd settings fail at the first text only.")
-    return tokenizer

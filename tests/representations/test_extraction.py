@@ -10,7 +10,7 @@ import pytest
 
 import extraction
 from analysis import fit_curves, load_scores
-from pipeline.units import open_unit
+from pipeline.units import load_facts, open_unit
 from study import HOME, load_study
 
 CONCEPTS = {
@@ -277,3 +277,98 @@ def test_real_smollm2_reads_and_writes(tmp_path, capsys):
     assert len(stories) == 9
     # What a model says differs with the processor; that it says something does not.
     assert sum(len(s["text"].split()) >= 4 for s in stories) > 4
+
+
+def answered(prompts, unit):
+    """What an engine would return that wrote the stories of a finished unit."""
+    by_cell = {(s["emotion"], s["topic"], s["number"]): s for s in load_facts(unit)["stories"]}
+    for line in prompts.read_text().splitlines():
+        request = json.loads(line)
+        _, emotion, topic, number = request["custom_id"].split("/")
+        story = by_cell[emotion, topic, int(number)]
+        choice = {"index": 0, "text": story["text"], "token_ids": story["token_ids"]}
+        response = {"status_code": 200, "body": {"choices": [choice]}}
+        yield {"custom_id": request["custom_id"], "response": response, "error": None}
+
+
+@pytest.mark.arithmetic
+def test_stories_of_another_engine_are_read_as_while_writing(study_file, tmp_path, capsys):
+    """The same stories, written here or handed in, in another order, give the same activations."""
+    prompts, stories = tmp_path / "prompts.jsonl", tmp_path / "stories.jsonl"
+    assert run(study_file, tmp_path / "own", "--quiet") == 0
+    assert run(study_file, tmp_path / "own", "--prompts-out", str(prompts)) == 0
+    requests = [json.loads(line) for line in prompts.read_text().splitlines()]
+    own = next((tmp_path / "own" / "units").glob("tiny.trained*generation*.safetensors"))
+    written = load_facts(own)["stories"]
+    assert [r["body"]["seed"] for r in requests] == [s["seed"] for s in written]
+    assert {(r["url"], r["body"]["max_tokens"]) for r in requests} == {("/v1/completions", 16)}
+    assert len({tuple(r["body"]["prompt"]) for r in requests}) == 3 * 3 + 3
+    lines = [json.dumps({**answer, "engine": "a fast one"}) for answer in answered(prompts, own)]
+    stories.write_text("\n".join(reversed(lines)))
+    capsys.readouterr()
+    shards = ("--shards", "2")
+    assert run(study_file, tmp_path / "told", "--stories", str(stories), *shards) == 0
+    assert "generation by a fast one" in capsys.readouterr().err
+    for method in ("generation", "rereading"):
+        paths = [
+            next((tmp_path / side / "units").glob(f"tiny.trained*{method}*.safetensors"))
+            for side in ("own", "told")
+        ]
+        assert paths[0].name != paths[1].name  # a later run without the file takes neither for both
+        with open_unit(paths[0]) as a, open_unit(paths[1]) as b:
+            assert a.facts["topics"] == b.facts["topics"]
+            assert b.facts["written_by"].startswith("a fast one")
+            for layer in range(a.activations.shape[1]):
+                np.testing.assert_allclose(
+                    a.activations[:, layer], b.activations[:, layer], rtol=1e-4, atol=1e-5
+                )
+    units = json.loads((tmp_path / "told" / "run.json").read_text())["units"]
+    by = {u["method"]: u.get("written_by", "") for u in units if u["weights"] == "trained"}
+    assert by["comprehension"] == ""
+    assert by["generation"] == by["rereading"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: [*lines, lines[0]], "line 16: a second story"),
+        (lambda lines: lines[1:], "lacks 1 of its 15 stories, for instance 'tiny/blunt/bridge/0'"),
+        (lambda lines: ["{", *lines], "line 1: not a story"),
+        (lambda lines: ['{"custom_id": "tiny/blunt/bridge/0"}'], "has no text and no token_ids"),
+        (lambda lines: ['{"custom_id": "other/1", "text": "a"}'], "is no story of this study"),
+        (
+            lambda lines: ['{"custom_id": "tiny/blunt/bridge/0", "error": {"message": "late"}}'],
+            "the engine did not write",
+        ),
+        (
+            lambda lines: [lines[0].replace("[5]", "[-5]"), *lines[1:]],
+            "Expected `int` >= 0",
+        ),
+        (lambda lines: [lines[0].replace("[5]", "[999]"), *lines[1:]], "gives token 999"),
+        (
+            lambda lines: [lines[0].replace("[5]", str([5] * 17)), *lines[1:]],
+            "has 17 tokens, and the study's generation.max_new_tokens is 16",
+        ),
+    ],
+)
+def test_what_is_no_story_of_the_study_is_refused(study_file, tmp_path, capsys, change, said):
+    cells = [f"{c}/{t}/0" for t in TOPICS for c in CONCEPTS]
+    cells += [f"/{t}/{k}" for t in TOPICS for k in range(2)]
+    lines = [json.dumps({"custom_id": f"tiny/{cell}", "token_ids": [5]}) for cell in cells]
+    path = tmp_path / "stories.jsonl"
+    path.write_text("\n".join(change(lines)))
+    options = ("--stories", str(path), "--methods", "generation", "--quiet")
+    assert run(study_file, tmp_path / "out", *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_story_given_as_text_is_tokenized_and_cut_at_its_end(study_file, tmp_path):
+    cells = [f"{c}/{t}/0" for t in TOPICS for c in CONCEPTS]
+    cells += [f"/{t}/{k}" for t in TOPICS for k in range(2)]
+    text = "the quick brown fox jumps over"
+    lines = [json.dumps({"custom_id": f"tiny/{c}", "text": text + "</s> lazy"}) for c in cells]
+    (tmp_path / "stories.jsonl").write_text("\n".join(lines))
+    out, options = tmp_path / "out", ("--methods", "generation", "--quiet")
+    assert run(study_file, out, "--stories", str(tmp_path / "stories.jsonl"), *options) == 0
+    told = [json.loads(line)["text"] for line in (out / "stories.jsonl").read_text().splitlines()]
+    assert told == [text] * 15

@@ -1,0 +1,103 @@
+"""Load a model's tokenizer, with the model or alone: prompts need no weights."""
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from representations.models import hub
+from representations.models.chat_templates import check_tokenizer, is_tuned
+from representations.models.errors import loading_errors
+from representations.models.registry import ModelSpec, registry
+from representations.models.weights import local_folder
+from study.read import InputError
+
+
+class Prompted(Protocol):
+    """What turning a prompt into tokens needs of a model: a `LoadedModel`, or a `Tokenized`."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The registry's entry, with `instruct` settled."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """A model without its weights.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    tokenizer : PreTrainedTokenizer
+    """
+
+    spec: ModelSpec
+    tokenizer: Any
+
+
+def load_tokenizer(spec: ModelSpec) -> Tokenized:
+    """Load a model's tokenizer alone; of a hub model, no weights are fetched.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+
+    Returns
+    -------
+    Tokenized
+
+    Raises
+    ------
+    InputError
+        If it cannot be had, read or trusted.
+    """
+    folder = local_folder(spec)[0] if spec.package else tokenizer_folder(spec)
+    with loading_errors(spec, folder):
+        tokenizer = tokenizer_in(spec, folder)
+    return Tokenized(settled(spec, tokenizer, trained=True), tokenizer)
+
+
+def tokenizer_folder(spec: ModelSpec) -> str:
+    """Return the folder of the tokenizer of a model whose weights are not here."""
+    source = spec.tokenizer or spec.source
+    if os.path.isdir(source):
+        return source
+    if not source.startswith("package:"):
+        return str(hub.fetched(replace(spec, source=source), weights=False)[0])
+    for other in registry().values():
+        if other.source == source:
+            return local_folder(other)[0]
+    raise InputError(f"model {spec.name!r}: no model of the registry has source {source!r}")
+
+
+def tokenizer_in(spec: ModelSpec, folder: str) -> Any:
+    """Read the tokenizer in a folder, and try it on a text."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    check_tokenizer(spec.name, tokenizer)
+    tokenizer("Odd settings fail at the first text only.")
+    return tokenizer
+
+
+def settled(spec: ModelSpec, tokenizer: Any, *, trained: bool) -> ModelSpec:
+    """Decide whether a model is prompted through its chat template.
+
+    Raises
+    ------
+    InputError
+        If it should be, and its tokenizer has none.
+    """
+    if not spec.family:  # a folder or repository without an entry
+        spec = replace(spec, instruct=is_tuned(tokenizer, spec.name))
+    if spec.instruct and trained and not tokenizer.chat_template:
+        raise InputError(
+            f"model {spec.name!r} is marked instruct but its tokenizer has no chat template; "
+            "set instruct = false, or give the tokenizer a template"
+        )
+    return spec
