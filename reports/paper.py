@@ -40,6 +40,8 @@ from analysis.wording import count, inline_label, listing, size, verdict_sentenc
 from study.read import InputError
 from study.text import Markdown, markdown
 
+#: The writer of stories that this project wrote, in `run.json`.
+OURS = "emotion-depth"
 READ = {
     "comprehension": "comprehension (the model reads passages)",
     "generation": "generation (it writes a story)",
@@ -235,13 +237,37 @@ def texts_sentence(found: Findings) -> Markdown:
     )
     return Markdown(
         "Short passages show each of the {} without naming it. They are fully crossed with {}, so "
-        "the topic cannot predict the emotion. Activations are recorded under {}: {}. {}"
+        "the topic cannot predict the emotion. Activations are recorded under {}: {}. {}{}"
     ).format(
         count(found.n_emotions, "emotion"),
         crossed,
         count(len(found.methods), "method"),
         under,
+        _stories_sentence(found),
         twins,
+    )
+
+
+def _stories_sentence(found: Findings) -> Markdown:
+    """Say how long the stories are, and which of them another engine wrote."""
+    run = found.scores.run
+    if "generation" not in found.methods or "generation" not in run["study"]:
+        return Markdown("")
+    units = [u for u in run.get("units", []) if u.get("method") == "generation"]
+    theirs = {u["model"]: u["written_by"] for u in units if u.get("written_by", OURS) != OURS}
+    others = [
+        Markdown(
+            "The stories of {} were written by {} and then read behind their prompts. "
+        ).format(model, engine)
+        for model, engine in theirs.items()
+    ]
+    return Markdown("").join(
+        [
+            Markdown("Stories have at most {} tokens, of which the first {} are left out. ").format(
+                run["study"]["generation"]["max_new_tokens"], run["study"]["pooling"]["skip"]
+            ),
+            *others,
+        ]
     )
 
 

@@ -33,7 +33,7 @@ TUTORIALS = HOME / "docs" / "tutorials"
 #: Where each must run; a tutorial of another name fails, so that none goes untested.
 NAMES = (
     *("csv-file", "json-folder", "probe-folds"),
-    *("own-scores", "own-concepts", "own-model", "nine-models", "planning"),
+    *("own-scores", "own-concepts", "own-model", "other-engines", "nine-models", "planning"),
 )
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+?) -->\s*)?"

@@ -17,10 +17,35 @@ from study.typed import typed
 
 
 @dataclass(frozen=True)
+class StoryLength:
+    """How long stories may be."""
+
+    max_new_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What pooling leaves out."""
+
+    skip: int = 0
+
+
+@dataclass(frozen=True)
 class StudyFile:
     """The study file as echoed in the run file."""
 
     preregistered: Preregistered = field(default_factory=Preregistered)
+    generation: StoryLength = field(default_factory=StoryLength)
+    pooling: Skipped = field(default_factory=Skipped)
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What a unit says about its texts."""
+
+    model: str = ""
+    method: str = ""
+    written_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +83,7 @@ class RunFile:
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     topics: tuple[str, ...] = ()
     emotions: tuple[EmotionFacts, ...] = ()
+    units: tuple[UnitFacts, ...] = ()
     judges: Mapping[str, JudgeFacts] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
