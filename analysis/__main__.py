@@ -38,7 +38,7 @@ STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0, or 2 after one line that says what is wrong with the input."""
+    """Run the command; return 0, or 2 after a one-line error about the input."""
     options = parsed(arguments)
     try:
         with warnings.catch_warnings():
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command line's options."""
+    """Parse the command line."""
     summary, _, more = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
@@ -87,11 +87,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trials",
         metavar="FOLDER",
-        help="steering trials (default: the study's, where it has some)",
+        help="steering trials (default: the study's, if it has any)",
     )
     parser.add_argument("--metric", help="default: the study's primary metric")
-    parser.add_argument("--claims", metavar="FILE", help="default: those of data/claims.toml")
-    out = parser.add_argument_group("what is printed").add_mutually_exclusive_group()
+    parser.add_argument("--claims", metavar="FILE", help="default: data/claims.toml")
+    out = parser.add_argument_group("what to print").add_mutually_exclusive_group()
     out.add_argument("--json", action="store_true", help="print the claims as JSON")
     out.add_argument("--csv", action="store_true", help="print the claims as CSV")
     out.add_argument("--html", metavar="FILE", help="write claims, models and figure as a page")
@@ -100,18 +100,20 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--picture",
         metavar="FILE",
         dest="figure",
-        help="draw the study at one glance instead",
+        help="draw an overview of the study instead",
     )
-    read = parser.add_argument_group("how a table of your own is read (told from it by default)")
+    read = parser.add_argument_group(
+        "how to read a table of your own (default: worked out from it)"
+    )
     pair = {"nargs": "+", "metavar": "NAME=VALUE"}
-    read.add_argument("--mapping", metavar="FILE", help="a TOML file that says all of this")
+    read.add_argument("--mapping", metavar="FILE", help="a TOML file with all of these settings")
     read.add_argument("--columns", help="roles: score=probe_acc layer=Layer", **pair)  # type: ignore[arg-type]
     read.add_argument("--where", help="rows to keep: pooling=mean", **pair)  # type: ignore[arg-type]
-    read.add_argument("--sheet", help="of an Excel file")
+    read.add_argument("--sheet", help="sheet of an Excel file")
     read.add_argument("--header", type=int, metavar="ROW", help="row of the header, from 1")
-    read.add_argument("--records", metavar="PATH", help="in a JSON file: layer_data[*]")
+    read.add_argument("--records", metavar="PATH", help="path in a JSON file: layer_data[*]")
     for name, says in (
-        ("wide", "what a wide table has one column for"),
+        ("wide", "a wide table has one column per"),
         ("decimal", "the decimal mark"),
         ("depth", "unit of the depths"),
         ("missing", "what to do with empty cells"),
@@ -131,10 +133,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     read.add_argument(
         "--correlation",
         type=float,
-        help="of neighboring layers' standard errors (default: the worst)",
+        help="correlation of neighboring layers' standard errors (default: the worst)",
     )
-    read.add_argument("--test-share", type=float, help="of the texts, in random splits")
-    read.add_argument("--strict", action="store_true", help="refuse instead of leaving out")
+    read.add_argument("--test-share", type=float, help="share of test texts in random splits")
+    read.add_argument(
+        "--strict", action="store_true", help="refuse rows that would otherwise be left out"
+    )
     return parser.parse_args(arguments)
 
 
@@ -173,28 +177,28 @@ def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
 
 
 def truth(text: str) -> bool:
-    """Return true or false."""
+    """Parse true or false."""
     if text.lower() not in ("true", "false", "yes", "no"):
         raise InputError(f"--higher-is-better: {text!r} is neither true nor false")
     return text.lower() in ("true", "yes")
 
 
 def whole(text: str) -> int:
-    """Return a whole number."""
+    """Parse a whole number."""
     if not text.isdigit():
-        raise InputError(f"--n-layers: {text!r} is no whole number")
+        raise InputError(f"--n-layers: {text!r} is not a whole number")
     return int(text)
 
 
 def by_model(scores: Scores, metric: str) -> pd.DataFrame:
-    """Return the shape and the place of every trained profile."""
+    """Return the shape and the peak of every trained profile."""
     shapes, fits = u_shape_test(scores, metric=metric), fit_curves(scores, metric=metric)
     profiles = shapes[shapes["level"] == "profile"]
     return profiles.merge(fits, on=PROFILE, suffixes=("", "_fit"))
 
 
 def show_reading(console: Terminal, scores: Scores) -> None:
-    """Say how numbers from elsewhere were read, and what was assumed."""
+    """Print how a table from elsewhere was read, and what was assumed."""
     if scores.is_foreign:
         table = scores.table
         said = f"{table['model'].nunique()} models, {len(table):,} scores"
@@ -204,9 +208,9 @@ def show_reading(console: Terminal, scores: Scores) -> None:
 
 
 def show_claims(console: Terminal, scores: Scores, claims: pd.DataFrame) -> None:
-    """Print the claims that can be tested, and how many cannot."""
+    """Print the testable claims, and the number of the others."""
     testable = claims[claims["verdict"] != "not testable"]
-    # Where there is no room for a column of reasons, they follow the table.
+    # On a narrow terminal, the reasons follow the table instead of filling a column.
     wide = console.width >= 120
     table = Table(title=f"Claims, by the study {scores.name}", box=SIMPLE_HEAD)
     table.add_column("Claim", min_width=24)
@@ -261,20 +265,20 @@ def show_models(console: Terminal, models: pd.DataFrame) -> None:
 
 
 def show_next(console: Terminal, scores: Scores, source: str) -> None:
-    """Say where to go on."""
+    """Print what to do next."""
     if not scores.is_foreign:
         return
     kept = "" if scores.run["preregistered"] else " (target, delta and alpha are the standard ones)"
     said = (
-        f"On: a page with --html FILE, a figure with --figure FILE, paper and explorer with "
-        f"make report STUDY={source}; docs/tutorials/csv-file.md says how to fix the "
-        f"tests' numbers beforehand{kept}."
+        f"Next: a page with --html FILE, a figure with --figure FILE, paper and explorer with "
+        f"make report STUDY={source}; docs/tutorials/csv-file.md says how to preregister the "
+        f"tests' numbers{kept}."
     )
     console.print(styled(said, "dim"))
 
 
 def steering_folder(study: str) -> Path | None:
-    """Return where a study's trials lie beside its scores, or None where it has none."""
+    """Return the folder of a study's trials beside its scores, or None if it has none."""
     if "://" in study:
         return None
     folder = Path(study).resolve()
@@ -283,7 +287,7 @@ def steering_folder(study: str) -> Path | None:
 
 
 def draw(scores: Scores, metric: str | None, path: str) -> int:
-    """Save the study at one glance as a picture; return 0."""
+    """Save an overview of the study as a picture; return 0."""
     from analysis.figures import cover  # the only thing here that needs the report extra
 
     chosen = metric or primary_metric(scores)

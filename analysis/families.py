@@ -1,7 +1,7 @@
-"""Inference over models that are nested in families.
+"""Inference over models nested in families.
 
-Models of a family are alike: they share data, tokenizer and design. What families share makes
-every mean over models less certain than the number of models suggests, so the family is the unit.
+Models of a family are alike: they share data, tokenizer and design. A mean over models is
+therefore less certain than the number of models suggests, and the family is the unit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scipy import optimize, special
 
 from study.arrays import Float64Array
 
-#: Fewer families than these decide nothing: one or two cannot show how much families differ.
+#: Fewer families decide nothing: one or two cannot show how much families differ.
 MIN_FAMILIES = 3
-#: A spread below this share of the values is rounding.
+#: A spread below this share of the values counts as rounding.
 ROUNDING = 1e-12
 
 
 def t_critical(level: float, df: float) -> float:
-    """Return the quantile of Student's t; `scipy.stats` does the same, slower.
+    """Return the quantile of Student's t; `scipy.stats` does the same, but more slowly.
 
     Examples
     --------
@@ -51,9 +51,9 @@ class Estimate:
     Attributes
     ----------
     estimate, se, df : float
-        `se` is NaN where there is nothing to estimate it from.
+        `se` is NaN if there is nothing to estimate it from.
     n, n_families : int
-        Values, and the families (or other units) that the inference rests on.
+        The number of values, and of the families (or other units) behind the inference.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Estimate:
 
     @property
     def exact(self) -> bool:
-        """Whether the values do not differ: there is no error to test against."""
+        """Whether the values do not differ, which leaves no error to test against."""
         return not self.se > 0
 
     def ends(self, alpha: float) -> tuple[float, float]:
@@ -81,11 +81,11 @@ class Estimate:
         return self.estimate - reach, self.estimate + reach
 
     def p(self, null: float = 0.0) -> float:
-        """Return the two-sided p of a value."""
+        """Return the two-sided p of a null value."""
         return 2 * self.p_above(null, abs(self.estimate - null))
 
     def p_above(self, null: float = 0.0, excess: float | None = None) -> float:
-        """Return the one-sided p that the truth is above a value."""
+        """Return the one-sided p for a truth above the null value."""
         if self.exact:
             return float("nan")  # no error to test against
         excess = self.estimate - null if excess is None else excess
@@ -96,7 +96,7 @@ class Estimate:
         return max(self.p_above(low), self.p_above(high, high - self.estimate))
 
     def columns(self, alpha: float) -> dict[str, Any]:
-        """Return estimate, low, high, p, df, n_models and n_families, as results name them."""
+        """Return estimate, low, high, p, df, n_models and n_families as columns of a result."""
         low, high = self.ends(alpha)
         return {
             "estimate": self.estimate,
@@ -137,7 +137,7 @@ def family_means(values: Float64Array, family: Iterable[Any]) -> Float64Array:
     Returns
     -------
     ndarray, shape (n_families,) or (n_families, k)
-        Families in the order of their names.
+        Families sorted by name.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def family_means(values: Float64Array, family: Iterable[Any]) -> Float64Array:
 
 
 def mean_over_families(values: Float64Array, family: Iterable[Any]) -> Estimate:
-    r"""Return the mean over families, with the family as the unit.
+    r"""Return the mean over families, with the family as the unit of inference.
 
     Parameters
     ----------
@@ -162,17 +162,17 @@ def mean_over_families(values: Float64Array, family: Iterable[Any]) -> Estimate:
     Returns
     -------
     Estimate
-        The mean of the families' means, and Student's error of them with one degree of freedom
-        less than families.
+        The mean of the family means with its standard error; one degree of freedom fewer than
+        there are families.
 
     Notes
     -----
-    With :math:`\bar y_f` the mean of family f of F, the estimate is their mean and its squared
-    error :math:`\sum_f (\bar y_f - \bar y)^2 / F (F - 1)`. The families' means are independent,
-    but their variances differ with the number of models: the squared error is unbiased all the
-    same, and t is conservative at levels up to 8% whatever the variances [1]_ [2]_. It is the
-    cluster-robust CR2 with its Satterthwaite degrees of freedom where families weigh the same
-    [3]_. Where families share nothing, this costs power (degrees of freedom), never validity.
+    Let :math:`\bar y_f` be the mean of family f of F. The estimate is the mean of these, and its
+    squared error is :math:`\sum_f (\bar y_f - \bar y)^2 / F (F - 1)`. The family means are
+    independent, but their variances differ with the number of models. The squared error is
+    unbiased all the same, and t is conservative at levels up to 8% for any variances [1]_ [2]_.
+    With equally weighted families this is the cluster-robust CR2 with its Satterthwaite degrees of
+    freedom [3]_. If families share nothing, it costs power (degrees of freedom), never validity.
 
     References
     ----------
@@ -195,12 +195,12 @@ def mean_over_families(values: Float64Array, family: Iterable[Any]) -> Estimate:
 
 
 def skew_corrected(values: Float64Array, alpha: float) -> tuple[float, float, float]:
-    r"""Return an interval of the mean of independent values, and p of mean 0, for skewed values.
+    r"""Return an interval for the mean of skewed independent values, and the p of mean 0.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
-        At least three that differ.
+        At least three distinct values.
     alpha : float
 
     Returns
@@ -209,7 +209,7 @@ def skew_corrected(values: Float64Array, alpha: float) -> tuple[float, float, fl
 
     Notes
     -----
-    Hall's cubic transformation takes the skewness g out of t, here :math:`T = (\bar y - \mu)/s`:
+    Hall's cubic transformation removes the skewness g from :math:`T = (\bar y - \mu)/s`:
     :math:`\sqrt n (T + g T^2 / 3 + g^2 T^3 / 27 + g / 6n)` is compared with Student's t with
     n - 1 degrees of freedom.
 
@@ -233,26 +233,26 @@ def skew_corrected(values: Float64Array, alpha: float) -> tuple[float, float, fl
     ends = []
     for q in (reach, -reach):
         bent = q / root - skew / (6 * n)
-        # The inverse of the cubic, whose limit at no skewness is the identity.
+        # The inverse of the cubic; it approaches the identity as skewness vanishes.
         t = 3 / skew * (np.cbrt(1 + skew * bent) - 1) if abs(skew) > 1e-8 else bent
         ends.append(mean - sd * float(t))
     return ends[0], ends[1], float(2 * t_above(abs(z), n - 1))
 
 
 def too_few(n_families: int, what: str = "models") -> str:
-    """Say what would decide where the families are too few; empty where they are enough.
+    """Return a message if there are too few families to decide; empty if there are enough.
 
     Examples
     --------
     >>> too_few(2)
-    'the models are of two families; three or more can decide'
+    'the models belong to two families; at least three are needed'
     >>> too_few(5)
     ''
     """
     if n_families >= MIN_FAMILIES:
         return ""
     number = {0: "no family", 1: "one family", 2: "two families"}[n_families]
-    return f"the {what} are of {number}; three or more can decide"
+    return f"the {what} belong to {number}; at least three are needed"
 
 
 def regression_over_families(
@@ -264,26 +264,26 @@ def regression_over_families(
     ----------
     y : ndarray, shape (n,)
     x : ndarray, shape (n, p)
-        Moderators, the constant included.
+        Moderators, including the constant.
     family : iterable, length n
     cov : ndarray, shape (n, n)
-        Working covariance of y, zero between families. The errors are right in large samples
-        whatever it is; where it is right up to a factor they are unbiased in small ones.
+        Working covariance of y, zero between families. In large samples the errors are right for
+        any choice; in small samples they are unbiased if it is right up to a factor.
 
     Returns
     -------
     list of Estimate
-        One for each column of x. The degrees of freedom are NaN where no family can tell.
+        One per column of x. The degrees of freedom are NaN if no family informs the coefficient.
 
     Notes
     -----
-    Bell and McCaffrey's CR2 [1]_: residuals of family f are multiplied by
+    Bell and McCaffrey's CR2 [1]_ multiplies the residuals of family f by
 
     .. math:: A_f = D_f' B_f^{+1/2} D_f, \quad
               B_f = D_f (\Phi_f - X_f M X_f') D_f', \quad \Phi_f = D_f' D_f,
 
-    with :math:`M = (X'\Phi^{-1}X)^{-1}`, so that the variance of each coefficient is unbiased
-    under the working covariance; its degrees of freedom are Satterthwaite's [2]_.
+    with :math:`M = (X'\Phi^{-1}X)^{-1}`. The variance of each coefficient is then unbiased under
+    the working covariance; its degrees of freedom are Satterthwaite's [2]_.
 
     References
     ----------
@@ -309,7 +309,7 @@ def regression_over_families(
     residual = y - x @ coef
     p = x.shape[1]
     scores = np.empty((len(names), p))
-    # What a family's adjusted score is of its own residuals, shape (n_f, p) each.
+    # own: each family's map from its residuals to its adjusted score, shape (n_f, p).
     own, onto = [], np.empty((len(names), p, p))
     for f, rows in enumerate(members):
         phi, x_f = cov[np.ix_(rows, rows)], x[rows]
@@ -346,23 +346,23 @@ def _inverse_root(matrix: Float64Array) -> Float64Array:
 def meta_regression(
     y: Float64Array, variance: Float64Array, x: Float64Array, group: NDArray[np.int64] | None = None
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
+    """Fit a random-effects meta-regression: coefficients, Knapp-Hartung standard errors, tau^2.
 
     Parameters
     ----------
     y, variance : ndarray, shape (n,)
         Estimates and their sampling variances.
     x : ndarray, shape (n, p)
-        Moderators, the constant included.
+        Moderators, including the constant.
     group : ndarray of int, shape (n,), optional
-        Groups that share a random effect of their own.
+        Groups, each with its own random effect.
 
     Returns
     -------
     coef, se : ndarray, shape (p,)
     tau2 : ndarray, shape (2,)
         Variances between estimates and between groups, by restricted maximum likelihood. The
-        latter is 0 without groups, and where no group or every group is of one estimate.
+        second is 0 without groups, with a single group, or if every group has one estimate.
 
     Examples
     --------
@@ -383,7 +383,7 @@ def meta_regression(
     size = spread + float(variance.mean())
 
     def solve(tau: Float64Array) -> tuple[Float64Array, Float64Array, float, float]:
-        """Solve at standard deviations tau, in units of sqrt(size): by sums over the groups."""
+        """Solve by sums over the groups, at standard deviations tau in units of sqrt(size)."""
         own = np.maximum(variance + size * tau[0] ** 2, 1e-12 * size)
         weight = 1 / own
         total = weight @ onehot
@@ -404,7 +404,7 @@ def meta_regression(
         _, bread, quadratic, log_det = solve(tau)
         return log_det - float(np.linalg.slogdet(bread)[1]) + quadratic
 
-    # The criterion may have a local minimum, so a grid comes before the polish.
+    # The criterion may have local minima, so search a grid before refining.
     grid = np.concatenate([[0.0], np.geomspace(0.03, 5, 12)])
     of_groups = grid if onehot.shape[1] else grid[:1]
     start = min((np.array([a, b]) for a in grid for b in of_groups), key=restricted)
@@ -421,5 +421,5 @@ def meta_regression(
 
 
 def _simplex(start: Float64Array) -> Float64Array:
-    """Corners of the first simplex: the start, and a step from it along each axis."""
+    """Return the first simplex: the start, and one step along each axis."""
     return np.vstack([start, start + np.diag(0.2 * start + 0.02)])

@@ -1,8 +1,8 @@
 """A marker and a fixture for pytest: ``@pytest.mark.scores("results/*.json")``.
 
-``pytest_plugins = ["analysis.pytest_plugin"]`` in a conftest.py turns it on. A test that has the
-marker gets the scores of its source, read once, as the fixture `scores`; the marker's other
-arguments are those of `read_scores`. ``pytest -m scores`` runs these tests alone.
+To turn it on, put ``pytest_plugins = ["analysis.pytest_plugin"]`` in a conftest.py. In a test with
+the marker, the fixture `scores` holds the scores of the marker's source, read once; the marker
+takes the arguments of `read_scores`. ``pytest -m scores`` runs only these tests.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def scores(request: pytest.FixtureRequest) -> Scores:
-    """Return the scores of the source that the test's marker names.
+    """Return the scores of the source in the test's marker.
 
-    A path is relative to the folder from which pytest was started.
+    A path is relative to the folder in which pytest was started.
     """
     marker = request.node.get_closest_marker("scores")
     if marker is None or not marker.args:

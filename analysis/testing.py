@@ -1,8 +1,8 @@
 """Assertions about scores by layer, for a test suite of your own.
 
-Each takes any source of `read_scores` and passes where the test shows what is asserted. It fails
-with the reason and a small table where something else is shown, and where nothing is: a test that
-cannot tell is no evidence. ``undecided=True`` lets that pass.
+Each assertion takes any source of `read_scores` and passes if the test shows what is asserted. It
+fails, with the reason and a small table, if the test shows something else or nothing: a test that
+cannot tell is not evidence. ``undecided=True`` lets an undecided test pass.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def assert_hump(
     ----------
     scores : Scores, frame or path
     every : bool
-        In every profile; by default over models, or in the one profile that there is.
+        Require a hump in every profile; by default, over models or in the only profile.
     undecided : bool
-        Whether it may also be undecided.
+        Whether an undecided test passes.
     **options
-        Of `u_shape_test`: metric, method, alpha, higher_is_better.
+        Options of `u_shape_test`: metric, method, alpha, higher_is_better.
 
     Raises
     ------
@@ -64,11 +64,11 @@ def assert_at_depth(
     ----------
     scores : Scores, frame or path
     target, delta : float
-        In shares of the depth.
+        As shares of the depth.
     undecided : bool
-        Whether it may also be undecided.
+        Whether an undecided test passes.
     **options
-        Of `localization_test`: metric, method, peak, alpha, seed.
+        Options of `localization_test`: metric, method, peak, alpha, seed.
 
     Raises
     ------
@@ -89,20 +89,20 @@ def assert_at_depth(
 
 
 def assert_invariant(scores: Any, *, undecided: bool = False, **options: Any) -> None:
-    """Assert that families share the curve: equivalence is shown, not only no difference.
+    """Assert that families share the curve: equivalence must be shown, not just no difference.
 
     Parameters
     ----------
     scores : Scores, frame or path
     undecided : bool
-        Whether it may also be undecided.
+        Whether an undecided test passes.
     **options
-        Of `invariance_test`: metric, by, delta, n_boot, seed, alpha.
+        Options of `invariance_test`: metric, by, delta, n_boot, seed, alpha.
 
     Raises
     ------
     AssertionError
-        If a difference is shown, or nothing is.
+        If a difference is shown, or nothing.
 
     Examples
     --------
@@ -122,9 +122,9 @@ def assert_better(scores: Any, a: str, b: str, *, undecided: bool = False, **opt
     a, b : str
         Values of the column method.
     undecided : bool
-        Whether it may also be undecided.
+        Whether an undecided test passes.
     **options
-        Of `method_test`: metric, value, alpha.
+        Options of `method_test`: metric, value, alpha.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _require(
     names: tuple[str, ...],
     undecided: bool,
 ) -> None:
-    """Raise unless every row has the verdict."""
+    """Raise `AssertionError` unless every row has the verdict."""
     allowed = {wanted, "undecided"} if undecided else {wanted}
     bad = rows[~rows["verdict"].isin(allowed)]
     if bad.empty:

@@ -1,7 +1,7 @@
 """Typeset result tables and numbers as Markdown for the paper.
 
-Both the HTML and the PDF are made from this Markdown. Numbers are rounded, estimates have
-intervals, and minus signs are true minus signs.
+The HTML and the PDF both come from this Markdown. Numbers are rounded, estimates have intervals,
+and minus signs are true minus signs.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def typeset(
 
 @dataclass(frozen=True)
 class Kept:
-    """Markdown in a cell of a table, whose columns of texts would make it a plain string."""
+    """Markdown in a table cell; pandas would turn it into a plain string in a column of text."""
 
     text: Markdown
 

@@ -16,18 +16,18 @@ from analysis.wording import count, listing, number
 from study.arrays import Float64Array
 from study.read import InputError
 
-#: The measure whose emotion-level scores are mean squared distances, which split by valence.
+#: The metric whose scores per emotion are mean squared distances, which valence can split.
 DISTANCE = "crossnobis"
 N_PERMUTATIONS = 9999
-#: Where "early" ends and "late" begins, in shares of the depth.
+#: Where "early" ends and "late" begins, as shares of the depth.
 EARLY, LATE = 1 / 3, 2 / 3
 
 
 def embeddings(main: Scores, method: str, metric: str, alpha: float) -> Row:
-    """Judge whether layer 0 has more than half of the best layer's separation."""
+    """Judge whether layer 0 reaches more than half of the best layer's separation."""
     chance = main.run.get("metrics", {}).get(metric, {}).get("chance")
     if chance is None:
-        return untestable(f"{metric} has no chance level to measure separation from")
+        return untestable(f"{metric} has no chance level, so there is no zero of separation")
     shares: dict[tuple[str, str], list[float]] = {}
     for profile in main.select(method=method).profiles():
         above = profile.separation - profile.sign * chance
@@ -37,7 +37,7 @@ def embeddings(main: Scores, method: str, metric: str, alpha: float) -> Row:
     families = [family for _, family in shares]
     found = mean_over_families(np.array([np.mean(of) for of in shares.values()]), families)
     if found.exact:
-        return untestable("needs models of two families that separate emotions and differ")
+        return untestable("needs two families with models that separate emotions, and differ")
     reason = f"layer 0 has {found.estimate:.0%} of the best layer's separation above chance"
     words = ("supported", "contradicted")
     return _over_families(found, 0.5, words, "share of the best layer", reason, alpha)
@@ -46,7 +46,7 @@ def embeddings(main: Scores, method: str, metric: str, alpha: float) -> Row:
 def _over_families(
     found: Estimate, null: float, words: tuple[str, str], quantity: str, reason: str, alpha: float
 ) -> Row:
-    """Return the row of a mean over families: the first word above the null, the second below."""
+    """Return the row of a mean over families: words[0] if above the null, words[1] if below."""
     low, high = found.ends(alpha)
     row: Row = {
         "quantity": quantity,
@@ -66,21 +66,21 @@ def _over_families(
 
 
 def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) -> pd.DataFrame:
-    r"""Resolve how much of the distance between emotions their valence accounts for, by layer.
+    r"""Return the share of the distance between emotions that valence explains, by layer.
 
     Parameters
     ----------
     scores : Scores
-        A study with the metric crossnobis, whose run.json gives the emotions' valence.
+        A study with the metric crossnobis and the emotions' valence in its run.json.
     method : str
     seed : int
-        Of the permutations.
+        Seed of the permutations.
 
     Returns
     -------
     DataFrame
-        One row a trained model and layer: model, depth; share, of the mean squared distance;
-        low, high: the central 95% of the share where valence is permuted over emotions.
+        One row per trained model and layer: model, depth; share of the mean squared distance;
+        low and high, the central 95% of the share when valence is permuted over emotions.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) 
 
     Notes
     -----
-    Let the squared distance of emotions i and j be :math:`s (v_i - v_j)^2 + c`, with valence v.
-    Its mean over the other emotions, which is an emotion's score, is then linear in
-    :math:`x_i = \frac{n}{n-1} (v_i - \bar v)^2` with slope s. So the slope of the scores on x is
-    the squared distance that a unit of valence makes, and :math:`2 s \bar x / \bar y` is its
-    share. Only how far an emotion is from neutral enters; what else sets emotions of
-    strong valence apart from the others enters with it.
+    Let the squared distance between emotions i and j be :math:`s (v_i - v_j)^2 + c`, with valence
+    v. An emotion's score is the mean over the other emotions, which is linear in
+    :math:`x_i = \frac{n}{n-1} (v_i - \bar v)^2` with slope s. The slope of the scores on x is thus
+    the squared distance per unit of valence, and :math:`2 s \bar x / \bar y` is valence's share.
+    Valence enters only as the distance from neutral. Anything else that sets emotions of strong
+    valence apart is counted with it.
 
     Examples
     --------
@@ -123,9 +123,10 @@ def valence_table(scores: Scores, method: str = "comprehension", seed: int = 0) 
 def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     """Judge whether valence is early and collapses in one model, and comes late in another.
 
-    The share of `valence_table` in the first third of the depth is compared with that in the last;
-    p is by permuting valence over emotions, corrected (Bonferroni) for choosing the two models at
-    the extremes. It is contradicted where all models are shown to rise, or all to fall.
+    The test compares the share of `valence_table` in the first third of the depth with that in the
+    last third. p comes from permuting valence over emotions, with a Bonferroni correction for
+    picking the two extreme models. The claim is contradicted if the share is shown to rise in all
+    models, or to fall in all.
     """
     shares, fall_p, rise_p = {}, [], []
     family = scores.table.groupby("model")["family"].first()
@@ -148,12 +149,12 @@ def valence(scores: Scores, method: str, alpha: float, seed: int = 0) -> Row:
     mean = mean_over_families(drop, family.loc[names])
     low, high = mean.ends(alpha)
     row: Row = {
-        "quantity": "valence, early less late",
+        "quantity": "valence, early minus late",
         "n": n,
         "estimate": mean.estimate,
         "low": low,
         "high": high,
-        "reason": "of the squared distances, valence makes "
+        "reason": "valence explains this much of the squared distances: "
         + listing(
             f"{_percent(shares[names[i]][0])} early and {_percent(shares[names[i]][0] - drop[i])} "
             f"late in {names[i]}"
@@ -178,7 +179,7 @@ def _distances(
 ) -> dict[str, tuple[Float64Array, Float64Array, Float64Array]]:
     """Return each trained model's depths, scores (emotions, layers) and x of `valence_table`."""
     if DISTANCE not in set(scores.table["metric"]):
-        raise InputError(f"no {DISTANCE} in scores.parquet, whose distances split by valence")
+        raise InputError(f"scores.parquet lacks the metric {DISTANCE}, which valence can split")
     known = {e["name"]: e["valence"] for e in scores.run.get("emotions", []) if "valence" in e}
     some = scores.select(metric=DISTANCE, method=method, weights="trained", labels="true")
     out = {}
@@ -198,7 +199,7 @@ def _distances(
 
 
 def _share(y: Float64Array, x: Float64Array, seed: int) -> tuple[Float64Array, Float64Array]:
-    """Return valence's share in y (emotions, columns), and under permutations (draws, columns)."""
+    """Return valence's share of y (emotions, columns), and the permuted shares (draws, columns)."""
     centered = (x - x.mean()) * 2 * x.mean() / ((x - x.mean()) ** 2).sum()
     rng = np.random.default_rng(seed)
     draws = rng.permuted(np.tile(centered, (N_PERMUTATIONS, 1)), axis=1)
@@ -208,8 +209,8 @@ def _share(y: Float64Array, x: Float64Array, seed: int) -> tuple[Float64Array, F
 def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     """Judge whether instruction tuning moves the best layer, from models within families.
 
-    In each family with both kinds, the depth of the best layer (the maximum of the spline) of the
-    tuned models less that of the base models; the family is the unit.
+    The best layer is the maximum of the spline. Each family with both kinds contributes the mean
+    depth of its tuned models minus that of its base models; the family is the unit.
     """
     fits = fit_curves(main, method=method, alpha=alpha)
     if "extremum" not in fits:
@@ -228,24 +229,26 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     family = one.groupby("family")
     both = [name for name, kinds in family["tuned"] if len(set(kinds)) > 1]
     if not both:
-        return untestable("no family has a base and an instruction-tuned model")
+        return untestable("no family has both a base and an instruction-tuned model")
     best = one[one["family"].isin(both)].groupby(["family", "tuned"])["best"].mean().unstack()
     moves = mean_over_families((best[1.0] - best[0.0]).to_numpy(), best.index)
     if len(both) < 2:
-        return untestable("one family has a base and an instruction-tuned model; two are needed")
+        return untestable(
+            "only one family has both a base and an instruction-tuned model; two are needed"
+        )
     if moves.exact:
-        return untestable("the families do not differ: there is no error to test against")
+        return untestable("the families do not differ, which leaves no error to test against")
     moved = moves.estimate
     means = one[one["family"].isin(both)].groupby(["family", "tuned"])["size"].mean().unstack()
     larger, equal = int((means[1.0] > means[0.0]).sum()), int((means[1.0] == means[0.0]).sum())
     reason = (
-        f"tuned models have their best layer {abs(moved):.2f} of the depth "
-        f"{'later' if moved > 0 else 'earlier'} than base models of their family, in "
-        f"{count(len(both), 'family', 'families')} with both kinds"
+        f"the best layer of tuned models is {abs(moved):.2f} of the depth "
+        f"{'later' if moved > 0 else 'earlier'} than that of base models of the same family "
+        f"({count(len(both), 'family', 'families')} with both kinds)"
     )
     if equal < len(both):
         where = count(larger, "family", "families")
-        reason += f"; the tuned are the larger in {where}, so that size may be the cause"
+        reason += f"; the tuned models are larger in {where}, so size may be the cause"
     row = _over_families(
         replace(moves, n=len(one)),
         0.0,
@@ -275,23 +278,23 @@ def precision(main: Scores, method: str, alpha: float) -> Row:
     ends = ends[ends["most"] > ends["fewest"]]
     if len(ends) < 2:
         return untestable(
-            f"{len(ends) or 'no'} model{'' if len(ends) == 1 else 's'} at two precisions "
-            "of the same weights; two are needed"
+            f"{len(ends) or 'no'} model{'' if len(ends) == 1 else 's'} with the same weights at "
+            "two precisions; two are needed"
         )
     sign = main.directions[table["metric"].iloc[0]]
     change = sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64)
     found = mean_over_families(change, table.groupby("model")["family"].first().loc[ends.index])
     if found.exact:
-        return untestable("one family, or models that do not differ: no error to test against")
+        return untestable("one family, or no difference between models: no error to test against")
     reason = (
         f"separation changes by {found.estimate:+.3f} from the highest to the lowest precision "
         "of the same weights"
     )
-    quantity = "low less high precision"
+    quantity = "low minus high precision"
     return _over_families(found, 0.0, ("supported",) * 2, quantity, reason, alpha)
 
 
 def _bits(precision: str) -> float:
-    """Return how many bits a weight has by its precision's name, which begins with them."""
+    """Return the bits per weight: the first number in the name of the precision."""
     found = re.search(r"\d+", precision)
     return float(found[0]) if found else float("nan")

@@ -1,7 +1,7 @@
 """The published claims about depth, architecture, scale and method, each with its rule.
 
-Every function takes a test's table and returns one row of `analysis.claims_table`: what was
-estimated, its interval and p, the verdict and the reason.
+Each function takes the table of a test and returns one row of `analysis.claims_table`: the
+quantity, its estimate, interval and p, the verdict and the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def untestable(reason: str) -> Row:
-    """Return the row of a claim on which these data say nothing."""
+    """Return the row of a claim that these data cannot test."""
     return {"verdict": "not testable", "reason": reason}
 
 
@@ -93,7 +93,7 @@ def scale(table: pd.DataFrame) -> Row:
 
 
 def _same(found: pd.Series, quantity: str, n: int) -> Row:
-    """Return the row of a test that can show sameness or a difference."""
+    """Return the row of a test that can show either equivalence or a difference."""
     words = {"invariant": "supported", "not invariant": "contradicted"}
     same = [p for p in ("p_equivalence", "p_curve", "p_amplitude", "p_peak") if p in found]
     if pd.isna(found["p"]):
@@ -137,7 +137,7 @@ def learned(controls: pd.DataFrame) -> Row:
         return untestable(str(over["reason"]))
     same = over["verdict"] == "not learned" and over["reason"] == SAME
     return {
-        "quantity": "bulge beyond the untrained",
+        "quantity": "bulge, trained minus untrained",
         "estimate": over["estimate"],
         "low": over["low"],
         "high": over["high"],

@@ -1,4 +1,4 @@
-"""What a published Mann-Whitney p and effect size can come from."""
+"""Find the designs that could have produced a published Mann-Whitney p and effect size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from study.read import InputError
 
 
 def largest_d(n_a: int, n_b: int) -> float:
-    """Return the least upper bound of the absolute Cohen's d of two samples that overlap at all.
+    """Return the least upper bound of |Cohen's d| for two samples with any overlap.
 
     Notes
     -----
-    Let one value of a reach one value of b, at c between the other values of a (all 0) and of b
-    (all 1); anything else only adds variance. d is then a function of c alone.
+    The bound is reached when one value of a and one of b meet at c, between the other values of a
+    (all 0) and of b (all 1): any other arrangement adds variance. d then depends on c alone.
 
     Examples
     --------
@@ -52,31 +52,32 @@ def published_check(
     n_max: int = 20,
     digits: int = 3,
 ) -> pd.DataFrame:
-    """List what a published Mann-Whitney p and a Cohen's d can come from together.
+    """List the designs that could have produced a published Mann-Whitney p and Cohen's d.
 
     Parameters
     ----------
     p, d : float
-        As published; p is taken as rounded to `digits` decimals.
+        The published values; p is assumed to be rounded to `digits` decimals.
     n_a, n_b : int
-        The group sizes that the publication implies: they are listed whatever their p.
+        The group sizes that the publication implies. They are always listed, whatever their p.
     n_max : int
-        Largest group size looked at.
+        Largest group size to try.
     digits : int
+        Decimals of the published p.
 
     Returns
     -------
     DataFrame
-        A row per test (exact two-sided, exact one-sided, normal approximation with and without
-        continuity correction), group sizes (n_a <= n_b) and U whose p rounds to the published one:
-        ``p`` unrounded, ``d_bound`` (the largest absolute d that so much overlap allows; infinite
-        at U = 0), ``verdict`` (possible, impossible) for the published d and ``reason``. The rows
-        of the implied sizes at U = 0 come last, with the verdict on the published p.
+        One row per test (exact two-sided, exact one-sided, normal approximation with and without
+        continuity correction), pair of group sizes (n_a <= n_b) and U that round to the published
+        p: ``p`` before rounding; ``d_bound``, the largest absolute d possible with that overlap
+        (infinite at U = 0); ``verdict`` on the published d (possible, impossible); and ``reason``.
+        The rows of the implied sizes at U = 0 come last, with the verdict on the published p.
 
     Notes
     -----
-    If any two values of the groups overlap, absolute d is bounded by the group sizes alone
-    (`largest_d`); a d beyond the bound means U = 0, and then p is a function of the sizes.
+    If the groups overlap at all, their sizes alone bound the absolute d (`largest_d`). A d beyond
+    that bound means U = 0, and p then depends only on the sizes.
 
     Examples
     --------
@@ -106,8 +107,8 @@ def published_check(
                 "p": value,
                 "d_bound": np.inf,
                 "verdict": "possible" if agrees else "impossible",
-                "reason": f"d = {d:g} needs U = 0 where overlap allows at most "
-                f"{largest_d(n_a, n_b):.2f}; then p = {value:.2g}, not {p:g}",
+                "reason": f"d = {d:g} needs U = 0, since any overlap limits |d| to "
+                f"{largest_d(n_a, n_b):.2f}; p is then {value:.2g}, not {p:g}",
             }
         )
     return pd.DataFrame(rows)
@@ -124,15 +125,15 @@ def _origin(test: str, n_a: int, n_b: int, u: int, p: float, d: float) -> dict[s
         "p": p,
         "d_bound": bound,
         "verdict": "possible" if possible else "impossible",
-        "reason": "no overlap, so that d has no bound"
+        "reason": "without overlap, d has no bound"
         if u == 0
         else f"with any overlap |d| is at most {bound:.2f}",
     }
 
 
 def _mann_whitney_ps(n_a: int, n_b: int) -> dict[str, Float64Array]:
-    """Mann-Whitney p by test, for U = 0 up to half of n_a n_b."""
-    # Number of arrangements with each U: the Gaussian binomial coefficient, term by term.
+    """Return Mann-Whitney p by test, for U from 0 to half of n_a n_b."""
+    # The number of arrangements with each U: the Gaussian binomial coefficient, term by term.
     counts = np.zeros(n_a * n_b + 1)
     counts[0] = 1
     for i in range(1, n_a + 1):

@@ -1,4 +1,4 @@
-"""What claims are decided by: one study's tests, each of which runs once."""
+"""The evidence that decides claims: the tests of one study, each run once."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from analysis.trials.table import Trials
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a claim is decided by: one study, one metric, and the choices of its study file.
+    """The evidence for a claim: one study, one metric, and the choices in the study file.
 
-    Each test runs once, when it is first asked for: the claims and the paper share its table.
+    Each test runs once, when first requested. The claims and the paper share its table.
 
     Attributes
     ----------
     scores : Scores
     trials : Trials, DataFrame or None
     metric, method : str
-        The primary ones.
+        The primary metric and method.
     rules : dict
         The preregistered target, delta and alpha.
     n_boot, seed : int
-        Parametric-bootstrap replicates of the test of invariance, and the seed.
+        Parametric-bootstrap replicates in the test of invariance, and the seed.
     """
 
     scores: Scores
@@ -57,13 +57,13 @@ class Evidence:
 
     @cached_property
     def with_controls(self) -> Scores:
-        """The primary metric with untrained models, shuffled labels, and anisotropy if there."""
+        """The primary metric with untrained models, shuffled labels, and anisotropy if present."""
         more = {ANISOTROPY} & set(self.scores.table["metric"]) - {self.metric}
         return self.scores.select(metric=[self.metric, *more])
 
     @cached_property
     def shapes(self) -> pd.DataFrame:
-        """The shapes of all profiles, untrained ones among them, and over models."""
+        """The shapes of all profiles, including untrained ones, and over models."""
         part = self.scores.select(metric=self.metric)
         return u_shape_test(part, weights=None, alpha=self.alpha)
 
@@ -117,7 +117,7 @@ class Evidence:
 
     @cached_property
     def controls(self) -> pd.DataFrame:
-        """What of the hump is learned."""
+        """How much of the hump is learned."""
         scores = self.with_controls
         return control_test(
             scores,

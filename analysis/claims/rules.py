@@ -1,4 +1,4 @@
-"""The claims as data: each a sentence from a TOML file, with one of the rules that decide."""
+"""The claims as data: each is a sentence from a TOML file, with the rule that decides it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Claim:
     Attributes
     ----------
     key : str
-        How code and paper call it.
+        Its name in the code and the paper.
     test : str
-        Name of the rule that decides, one of `RULES`.
+        The name of the rule that decides it, one of `RULES`.
     sentence, rule : str
-        In words; {target} and {delta} stand for the rule's values.
+        The claim and its rule in words; {target} and {delta} stand for the rule's values.
     source : str
-        Who said it.
+        Who made the claim.
     any : bool
-        Whether it is asked of numbers from elsewhere.
+        Whether any table can be tested for it, including a table from elsewhere.
     options : mapping
-        Of the rule.
+        Options of the rule.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Claim:
 
 
 def _peak(e: Evidence, o: Options) -> Row:
-    """Judge the peak's place; where layer 0 was assumed to be the embedding, by both readings."""
+    """Judge where the peak is; try both readings of layer 0 if it is only assumed."""
     row = depth.peak(_peaks(e, o))
     if e.scores.run.get("layer_zero") != "assumed" or "p" not in row:
         return row
@@ -83,13 +83,13 @@ def _peak(e: Evidence, o: Options) -> Row:
         return row
     return row | {
         "verdict": "undecided",
-        "reason": f"it depends on what layer 0 is: if the embedding, {row['reason']}; if the first "
-        f"block's output, {other['reason']}; say which (layer_zero)",
+        "reason": f"it depends on what layer 0 is: if it is the embedding, {row['reason']}; if it "
+        f"is the first block's output, {other['reason']}; set layer_zero to say which",
     }
 
 
 def vars_of(e: Evidence) -> dict[str, Any]:
-    """Return what an evidence was made of, without the tests that have run."""
+    """Return the fields of the evidence, without the tests that have already run."""
     return {name: getattr(e, name) for name in Evidence.__dataclass_fields__}
 
 
@@ -117,7 +117,7 @@ def _in_embeddings(e: Evidence, o: Options) -> Row:
     return contested.embeddings(e.trained, e.method, e.metric, e.alpha)
 
 
-#: By name: the function that decides, and the options that it takes.
+#: Each rule by name: the function that decides, and the options that it takes.
 RULES: dict[str, tuple[Callable[[Evidence, Options], Row], tuple[str, ...]]] = {
     "hump in every model": (lambda e, o: depth.every_model(e.primary_shapes), ()),
     "hump over models": (lambda e, o: depth.over_models(e.primary_shapes), ()),
@@ -149,13 +149,13 @@ def read_claims(path: Any) -> tuple[Claim, ...]:
     ----------
     path : str, Path or UPath
         A TOML file of ``[[claim]]`` tables: key, test (one of `RULES`), sentence, and optionally
-        source, rule in words, and the rule's options.
+        the source, the rule in words, and the rule's options.
 
     Raises
     ------
     InputError
-        For a field or rule that is unknown, an option that the rule does not take, a key that
-        stands twice, or no claims.
+        For an unknown field or rule, an option that the rule does not take, a repeated key, or a
+        file without claims.
 
     Examples
     --------
@@ -184,9 +184,9 @@ def read_claims(path: Any) -> tuple[Claim, ...]:
 
 
 def claims_for(evidence: Evidence, path: Any = None) -> tuple[Claim, ...]:
-    """Return the claims that a study is judged by: the user's own, or ours.
+    """Return the claims to test on a study: the user's own, or ours.
 
-    Numbers from elsewhere are asked those of ours that any table can answer, in no one's name.
+    A table from elsewhere gets those of ours that any table can answer, without their sources.
     """
     path = path or evidence.scores.run.get("claims")
     if path:

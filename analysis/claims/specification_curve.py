@@ -11,7 +11,7 @@ from analysis.loading.scores import Scores, metric_order
 from analysis.profiles.curves import PEAKS
 from analysis.profiles.localization import localization_test
 
-#: Ranges of depth of a specification curve; the embeddings are layer 0.
+#: The ranges of depth in a specification curve; the embeddings are layer 0.
 LAYERS = {"all layers": (0.0, 1.0), "without embeddings": (1e-9, 1.0), "middle 80%": (0.1, 0.9)}
 
 
@@ -27,14 +27,14 @@ def specification_table(scores: Scores, seed: int = 0) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows of `localization_test` for trained models and true labels, with the choices in the
-        columns metric, method, layers (all, without the embeddings, or the middle) and peak (the
-        quadratic's vertex, the spline's extremum, or the center of the top).
+        Rows of `localization_test` for trained models and true labels. The columns metric, method,
+        layers (all, without the embeddings, or the middle) and peak (the quadratic's vertex, the
+        spline's extremum, or the center of the top) hold the choices.
 
     Notes
     -----
-    A specification curve shows whether a conclusion hangs on one choice among many that could
-    have been made.
+    A specification curve shows whether a conclusion depends on one choice among many reasonable
+    ones.
 
     Examples
     --------

@@ -13,14 +13,14 @@ from study.read import InputError
 
 
 def needed(trials: Trials | pd.DataFrame | None) -> Trials | pd.DataFrame:
-    """Return the trials, or raise where the study has none."""
+    """Return the trials, or raise if the study has none."""
     if trials is None:
         raise InputError("the study has no steering trials")
     return trials
 
 
 def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
-    """Judge the share of successes against the published one, and against the shams."""
+    """Judge the share of successes against the published share, and against the shams."""
     table = at_chosen_strength(outcomes(trials))
     hits = table["over_baseline"].astype(float)
     found, published = share_row(hits, table, alpha), share(*PUBLISHED, alpha)
@@ -36,23 +36,22 @@ def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
         for hit in (table["sham_over_baseline"], table["success"], table["regime"] == "surgical")
     )
     return {
-        "quantity": "share over the baseline",
+        "quantity": "share above the baseline",
         "n": table["model"].nunique(),
         **{key: found[key] for key in ("estimate", "low", "high")},
         "p": p,
         "verdict": word if p < alpha and not above["few"] else "undecided",
-        "reason": f"{found['estimate']:.0%} of texts are over their baseline, "
-        f"{sham:.0%} of shams and {both:.0%} over both, {whole:.0%} with whole text; the "
-        f"published interval is from {published['low']:.0%}"
-        + (f"; {above['few']}" if above["few"] else ""),
+        "reason": f"{found['estimate']:.0%} of texts and {sham:.0%} of shams exceed the baseline; "
+        f"{both:.0%} of texts exceed both, {whole:.0%} intact; the published interval starts at "
+        f"{published['low']:.0%}" + (f"; {above['few']}" if above["few"] else ""),
     }
 
 
 def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
-    """Judge whether all three regimes occur beyond luck, with the family as the unit."""
+    """Judge whether all three regimes occur more often than by chance; the family is the unit."""
     table = outcomes(trials)
     table = table[table["place"] == "peak"]
-    # By luck alone, a text is over its baseline and its sham in a third of the trials.
+    # By chance alone, a text exceeds both its baseline and its sham in a third of the trials.
     floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
     shown, missing, most = [], [], {}
     for regime, floor in floors.items():
@@ -66,7 +65,7 @@ def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
         "n": table["model"].nunique(),
         "estimate": min(most.values()),
     }
-    reason = f"at the strength that has most of it: {said}"
+    reason = f"each at the strength where it is most common: {said}"
     if few := share_of(table["success"], table).few:
         return row | {"verdict": "undecided", "reason": f"{reason}; {few}"}
     if max(shown) < alpha:
@@ -93,6 +92,6 @@ def regime_cause(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
         "p": p,
         "n": family["n"],
         "verdict": verdict,
-        "reason": f"family explains {family['estimate']:.0%} of the variance between models beyond "
-        f"scale, scale {scale['estimate']:.0%} beyond family",
+        "reason": f"beyond scale, family explains {family['estimate']:.0%} of the variance between "
+        f"models; beyond family, scale explains {scale['estimate']:.0%}",
     }

@@ -1,4 +1,4 @@
-"""Every published claim against one study: what the data say, by which rule, with which verdict."""
+"""Test every published claim on one study: what the data say, by which rule, with which verdict."""
 
 from __future__ import annotations
 
@@ -46,34 +46,36 @@ def claims_table(
     Parameters
     ----------
     scores : Scores, or any source of `read_scores`
-        A study's target, delta and alpha are those of its study file; numbers from elsewhere have
-        those of their mapping file, or the standard ones.
+        Target, delta and alpha come from the study file; for a table from elsewhere they come from
+        its mapping file, or are the standard ones.
     trials : Trials or DataFrame, optional
         Steering trials; without them the claims about steering are not testable.
     metric : str, optional
         Default: the study's primary metric.
     n_boot : int
-        Parametric-bootstrap replicates of the test of invariance.
+        Parametric-bootstrap replicates in the test of invariance.
     seed : int
     claims : str or Path, optional
-        A file of claims; default: those that the mapping file names, or ours (data/claims.toml).
+        A file of claims; default: the file that the mapping file names, or ours
+        (data/claims.toml).
 
     Returns
     -------
     DataFrame
-        One row a claim: key, claim, source; quantity, estimate, low, high, what was estimated; p of
-        the test that decides, p_holm adjusted over the table; n, models; rule; verdict in
-        {"supported", "contradicted", "undecided", "not testable"}; reason, in one sentence.
+        One row per claim: key, claim, source; quantity, with its estimate, low and high; p of the
+        test that decides, and p_holm, adjusted over the table; n, the number of models; rule;
+        verdict in {"supported", "contradicted", "undecided", "not testable"}; reason, in one
+        sentence.
 
     Raises
     ------
     InputError
-        If the study file does not say target, delta and alpha, or the metric is not in the table.
+        If the study file lacks target, delta or alpha, or the metric is not in the table.
 
     Notes
     -----
-    A claim is *supported* or *contradicted* only where a test shows it after Holm's correction
-    over all claims that could be tested [1]_. A test that shows nothing leaves it *undecided*.
+    A claim is *supported* or *contradicted* only if a test shows so after Holm's correction over
+    all testable claims [1]_. A test that shows nothing leaves it *undecided*.
 
     References
     ----------
@@ -91,7 +93,7 @@ def evidence_of(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Evidence:
-    """Return what the claims are decided by; the parameters are those of `claims_table`."""
+    """Return the evidence that decides the claims; parameters as in `claims_table`."""
     if not isinstance(scores, Scores):
         scores = read_scores(scores)
     rules = preregistered(scores)
@@ -109,7 +111,7 @@ def evidence_of(
 
 
 def decided(evidence: Evidence, claims: Any = None) -> pd.DataFrame:
-    """Return the claims table of one study's evidence."""
+    """Return the table of claims for one study's evidence."""
     rows = []
     for claim in claims_for(evidence, claims):
         try:
@@ -121,9 +123,9 @@ def decided(evidence: Evidence, claims: Any = None) -> pd.DataFrame:
 
 
 def preregistered(scores: Scores) -> dict[str, Any]:
-    """Return target, margins and alpha from the study file that the run echoes.
+    """Return target, margins and alpha from the copy of the study file in run.json.
 
-    Older runs echo no margins for whole curves and no estimator of the peak; they get the defaults.
+    Older runs have no margins for whole curves and no estimator of the peak; they get the defaults.
     """
     rules = scores.run.get("study", {}).get("preregistered", {})
     for key in ("target", "delta", "alpha"):
@@ -149,7 +151,7 @@ def primary_method(scores: Scores) -> str:
 
 
 def holm(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Adjust p over the claims that were tested; a verdict that does not survive is undecided.
+    """Adjust p over the claims that were tested; verdicts that do not survive become undecided.
 
     Examples
     --------

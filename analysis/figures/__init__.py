@@ -1,6 +1,6 @@
 """Figures for the paper and for notebooks: functions of tables that return plotnine objects.
 
-All use the style of `analysis.figures.style`; `figure.save("name.pdf")` writes one.
+All figures use the style of `analysis.figures.style`; `figure.save("name.pdf")` writes a file.
 """
 
 from analysis.figures.cover import cover

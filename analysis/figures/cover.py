@@ -22,7 +22,7 @@ from analysis.figures.style import (
 from analysis.loading.scores import Scores
 
 TWIN = "untrained twin"
-#: Per method: its name here, the depth of the line's label, and the side of the line.
+#: For each method: its name here, the depth of its label, and the label's side of the line.
 LINES = {
     "comprehension": ("reading", 0.78, "center"),
     "generation": ("writing", 0.99, "right"),
@@ -41,10 +41,10 @@ def cover(
     scores : Scores
     metric : str
     fits : DataFrame
-        Rows of `fit_curves` of the same study. Where a quadratic has a peak inside the network,
-        the peak and its interval are drawn at the foot, in front of the preregistered band.
+        Rows of `fit_curves` for the same study. Peaks of quadratics inside the network are drawn
+        with their intervals at the bottom, in front of the preregistered band.
     method : str
-        The method whose peaks are drawn; generation is drawn beside it where the study has it.
+        The method with peaks to draw; generation is drawn beside it if the study has it.
 
     Returns
     -------

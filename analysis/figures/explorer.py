@@ -14,7 +14,7 @@ from analysis.loading.scores import Scores, method_order, metric_order
 
 DIGITS = 5
 WIDTH = 610
-#: The shared palette, extended with colors by Paul Tol for studies of many models.
+#: The shared palette, extended with Paul Tol's colors for studies with many models.
 COLORS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
 
 
@@ -25,12 +25,12 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     ----------
     scores : Scores
     fits : DataFrame
-        Rows of `fit_curves` of the same study.
+        Rows of `fit_curves` for the same study.
 
     Returns
     -------
     altair.VConcatChart
-        `reports.explorer_page.page` gives a page that works without a network.
+        `reports.explorer_page.page` turns it into a page that works offline.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         (alt.datum.method == method) | (alt.datum.weights == UNTRAINED)
     )
     lit = alt.condition(curve & peak, alt.value(1.0), alt.value(0.15))
-    # Twins stand back behind the models that they are to be compared with.
+    # Draw twins fainter than the models to compare them with.
     back = alt.Scale(domain=["trained", UNTRAINED], range=[1.0, 0.35])
     twins_back = alt.Opacity("weights:N", scale=back, legend=None)
     axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
@@ -192,7 +192,7 @@ def _peaks(
 
 
 def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, color: alt.Color) -> alt.Chart:
-    """Return the trained profiles' bands, which hold for the average over all emotions alone."""
+    """Return the bands of trained profiles, which hold only for the average over all emotions."""
     table = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
     data = _csv(table, ["model", "weights", "method", "metric", "depth", "low", "high"])
     return (
@@ -205,7 +205,7 @@ def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, color: alt.Color) 
 
 
 def _lookup(names: dict[str, str], metric: alt.Parameter) -> alt.ExprRef:
-    """Return the expression for the label of the metric that is chosen."""
+    """Return the expression for the label of the selected metric."""
     return alt.ExprRef(f"({json.dumps(names)})[{metric.name}] + ' by depth'")
 
 
@@ -222,7 +222,7 @@ def _number(column: str, digits: int = 2) -> alt.Tooltip:
 
 
 def _csv(table: pd.DataFrame, columns: list[str]) -> alt.Data:
-    """Return the data as text, a third of the size of one JSON object per row."""
+    """Return the data as CSV, which is a third of the size of one JSON object per row."""
     numeric = [c for c in columns if pd.api.types.is_numeric_dtype(table[c])]
     text = table[columns].round(DIGITS).to_csv(index=False)
     return alt.Data(

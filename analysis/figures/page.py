@@ -1,4 +1,4 @@
-"""One page of HTML about a study: claims, models and a figure, which loads nothing."""
+"""Build a self-contained HTML page about a study: claims, models and a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.profiles.curves import fit_curves
 from analysis.wording import intervals, number, p_value
 from study.text import html_text
 
-#: No script, and nothing from a network.
+#: Allow no scripts, and load nothing from a network.
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
@@ -30,14 +30,14 @@ def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
     ----------
     scores : Scores
     claims : DataFrame
-        Of `claims_table`.
+        Rows of `claims_table`.
     models : DataFrame
-        Rows of `u_shape_test` and `fit_curves`, joined.
+        Joined rows of `u_shape_test` and `fit_curves`.
 
     Returns
     -------
     str
-        HTML; all text in it is escaped.
+        HTML with all text escaped.
     """
     claims = claims[claims["verdict"] != "not testable"]
     rules = scores.run["study"]["preregistered"]

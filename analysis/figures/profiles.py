@@ -37,7 +37,7 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
     -------
     DataFrame
         The columns of `PROFILE` and `MODEL`, layer, depth, score, low and high, in the metric's
-        own units; low and high are missing where there are no replicates.
+        units; low and high are missing without replicates.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
         part["low"], part["high"] = np.nan, np.nan
         if profile.replicates is not None:
             tails = [50 * (1 - level), 50 * (1 + level)]
-            # Held-out scores fall where a replicate repeats topics; only the spread is an error.
+            # Held-out scores are lower in a replicate that repeats topics, so use only its spread.
             spread = profile.replicates - profile.replicates.mean(axis=0)
             part["low"], part["high"] = np.percentile(
                 profile.sign * (profile.separation + spread), tails, axis=0
@@ -65,18 +65,18 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
 def depth_profiles(
     scores: Scores, metric: str, fits: pd.DataFrame | None = None, columns: int = 3
 ) -> p9.ggplot:
-    """Draw one metric's depth profiles, a panel a model, trained over untrained.
+    """Draw one metric's depth profiles, one panel per model, trained over untrained.
 
     Parameters
     ----------
     scores : Scores
     metric : str
     fits : DataFrame, optional
-        Rows of `fit_curves` of the same study: the quadratics are drawn over the trained profiles
-        and, where one has a peak inside the network, its depth and the depth's interval at the
-        foot of the panel.
+        Rows of `fit_curves` for the same study. The quadratics are drawn over the trained
+        profiles; peaks inside the network are marked with their intervals at the bottom of the
+        panel.
     columns : int
-        Most panels in a row.
+        The largest number of panels per row.
 
     Returns
     -------
@@ -121,13 +121,13 @@ def depth_profiles(
 
 
 def named_panels(table: pd.DataFrame, order: list[str]) -> dict[str, str]:
-    """Return what a model's panel is called: its family, and itself."""
+    """Return the title of each model's panel: its family and its name."""
     family = table.drop_duplicates("model").set_index("model")["family"]
     return {model: f"{family[model]} · {model}" for model in order if model in family}
 
 
 def _fitted(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
-    """Return the trained profiles' quadratics, as fitted."""
+    """Return the fitted quadratics of the trained profiles."""
     keys = ["model", "method", "weights", "seed", "precision"]
     real = table[table["weights"] != UNTRAINED].drop(columns=["metric"])
     shapes = ["curvature", "slope_start", "depth_start"]
@@ -136,14 +136,14 @@ def _fitted(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
     of = real.merge(fits[fits["labels"] == "true"][[*keys, *shapes]], on=keys)
     slope = of["slope_start"] - 2 * of["curvature"] * of["depth_start"]
     shape = slope * of["depth"] + of["curvature"] * of["depth"] ** 2
-    # Least squares leaves residuals of mean 0, which gives the constant.
+    # The residuals of least squares have mean 0, which determines the constant.
     of["fitted"] = shape + (of["score"] - shape).groupby([of[k] for k in keys]).transform("mean")
     line = p9.aes(y="fitted", color="line")
     return [p9.geom_line(line, of, size=0.45, linetype="dotted", show_legend=False)]
 
 
 def _line_scales(lines: pd.Series[str]) -> list[Any]:
-    """Return the scales that tell methods apart by color, and untrained twins by dashes."""
+    """Return the scales that distinguish methods by color and untrained twins by dashes."""
     present = set(lines)
     order = method_order(present - {UNTRAINED})
     spare = iter(PALETTE[len(COLORS) :])
@@ -161,14 +161,14 @@ def _line_scales(lines: pd.Series[str]) -> list[Any]:
 
 
 def located_peaks(fits: pd.DataFrame) -> pd.DataFrame:
-    """Keep the humps that peak inside the network, with an interval that says where."""
+    """Keep the humps that peak inside the network and have an interval for the peak."""
     bounded = np.isfinite(fits["peak_low"]) & np.isfinite(fits["peak_high"])
     inside = bounded & (fits["shape"] == "hump") & fits["peak"].between(0, 1)
     return pd.DataFrame(fits[inside])
 
 
 def _peaks(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
-    """Return the layers that mark the trained profiles' peaks below the curves."""
+    """Return the plot layers that mark the peaks of trained profiles below the curves."""
     marks = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")]
     marks = located_peaks(marks).copy()
     low, high = table[["score", "low"]].min().min(), table[["score", "high"]].max().max()
@@ -232,7 +232,7 @@ def _wrapped(text: str) -> str:
 def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") -> p9.ggplot:
     """Draw each trained model's scores by layer and emotion.
 
-    Emotions are in the order of their mean score, best separated on top.
+    Emotions are ordered by their mean score, the best separated on top.
 
     Examples
     --------
@@ -270,7 +270,7 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
 
 
 def method_comparison(scores: Scores, metric: str) -> p9.ggplot:
-    """Draw each model's mean separation under each method, a line a model.
+    """Draw mean separation under each method, one line per model.
 
     Examples
     --------

@@ -18,9 +18,9 @@ from analysis.figures.style import (
 )
 from analysis.loading.scores import method_order
 
-#: How many units of height the depth has beside the rows of choices of a specification curve.
+#: The height of the depth panel of a specification curve, in rows of choices.
 UNITS = 9.0
-#: What a specification is made of, and its heading.
+#: The choices that make up a specification, with their headings.
 CHOICES = {"metric": "Measure", "method": "Method", "layers": "Layers", "peak": "Peak"}
 VERDICTS = ["at target", "elsewhere", "undecided"]
 
@@ -36,9 +36,9 @@ def peak_forest(
     Parameters
     ----------
     fits : DataFrame
-        Rows of `fit_curves` of one metric and one kind of weights.
+        Rows of `fit_curves` for one metric and one kind of weights.
     pooled : DataFrame, optional
-        Rows of `localization_test`, one a method at most: drawn as a diamond below the models.
+        Rows of `localization_test`, at most one per method, drawn as diamonds below the models.
     target, delta : float
         Center and half-width of the equivalence band.
 
@@ -48,9 +48,9 @@ def peak_forest(
 
     Notes
     -----
-    The peak is where the estimator that `fit_curves` was given puts it. A model whose peak is not
-    shown keeps its row, without a mark. A vertex beyond the ends of the network is drawn at its
-    edge, as are the ends of intervals that reach beyond.
+    The estimator passed to `fit_curves` determines the peak. A model without a demonstrated peak
+    keeps its row but has no mark. A vertex outside the network is drawn at its edge, and so is the
+    end of an interval that extends beyond it.
     """
     table = fits.rename(
         columns={"peak": "estimate", "peak_low": "low", "peak_high": "high"}
@@ -101,7 +101,7 @@ def peak_forest(
 def specification_curve(
     table: pd.DataFrame, target: float, delta: float, names: dict[str, str] | None = None
 ) -> p9.ggplot:
-    """Draw the pooled peak under every choice of analysis, in order, over what was chosen.
+    """Draw the pooled peak under every choice of analysis, sorted, above the choices.
 
     Parameters
     ----------
@@ -110,14 +110,14 @@ def specification_curve(
     target, delta : float
         Center and half-width of the equivalence band.
     names : dict, optional
-        What to call a level, for instance a metric's label.
+        Labels of the choices, such as the label of a metric.
 
     Returns
     -------
     ggplot
-        On top the peaks with their intervals; below, a mark in the row of each choice. A
-        specification is one column, colored by its verdict; those in which no peak could be
-        pooled come last, and have marks alone.
+        The peaks with their intervals on top; a mark in the row of each choice below. Each
+        specification is one column, colored by its verdict. Those without a pooled peak come last
+        and have only their marks.
 
     Notes
     -----
@@ -142,7 +142,7 @@ def specification_curve(
         curve[column] = UNITS * curve[column].clip(0, 1)
     for part in (marks, curve):
         part["panel"] = pd.Categorical(part["panel"], panels)
-    # Panels without a pooled peak keep their axis; a band as data stays in its own panel.
+    # Panels without a pooled peak keep their axis; a band given as data stays in its own panel.
     frame = pd.DataFrame(
         {
             "panel": pd.Categorical([panels[0]], panels),
@@ -204,9 +204,9 @@ def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
     Parameters
     ----------
     table : DataFrame
-        With columns test, kind ("naive" or "calibrated") and rate.
+        Columns test, kind ("naive" or "calibrated") and rate.
     nominal : float
-        The level that a test promises.
+        The nominal level of the tests.
 
     Returns
     -------
@@ -232,7 +232,7 @@ def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
 
 
 def valence_course(table: pd.DataFrame) -> p9.ggplot:
-    """Draw how much of the distance between emotions their valence accounts for, by depth.
+    """Draw the share of the distance between emotions that valence explains, by depth.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def valence_course(table: pd.DataFrame) -> p9.ggplot:
     Returns
     -------
     ggplot
-        The band is where 95% of the shares lie when valence is permuted over emotions.
+        The band holds 95% of the shares when valence is permuted over emotions.
     """
     require(table, ["model", "depth", "share", "low", "high"], "the course of valence")
     models = list(dict.fromkeys(table["model"]))

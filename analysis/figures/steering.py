@@ -26,7 +26,7 @@ def _share_scale(title: str) -> list[object]:
 
 
 def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw the shares of texts above their baseline by strength: steered, sham, and broken texts.
+    """Draw the shares of texts above their baseline and of broken texts, by strength.
 
     Bands are Wilson intervals.
     """
@@ -71,7 +71,7 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
 
 
 def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw the shares of the regimes by model and strength, of steered texts and of shams."""
+    """Draw the shares of the regimes by model and strength, for steered texts and shams."""
     table = regime_table(trials)
     table["strength"] = pd.Categorical(
         [f"{s:g}" for s in table["strength"]],
@@ -93,7 +93,7 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
 
 
 def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw each model's share of successes with its interval, its sham, and the published."""
+    """Draw each model's share of successes and its interval, with its sham and the published."""
     table = beside_published(trials)
     order = list(table["source"])[::-1]
     table["source"] = pd.Categorical(table["source"], order)
@@ -127,7 +127,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
     ----------
     trials : Trials or DataFrame
     scores : Scores, optional
-        One metric and one method. Separation is scaled to the panel, for it has other units.
+        One metric and one method. Separation has other units, so it is scaled to the panel.
     """
     strength = sweep(outcomes(trials))["strength"].iloc[0]
     found = steering_summary(trials, by=("model", "depth", "strength"), place=None)
@@ -168,7 +168,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
         + p9.scale_color_manual(values=[colors[n] for n in order], limits=order, breaks=order)
         + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
         + depth_scale()
-        + _share_scale("Share of texts over the baseline")
+        + _share_scale("Share of texts above the baseline")
         + p9.labs(x="Depth (layer / number of layers)")
         + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
     )

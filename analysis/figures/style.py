@@ -1,8 +1,8 @@
 """The style that all figures share: colors, theme, names and orders.
 
-All colors are from the palette of Okabe and Ito, which is distinguishable with color-vision
-deficiency and keeps its order in gray; line types and shapes repeat the information in color.
-Widths are those of an A4 text column.
+All colors come from the palette of Okabe and Ito, which readers with color-vision deficiency can
+distinguish and which keeps its order in gray. Line types and shapes repeat the information in
+color. Widths match an A4 text column.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNTRAINED = "untrained"
 
 
 class PlainText(p9.theme_minimal):  # type: ignore[misc]
-    """A minimal theme in which a name with dollar signs is no formula."""
+    """A minimal theme that does not read dollar signs in a name as a formula."""
 
     def __init__(self, base_size: float = 11) -> None:
         super().__init__(base_size=base_size)
@@ -35,7 +35,7 @@ class PlainText(p9.theme_minimal):  # type: ignore[misc]
 
 
 def house_style(height: float) -> p9.theme:
-    """Return the theme that every figure shares, with its height in inches."""
+    """Return the shared theme, for a figure of this height in inches."""
     return PlainText(base_size=9) + p9.theme(
         figure_size=(WIDTH, height),
         panel_grid_minor=p9.element_blank(),
@@ -53,26 +53,26 @@ def house_style(height: float) -> p9.theme:
 
 
 def metric_label(scores: Scores, metric: str) -> str:
-    """Return a metric's axis label, as the study declares it."""
+    """Return the axis label that the study declares for a metric."""
     label = scores.run.get("metrics", {}).get(metric, {}).get("label", metric)
     return visible(str(label))
 
 
 def model_order(scores: Scores) -> list[str]:
-    """Return the models by family and, within it, by size."""
+    """Return the models ordered by family and, within a family, by size."""
     facts = scores.table.drop_duplicates("model").sort_values(["family", "n_params", "model"])
     return [str(model) for model in facts["model"]]
 
 
 def depth_scale() -> p9.scale_x_continuous:
-    """Return the axis of depth, with its quarters named."""
+    """Return the depth axis, labeled at the quarters."""
     return p9.scale_x_continuous(
         breaks=[0, 0.25, 0.5, 0.75, 1], labels=["0", "¼", "½", "¾", "1"], limits=(0, 1)
     )
 
 
 def band(target: float, delta: float, vertical: bool = False) -> list[Any]:
-    """Return the band of equivalence and its center, across the axis that has depth."""
+    """Return the equivalence band and its center, across the depth axis."""
     ends = {"min": target - delta, "max": target + delta}
     depth, other = ("x", "y") if vertical else ("y", "x")
     around = {f"{depth}{end}": value for end, value in ends.items()}
@@ -85,7 +85,7 @@ def band(target: float, delta: float, vertical: bool = False) -> list[Any]:
 
 
 def absent(reason: str) -> p9.ggplot:
-    """Return a strip that says in a figure's place why the study has nothing to draw there."""
+    """Return a strip that replaces a figure and says why there is nothing to draw."""
     data = pd.DataFrame({"x": [0.0], "y": [0.0], "text": [reason]})
     return (
         p9.ggplot(data, p9.aes("x", "y", label="text"))
@@ -97,7 +97,7 @@ def absent(reason: str) -> p9.ggplot:
 
 
 def require(table: pd.DataFrame, columns: list[str], name: str) -> None:
-    """Raise `InputError` unless a result table has the columns that a figure draws."""
+    """Raise `InputError` if a result table lacks a column that the figure draws."""
     missing = [c for c in columns if c not in table]
     if missing:
         raise InputError(f"the table for {name} has no column {missing[0]!r}")

@@ -59,7 +59,7 @@ def with_depths(
     if (layer % 1 != 0).any():
         value = layer[layer % 1 != 0].iloc[0]
         raise InputError(
-            f"{where}: layer {value:g} is no whole number; is it a depth? give "
+            f"{where}: layer {value:g} is not a whole number; is it a depth? give "
             f"{hint('columns', {'depth': 'layer'})}"
         )
     table = table.assign(layer=layer.astype(np.int64))

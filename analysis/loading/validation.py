@@ -56,7 +56,7 @@ def validated(
                 raise InputError(f"{where}: {column} is not finite in {_row(frame, bad)}")
         fraction = ((frame["layer"] % 1 != 0) | (frame["layer"].abs() > 10**6)).to_numpy()
         if fraction.any():
-            raise InputError(f"{where}: layer is no whole number in {_row(frame, fraction)}")
+            raise InputError(f"{where}: layer is not a whole number in {_row(frame, fraction)}")
         if not in_range(frame["score"].to_numpy(dtype=np.float64)):
             raise InputError(
                 f"{where}: scores beyond {MAX_SCORE:g}, or all within {MIN_SCORE:g} of 0; multiply "

@@ -1,4 +1,4 @@
-"""Simulate what a design can decide: size, power, coverage and undecided shares."""
+"""Simulate what a design can decide: size, power, coverage, and the share left undecided."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from study.read import InputError
 if TYPE_CHECKING:
     import plotnine as p9
 
-#: Outcomes of a simulated test.
+#: The outcomes of a simulated test.
 DIFFERENCE, SAME, UNDECIDED = "difference", "same", "undecided"
 OUTCOMES = {
     "not invariant": DIFFERENCE,
@@ -34,7 +34,7 @@ OUTCOMES = {
     "invariant": SAME,
     "undecided": UNDECIDED,
 }
-#: Minimum share of decided studies for a design that decides.
+#: A design decides if at least this share of its studies does.
 ENOUGH = 0.8
 
 
@@ -47,10 +47,10 @@ class Truth:
     families : tuple of int
         Models in each family.
     n_layers : (int, int)
-        Least and greatest number of layers.
+        Smallest and largest number of layers.
     n_topics : int
     topic_sd : float
-        Standard deviation of a profile at one layer from one topic; / sqrt(n_topics) for the study.
+        Standard deviation of one topic's profile at one layer; a study's is / sqrt(n_topics).
     rho : float
         Correlation of neighboring layers' noise.
     vertex, height : float
@@ -60,13 +60,13 @@ class Truth:
     family_sd : float
         Standard deviation of the vertex between families.
     departure : float
-        Departure of the last family's vertex from the mean of the families'.
+        Difference between the last family's vertex and the mean over families.
     scale_change : float
         Change of the vertex from the smallest to the largest model, 0.1 to 3 billion parameters.
     method_effect : float
-        Separation under method a less method b.
+        Separation under method a minus that under method b.
     n_emotions : int
-        1 for profiles averaged over emotions, else each emotion has noise of its own.
+        1 for profiles averaged over emotions; otherwise each emotion has its own noise.
     """
 
     families: tuple[int, ...] = (2, 2, 2, 2, 1)
@@ -95,32 +95,32 @@ def design_power(
     n_jobs: int | None = None,
     **truth: Any,
 ) -> pd.DataFrame:
-    """Simulate studies of one design and count what every test says.
+    """Simulate studies of one design and count the outcomes of every test.
 
     Parameters
     ----------
     n_sim : int
         Simulated studies.
     n_boot : int
-        Bootstrap replicates (and random permutations) within each.
+        Bootstrap replicates (and random permutations) per study.
     seed : int
     delta, alpha : float
-        Equivalence margin, in units of depth, and level of the tests.
+        Equivalence margin, as a share of the depth, and level of the tests.
     n_jobs : int, optional
-        Studies simulated at once, as `joblib.Parallel` has it: None is one at a time, unless
-        `joblib.parallel_config` says otherwise. Each study has a seed of its own, so that the
-        table does not depend on it.
+        Studies to simulate at once, as in `joblib.Parallel`: None is one at a time, unless
+        `joblib.parallel_config` says otherwise. Each study has its own seed, so the table does not
+        depend on this number.
     **truth
         Attributes of `Truth`.
 
     Returns
     -------
     DataFrame
-        One row per test: ``test, n_models, truth`` (whether what it tests for is there),
+        One row per test: ``test, n_models, truth`` (whether the effect is present),
         ``difference, same, undecided`` (shares of studies), ``low, high`` (95% Clopper-Pearson
         interval of the share of differences), ``coverage`` of its 95% interval, ``n_sim`` and the
-        design. "invariance" is the verdict; chi-square, bootstrap and permutation are the p-values
-        behind it.
+        design. The row "invariance" counts verdicts; the rows chi-square, bootstrap and permutation
+        count the p-values behind them.
 
     Raises
     ------
@@ -129,8 +129,8 @@ def design_power(
 
     Notes
     -----
-    A Ray cluster takes the studies with ``ray.util.joblib.register_ray()`` and, around the call,
-    ``with joblib.parallel_config("ray"):``.
+    To run the studies on a Ray cluster, call ``ray.util.joblib.register_ray()`` first and wrap the
+    call in ``with joblib.parallel_config("ray"):``.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def design_power(
             f"no design setting {unknown[0]!r}; there are {', '.join(Truth.__dataclass_fields__)}"
         )
     if n_sim < 1:
-        raise InputError(f"n_sim {n_sim}: at least one study has to be simulated")
+        raise InputError(f"n_sim {n_sim}: simulate at least one study")
     setting = Truth(**truth)
     studies = Parallel(n_jobs=n_jobs)(
         delayed(_study)(setting, (seed, number), n_boot, delta, alpha) for number in range(n_sim)
@@ -196,25 +196,25 @@ def models_needed(
     enough: float = ENOUGH,
     **settings: Any,
 ) -> pd.DataFrame:
-    """How many models a family would decide whether families differ.
+    """Find how many models per family are needed to decide whether families differ.
 
     Parameters
     ----------
     per_family : sequence of int
-        Numbers of models a family to try.
+        The numbers of models per family to try.
     n_families : int
     enough : float
-        The share of studies that have to be decided rightly.
+        The share of studies that must reach the right verdict.
     **settings
-        As for `design_power`. With neither family_sd nor departure the right verdict is
-        *invariant*, else *not invariant*.
+        As for `design_power`. Without family_sd and departure the right verdict is *invariant*,
+        otherwise *not invariant*.
 
     Returns
     -------
     DataFrame
-        One row per number of models a family, in the columns of `design_power` for the invariance
-        verdict, with ``per_family``, ``right`` (share of right verdicts), and, in every row alike,
-        ``needed``: the smallest number tried that reaches `enough`, or NaN.
+        One row per number of models per family, with the columns of `design_power` for the
+        invariance verdict, ``per_family``, ``right`` (the share of right verdicts) and, the same in
+        every row, ``needed``: the smallest number tried that reaches `enough`, or NaN.
 
     Examples
     --------
@@ -239,7 +239,7 @@ def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
     Parameters
     ----------
     table : DataFrame
-        From `models_needed`, or rows of `design_power` put together.
+        From `models_needed`, or concatenated rows of `design_power`.
     x : str
         The column on the horizontal axis.
 
@@ -253,7 +253,7 @@ def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
     >>> type(plot_power(table)).__name__
     'ggplot'
     """
-    # Only the plot needs plotnine, which a user of the tests alone has not installed.
+    # Import plotnine here: users of the tests alone may not have installed it.
     import plotnine as p9
 
     if x not in table:
@@ -277,10 +277,10 @@ def plot_power(table: pd.DataFrame, x: str = "per_family") -> p9.ggplot:
 def draw_study(
     setting: Truth, rng: np.random.Generator
 ) -> tuple[CurveData, Float64Array, Float64Array, Float64Array]:
-    """Draw a study: its sums, (n_models, 2) method means, log10 sizes, sampling variances."""
+    """Draw one study: sums, method means (n_models, 2), log10 sizes and sampling variances."""
     n_families, n_models = len(setting.families), sum(setting.families)
     group = np.repeat(np.arange(n_families), setting.families)
-    # A shift s of one of G families departs from the families' mean by s (G - 1) / G.
+    # If one of G families shifts by s, it differs from the mean over families by s (G - 1) / G.
     shift = setting.family_sd * rng.standard_normal(n_families)
     shift[-1] += setting.departure * n_families / max(n_families - 1, 1)
     size = rng.uniform(8.0, np.log10(3e9), n_models)

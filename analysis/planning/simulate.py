@@ -19,9 +19,9 @@ from study.arrays import Float64Array
 from study.read import InputError
 
 SHAPES = ("hump", "trough", "flat", "rising", "saturating", "decay")
-#: Level of every simulated profile; an AUC half-way between chance and 0.9.
+#: Level of every simulated profile: an AUC halfway between chance and 0.9.
 LEVEL = 0.7
-#: Depth over which the saturating and decaying shapes cover 63% of their height.
+#: Depth at which the saturating and decaying shapes have covered 63% of their height.
 SCALE = 0.2
 
 
@@ -37,8 +37,8 @@ def curve(
     vertex : float
         Depth of the turn, for hump and trough.
     height : float
-        Hump and trough: the change over half of the depth, so that a hump at 0.5 stands `height`
-        above both ends. The others: the change from depth 0 to 1 (rising) or to the asymptote.
+        Hump and trough: the change over half of the depth (a hump at 0.5 stands `height` above
+        both ends). Other shapes: the change from depth 0 to 1 (rising) or to the asymptote.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def curve(
 def ar1_noise(
     rng: np.random.Generator, n_rows: int, n_points: int, sd: float, rho: float
 ) -> Float64Array:
-    """Draw rows of stationary AR(1) noise, shape (n_rows, n_points)."""
+    """Draw stationary AR(1) noise, shape (n_rows, n_points)."""
     steps = rng.standard_normal((n_rows, n_points))
     noise = np.empty_like(steps)
     noise[:, 0] = steps[:, 0]
@@ -104,18 +104,18 @@ def simulate_scores(
 ) -> Scores:
     """Simulate a study.
 
-    A profile is its curve plus AR(1) noise over layers; its replicates are the profile plus fresh
-    noise of the same covariance, so that their spread equals the sampling error. With `n_topics`
-    they are what they are in a real study: a bootstrap of topics, each with AR(1) noise of its
-    own. Each emotion has noise of its own (averaged over emotions it has the SD
-    `noise_sd`) and a level of its own, shared by all models.
+    A profile is its curve plus AR(1) noise over layers. Its replicates are the profile plus fresh
+    noise with the same covariance, so their spread equals the sampling error. With `n_topics`, the
+    replicates are a bootstrap of topics as in a real study, and each topic has its own AR(1)
+    noise. Each emotion has its own noise (with SD `noise_sd` after averaging over emotions) and
+    its own level, shared by all models.
 
     Parameters
     ----------
     families : sequence of int
         Number of models in each family; families are named A, B, ..., models m1, m2, ...
     n_layers : (int, int)
-        Least and greatest number of layers; each model's is drawn from this range.
+        Smallest and largest number of layers; each model's number is drawn from this range.
     methods : sequence of str
     n_emotions : int
     shape, vertex, height
@@ -133,7 +133,7 @@ def simulate_scores(
     seed : int
         The same seed with other `weights` or `labels` gives the same models with other noise.
     weights, labels : str
-        What to write into these columns.
+        The values of these columns.
     n_topics : int, optional
         Number of topics that a profile averages over.
 
@@ -222,7 +222,7 @@ def simulate_scores(
 
 
 def combine(first: Scores, *others: Scores) -> Scores:
-    """Put simulated studies into one, for instance trained models and their untrained twins.
+    """Combine simulated studies into one, such as trained models and their untrained twins.
 
     Examples
     --------
@@ -251,26 +251,28 @@ def write_study(
     n_families: int = 5,
     seed: int = 0,
 ) -> None:
-    """Write the folder of a simulated study of any number of models, model by model.
+    """Write the folder of a simulated study of any size, one model at a time.
 
-    For what grows with the size of a study: memory does not grow with `n_models`. Models have 5
-    layers fewer to 5 more than `n_points`, in turn; all profiles are humps of their own vertex,
-    level and height, with a bootstrap of topics.
+    This serves to measure costs that grow with a study, so memory does not grow with `n_models`.
+    The models' numbers of layers cycle from 5 fewer to 5 more than `n_points`. All profiles are
+    humps, each with its own vertex, level and height, and have replicates from a bootstrap of
+    topics.
 
     Parameters
     ----------
     folder : str or Path
-        Gets `scores.parquet`, `replicates.parquet` and `run.json`, like `data/scores/<study>`.
+        The folder to fill with `scores.parquet`, `replicates.parquet` and `run.json`, like
+        `data/scores/<study>`.
     n_models, n_points, n_emotions, n_replicates, n_topics, n_families : int
-        `n_points` is the mean number of layers of a profile, at least 10.
+        `n_points` is the mean number of layers per profile, at least 10.
     metrics : mapping of str to bool, optional
-        Names, and whether higher is better; four of them by default.
+        Names, each with whether higher is better; default: four metrics.
     seed : int
 
     Raises
     ------
     InputError
-        For fewer points than 10.
+        If `n_points` is below 10.
 
     Examples
     --------
@@ -283,7 +285,7 @@ def write_study(
     12
     """
     if n_points < 10:
-        raise InputError(f"n_points {n_points}: a profile needs 5 layers, so the mean at least 10")
+        raise InputError(f"n_points {n_points}: give 10 or more; every profile needs 5 layers")
     directions = metrics or {"auc": True, "crossnobis": True, "cosine": False, "anisotropy": False}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -315,7 +317,7 @@ def write_study(
             tables = _model_tables(rng, keys, top, n_emotions, directions, n_replicates, n_topics)
             for name, table in zip(("scores", "replicates"), tables, strict=True):
                 if name not in writers:
-                    # Without Arrow's own schema, so that text is read back as text.
+                    # Leave out Arrow's own schema; with it, text would not be read back as text.
                     writers[name] = pq.ParquetWriter(
                         folder / f"{name}.parquet",
                         table.schema,
@@ -337,7 +339,7 @@ def _model_tables(
     n_replicates: int,
     n_topics: int,
 ) -> Iterator[pa.Table]:
-    """Yield the rows of one model's estimates, then those of its replicates."""
+    """Yield the rows of one model's scores, then those of its replicates."""
     layer, n = np.arange(top + 1), top + 1
     drawn = rng.multinomial(n_topics, np.full(n_topics, 1 / n_topics), n_replicates) / n_topics
     scores, draws = [], []
@@ -350,7 +352,7 @@ def _model_tables(
         scores.append(sign * (profile + own - own.mean(axis=0)))
         draws.append(sign * (profile + (drawn - 1 / n_topics) @ topics))
     for column, values in (("emotion", scores), ("replicate", draws)):
-        # In the order of an extraction: by layer, then metric.
+        # The order of an extraction: by layer, then metric.
         score = np.stack(values).transpose(2, 0, 1)
         rows = score.shape[2]
         layers, metric, each = (i.ravel() for i in np.indices(score.shape))

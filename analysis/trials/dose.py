@@ -1,4 +1,4 @@
-"""Estimate dose and response: the strength at which steering works, and at which text breaks."""
+"""Estimate dose and response: the strengths at which steering works and at which text breaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dose_response(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Estimate the strength of half effect, and the strength at which text breaks.
+    """Estimate the strength of half the largest effect, and the strength at which text breaks.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def dose_response(
     at strength 0. Isotonic regression makes it monotone up to its largest value, and linear
     interpolation finds half of that value. Text breaks where the share of repetitive-collapse and
     explosive texts, made monotone, reaches one half. Intervals are percentiles of a bootstrap over
-    scenarios; an end is missing if more than half of alpha of the draws never reach the level.
+    scenarios; the upper end is missing if more than alpha / 2 of the draws never reach the level.
     """
     check_alpha(alpha)
     table = outcomes(trials, judge)
@@ -68,7 +68,7 @@ def dose_response(
 
 
 def half_effect(strengths: Float64Array, effect: Float64Array) -> float:
-    """Return the strength at which half of the largest effect is reached; NaN without effect.
+    """Return the strength at which the effect reaches half its maximum; NaN if there is none.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def crossing(strengths: Float64Array, values: Float64Array, level: float) -> flo
 
 
 def _percentiles(draws: list[float], alpha: float) -> tuple[float, float]:
-    """Percentile interval; draws that never reach the level rank above all that do."""
+    """Return the percentile interval; draws that never reach the level rank above all others."""
     ordered = np.sort(np.where(np.isnan(draws), np.inf, draws))
     low, high = np.percentile(ordered, [50 * alpha, 100 - 50 * alpha], method="nearest")
     return (

@@ -14,7 +14,7 @@ from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import REGIMES, Trials, as_trials, outcomes
 from study.arrays import Float64Array
 
-#: Up to this many models, all permutations of their labels are enumerated.
+#: Enumerate all permutations of the labels up to this many models.
 MAX_EXACT_MODELS = 7
 N_PERMUTATIONS = 9999
 
@@ -27,7 +27,7 @@ def regime_table(
     Returns
     -------
     DataFrame
-        by, kind, regime, n and share; all regimes occur in every group.
+        The columns of `by`, then kind, regime, n and share; every group has a row per regime.
     """
     table = outcomes(trials)
     table = table[table["place"] == "peak"]
@@ -48,16 +48,16 @@ def regime_test(
     Returns
     -------
     DataFrame
-        Rows "family" and "scale": estimate (the share of the variance between models that the
-        one explains beyond the other), p by permutation, p_min (the smallest that the design
+        Rows "family" and "scale": estimate (the share of the variance between models that one
+        explains beyond the other), p by permutation, p_min (the smallest p that the design
         allows), n (models), verdict in {"related", "undecided"}, and reason.
 
     Notes
     -----
-    A model is one point: its shares of the regimes over all trials at the peak. Each predictor
-    (dummies of the family; log10 of the number of parameters) is tested after the other, with
-    the residuals of the model without it permuted over models [1]_: exactly up to 7 models, else
-    (k + 1) / (n + 1) of random permutations.
+    Each model is one point: its shares of the regimes over all trials at the peak. Each predictor
+    (dummies of the family; log10 of the number of parameters) is tested after the other by
+    permuting over models the residuals of the regression without it [1]_. p is exact up to 7
+    models, else (k + 1) / (n + 1) from random permutations.
 
     References
     ----------
@@ -80,7 +80,7 @@ def regime_test(
         related = found["p"] < alpha
         reason = "not shown"
         if related:
-            reason = f"explains {found['estimate']:.0%} of the variance, beyond the other"
+            reason = f"explains {found['estimate']:.0%} of the variance beyond the other"
         elif found["p_min"] >= alpha:
             families = dummies.shape[1]
             reason = f"{len(y)} models in {families} families cannot tell family from scale"
@@ -91,7 +91,7 @@ def regime_test(
 def explained(
     y: Float64Array, x: Float64Array, rest: Float64Array, seed: int = 0
 ) -> dict[str, float]:
-    """Share of the sum of squares of y (models, values) that x explains beyond rest, and its p."""
+    """Return the share of the squares of y (models, values) that x explains beyond rest, and p."""
     n, total = len(y), float(((y - y.mean(axis=0)) ** 2).sum())
     before = rest @ np.linalg.lstsq(rest, y, rcond=None)[0]
     both = np.column_stack([rest, x])

@@ -1,4 +1,4 @@
-"""Does steering work: success against baseline and sham, by model, by depth and by judge."""
+"""Test whether steering works: success against baseline and sham, by model, depth and judge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError
 
-#: Successes and scenarios that were published.
+#: The published successes and scenarios.
 PUBLISHED = (37, 40)
 
 
@@ -40,32 +40,33 @@ def steering_summary(
     ----------
     trials : Trials or DataFrame
     by : sequence of str
-        Columns that make a row: model, emotion, strength, family, depth; () for one row.
+        Columns to group by: model, emotion, strength, family, depth; () for one row.
     judge : str, optional
-        Default: the first.
+        Default: the first judge.
     place : {"peak", "sweep"} or None
         Which layers; None takes all.
     margin : float
-        The sham is matched where the difference is shown to be below this share of the trials.
+        Steering is no better than its sham if the difference is shown to be below this share of
+        the trials.
     alpha : float
         Intervals have level 1 - alpha.
     seed : int
-        For random sign flips, with more than 16 scenarios.
+        Seed of the random sign flips, used with more than 16 scenarios.
 
     Returns
     -------
     DataFrame
-        One row a group:
+        One row per group:
 
-        - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts that the
-          judge gives the target more than their baselines (low, high);
+        - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts to which the
+          judge gives a higher score for the target than to their baselines (low, high);
         - low_exact, high_exact: Clopper and Pearson's interval of one model's share;
-        - sham: the same share of the shams; success: the share over baseline and sham both;
-          surgical: the share of successes whose text is whole (surgical_low, surgical_high);
-        - difference: estimate less sham, with Student's interval over scenarios
-          (difference_low, difference_high), and where the row pools models over families too: it
-          then holds both; p: exact sign flips over scenarios, and where the row pools models the
-          larger of that and of Student's over families; p_mcnemar: the exact test that takes
+        - sham: the same share of the shams; success: the share above both baseline and sham;
+          surgical: the share of successes with intact text (surgical_low, surgical_high);
+        - difference: estimate minus sham, with Student's interval over scenarios (difference_low,
+          difference_high); if the row pools models, the interval also covers Student's over
+          families; p: from exact sign flips over scenarios, or, if the row pools models, the
+          larger of that p and Student's over families; p_mcnemar: from the exact test that treats
           trials as independent, for comparison only;
         - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason.
 
@@ -76,13 +77,13 @@ def steering_summary(
 
     Notes
     -----
-    Trials of a scenario share its opening and its random numbers. The scenario is therefore the
-    unit of p and of the difference's interval for one model. A row that pools models speaks of
-    models, whose families are alike: the family is its unit too. Families, and the models in
-    them, then count the same in every share, the intervals of the shares are `Share`'s, and with
-    fewer than three families there is no such interval and the verdict is "undecided". The
-    intervals of one model's shares are Wilson's, which take trials as independent, as the
-    published interval must. All hold for these emotions.
+    Trials of a scenario share its opening and its random numbers. For one model, the scenario is
+    therefore the unit of p and of the difference's interval. A row that pools models generalizes
+    over models, and models of a family are alike: the family is its unit as well. Every share then
+    gives equal weight to each family, and to each model within a family, and has the interval of
+    `Share`; with fewer than three families it has no interval and the verdict is "undecided". The
+    intervals of one model's shares are Wilson's, which treat trials as independent, as the
+    published interval must. All results hold for these emotions.
 
     References
     ----------
@@ -135,7 +136,7 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
 
 
 def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
-    """Return the mean difference over scenarios, Student's interval and the sign-flip p."""
+    """Return the mean difference over scenarios with Student's interval and the sign-flip p."""
     mean = mean_of(each)
     low, high = mean.ends(alpha)
     return {
@@ -151,12 +152,12 @@ def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str,
 def over_scenarios_and_families(
     value: pd.Series, rows: pd.DataFrame, alpha: float, seed: int = 0
 ) -> dict[str, Any]:
-    """Judge the mean of a value of trials over scenarios and, of several models, over families.
+    """Test the mean of a value over scenarios and, with several models, over families.
 
     Parameters
     ----------
     value : Series
-        One per trial.
+        One value per trial.
     rows : DataFrame
         The trials' scenario, model and family.
     alpha : float
@@ -165,8 +166,8 @@ def over_scenarios_and_families(
     Returns
     -------
     dict
-        As `over_scenarios`, with n_models, n_families and few, which says why the families are
-        too few to test (empty where they are enough, or there is one model).
+        As from `over_scenarios`, with n_models, n_families and few, a message if there are too few
+        families to test (empty if there are enough, or only one model).
     """
     scenarios = value.groupby(rows["scenario"]).mean()
     out = over_scenarios(scenarios.to_numpy(dtype=np.float64), alpha, seed)
@@ -192,7 +193,7 @@ def over_scenarios_and_families(
 
 def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]:
     upper, p_min, few = row["upper"], row["p_min"], row["few"]
-    said = f"{row['estimate']:.0%} over the baseline, the sham {row['sham']:.0%}"
+    said = f"{row['estimate']:.0%} above the baseline, the sham {row['sham']:.0%}"
     if few:
         return {"verdict": "undecided", "reason": f"{said}, but {few}"}
     if row["p"] < alpha and row["difference"] > 0:
@@ -206,19 +207,19 @@ def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]
 
 
 def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the share of successes by model, at one strength each, beside the published one.
+    """Return each model's share of successes at one strength, beside the published share.
 
     Returns
     -------
     DataFrame
         source; n, estimate, low, high, low_exact, high_exact, sham, success and surgical as in
-        `steering_summary`; the last three are missing for the published.
+        `steering_summary`; the last three are missing for the published share.
 
     Notes
     -----
-    The strength is chosen for each scenario on the others, as the one with the largest
-    difference from the sham, so that the choice does not flatter the result. The published
-    study reports no sham.
+    The strength for a scenario is the one with the largest difference from the sham in the other
+    scenarios; choosing it on the same scenario would flatter the result. The published study
+    reports no sham.
     """
     table = at_chosen_strength(outcomes(trials))
     rows = [{"source": "Jeong 2026", "n": PUBLISHED[1], **share(*PUBLISHED, alpha)}]
@@ -238,7 +239,7 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
 
 
 def at_chosen_strength(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep, of `outcomes` at the peak, each model's best strength, chosen on other scenarios."""
+    """Keep each model's best strength among `outcomes` at the peak, chosen on other scenarios."""
     table = table[table["place"] == "peak"]
     table = table.assign(
         difference=table["over_baseline"].astype(float) - table["sham_over_baseline"]
@@ -258,14 +259,14 @@ def depth_test(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Ask whether steering works best where separation peaks.
+    """Test whether steering works best where separation peaks.
 
     Parameters
     ----------
     trials : Trials or DataFrame
-        With a sweep over depth.
+        Trials with a sweep over depth.
     scores : Scores, optional
-        One metric and one method: for the rank correlation of effect and separation over depth.
+        One metric and one method, for the rank correlation of effect and separation over depth.
     judge : str, optional
     alpha : float
     seed : int
@@ -274,13 +275,13 @@ def depth_test(
     -------
     DataFrame
         One row per model: peak (depth), best (the depth of the largest share beyond the sham),
-        estimate (that share at the peak less the mean over the other depths; low, high, p over
+        estimate (that share at the peak minus the mean over the other depths; low, high, p over
         scenarios), spearman, n_depths; verdict in {"best at peak", "better elsewhere",
         "undecided"} and reason.
 
     Notes
     -----
-    All depths are compared at the sweep's one strength.
+    All depths are compared at the one strength of the sweep.
     """
     check_alpha(alpha)
     table = sweep(outcomes(trials, judge))
@@ -298,7 +299,7 @@ def depth_test(
             "best": depths[cells.columns[int(cells.mean().argmax())]],
         }
         if others.empty:
-            rows.append(row | {"verdict": "undecided", "reason": "no other depth was steered at"})
+            rows.append(row | {"verdict": "undecided", "reason": "steered at one depth only"})
             continue
         found = over_scenarios((cells[peak] - others.mean(axis=1)).to_numpy(float), alpha, seed)
         row |= {
@@ -319,7 +320,7 @@ def depth_test(
 
 
 def sweep(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep, of `outcomes`, the trials at the sweep's one strength, at all depths."""
+    """Keep the trials of `outcomes` at the one strength of the sweep, at all depths."""
     strengths = table.loc[table["place"] == "sweep", "strength"].unique()
     if not len(strengths):
         raise InputError("the trials have no sweep over depth; set steering.sweep_depths")
@@ -339,14 +340,14 @@ def _rank_correlation(effect: pd.Series, scores: Scores | None, model: str) -> f
 
 
 def judge_agreement(trials: Trials | pd.DataFrame) -> pd.DataFrame:
-    """Compare the judges: the share of trials on which they agree that the text beats its baseline.
+    """Compare the judges by how often they agree that a text exceeds its baseline.
 
     Returns
     -------
     DataFrame
         One row per pair of judges: a, b, n, agreement, kappa (Cohen's) and spearman (of the
-        gains) over the steered texts and shams of which both have an opinion; missing where a
-        judge says the same of all.
+        gains) over the steered texts and shams that both judge; missing if a judge gives all the
+        same answer.
     """
     trials = as_trials(trials)
     table = trials.table

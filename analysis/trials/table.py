@@ -1,4 +1,4 @@
-"""Steering trials: the validated loader, each trial's outcome, and its regime."""
+"""Load and validate steering trials; determine the outcome and regime of each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from study.read import InputError, is_there, locate
 if TYPE_CHECKING:
     from upath import UPath
 
-#: What makes a trial; with `kind` ("steered" or "sham") it is one row.
+#: The columns that identify a trial; with `kind` ("steered" or "sham") they identify a row.
 TRIAL = list(tables.TRIAL)
-#: All columns of `trials.parquet`, beside two for each judge: score_JUDGE, baseline_score_JUDGE.
+#: All columns of `trials.parquet` except two per judge: score_JUDGE, baseline_score_JUDGE.
 COLUMNS = list(tables.TRIAL_COLUMNS)
-#: Columns of numbers, and those of them that a text too short to be measured has none of.
+#: Numeric columns, and those among them that are missing for a text too short to measure.
 NUMBERS = [
     "layer",
     "strength",
@@ -45,9 +45,9 @@ MAY_BE_MISSING = {
     "share_foreign_script",
 }
 REGIMES = ("surgical", "inert", "repetitive collapse", "explosive")
-#: Bounds where a table from elsewhere brings none.
+#: Bounds for a table from elsewhere that has none.
 BOUNDS = {"distinct_2": 0.5, "perplexity_ratio": 4.0}
-#: A text with more of another script is not judged: the judges read English.
+#: The largest share of another script in a judged text: the judges read English.
 FOREIGN = 0.5
 
 
@@ -58,7 +58,7 @@ class Trials:
     Attributes
     ----------
     table : DataFrame
-        Columns `COLUMNS` and those of the judges, one row per steered or sham text.
+        Columns `COLUMNS` and the judges' columns, one row per steered or sham text.
     run : mapping
         The contents of `run.json`; empty for a table from elsewhere.
     """
@@ -98,19 +98,19 @@ def load_trials(study: str | Path | UPath) -> Trials:
     folder = locate(study)
     if not is_there(folder / "trials.parquet"):
         raise InputError(
-            f"{folder}: no steering trials; python steering.py --study {folder.name} makes them"
+            f"{folder}: no steering trials; make them: python steering.py --study {folder.name}"
         )
     table = read_table(folder / "trials.parquet", writer="steering.py")
     return _validated(Trials(table, read_run(folder / "run.json")), str(folder))
 
 
 def as_trials(data: Trials | pd.DataFrame) -> Trials:
-    """Take a study's trials, or a table of one's own.
+    """Accept a study's trials, or a table of your own.
 
     Parameters
     ----------
     data : Trials or DataFrame
-        A DataFrame needs the columns `COLUMNS`, and score_NAME and baseline_score_NAME for at
+        A DataFrame needs the columns `COLUMNS`, and score_JUDGE and baseline_score_JUDGE for at
         least one judge.
 
     Returns
@@ -120,7 +120,7 @@ def as_trials(data: Trials | pd.DataFrame) -> Trials:
     Raises
     ------
     InputError
-        For a missing column, no rows, rows that occur twice, a kind that is neither steered nor
+        For a missing column, an empty table, repeated rows, a kind that is neither steered nor
         sham, or a steered text without its sham.
     """
     if isinstance(data, Trials):
@@ -175,26 +175,26 @@ def _name(rows: pd.DataFrame) -> str:
 
 
 def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.DataFrame:
-    """Return what came of every trial: a row per steered text, its sham beside it.
+    """Return the outcome of each trial: one row per steered text, with its sham beside it.
 
     Parameters
     ----------
     trials : Trials or DataFrame
     judge : str, optional
-        Default: the first.
+        Default: the first judge.
 
     Returns
     -------
     DataFrame
         The steered rows with
 
-        - gain, sham_gain: the judge's score of the target less that of the baseline text;
-        - over_baseline, sham_over_baseline: whether a gain is positive;
-        - success: over the baseline and over the sham;
-        - perplexity_ratio: to the baseline, under the unsteered model;
+        - gain, sham_gain: the judge's score for the target minus that of the baseline text;
+        - over_baseline, sham_over_baseline: whether the gain is positive;
+        - success: whether the text is above both the baseline and the sham;
+        - perplexity_ratio: perplexity relative to the baseline, under the unsteered model;
         - regime, sham_regime: one of `REGIMES`.
 
-        Trials whose target the judge has no opinion about are left out.
+        Trials are left out if the judge does not know their target.
 
     Raises
     ------
@@ -203,14 +203,14 @@ def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.Data
 
     Notes
     -----
-    A text that is empty, or more than half in another script, is no success. Where steering
-    does nothing, text, sham and baseline are exchangeable, so that a success has a chance of at
-    most one third, and a text is over its baseline with a chance of at most one half.
+    A text that is empty, or more than half in another script, is not a success. If steering does
+    nothing, then text, sham and baseline are exchangeable: the chance of a success is at most one
+    third, and the chance that a text exceeds its baseline at most one half.
 
-    Regimes, in this order: *repetitive collapse* where distinct-2 is below its bound (a loop has
-    a low perplexity, unless what it repeats is odd); *explosive* where the perplexity ratio is
-    above its bound; *surgical* where the trial is a success; else *inert*. For a sham, success
-    is to be over the baseline and over the steered text.
+    Regimes, in this order: *repetitive collapse* if distinct-2 is below its bound (a loop has a
+    low perplexity, unless what it repeats is odd); *explosive* if the perplexity ratio is above
+    its bound; *surgical* if the trial is a success; else *inert*. A sham is a success if it is
+    above both the baseline and the steered text.
     """
     trials = as_trials(trials)
     judge = judge or trials.judges[0]
@@ -223,7 +223,7 @@ def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.Data
     table["perplexity_ratio"] = table["perplexity"] / table["baseline_perplexity"]
     table = table[table["gain"].notna()]
     if table.empty:
-        raise InputError(f"judge {judge!r} has no opinion about any of the steered emotions")
+        raise InputError(f"judge {judge!r} knows none of the steered emotions; choose another")
     own = ["gain", "over_baseline", "perplexity_ratio", "distinct_2", "readable", "text"]
     sham = table.loc[table["kind"] == "sham", [*TRIAL, *own]]
     sham = sham.rename(columns={c: f"sham_{c}" for c in own})
@@ -247,7 +247,7 @@ def _regime(
     success: pd.Series,
     bounds: Mapping[str, float],
 ) -> pd.Categorical:
-    """Apply the rules; what cannot be computed (of texts too short for it) breaks no bound."""
+    """Apply the rules; a measure that a short text lacks breaks no bound."""
     words = np.select(
         [
             (distinct_2 < bounds["distinct_2"]).to_numpy(),
@@ -261,13 +261,13 @@ def _regime(
 
 
 def example_texts(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.DataFrame:
-    """Choose one continuation for each model and regime by rule: the one of median gain.
+    """Choose one continuation per model and regime: the one with the median gain.
 
     Returns
     -------
     DataFrame
-        Rows of `outcomes` at the peak: for each model and regime the trial whose gain is the
-        lower median of its group; ties go to the first in the table's order.
+        Rows of `outcomes` at the peak: for each model and regime, the trial at the lower median
+        of the gains; ties go to the first in the table's order.
     """
     table = outcomes(trials, judge)
     table = table[table["place"] == "peak"]

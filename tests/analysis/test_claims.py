@@ -68,7 +68,7 @@ def test_valence_is_judged_by_its_course(slopes: dict[str, np.ndarray], verdict:
 
 
 def test_valence_needs_distances_and_valences() -> None:
-    with pytest.raises(InputError, match="no crossnobis"):
+    with pytest.raises(InputError, match="lacks the metric crossnobis"):
         valence(simulate_scores(n_emotions=3), "comprehension", 0.05)
     with pytest.raises(InputError, match="no valence for"):
         valence(replace(distances({"m": RISING}), run={}), "comprehension", 0.05)

@@ -65,7 +65,7 @@ def test_a_table_from_elsewhere_gives_what_can_be_tested(
     ("options", "message"),
     [
         (["--columns", "score"], "'score' is not of the form NAME=VALUE"),
-        (["--n-layers", "many"], "'many' is no whole number"),
+        (["--n-layers", "many"], "'many' is not a whole number"),
         (["--higher-is-better", "maybe"], "neither true nor false"),
         (["--columns", "score=accuracy"], "no column 'accuracy' for the score; there are layer"),
     ],
@@ -138,4 +138,4 @@ def test_a_verdict_that_hangs_on_what_layer_zero_is_asks(
     with pytest.warns(SourceWarning, match="layer 0 of .* is taken as the embedding"):
         row = claims_table(table, n_boot=20).set_index("key").loc["peak"]
     assert row["verdict"] == "undecided"
-    assert "say which (layer_zero)" in row["reason"]
+    assert "set layer_zero to say which" in row["reason"]

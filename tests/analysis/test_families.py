@@ -82,7 +82,7 @@ def _each(values, family):
 
 def test_few_families_are_named():
     assert "one family" in too_few(1)
-    assert "two families; three or more" in too_few(2)
+    assert "two families; at least three" in too_few(2)
     assert too_few(MIN_FAMILIES) == ""
 
 

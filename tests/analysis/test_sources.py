@@ -371,7 +371,7 @@ BAD = {
     "fraction of a layer": (
         "model,layer,accuracy\nm,0.5,0.5\n",
         {},
-        r"layer 0\.5 is no whole number; is it a depth\? give --columns depth=layer",
+        r"layer 0\.5 is not a whole number; is it a depth\? give --columns depth=layer",
     ),
 }
 

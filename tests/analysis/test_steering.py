@@ -166,7 +166,7 @@ def test_summary_finds_a_planted_effect_and_only_it() -> None:
     assert (alone["verdict"], alone["p"], alone["n_models"]) == ("beyond sham", 2 / 2**10, 1)
     two = steering_summary(make_trials(models=4), by=()).iloc[0]
     assert two["verdict"] == "undecided"
-    assert "two families; three or more can decide" in two["reason"]
+    assert "two families; at least three are needed" in two["reason"]
     same = steering_summary(make_trials(effect=0.3, sham=0.3, **three), by=()).iloc[0]
     assert same["verdict"] == "not beyond sham"
     assert same["estimate"] > 0.9
@@ -381,7 +381,7 @@ def test_claims_about_steering_follow_the_truth() -> None:
     assert works.loc["regime-cause", "verdict"] == "not testable"
     two = few.loc["regimes"]
     assert two["verdict"] == "undecided"
-    assert "two families; three or more can decide" in two["reason"]
+    assert "two families; at least three are needed" in two["reason"]
     # All texts collapse or work; none explodes.
     trials = make_trials(effect=0.6, scenarios=14, models=9, families=9)
     assert claims(trials).loc["regimes", "verdict"] == "contradicted"
