@@ -108,7 +108,9 @@ class Evidence:
     @cached_property
     def scale(self) -> pd.DataFrame:
         """Whether sizes share the curve."""
-        return scale_test(self.trained, delta=self.rules["delta"], alpha=self.alpha)
+        return scale_test(
+            self.trained, delta=self.rules["delta"], peak=self.rules["peak"], alpha=self.alpha
+        )
 
     @cached_property
     def methods(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Test whether the depth of the turn changes with the size of the model."""
+"""Test whether the depth of the peak changes with the size of the model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
 from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
+from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.splines import extrema, tops
+from analysis.profiles.uncertainty import check_alpha
 from study.arrays import Float64Array
+from study.read import InputError
 
-#: A departure of vertices from a line below this share of the depth counts as rounding error.
+#: A departure of peaks from a line below this share of the depth counts as rounding error.
 EXACT = 1e-9
 #: What is missing where no peak is shown that could move.
 OF_A_PEAK = ("slope", "se", "t", "estimate", "low", "high", "p", "p_equivalence")
@@ -26,10 +31,11 @@ def scale_test(
     *,
     metric: str | None = None,
     delta: float = 0.1,
+    peak: Peak = "extremum",
     alpha: float = 0.05,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
-    """Regress the vertex on log10 of the number of parameters.
+    """Regress the depth of the peak on log10 of the number of parameters.
 
     Parameters
     ----------
@@ -39,8 +45,11 @@ def scale_test(
     metric : str, optional
         Default: every metric in the table, one row each.
     delta : float
-        Equivalence margin for the change of the vertex over the study's range of sizes, in units
+        Equivalence margin for the change of the depth over the study's range of sizes, in units
         of depth.
+    peak : {"vertex", "extremum", "center"}
+        Where a model's curve peaks (see `fit_curves`): the quadratic's vertex, the depth of the
+        spline's maximum, or the middle of its top.
     alpha : float
     higher_is_better : bool, optional
         For a DataFrame: whether a larger score means better separation. Default: True, unless the
@@ -49,16 +58,17 @@ def scale_test(
     Returns
     -------
     DataFrame
-        One row per metric: ``n, n_families, slope, se, t, df``; ``tau, tau_family``, the standard
-        deviations of the vertex between models and between families (REML); ``range`` (in powers
-        of ten); ``estimate, low, high``, the change of the vertex over that range with its
-        1 - alpha interval; ``p`` of no change; ``p_equivalence``; ``verdict`` (invariant, not
-        invariant, undecided); ``reason``.
+        One row per metric: ``peak``, the estimator; ``n``, models with a peak, and their
+        ``n_families``; ``n_no_peak``, models whose curve is highest at an end of the range;
+        ``slope, se, t, df``; ``tau, tau_family``, the standard deviations of the depth between
+        models and between families (REML); ``range`` (in powers of ten); ``estimate, low, high``,
+        the change of the depth over that range with its 1 - alpha interval; ``p`` of no change;
+        ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
 
     Raises
     ------
     InputError
-        If some models lack a method or an emotion that others have.
+        If some models lack a method that others have, or the estimator is unknown.
 
     Notes
     -----
@@ -67,12 +77,15 @@ def scale_test(
     (`meta_regression` gives its size), plus the models' sampling variances. Its errors are
     cluster-robust by family, with Satterthwaite's degrees of freedom (`regression_over_families`):
     they are valid whatever families share. If sizes vary between few families, there are few
-    degrees of freedom. The vertex of a curve without a peak means nothing: unless the models are
+    degrees of freedom. The depth of a peak that is not there means nothing: unless the models are
     shown to rise and then fall (`whole_curve.peak_p`), the change is missing and the verdict
-    "undecided". With fewer than three families, or less than one degree of freedom, the
-    verdict is "undecided". A model's sampling variance comes from its replicates by the delta
-    method; without replicates it is 0. The verdict is *invariant* only if two one-sided
-    tests show the change to be within delta.
+    "undecided". With fewer than three families, or less than one degree of freedom, there is
+    no interval and the verdict is "undecided". Models that are highest at an end of their range
+    are left out; with any of them the verdict is never *invariant*, and with more of them than
+    others it is "undecided". A model's sampling variance comes from its replicates: for the vertex
+    by the delta method, for the others as the variance over replicates, averaged over models;
+    without replicates it is 0.
+    The verdict is *invariant* only if two one-sided tests show the change to be within delta.
 
     Examples
     --------
@@ -81,21 +94,56 @@ def scale_test(
     >>> scale_test(study)["verdict"].item()
     'invariant'
     """
+    check_alpha(alpha)
+    if peak not in PEAKS:
+        known = ", ".join(map(repr, PEAKS))
+        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
     scores = as_scores(scores, higher_is_better)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
     rows = []
     for name in metrics:
         data = curve_data(scores, name)
         size = scores.table.groupby("model")["n_params"].first().loc[list(data.models)]
-        turn = vertex(data.coef[0])
-        variance = sampling_variance(scores, data, name)
         x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
-        decided = decide_scale(turn, variance, x, data.group, delta, alpha)
+        depth, there = places(data, peak)
+        variance = sampling_variance(scores, data, name, peak)
+        decided = decide_scale(
+            depth[there], variance[there], x[there], data.group[there], delta, alpha
+        )
+        missing = int((~there).sum())
         if np.isfinite(decided["estimate"]) and not peak_p(data, curves(data)[0]) <= alpha:
             decided |= dict.fromkeys(OF_A_PEAK, np.nan)
             decided |= {"verdict": "undecided", "reason": NO_PEAK}
-        rows.append({"test": "scale", "metric": name, **decided})
+        elif missing:
+            said = f"{missing} of {there.size} models are highest at an end of their range"
+            if decided["verdict"] == "invariant" or 2 * missing > there.size:
+                decided["verdict"] = "undecided"
+            decided["reason"] += f"; {said}"
+        rows.append(
+            {"test": "scale", "metric": name, "peak": peak, "n_no_peak": missing, **decided}
+        )
     return pd.DataFrame(rows)
+
+
+def places(data: CurveData, peak: Peak) -> tuple[Float64Array, NDArray[np.bool_]]:
+    """Return where each model peaks, and whether that is a peak and not an end of its range.
+
+    A quadratic's vertex is one also beyond the range: leaving it out would truncate the errors.
+    """
+    if peak == "vertex":
+        turn = vertex(data.coef[0])
+        return turn, np.ones(turn.size, dtype=bool)
+    profiles = [mean.mean(axis=1)[None, :] for mean in data.means]
+    top = np.array([extrema(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
+    there = np.array([d[0] < at < d[-1] for d, at in zip(data.depths, top, strict=True)])
+    if peak == "center":
+        top = np.array([_center(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
+    return top, there
+
+
+def _center(depth: Float64Array, profiles: Float64Array) -> Float64Array:
+    start, end = tops(depth, profiles)
+    return np.asarray((start + end) / 2)
 
 
 def decide_scale(
@@ -106,8 +154,8 @@ def decide_scale(
     delta: float,
     alpha: float,
 ) -> dict[str, Any]:
-    """One row of `scale_test`, from vertices, their sampling variances, log10 sizes, families."""
-    span = float(np.ptp(x))
+    """One row of `scale_test`: of peaks' depths, sampling variances, log10 sizes and families."""
+    span = float(np.ptp(x)) if x.size else 0.0
     row: dict[str, Any] = {
         "n": turn.size,
         "n_families": len(set(group.tolist())),
@@ -128,7 +176,9 @@ def decide_scale(
         "verdict": "undecided",
     }
     if turn.size < 3:
-        return row | {"reason": f"{turn.size} models: a trend and its error need at least 3"}
+        return row | {
+            "reason": f"{turn.size} models with a peak: a trend and its error need at least 3"
+        }
     if not np.isfinite(x).all():
         return row | {"reason": "n_params is missing for a model: its size is unknown"}
     if span == 0:
@@ -140,7 +190,7 @@ def decide_scale(
     tau2 = meta_regression(turn, variance, design, group)[2]
     line = design @ np.linalg.lstsq(design, turn, rcond=None)[0]
     if np.abs(turn - line).max() <= EXACT:
-        return row | {"reason": "the vertices lie exactly on a line: no error to test against"}
+        return row | {"reason": "the peaks lie exactly on a line: no error to test against"}
     shared = 0.5 * (group[:, None] == group) + 0.5 * np.eye(turn.size)
     cov = np.diag(variance) + max(float(tau2.sum()), EXACT**2) * shared
     fit = regression_over_families(turn, design, group.tolist(), cov)[1]
@@ -153,19 +203,18 @@ def decide_scale(
         "tau_family": np.sqrt(tau2[1]),
         "estimate": fit.estimate * span,
     }
-    if fit.exact or not fit.df >= 1:
-        why = too_few(n_families) or "sizes vary between too few families to tell scale from family"
+    few = too_few(n_families)
+    if few or fit.exact or not fit.df >= 1:
+        why = few or "sizes vary between too few families to tell scale from family"
         return row | {"reason": why}
     change = replace(fit, estimate=fit.estimate * span, se=fit.se * span)
     row["low"], row["high"] = change.ends(alpha)
     row |= {"t": fit.estimate / fit.se, "p": change.p()}
     row["p_equivalence"] = change.p_within(-delta, delta)
-    if few := too_few(n_families):
-        return row | {"reason": few}
     if row["p"] <= alpha:
         row["verdict"], row["reason"] = (
             "not invariant",
-            (f"the vertex moves by {change.estimate:+.3f} over the range (p = {row['p']:.3g})"),
+            (f"the peak moves by {change.estimate:+.3f} over the range (p = {row['p']:.3g})"),
         )
     elif row["p_equivalence"] <= alpha:
         row["verdict"], row["reason"] = (
@@ -183,8 +232,14 @@ def decide_scale(
     return row
 
 
-def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Float64Array:
-    """Delta-method variance of each model's vertex over its replicates; 0 without replicates."""
+def sampling_variance(
+    scores: Scores, data: CurveData, metric: str, peak: Peak = "vertex"
+) -> Float64Array:
+    """Return the sampling variance of each model's depth, from its replicates; 0 without them.
+
+    For the vertex by the delta method. The others have no such form: the variance over the
+    replicates is averaged over models, because where noise moves a peak it changes that too.
+    """
     draws: dict[str, list[Float64Array]] = {}
     for profile in main_rows(scores.select(metric=metric)).profiles():
         if profile.replicates is not None:
@@ -193,10 +248,15 @@ def sampling_variance(scores: Scores, data: CurveData, metric: str) -> Float64Ar
     for m, (model, depth) in enumerate(zip(data.models, data.depths, strict=True)):
         mine = draws.get(model, [])
         n = min(map(len, mine), default=0)
-        if n > 1:
-            cov = np.cov(np.mean([copies[:n] for copies in mine], axis=0), rowvar=False)
-            out[m] = vertex_variance(data.coef[0, m], depth, cov)
-    return out
+        if n < 2:
+            continue
+        copies = np.mean([each[:n] for each in mine], axis=0)
+        if peak == "vertex":
+            out[m] = vertex_variance(data.coef[0, m], depth, np.cov(copies, rowvar=False))
+        else:
+            drawn = data.means[m].mean(axis=1) + copies - copies.mean(axis=0)
+            out[m] = (extrema if peak == "extremum" else _center)(depth, drawn).var(ddof=1)
+    return out if peak == "vertex" else np.full_like(out, out.mean())
 
 
 def vertex_variance(coef: Float64Array, depth: Float64Array, cov: Float64Array) -> float:

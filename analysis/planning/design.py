@@ -16,8 +16,8 @@ from analysis.families import family_means
 from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.method_contrast import paired_over_families
 from analysis.over_models.rank_tests import mann_whitney, signed_rank
-from analysis.over_models.scale import decide_scale, vertex_variance
-from analysis.over_models.sums import CurveData, basis, curve_sums, vertex
+from analysis.over_models.scale import decide_scale, places, vertex_variance
+from analysis.over_models.sums import CurveData, basis, curve_sums
 from analysis.planning.simulate import ar1_noise, curve
 from study.arrays import Float64Array
 from study.read import InputError
@@ -331,7 +331,8 @@ def _outcomes(
         yield f"invariance, p_{name}", DIFFERENCE if p <= alpha else UNDECIDED, None
     p = row["p_equivalence"]
     yield "invariance, p_equivalence", SAME if p <= alpha else UNDECIDED, None
-    row = decide_scale(vertex(data.coef[0]), variances, size, data.group, delta, alpha)
+    peak, there = places(data, "extremum")
+    row = decide_scale(peak[there], variances[there], size[there], data.group[there], delta, alpha)
     covered = None
     if np.isfinite(row["low"]):
         change = setting.scale_change * np.ptp(size) / (np.log10(3e9) - 8.0)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
@@ -11,6 +12,8 @@ from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
 from analysis.over_models.scale import decide_scale, scale_test
 from analysis.planning.simulate import simulate_scores
+from analysis.profiles.curves import PEAKS
+from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic
 
@@ -53,25 +56,25 @@ def test_families_at_different_sizes_do_not_pass_for_scale():
     overlooked = scale_test(as_scores(table.assign(family=table["model"]))).iloc[0]
     assert overlooked["p"] < 0.001
     assert row["tau_family"] > 0.05
-    assert row["p"] > 0.05
     assert row["verdict"] == "undecided"
+    assert "two families; three or more" in row["reason"]
 
 
 @pytest.mark.parametrize("grouped", [True, False], ids=["by family", "within families"])
 @pytest.mark.parametrize(("between", "within"), [(0.08, 0.02), (0.0, 0.03)])
 def test_size_whatever_families_share(grouped, between, within):
-    # 300 studies of four families of three: 0.065 and two Monte Carlo errors (0.014 each).
+    # 150 studies of four families of three: 0.065 and two Monte Carlo errors (0.02 each).
     rng = np.random.default_rng(2)
     group = np.repeat(np.arange(4), 3)
     found = []
-    for _ in range(300):
+    for _ in range(150):
         size = rng.uniform(8, 10, 12)
         if grouped:
             size = rng.uniform(8.2, 9.8, 4)[group] + rng.uniform(-0.2, 0.2, 12)
         turn = 0.5 + between * rng.normal(size=4)[group] + within * rng.normal(size=12)
         row = decide_scale(turn, np.zeros(12), size, group, 0.1, 0.05)
         found.append(row["verdict"] == "not invariant")
-    assert np.mean(found) < 0.093
+    assert np.mean(found) < 0.105
 
 
 def test_vertices_that_are_equal_up_to_rounding_show_nothing():
@@ -92,3 +95,33 @@ def test_a_size_for_each_family_leaves_the_families_as_the_units():
     row = scale_test(as_scores(two)).iloc[0]
     assert row["verdict"] == "undecided"
     assert "two families; three or more" in row["reason"]
+
+
+def test_the_estimator_is_named_and_the_default_follows_the_maximum():
+    # Skewed humps whose maximum is at 0.3 in all sizes: the vertex moves with the right arm.
+    depth, rng = np.linspace(0, 1, 25), np.random.default_rng(3)
+    rows = []
+    for i in range(12):
+        right = 0.25 + 0.03 * i
+        width = np.where(depth < 0.3, 0.2, right)
+        curve = np.exp(-0.5 * ((depth - 0.3) / width) ** 2) + 0.02 * rng.normal(size=25)
+        facts = {"model": f"m{i:02}", "family": f"f{i % 4}", "n_params": 10 ** (8 + i / 6)}
+        rows.append(pd.DataFrame({"depth": depth, "score": curve, **facts}))
+    table = pd.concat(rows)
+    found = {peak: scale_test(table, peak=peak).iloc[0] for peak in PEAKS}
+    assert [row["peak"] for row in found.values()] == list(PEAKS)
+    assert found["vertex"]["low"] > 0.1  # the margin
+    assert found["extremum"]["p_equivalence"] < 0.05
+    assert scale_test(table)["peak"].item() == "extremum"
+    with pytest.raises(InputError, match="no estimator 'top'"):
+        scale_test(table, peak="top")
+
+
+def test_models_without_a_peak_are_left_out_and_never_invariant():
+    table = simulate_scores(families=(4, 4, 4), noise_sd=0.003, n_replicates=0, seed=2).table
+    whole = scale_test(table).iloc[0]
+    assert (whole["verdict"], whole["n"], whole["n_no_peak"]) == ("invariant", 12, 0)
+    rising = table["score"].where(table["model"] != "m1", 0.6 + 0.1 * table["depth"])
+    row = scale_test(table.assign(score=rising)).iloc[0]
+    assert (row["verdict"], row["n"], row["n_no_peak"]) == ("undecided", 11, 1)
+    assert "1 of 12 models are highest at an end" in row["reason"]
