@@ -91,7 +91,7 @@ def test_mixed_model_equals_clubsandwich(test, name):
 def test_two_models_are_undecided_but_each_has_its_own_evidence():
     found = method_test(study(families=(1, 1), method_effect=0.1)).set_index("test")
     assert found.loc["paired over families", "verdict"] == "undecided"
-    assert "two families; three or more" in found.loc["paired over families", "reason"]
+    assert "two families; at least three" in found.loc["paired over families", "reason"]
     assert found.loc["sign flips", ["verdict", "p_min"]].tolist() == ["undecided", 0.5]
     assert "cannot give a p below 0.5" in found.loc["sign flips", "reason"]
     within = found.loc["within model"]

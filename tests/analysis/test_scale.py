@@ -57,7 +57,7 @@ def test_families_at_different_sizes_do_not_pass_for_scale():
     assert overlooked["p"] < 0.001
     assert row["tau_family"] > 0.05
     assert row["verdict"] == "undecided"
-    assert "two families; three or more" in row["reason"]
+    assert "two families; at least three" in row["reason"]
 
 
 @pytest.mark.parametrize("grouped", [True, False], ids=["by family", "within families"])
@@ -94,7 +94,7 @@ def test_a_size_for_each_family_leaves_the_families_as_the_units():
     two = table.assign(n_params=size)[table["family"].isin(["A", "B"])]
     row = scale_test(as_scores(two)).iloc[0]
     assert row["verdict"] == "undecided"
-    assert "two families; three or more" in row["reason"]
+    assert "two families; at least three" in row["reason"]
 
 
 def test_the_estimator_is_named_and_the_default_follows_the_maximum():

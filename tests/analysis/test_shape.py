@@ -316,4 +316,4 @@ def test_a_skewed_curve_is_not_where_its_quadratic_turns() -> None:
 def test_two_families_locate_nothing_and_say_so() -> None:
     row = localization_test(curves_at([0.49, 0.5, 0.5, 0.51])).iloc[0]
     assert row["verdict"] == "undecided"
-    assert "two families; three or more" in row["reason"]
+    assert "two families; at least three" in row["reason"]
