@@ -1,4 +1,4 @@
-"""Describe how often the tests are right, in the paper, from the calibration's table."""
+"""Describe in the paper how often the tests are right, from the table of the calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.wording import markdown_column, typeset
 from study.text import Markdown
 
-#: What is false wherever it has an upper bound, and the ordinary test that says the same.
+#: Answers that are errors where they have an upper bound, each with its ordinary counterpart.
 FALSE = {
     "turn": "turn, ordinary",
     "not invariant": "chi-square p",
@@ -32,12 +32,12 @@ def read_rates(folder: Path) -> pd.DataFrame:
 
 
 def false_rates(folder: Path) -> pd.DataFrame:
-    """Return how often the tests say what is not so, in the worst situation of each kind.
+    """Return the error rate of each test in the worst situation of each kind.
 
     Parameters
     ----------
     folder : Path
-        Contains calibration.csv, or does not.
+        May contain calibration.csv.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
     naive, calibrated = largest.loc["naive"], largest.loc["calibrated"]
     return Markdown(
         "Each of these worst situations has at least {:.0f} simulated studies. The naive tests are "
-        "wrong in up to {:.0%} ({}), and the calibrated tests in up to {:.1%} ({})."
+        "wrong in up to {:.0%} of them ({}), and the calibrated tests in up to {:.1%} ({})."
     ).format(
         rates["n_studies"].min(),
         naive["rate"],
@@ -82,11 +82,11 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
 
 
 def rates_table(folder: Path) -> Markdown:
-    """Typeset what must hold and how often it does: a row for each kind of situation and target."""
+    """Typeset the targets and how often they are met, one row per kind of situation and target."""
     rates = read_rates(folder)
     judged = rates[rates["met"] != ""]
     if judged.empty:
-        note = Markdown("`python benchmarks/calibration.py` makes them")
+        note = Markdown("run `python benchmarks/calibration.py` to make them")
         return typeset(pd.DataFrame({"note": markdown_column([note])}), {"note": "Rates"})
     rows = []
     keys = ["about", "test", "quantity", "bound"]

@@ -1,4 +1,4 @@
-"""Which parts of the paper a study has data for, and the sentences on numbers from elsewhere."""
+"""Choose the parts of the paper that a study has data for, and describe tables from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.wording import count, listing
 from reports.paper import Findings, say, share, tally
 from study.text import Markdown, markdown
 
-#: Leaves out the section, figure or table in which it stands (adapt.lua).
+#: A mark: adapt.lua leaves out the section, figure or table that contains it.
 ABSENT = Markdown("[]{.absent}")
 PRESENT = Markdown(" ")
 OURS = (
@@ -23,7 +23,7 @@ OURS = (
 
 
 def parts(found: Findings) -> dict[str, bool]:
-    """Return which parts of the paper there are data for."""
+    """Return which parts of the paper have data."""
     ours = not found.scores.is_foreign
     return {
         "ours": ours,
@@ -39,12 +39,12 @@ def parts(found: Findings) -> dict[str, bool]:
 
 
 def marks(has: dict[str, bool]) -> dict[str, Markdown]:
-    """Return what stands at the beginning of each part."""
+    """Return the mark at the beginning of each part: empty, or one that leaves the part out."""
     return {name: PRESENT if there else ABSENT for name, there in has.items()}
 
 
 def sayings(found: Findings) -> dict[str, Markdown]:
-    """Return each claim as a sentence; a claim that is not in the table has none."""
+    """Return the sentence of each claim; empty for a claim that is not in the table."""
     said: defaultdict[str, Markdown] = defaultdict(lambda: PRESENT)
     for row in found.claims.to_dict("records"):
         if found.scores.is_foreign and row["verdict"] == "not testable":
@@ -54,7 +54,7 @@ def sayings(found: Findings) -> dict[str, Markdown]:
 
 
 def own_claims(found: Findings) -> Markdown:
-    """Return the sentences on claims of the user's own, which no section of the paper knows."""
+    """Return the sentences on the user's own claims, which have no section in the paper."""
     known = {"every", "overall", "peak", "architecture", "scale", "learned"}
     rows = found.claims[~found.claims["key"].isin(known)]
     rows = rows[rows["verdict"] != "not testable"]
@@ -64,7 +64,7 @@ def own_claims(found: Findings) -> Markdown:
 
 
 def drawn(there: bool, draw: Callable[[], Any]) -> Any:
-    """Return a figure or table, or what leaves it out."""
+    """Return a figure or table, or the mark that leaves it out."""
     return draw() if there else ABSENT
 
 
@@ -84,8 +84,8 @@ def summary(found: Findings) -> Markdown:
     primary = found.shapes_of("trained", found.primary_metric)
     tested = found.claims[found.claims["verdict"] != "not testable"]
     return Markdown(
-        "Scores by layer that were measured elsewhere are tested with methods whose error rates "
-        "are calibrated. The study has {} of {}{}. Of {} that the table can test, {}. On the "
+        "We test scores by layer that were measured elsewhere, using tests with calibrated error "
+        "rates. The study has {} of {}{}. Of {} that the table can test, {}. On the "
         "primary measure, {}, separation demonstrably rises and then falls with depth in {} "
         "profiles."
     ).format(
@@ -111,7 +111,7 @@ def read_sentence(found: Findings) -> Markdown:
 
 
 def measure_sentence(found: Findings) -> Markdown:
-    """Name the measures, and which way each is better."""
+    """Name the measures and the better direction of each."""
     ways = {1: "larger", -1: "smaller"}
     each = [
         f"{found.titles[m]} ({ways[found.scores.directions[m]]} is better separated)"
@@ -128,7 +128,7 @@ def measure_sentence(found: Findings) -> Markdown:
 
 
 def errors_sentence(found: Findings) -> Markdown:
-    """Say where the errors of a profile come from."""
+    """Say where the standard errors of a profile come from."""
     if not found.scores.is_foreign:
         return Markdown(
             "The covariance $S$ between layers comes from a bootstrap over topics, so every "
@@ -141,13 +141,13 @@ def errors_sentence(found: Findings) -> Markdown:
         return Markdown("The covariance $S$ between layers comes from {}.").format(repeated["said"])
     return Markdown(
         "The table has no repetitions. The covariance $S$ between layers is therefore estimated "
-        "from each curve's own scatter, with autoregressive models that are averaged over the "
-        "correlation between neighboring layers."
+        "from each curve's own scatter, with autoregressive models averaged over the correlation "
+        "between neighboring layers."
     )
 
 
 def bands_sentence(found: Findings) -> Markdown:
-    """Say what the bands and lines in the profiles are."""
+    """Explain the bands and lines in the figure of profiles."""
     over = f", averaged over {found.counted_concepts}" if found.n_emotions > 1 else ""
     text = f"Separation by depth ({found.measure_name}){over}. "
     if found.scores.replicates is not None:
@@ -166,7 +166,7 @@ def bands_sentence(found: Findings) -> Markdown:
 
 
 def fixed_sentence(found: Findings) -> Markdown:
-    """Say whether the tests' numbers were fixed before the data."""
+    """Say whether the target, margin and level were fixed before the data."""
     run = found.scores.run
     if not found.scores.is_foreign or run.get("preregistered"):
         return Markdown(
@@ -174,13 +174,13 @@ def fixed_sentence(found: Findings) -> Markdown:
             "made; its hash is in @sec-repro."
         )
     return Markdown(
-        "The target, the margin and the level are the standard ones: nobody fixed others before "
-        "the numbers were made."
+        "The target, the margin and the level are the standard ones; nobody fixed others before "
+        "the scores were made."
     )
 
 
 def paired_sentence(found: Findings) -> Markdown:
-    """Say how methods are compared and which intervals shares have."""
+    """Say how methods are compared, and name the intervals of shares."""
     if found.scores.is_foreign:
         return PRESENT
     return Markdown(
@@ -190,7 +190,7 @@ def paired_sentence(found: Findings) -> Markdown:
 
 
 def figures_sentence(found: Findings) -> Markdown:
-    """Point at the figures of the profiles."""
+    """Refer to the figures of profiles."""
     if len(found.separation) > 1:
         return Markdown(
             "@fig-profiles shows the primary measure and @fig-metrics all of them, by family."
@@ -199,7 +199,7 @@ def figures_sentence(found: Findings) -> Markdown:
 
 
 def tables_sentence(found: Findings) -> Markdown:
-    """Point at the tables on architecture and scale."""
+    """Refer to the tables on architecture and scale."""
     if found.models["n_params"].notna().any():
         return Markdown("@tbl-invariance and @tbl-scale show all measures.")
     return Markdown("@tbl-invariance shows all measures.")
@@ -209,8 +209,8 @@ def limits_of_ours(found: Findings) -> Markdown:
     """State the limitations that all of the project's own studies share."""
     if found.scores.is_foreign:
         return Markdown(
-            "How the scores were measured, and on which texts, is not known here: a fault of the "
-            "measurement passes through every test."
+            "We do not know how the scores were measured, or on which texts. A fault in the "
+            "measurement affects every test."
         )
     return Markdown(
         "The published study does not disclose its nine models, its texts and its measure of "
@@ -226,14 +226,14 @@ def front_of_explorer(scores: Scores) -> Markdown:
 
 
 def twins_sentence(scores: Scores) -> Markdown:
-    """Say what dashed curves are."""
+    """Explain the dashed curves."""
     if "untrained" not in set(scores.table["weights"]):
         return PRESENT
     return Markdown("Dashed curves are untrained networks of the same architecture.")
 
 
 def picked_sentence(scores: Scores) -> Markdown:
-    """Say how concepts are picked."""
+    """Say how to select concepts."""
     if scores.table["emotion"].nunique() < 2:
         return PRESENT
     return Markdown(
@@ -243,7 +243,7 @@ def picked_sentence(scores: Scores) -> Markdown:
 
 
 def averages_sentence(scores: Scores) -> Markdown:
-    """Say what the curves average over, and where their bands come from."""
+    """Say what the curves are averages over, and where their bands come from."""
     words, text = words_of(scores.run), ""
     if scores.table["emotion"].nunique() > 1:
         text = f"They are means over {words['concepts']}. "

@@ -1,8 +1,8 @@
-"""Write the explorer into a page that runs no script but its own and loads nothing.
+"""Write the explorer into a page that runs only its own script and loads nothing.
 
-The chart is data: JSON in an element that is not run. The script that draws it is the same for
-every study, so the page's content security policy can name it by its hash. Vega interprets its
-expressions (`ast`) instead of compiling them, which the policy would forbid.
+The chart is data: JSON in an element that the browser does not run. The script that draws it is
+the same for every study, so the page's content security policy can allow it by its hash. Vega
+interprets its expressions (`ast`); the policy would forbid compiling them.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def script() -> str:
     """Return Vega, Vega-Lite and the lines that draw the chart, as one script."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
     bundle = str(vl_convert.javascript_bundle(SNIPPET, vl_version=version))
-    # Neither pandoc, which replaces tabs, nor a browser, which replaces line ends, may change what
-    # the hash was taken of. In the bundle both stand only within texts.
+    # Pandoc replaces tabs and browsers replace line ends, either of which would change the hash.
+    # In the bundle, both occur only within strings.
     return bundle.replace("\t", r"\t").replace("\r", r"\r").replace("</script", r"<\/script")
 
 
 def policy() -> str:
-    """Return the element that allows a page this script alone, and no network."""
+    """Return the element that restricts a page to this script and forbids network access."""
     digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
     content = POLICY.format(f"'sha256-{digest}'")
     return f'<meta http-equiv="Content-Security-Policy" content="{content}">\n'
@@ -60,7 +60,7 @@ def page(chart: Any) -> str:
     Returns
     -------
     str
-        HTML. It shows nothing unless the page's policy, if it has one, allows the script.
+        HTML. If the page has a policy, it must allow the script, or nothing is shown.
     """
     spec = chart.to_dict()
     tables: dict[str, list[list[Any]]] = {}
@@ -74,7 +74,7 @@ def page(chart: Any) -> str:
 
 
 def _take_tables(part: Any, tables: dict[str, list[list[Any]]]) -> None:
-    """Move the charts' CSV into tables, each once: Vega's reader of CSV compiles code."""
+    """Move the charts' CSV into tables, without duplicates: Vega's CSV reader compiles code."""
     if isinstance(part, list):
         for item in part:
             _take_tables(item, tables)

@@ -1,6 +1,6 @@
-"""Compute a study's findings once, and write them as sentences and tables for the paper.
+"""Compute the findings of a study once, and write the paper's sentences about them.
 
-The code composes the sentences; they therefore follow the data.
+The code composes the sentences, so they follow the data.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ class Findings:
     Attributes
     ----------
     scores, trials, rules
-        The tables, the steering trials if any, and the preregistered target, delta and alpha.
+        The score tables, any steering trials, and the preregistered target, delta and alpha.
     primary_metric, primary_method, titles
         The primary metric and method; the title of each metric.
     models, separation, methods
-        Models in reporting order; metrics of separation; methods.
+        The models in reporting order; the metrics of separation; the methods.
     evidence : mapping of str to Evidence
-        Per metric, the result tables of the tests. Each test runs once.
+        The results of the tests by metric. Each test runs once.
     claims, fits, shapes, peaks, specifications : DataFrame
         Results of `claims_table`, `fit_curves`, `u_shape_test` (profiles), `localization_test` and
         `specification_table`.
@@ -108,14 +108,14 @@ class Findings:
 
     @property
     def words(self) -> dict[str, Markdown]:
-        """What the concepts are called: concept, concepts, and title (capitalized)."""
+        """The study's words for its concepts: concept, concepts, and title (capitalized)."""
         words = words_of(self.scores.run)
         title = words["concepts"][:1].upper() + words["concepts"][1:]
         return {name: markdown(word) for name, word in {**words, "title": title}.items()}
 
     @property
     def counted_concepts(self) -> str:
-        """How many concepts there are, in words."""
+        """The number of concepts, in words."""
         return count(self.n_emotions, self.words["concept"], self.words["concepts"])
 
     @property
@@ -187,7 +187,7 @@ def scores_of(data: Path, study: str) -> Scores:
     data : Path
         The folder of scores and studies, in the project's folder.
     study : str
-        A relative path is from the project's folder.
+        A name or source; relative paths start at the project's folder.
     """
     folder = data / "scores" / study
     elsewhere = study if "://" in study or Path(study).is_absolute() else str(data.parent / study)
@@ -215,17 +215,17 @@ def tally(verdicts: pd.Series) -> Markdown:
 
 
 def share(verdicts: pd.Series, word: str) -> str:
-    """Say how many of the profiles have a verdict."""
+    """Return how many of the profiles have this verdict, as "2 of 9"."""
     return f"{(verdicts == word).sum()} of {len(verdicts)}"
 
 
 def say(found: Findings, key: str) -> Markdown:
-    """Return a claim, its verdict, its numbers and the reason as a sentence."""
+    """Return a sentence with a claim, its verdict, its numbers and the reason."""
     return verdict_sentence(found.claims.set_index("key").loc[key].to_dict())
 
 
 def texts_sentence(found: Findings) -> Markdown:
-    """Describe the texts and the methods that give activations."""
+    """Describe the texts and the extraction methods."""
     topics = found.scores.run.get("topics")
     crossed = count(len(topics), "everyday topic") if topics else "everyday topics"
     under = listing(READ.get(m, m) for m in found.methods)
@@ -297,7 +297,7 @@ def emotions_sentence(found: Findings) -> Markdown:
 
 
 def published_sentence() -> Markdown:
-    """Say which group sizes can give both the published p and the published effect size."""
+    """Say which group sizes can give the published p together with the published effect size."""
     check = published_check()
     possible = check[(check["test"] == "exact") & (check["verdict"] == "possible")]
     pairs = sorted(set(zip(possible["n_a"], possible["n_b"], strict=True)))

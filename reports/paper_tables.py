@@ -85,9 +85,9 @@ def models_table(found: Findings) -> Markdown:
 
 
 def shape_table(found: Findings, metric: str | None = None) -> Markdown:
-    """Typeset the shape of every trained profile, on one metric with tests or on all metrics."""
+    """Typeset the shape of every trained profile: one metric with its tests, or all metrics."""
     rows = found.shapes_of("trained", metric).merge(found.fits, on=PROFILE, suffixes=("", "_fit"))
-    # Where no profile could be fitted, there are reasons in place of these.
+    # If no profile could be fitted, the table has reasons instead of these columns.
     fitted = ["vertex", "vertex_low", "vertex_high", "p_fit", "extremum", "best"]
     rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *fitted])))
     rows = (
@@ -205,7 +205,7 @@ def scale_table(found: Findings) -> Markdown:
 
 
 def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
-    """Return a test's rows per measure, or the reason if it cannot run."""
+    """Return the rows of a test for each measure, or the reason why it cannot run."""
     tables = []
     for name in found.separation:
         try:
@@ -221,7 +221,7 @@ def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.
 def certificates_table(found: Findings) -> Markdown:
     """Typeset the certificates of the models, from the record of the run.
 
-    The largest difference is that of the check that comes closest to its limit.
+    The largest difference belongs to the check that comes closest to its limit.
     """
     rows = []
     for one in found.scores.run.get("certificates", []):
@@ -238,7 +238,7 @@ def certificates_table(found: Findings) -> Markdown:
                 "Limit": f"{worst['limit']:.0e}",
             }
         )
-    if not rows:  # a table all the same, as its label needs
+    if not rows:  # the label needs a table in any case
         rows = [{"Model": "none", "Reason": "made before models had certificates"}]
     return typeset(pd.DataFrame(rows))
 

@@ -1,7 +1,6 @@
-"""The constructs of Quarto that the reports use: parsed, and checked before and after a run.
+"""Parse the Quarto constructs that the reports use, and check them before and after a run.
 
-Anything else is an error with the file and the line, so that what is accepted here, Quarto renders
-too.
+Anything else is an error with the file and the line. Quarto renders whatever is accepted here.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import Any
 import pypandoc
 import yaml
 
-#: Quarto's names for what is numbered, in its cross-reference prefixes.
+#: Quarto's cross-reference prefixes for numbered elements.
 KINDS = {"fig", "tbl", "eq", "sec"}
 CALLOUTS = {f"callout-{name}" for name in ("note", "tip", "important", "warning", "caution")}
-#: Marks of `adapt.lua`.
+#: Classes that `adapt.lua` reads.
 ADAPTED = {"absent", "title", "subtitle", "author"}
 CELL_OPTIONS = {"label", "fig-cap", "tbl-cap", "fig-alt", "echo", "output", "include", "tags"}
 CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS | ADAPTED
@@ -33,7 +32,7 @@ TOP_LEVEL = METADATA | {
     "number-sections",
     "quarto-required",
 }
-#: Options of a format, and what pandoc takes each as (None: so here whatever it says).
+#: The options of each format, and how each is passed to pandoc (None: fixed here).
 FORMATS: dict[str, dict[str, str | None]] = {
     "html": {
         "embed-resources": None,
@@ -66,12 +65,12 @@ TOKEN = re.compile(r'#([\w-]+)|\.([\w-]+)|([\w-]+)=(?:"[^"]*"|\S+)|(\S+)')
 
 
 class RenderError(Exception):
-    """What cannot be rendered: one line with the file, the line and the remedy."""
+    """An error that stops a rendering: one line with the file, the line and the remedy."""
 
 
 @dataclass
 class Chunk:
-    """A run of markdown lines or one code cell."""
+    """Consecutive lines of markdown, or one code cell."""
 
     line: int
     text: str
@@ -81,14 +80,14 @@ class Chunk:
 
 @dataclass
 class Report:
-    """A parsed .qmd: its front matter over the project's, and its chunks."""
+    """A parsed .qmd: its front matter merged over the project's, and its chunks."""
 
     path: Path
     meta: dict[str, Any]
     chunks: list[Chunk]
 
     def fail(self, line: int, message: str) -> RenderError:
-        """Return the error that names the place."""
+        """Return an error that names the file and the line."""
         return RenderError(f"{self.path.name}:{line}: {message}")
 
 
@@ -96,7 +95,7 @@ def parse(path: Path) -> Report:
     """Split a .qmd into front matter, markdown and cells; unknown keys and options are errors."""
     lines = path.read_text(encoding="utf-8").splitlines()
     if not lines or lines[0] != "---" or "---" not in lines[1:]:
-        raise RenderError(f"{path.name}:1: no YAML front matter between two lines of ---")
+        raise RenderError(f"{path.name}:1: begin with YAML front matter between two lines of ---")
     end = lines.index("---", 1)
     project = path.with_name("_quarto.yml")
     shared = yaml.safe_load(project.read_text(encoding="utf-8")) if project.exists() else {}
@@ -113,7 +112,7 @@ def parse(path: Path) -> Report:
             raise report.fail(i + 1, "the code block that starts here has no end")
         if fence[2].startswith("{"):
             if fence[2] != "{python}":
-                raise report.fail(i + 1, f"only {{python}} cells can be run, not {fence[2]}")
+                raise report.fail(i + 1, f"only {{python}} cells can run, not {fence[2]}")
             report.chunks.append(Chunk(start + 1, "\n".join(lines[start:i]) + "\n"))
             report.chunks.append(_cell(report, i, lines[i + 1 : close]))
             start = close + 1
@@ -158,20 +157,20 @@ def _cell(report: Report, fence: int, body: list[str]) -> Chunk:
             line = fence + 2 + next(i for i, text in enumerate(body) if key in text)
             raise report.fail(line, f"unknown cell option {key!r}; {known_names(CELL_OPTIONS)}")
     if options.get("output", True) not in (True, False, "asis"):
-        raise report.fail(fence + 1, "output is true, false or asis")
+        raise report.fail(fence + 1, "output must be true, false or asis")
     return Chunk(fence + 1, "\n".join(body[n:]), True, report.meta.get("execute", {}) | options)
 
 
 def known_names(names: set[str]) -> str:
-    """Return the end of a message about a name that is not among these."""
+    """Return the end of a message about an unknown name: the known ones."""
     return f"known are {', '.join(sorted(names))}"
 
 
 def check(report: Report, parts: list[str]) -> None:
-    """Stop at what is not known, and at references and citations that lead nowhere.
+    """Reject unknown constructs, and references and citations without a target.
 
-    `parts` is the markdown of each chunk: before the cells run, so that a mistake costs no time,
-    and again with their output.
+    `parts` is the markdown of each chunk. The check runs before the cells, to catch mistakes
+    early, and again on their output.
     """
     bibliography = report.meta.get("bibliography")
     entries = []
@@ -192,14 +191,16 @@ def check(report: Report, parts: list[str]) -> None:
             if found[1] not in labels:
                 raise report.fail(number, f"@{found[1]} refers to nothing")
             if line[found.end() :].lstrip().startswith("["):
-                raise report.fail(number, f"pandoc joins @{found[1]} and the bracket after it")
+                raise report.fail(
+                    number, f"put a word between @{found[1]} and the bracket; pandoc joins them"
+                )
         for found in CITATION.finditer(REFERENCE.sub("", line)):
             if found[1] not in keys:
                 raise report.fail(number, f"@{found[1]} is not in {bibliography}")
 
 
 def _prose(text: str) -> str:
-    """Blank out code, maths and escaped signs; keep the lines."""
+    """Remove code, math and escaped characters; keep the line breaks."""
     pattern = r"\\[^\w\s]|^(`{3,}).*?^\1\s*$|(?<!`)`[^`\n]+`|\$\$.*?\$\$|(?<!\\)\$(?!\s)[^$\n]+\$"
     return re.sub(pattern, lambda m: "\n" * m[0].count("\n"), text, flags=re.MULTILINE | re.DOTALL)
 
@@ -207,9 +208,11 @@ def _prose(text: str) -> str:
 def _check_line(report: Report, number: int, line: str) -> set[str]:
     """Return the labels that a line of markdown defines."""
     if "{{<" in line:
-        raise report.fail(number, "a shortcode ({{< ... >}}), which only Quarto itself knows")
+        raise report.fail(
+            number, "a shortcode ({{< ... >}}) works only in Quarto itself; remove it"
+        )
     if re.search(r"(?<!\\)<[A-Za-z/!]", line) and not re.search(r"<(https?|mailto):", line):
-        raise report.fail(number, "raw HTML, which the PDF would lose")
+        raise report.fail(number, "raw HTML would be lost in the PDF; write Markdown")
     named = re.match(r"^:{3,}\s*([\w-]+)\s*:*$", line)
     groups = [f".{named[1]}"] if named else BRACES.findall(line)
     labels = set()

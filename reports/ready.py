@@ -1,8 +1,8 @@
-"""Say in one line what Quarto lacks to render the reports, before it starts.
+"""Check that Quarto has what it needs to render the reports, and say in one line what is missing.
 
-Quarto runs this before every render (`pre-render` in _quarto.yml), with the Python that is about to
-run the cells, and includes what this writes in the explorer's header. `python reports/ready.py
-QUARTO` asks how old that Quarto is, and needs no library.
+Quarto runs this script before every render (`pre-render` in _quarto.yml), with the Python that will
+run the cells, and includes the file that the script writes in the explorer's header.
+`python reports/ready.py QUARTO` checks the version of that Quarto and needs no library.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-#: The content security policy of the explorer, which names its script by its hash.
+#: The content security policy of the explorer, which allows its script by hash.
 POLICY = "_policy.html"
-#: What Quarto itself imports, and the top of what the cells import.
+#: The modules that Quarto itself imports, and the top-level modules that the cells import.
 NEEDED = (
     "yaml",
     "nbformat",
@@ -32,18 +32,18 @@ NEEDED = (
 
 
 def missing() -> str | None:
-    """Return what this Python lacks to run the cells."""
+    """Return a message if this Python lacks a module that the cells need."""
     names = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not names:
         return None
     return (
-        f"{sys.executable} has no {', '.join(names)}: run `make report` once, after which Quarto "
-        "finds .venv by itself, or set QUARTO_PYTHON to a Python that has `pip install '.[report]'`"
+        f"{sys.executable} has no {', '.join(names)}: run `make report` once, and Quarto will find "
+        ".venv by itself, or set QUARTO_PYTHON to a Python with `pip install '.[report]'`"
     )
 
 
 def too_old(quarto: str) -> str | None:
-    """Return why a Quarto cannot be used; _quarto.yml says which can."""
+    """Return a message if a Quarto is older than _quarto.yml requires."""
     settings = (HERE / "_quarto.yml").read_text(encoding="utf-8")
     needed = re.search(r'quarto-required: ">=([\d.]+)"', settings)
     assert needed is not None
@@ -51,19 +51,19 @@ def too_old(quarto: str) -> str | None:
     found = re.match(r"\d+(\.\d+)+", done.stdout)
     remedy = "install a later one, or run `make report QUARTO=none` to render without it"
     if done.returncode or not found:
-        return f"{quarto} --version does not say a version: {remedy}"
+        return f"{quarto} --version does not print a version: {remedy}"
     if numbers(found[0]) < numbers(needed[1]):
         return f"Quarto {found[0]} is too old, {needed[1]} or later is needed: {remedy}"
     return None
 
 
 def numbers(version: str) -> list[int]:
-    """Return a version's parts, for comparison."""
+    """Return the parts of a version as numbers, for comparison."""
     return [int(part) for part in version.split(".")]
 
 
 def closed_home() -> str | None:
-    """Return why kernels cannot start: their files lie in the home folder."""
+    """Return a message if kernels cannot start because their folder is not writable."""
     folder = Path(os.environ.get("JUPYTER_RUNTIME_DIR") or Path.home() / ".local/share/jupyter")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def closed_home() -> str | None:
 
 
 def write_policy(folder: Path) -> str | None:
-    """Write the explorer's policy, with this Python's libraries; return why it cannot be."""
+    """Write the explorer's policy for this Python's libraries; return a message if that fails."""
     from reports.explorer_page import policy
 
     try:
@@ -87,7 +87,7 @@ def write_policy(folder: Path) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0, or 1 after one line that says what is wrong."""
+    """Run the checks; return 0, or 1 after a one-line error."""
     wrong = too_old(arguments[0]) if arguments else missing() or closed_home() or write_policy(HERE)
     if wrong:
         print(f"reports: {wrong}", file=sys.stderr)

@@ -1,12 +1,12 @@
-"""Render a Quarto report where Quarto itself is not installed.
+"""Render a Quarto report without Quarto.
 
     python reports/render.py [paper|explore] [-P study:NAME]
 
-reads the same .qmd that `quarto render reports` reads, runs its cells in a Jupyter kernel of this
-Python, and writes reports/_output/NAME.html (pandoc: self-contained, MathML) and, for a report
-that has the format, NAME.pdf (Typst). It knows the constructs that the reports use (`qmd.py`), with
-the meaning that Quarto gives them, and stops at any other with the file and the line: what this
-renderer accepts, Quarto renders too.
+The script reads the same .qmd as `quarto render reports`, runs its cells in a Jupyter kernel of
+this Python, and writes reports/_output/NAME.html (pandoc: self-contained, MathML) and, for a report
+with that format, NAME.pdf (Typst). It gives the constructs that the reports use (`qmd.py`) the same
+meaning as Quarto, and rejects all others with the file and the line. Quarto renders whatever this
+renderer accepts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from study.interruption import listen
 
-if __name__ == "__main__":  # before the libraries, which take a while to load
+if __name__ == "__main__":  # before importing the libraries, which takes a while
     listen("render.py", "the reports are as they were")
 
 import nbformat
@@ -52,25 +52,25 @@ from study.text import markdown
 
 HERE = Path(__file__).resolve().parent
 
-#: Pandoc's markdown as Quarto reads it: raw HTML and TeX would vanish in the other format.
+#: Pandoc's markdown as Quarto reads it, without raw HTML and TeX: the other format would lose them.
 MARKDOWN = "markdown-raw_html-raw_tex-latex_macros"
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """Leaves signals to this script: nbclient would take them over, and say that a kernel died."""
+    """Leaves signals to this script; nbclient would handle them and report a dead kernel."""
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Any, *args: Any
     ) -> None:
-        """Refuse, as outside the main thread."""
+        """Refuse, as a loop outside the main thread does."""
         raise RuntimeError
 
 
 class ThisPython(KernelSpecManager):
-    """Has one kernel, this Python's: not whichever a user registered as python3."""
+    """Knows one kernel, this Python, whatever a user may have registered as python3."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Return how that kernel is started."""
+        """Return the command that starts the kernel."""
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=command, language="python", display_name="Python")
 
@@ -99,7 +99,7 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
             f"{report.path.name}: -P {next(iter(params))}: no cell is tagged parameters"
         )
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
-    # Nothing of the kernel's lies in the home folder, which may be closed or hold settings.
+    # Keep the kernel's files out of the home folder, which may be read-only or hold settings.
     manager = AsyncKernelManager(
         kernel_spec_manager=ThisPython(), connection_file=str(figures / "kernel.json")
     )
@@ -115,7 +115,7 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
         with asyncio.Runner(loop_factory=Loop) as runner:
             try:
                 runner.run(client.async_execute(env=environment))
-            except KeyboardInterrupt:  # the kernel is shut down, which is no error worth telling
+            except KeyboardInterrupt:  # do not report the shutdown of the kernel as an error
                 runner.get_loop().set_exception_handler(lambda loop, context: None)
                 raise
     except CellExecutionError as error:
@@ -139,7 +139,7 @@ def execute(report: Report, params: dict[str, Any], figures: Path) -> str:
 
 
 def _injected(report: Report, chunk: Chunk, params: dict[str, Any]) -> str:
-    """Return Papermill's injected cell: the parameters given on the command line."""
+    """Return the cell that Papermill would inject: the parameters from the command line."""
     names = {
         t.id
         for s in ast.walk(ast.parse(chunk.text))
@@ -154,10 +154,10 @@ def _injected(report: Report, chunk: Chunk, params: dict[str, Any]) -> str:
 
 
 def _inline(report: Report, line: int, outputs: list[Any]) -> str:
-    """Return an inline expression's value: Markdown as it is, anything else escaped."""
+    """Return the value of an inline expression: Markdown unchanged, anything else escaped."""
     data: dict[str, str] = next((o.data for o in outputs if "data" in o), {})
     if not data:
-        raise report.fail(line, "an inline expression without a value")
+        raise report.fail(line, "this inline expression has no value")
     if "text/markdown" in data:
         return str(data["text/markdown"])
     text = data["text/plain"]
@@ -196,12 +196,12 @@ def _cell_markdown(report: Report, chunk: Chunk, outputs: list[Any], figures: Pa
 
 
 def _display(report: Report, chunk: Chunk, data: dict[str, str], target: Path) -> str:
-    """Return what one displayed object is in markdown; images go to a file."""
+    """Return one displayed object as markdown; images go to a file."""
     for mime, suffix in (("image/svg+xml", ".svg"), ("image/png", ".png")):
         if mime in data:
             alt = chunk.options.get("fig-alt")
             if not alt:
-                raise report.fail(chunk.line, "a figure without fig-alt")
+                raise report.fail(chunk.line, "this figure needs a fig-alt")
             image = data[mime]
             content = image.encode() if suffix == ".svg" else base64.b64decode(image)
             target.with_suffix(suffix).write_bytes(content)
@@ -211,15 +211,15 @@ def _display(report: Report, chunk: Chunk, data: dict[str, str], target: Path) -
         return data["text/markdown"]
     if "text/html" in data:
         if set(report.meta.get("format", {})) != {"html"}:
-            raise report.fail(chunk.line, "HTML output in a report that is also a PDF")
+            raise report.fail(chunk.line, "a report that is also a PDF cannot have HTML output")
         return f"```{{=html}}\n{data['text/html']}\n```"
     return f"```\n{data.get('text/plain', '')}\n```"
 
 
 def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
-    """Write each of the report's formats; return the files."""
+    """Write the report in each of its formats; return the files."""
     written = []
-    # Only a report that is a page alone has raw HTML, the explorer's.
+    # Allow raw HTML only in a report without a PDF: the explorer.
     source_format = MARKDOWN + ("" if set(report.meta["format"]) == {"html"} else "-raw_attribute")
     for name, options in report.meta["format"].items():
         defaults: dict[str, Any] = {
@@ -243,7 +243,7 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
                     defaults.setdefault("variables", {})[key] = value
                 case "itself":
                     defaults[key] = value
-                case "filters":  # before or after Quarto's own, which are in crossref.lua
+                case "filters":  # before or after crossref.lua, which stands in for Quarto's own
                     early = {f["path"] for f in value if f["at"] == "pre-ast"}
                     before = [str(report.path.with_name(path)) for path in sorted(early)]
                     after = [
@@ -261,10 +261,10 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
             if name == "typst":
                 typst.compile(source, output=source.with_suffix(".pdf"), root=folder)
         except RuntimeError as error:
-            raise RenderError(f"{report.path.name}: to {name}: {error}") from None
+            raise RenderError(f"{report.path.name}: converting to {name}: {error}") from None
         written.append(source.with_suffix(".pdf") if name == "typst" else source)
     output.mkdir(parents=True, exist_ok=True)
-    # Copied beside their place first, so that a page that is there is whole.
+    # Copy to the same disk first, then move into place: a page is never half written.
     with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished.") as scratch:
         for file in written:
             os.replace(shutil.copy(file, scratch), output / file.name)
@@ -272,7 +272,7 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
 
 
 def render(path: Path, params: dict[str, Any], output: Path) -> list[Path]:
-    """Render one report; nothing is written unless all of it can be."""
+    """Render one report; write nothing unless every format succeeds."""
     report = parse(path)
     if report.meta["format"].get("html", {}).get("include-in-header") == POLICY:
         write_policy(path.parent)
@@ -281,7 +281,7 @@ def render(path: Path, params: dict[str, Any], output: Path) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Render the named reports; 0, or 1 after one line that says what is wrong."""
+    """Render the named reports; return 0, or 1 after a one-line error."""
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
     parser.add_argument("reports", nargs="*", metavar="paper|explore", help="default: all")
     parser.add_argument("-P", dest="params", action="append", default=[], metavar="NAME:VALUE")

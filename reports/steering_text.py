@@ -1,4 +1,4 @@
-"""Write the paper's sentences and tables about steering, from the trials alone.
+"""Write the paper's sentences and tables about steering.
 
 Every function takes the findings of a study. If the study has no trials, a sentence is empty and a
 table says that there are none.
@@ -99,7 +99,7 @@ def dose_sentence(found: Findings) -> Markdown:
 
 
 def shams_sentence(found: Findings) -> Markdown:
-    """Say how many texts the lowest strength breaks, for vectors and for random directions."""
+    """Say how many texts break at the lowest strength, for vectors and for random directions."""
     if found.trials is None:
         return Markdown(" ")
     shares = regime_table(found.trials)
@@ -147,7 +147,7 @@ def depth_sentence(found: Findings) -> Markdown:
 
 
 def published_table(found: Findings) -> Markdown:
-    """Typeset the shares of success and the published share."""
+    """Typeset the models' shares of success and the published share."""
 
     def make(trials: Trials) -> Markdown:
         table = beside_published(trials, found.alpha)

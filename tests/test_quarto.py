@@ -231,7 +231,7 @@ def test_a_python_without_the_libraries_is_named_in_one_line(
     [
         ("1.4.553", "Quarto 1.4.553 is too old, 1.10.0 or later is needed"),
         ("1.9.99", "Quarto 1.9.99 is too old"),
-        ("none at all", "does not say a version"),
+        ("none at all", "does not print a version"),
     ],
 )
 def test_a_quarto_that_is_too_old_is_named_in_one_line(

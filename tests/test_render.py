@@ -174,7 +174,7 @@ def test_every_construct_is_rendered(folder: Path) -> None:
     ("body", "says"),
     [
         ("```{python}\n#| fig-width: 5\n1\n```\n", "unknown cell option 'fig-width'"),
-        ("```{python}\n#| output: maybe\n1\n```\n", "output is true, false or asis"),
+        ("```{python}\n#| output: maybe\n1\n```\n", "output must be true, false or asis"),
         ("```{r}\n1\n```\n", "only {python} cells"),
         ("```{python}\n1\n", "has no end"),
         ("::: {.panel-tabset}\n\nx\n\n:::\n", "unknown class .panel-tabset"),
@@ -185,7 +185,7 @@ def test_every_construct_is_rendered(folder: Path) -> None:
         ("{{< pagebreak >}}\n", "a shortcode"),
         ("<br>\n", "raw HTML"),
         ("See @fig-none.\n", "@fig-none refers to nothing"),
-        ("# A {#sec-a}\n\nSee @sec-a [@lind2010].\n", "joins @sec-a"),
+        ("# A {#sec-a}\n\nSee @sec-a [@lind2010].\n", "put a word between @sec-a"),
         ("As @nobody2020 says.\n", "@nobody2020 is not in references.bib"),
     ],
 )
@@ -232,7 +232,7 @@ def test_output_is_checked_like_source(folder: Path) -> None:
 
 def test_figures_need_alternative_text(folder: Path) -> None:
     body = DOCUMENT.replace('#| fig-alt: "A rising line"\n', "")
-    assert "without fig-alt" in failure(folder, body)
+    assert "needs a fig-alt" in failure(folder, body)
 
 
 def test_unknown_parameter_lists_those_known(folder: Path) -> None:
