@@ -97,8 +97,8 @@ def _after(hook: Hook, layer: int) -> Any:
 def _stream(layer: int, given: Any) -> Tensor:
     if not isinstance(given, Tensor):
         raise InputError(
-            f"layer {layer} of the residual stream is no tensor but {type(given).__name__}; such "
-            "an architecture cannot be read"
+            f"layer {layer} of the residual stream is not a tensor but {type(given).__name__}; "
+            "such an architecture cannot be read"
         )
     return given
 
@@ -397,7 +397,7 @@ def pad(token_ids: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Ten
 
 
 def finite(means: Tensor, texts: Sequence[int], loaded: LoadedModel) -> Tensor:
-    """Return the means of some texts (texts, layers + 1, width); raise if one is not finite."""
+    """Return the means of some texts (texts, layers + 1, width); raise if any is not finite."""
     bad = ~torch.isfinite(means).all(dim=2)
     if bad.any():
         row, layer = map(int, bad.nonzero()[0])

@@ -1,9 +1,9 @@
 """Arms: the functions that get activations for an emotion, one per method of a study.
 
 `comprehension` reads passages by someone else. `generation` uses the tokens that the model writes,
-while it writes them; `told` reads such stories behind their prompts where another engine wrote
-them. `rereading` reads the same tokens without the prompt; it separates the effect
-of the text from that of the model's state.
+while it writes them. `told` reads such stories after their prompts, if another engine wrote them.
+`rereading` reads the same tokens without the prompt; it separates the effect of the text from that
+of the model's state.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def comprehension(
     near: Place | None = None,
     texts: slice = slice(None),
 ) -> PooledUnit:
-    """Read the corpus's passages.
+    """Read the passages of the corpus.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def comprehension(
     progress : callable
         Called with numbers of tokens.
     near : Path or UPath, optional
-        Beside which file activations are kept until they are all there, see `Spool`; without,
-        memory holds them.
+        Keep activations in a file next to this one until they are complete (see `Spool`); by
+        default, keep them in memory.
     texts : slice
         Which texts, counted over the passages and then the neutral texts.
 
@@ -156,7 +156,7 @@ def told(
     near: Place | None = None,
     texts: slice = slice(None),
 ) -> PooledUnit:
-    """Read stories that another engine wrote with this model, each behind its prompt.
+    """Read stories that another engine wrote with this model, each after its prompt.
 
     The means use the same tokens as in `generation`: in a causal model a token has the same
     activations whether it is read or has just been written.
@@ -167,10 +167,10 @@ def told(
     corpus : Corpus
     stories : EngineStories
     settings : Generation
-        The settings that they were written with.
+        The settings with which they were written.
     pooling : Pooling
     seed : int
-        The study's, from which the seeds of the requests were derived.
+        The study's seed, from which the seeds of the requests were derived.
     progress : callable
         Called with numbers of tokens.
     near : Path or UPath, optional
@@ -228,13 +228,12 @@ def rereading(
     stories : sequence of Story
         As saved by `generation`.
     settings : Generation
-        The settings that they were written with.
+        The settings with which they were written.
     pooling : Pooling
     progress : callable
         Called with numbers of tokens.
     near : Path or UPath, optional
-        Beside which file activations are kept until they are all there, see `Spool`; without,
-        memory holds them.
+        As in `comprehension`.
 
     Returns
     -------
@@ -299,7 +298,7 @@ def check_some(facts: Mapping[str, Any], pooling: Pooling) -> None:
     Raises
     ------
     InputError
-        If no text is longer than what pooling skips.
+        If no text is longer than the tokens that pooling skips.
     """
     if not facts["texts"]:
         raise InputError(

@@ -1,9 +1,9 @@
-"""A model's certificate: that what is read from it, and written by it, is what it computes.
+"""Certify that the activations and texts we record are those that the model computes.
 
-Architectures differ in ways that no error shows: a block that is not called, attention in both
-directions, a cache that forgets under padding, a template that leaves out what it is given. Before
-a model's first unit a few short texts are read and written in ways that must agree. What does not
-agree is refused, with the check and by how much.
+Architectures differ in ways that raise no error: a block that is not called, attention in both
+directions, a cache that forgets under padding, a template that drops its input. Before a model's
+first unit, a few short texts are read and written in different ways that must agree. A model that
+fails is refused; the message names the check and the size of the difference.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from representations.corpus.corpus import Corpus
 from representations.models.loading import LoadedModel
 from study.read import InputError
 
-#: How far apart two ways to the same number may lie, relative to its size. Sums in another order
-#: differ by a fifth of this or less, over tens of layers and on any processor.
+#: The largest relative difference between two ways to compute the same number. Sums in another
+#: order differ by at most a fifth of this, over tens of layers and on any processor.
 LIMITS = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 
-#: What a certificate costs in tokens read: for reading, and for writing beside it.
+#: The cost of a certificate in tokens read: for reading, and for writing in addition.
 READING, WRITING = 300, 700
 
 READ_ONLY = 'let it read only, with methods = ["comprehension"], or choose another model'
@@ -47,12 +47,12 @@ FILES = "get the model's own tokenizer files"
 
 
 class CertificateError(InputError):
-    """A model fails a check.
+    """Raised if a model fails a check.
 
     Attributes
     ----------
     check : str
-        The name of the check that it fails.
+        The name of the failed check.
     """
 
     def __init__(self, check: str, message: str) -> None:
@@ -61,7 +61,7 @@ class CertificateError(InputError):
 
 
 def certify(loaded: LoadedModel, corpus: Corpus, *, writes: bool) -> dict[str, Any]:
-    """Check a model with a few texts of a corpus; see `certificate`."""
+    """Check a model on a few texts of a corpus; see `certificate`."""
     if loaded.certificate:
         return loaded.certificate
     step = max(1, len(corpus.passages) // len(LENGTHS))
@@ -85,19 +85,19 @@ def certificate(
     ----------
     loaded : LoadedModel
     passages : sequence of str
-        Three or so, of at least thirty words.
+        About three, of at least thirty words.
     prompts : sequence of str
-        Two or so, of different lengths, before a chat template.
+        About two, of different lengths, before the chat template.
     contains : sequence of str
-        What the prompt of the same number must hold after the template; all of it by default.
+        For each prompt, the text that it must contain after the template; by default all of it.
     writes : bool
-        Whether the model has to write, too.
+        Whether the model must also write.
 
     Returns
     -------
     dict
-        checks (a list of dict, one for each `Check`), seconds and written (the time). It is
-        computed once for a loaded model.
+        checks (a list with one dict per `Check`), seconds and written (the time). It is computed
+        once per loaded model.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def certificate(
 
 
 def _results(trial: Trial, writes: bool) -> Iterator[tuple[Check, str]]:
-    """Yield what each check finds, with what helps."""
+    """Yield the result of each check with its remedy."""
     name = trial.loaded.spec.name
     for check, remedy in _checks(writes):
         try:

@@ -1,4 +1,4 @@
-"""The checks of a certificate: ways to the same numbers, and how far apart they lie."""
+"""The checks of a certificate: compute the same numbers in different ways and compare them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from representations.models.loading import LoadedModel
 from representations.separation import separation_scores
 from study.read import InputError
 
-#: Tokens of the texts that are read, and of those that are written.
+#: The numbers of tokens to read and to write.
 LENGTHS, WRITTEN = (24, 17, 10), 5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a certificate says.
+    """One result of a certificate.
 
     Attributes
     ----------
     check : str
-        What is compared.
+        What was compared.
     value : float
-        The largest relative difference, or the number of times that something is not so.
+        The largest relative difference, or the number of failures.
     limit : float
         The largest value that passes.
     says : str
@@ -44,13 +44,13 @@ class Check:
 
     @property
     def passes(self) -> bool:
-        """Whether the value is within the limit; what is no number is not."""
+        """Whether the value is within the limit; NaN is not."""
         return self.value <= self.limit
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the checks share: a model, a few texts as tokens, and prompts."""
+    """The input of all checks: a model, a few texts as tokens, and prompts."""
 
     loaded: LoadedModel
     passages: Sequence[str]
@@ -62,14 +62,14 @@ class Trial:
     limit: float
 
 
-# -- what is compared -------------------------------------------------------------------------
+# -- comparing --------------------------------------------------------------------------------
 
 
 def apart(a: Tensor, b: Tensor) -> tuple[float, int]:
-    """Return how far apart two sets of means lie at most, relative to their size, and the layer.
+    """Return the largest relative difference between two sets of means, and its layer.
 
-    The larger of two measures counts: of the whole vectors, and of their median entries, which a
-    few massive dimensions cannot hide.
+    The larger of two measures counts: the difference of whole vectors, and that of their median
+    entries, which a few massive dimensions cannot mask.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def apart(a: Tensor, b: Tensor) -> tuple[float, int]:
     tiny = torch.finfo(torch.float32).tiny
     whole = (a - b).norm(dim=-1) / a.norm(dim=-1).clamp(min=tiny)
     middle = (a - b).abs().median(dim=-1).values / a.abs().median(dim=-1).values.clamp(min=tiny)
-    # Entries of which half are 0, as of an untrained model's embedding, have no middle.
+    # If half of the entries are 0, as in an untrained model's embedding, the median says nothing.
     sparse = a.abs().median(dim=-1).values <= 1e-6 * a.abs().amax(dim=-1)
     both = torch.where(sparse, whole, torch.maximum(whole, middle)).amax(dim=0)
     both = torch.where(both.isnan(), torch.inf, both)
@@ -100,7 +100,7 @@ def _compared(name: str, a: Tensor, b: Tensor, limit: float, says: str) -> Check
 
 
 def tokenizer(trial: Trial) -> Iterator[Check]:
-    """Check that a passage comes back from its tokens, letter by letter."""
+    """Check that a passage can be recovered from its tokens, letter by letter."""
     for text in trial.passages:
         ids = [int(i) for i in trial.loaded.tokenizer(text)["input_ids"]]
         back = trial.loaded.tokenizer.decode(ids, skip_special_tokens=True)
@@ -111,7 +111,7 @@ def tokenizer(trial: Trial) -> Iterator[Check]:
 
 
 def _common(text: str, back: str) -> float:
-    """Return the share of a text's letters that another has, in their order."""
+    """Return the share of a text's letters that occur in another text in the same order."""
     import difflib
 
     a, b = _letters(text), _letters(back)
@@ -126,7 +126,7 @@ def _letters(text: str) -> str:
 
 
 class _Watch:
-    """A hook that counts how often each layer comes, and keeps what came last."""
+    """A hook that counts the calls of each layer and keeps the last residual stream."""
 
     def __init__(self) -> None:
         self.times: dict[int, int] = {}
@@ -139,7 +139,7 @@ class _Watch:
 
 @torch.inference_mode()
 def layers(trial: Trial) -> Iterator[Check]:
-    """Check that each layer comes once in a pass, and is the library's hidden state."""
+    """Check that each layer occurs once per pass and equals the library's hidden state."""
     loaded, watch = trial.loaded, _Watch()
     ids = torch.tensor([trial.ids[0]], device=loaded.device)
     ends: list[tuple[Tensor, Tensor]] = []
@@ -211,7 +211,7 @@ def layers(trial: Trial) -> Iterator[Check]:
 
 
 def _entered(into: dict[int, Tensor], layer: int) -> Any:
-    """Return a hook that keeps what a block is given."""
+    """Return a hook that keeps the input of a block."""
 
     def run(module: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         hidden = args[0] if args else given.get("hidden_states")
@@ -222,7 +222,7 @@ def _entered(into: dict[int, Tensor], layer: int) -> Any:
 
 
 def _stacked(states: Sequence[Tensor]) -> Tensor:
-    """Lay states of shape (texts, positions, width) side by side: (tokens, layers, width)."""
+    """Stack states of shape (texts, positions, width) into (tokens, layers, width)."""
     return torch.stack([state.flatten(0, 1) for state in states], dim=1)
 
 
@@ -236,7 +236,7 @@ def _read(trial: Trial, texts: Sequence[Sequence[int]]) -> Tensor:
 
 
 def padding(trial: Trial) -> Iterator[Check]:
-    """Check that a text alone is the same as beside a longer one."""
+    """Check that a text has the same activations alone and beside longer ones."""
     trial.means.append(_read(trial, trial.ids))
     alone = torch.cat([_read(trial, [ids]) for ids in trial.ids])
     says = "a text alone and the same beside longer ones differ"
@@ -244,8 +244,8 @@ def padding(trial: Trial) -> Iterator[Check]:
 
 
 def repetition(trial: Trial) -> Iterator[Check]:
-    """Check that the same texts give the same numbers and the same scores again."""
-    # The two halves of each text stand for two emotions in as many topics as there are texts.
+    """Check that a second pass gives the same activations and the same scores."""
+    # The two halves of each text stand for two emotions, and each text for a topic.
     halves = [ids[part] for ids in trial.ids for part in _halves(ids)]
     first, again = _read(trial, halves), _read(trial, halves)
     yield _compared("repetition", first, again, trial.limit, "two passes over texts differ")
@@ -261,9 +261,9 @@ def _halves(ids: Sequence[int]) -> tuple[slice, slice]:
 
 
 def _scores_apart(a: Tensor, b: Tensor) -> float:
-    """Return how far apart the scores of two passes lie, relative to the largest of a metric.
+    """Return the largest difference between the scores of two passes, relative to the metric.
 
-    Ranks jump where two texts nearly tie, so the metrics are those that do not rank.
+    Only metrics without ranks are used: ranks jump when two texts nearly tie.
     """
     topics = [str(number) for number in range(len(a) // 2) for _ in range(2)]
     worst = 0.0
@@ -281,7 +281,7 @@ def _scores_apart(a: Tensor, b: Tensor) -> float:
 
 
 def steering(trial: Trial) -> Iterator[Check]:
-    """Check that what is added at a layer is there, and goes on to the next."""
+    """Check that a vector added at a layer is there and reaches the next layer."""
     loaded, plain = trial.loaded, trial.means[0]
     for layer in sorted({0, loaded.n_layers // 2}):
         size = float(plain[:, layer].norm(dim=-1).mean())
@@ -303,7 +303,7 @@ def steering(trial: Trial) -> Iterator[Check]:
 
 
 def prompt(trial: Trial) -> Iterator[Check]:
-    """Check that a prompt holds what it was given, after the chat template."""
+    """Check that a prompt still contains its text after the chat template."""
     trial.prompt_ids.extend(prompts_ids(trial.loaded, trial.prompts))
     for ids, text in zip(trial.prompt_ids, trial.contains, strict=True):
         back = trial.loaded.tokenizer.decode(ids)
@@ -318,8 +318,8 @@ def _write(trial: Trial, prompts: Sequence[Sequence[int]], temperature: float = 
 
 
 def writing(trial: Trial) -> Iterator[Check]:
-    """Check that a story is the same in a batch as alone, and as when it is read again."""
-    # Stories of one prompt share its reading.
+    """Check that a story is the same in a batch, alone, and when it is read again."""
+    # Stories with the same prompt share its reading.
     loaded, prompts = trial.loaded, [*trial.prompt_ids, trial.prompt_ids[0]]
     together = _write(trial, prompts)
     alone = [_write(trial, [ids]) for ids in trial.prompt_ids]
@@ -332,7 +332,7 @@ def writing(trial: Trial) -> Iterator[Check]:
         value = _gap(trial, ids, a, b)
         says = f"a story begins with {_words(loaded, a)!r} in a batch, {_words(loaded, b)!r} alone"
         yield Check("writing in a batch", value, trial.limit, says)
-    # Where they went apart over a tie, they cannot be compared.
+    # Stories that diverged at a tie cannot be compared.
     if same:
         means = torch.cat([alone[number % len(alone)].activations for number in same])
         says = "activations while writing differ between a batch and alone"
@@ -356,7 +356,7 @@ def _words(loaded: LoadedModel, ids: Sequence[int]) -> str:
 
 @torch.inference_mode()
 def _gap(trial: Trial, ids: Sequence[int], a: Sequence[int], b: Sequence[int]) -> float:
-    """Return how far from a tie two stories parted, relative to the spread of the logits."""
+    """Return how far from a tie two stories diverged, relative to the spread of the logits."""
     at = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
     text = torch.tensor([[*ids, *b[:at]]], device=trial.loaded.device)
     output = trial.loaded.run(trial.loaded.model, input_ids=text, use_cache=False)
@@ -366,7 +366,7 @@ def _gap(trial: Trial, ids: Sequence[int], a: Sequence[int], b: Sequence[int]) -
 
 @torch.inference_mode()
 def _reread(loaded: LoadedModel, ids: Sequence[int], story: Sequence[int]) -> Tensor:
-    """Read a prompt with its story, and average over the tokens that `_write` averages over."""
+    """Read a prompt with its story, and average over the same tokens as `_write`."""
     text = [*ids, *story[:-1]]
     tokens, mask = pad([text], loaded.tokenizer.pad_token_id, "right")
     weights = mask.float()

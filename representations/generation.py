@@ -1,7 +1,7 @@
 """Sample stories in batches, and read and steer them while they are written.
 
-Every story has its own seed and random numbers, and so depends neither on its batch nor on the
-order of the work.
+Every story has its own seed and random numbers, so it depends neither on its batch nor on the order
+of the work.
 """
 
 from __future__ import annotations

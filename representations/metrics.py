@@ -1,4 +1,4 @@
-"""The metrics: what separation is at one layer, for many topic weightings at once.
+"""The metrics of separation at one layer, computed for many topic weightings at once.
 
 To add a metric, write its function, add it to `METRICS`, and add its name to `METRIC_ORDER` in
 `study/tables.py`, which declares the names for both sides. `separation.py` runs the metrics over
@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from representations.covariance import ShrunkCovariance, blocks
 from study.arrays import FloatArray
 
-#: Replicates, and values, processed at once: enough for speed, few enough for memory.
+#: Replicates, and values, to process at once: enough for speed, few enough for memory.
 ROWS = 32
 VALUES = 2**17
 ALL = slice(None)

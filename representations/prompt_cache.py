@@ -1,10 +1,10 @@
-"""Read what prompts share once, and keep keys and values in memory that need not grow.
+"""Read the shared beginning of prompts once, and reserve memory for keys and values.
 
-The prompts of a study differ in their last words only: the chat template, the instructions and the
+The prompts of a study differ only in their last words: the chat template, the instructions and the
 topic come first. A batch is laid out as if padded on the left. The first `cut` positions of a row
-hold its padding and the beginning of its prompt; rows with the same beginning get their keys and
-values from one reading of it, moved behind their padding. Only the positions after the cut are
-read for each prompt.
+hold its padding and the beginning of its prompt. Rows with the same beginning get their keys and
+values from a single reading, shifted past their padding. Only the positions after the cut are read
+for each prompt.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def stems(prompts: Sequence[Tokens], cut: int) -> tuple[list[Tokens], list[int]]
     heads = [prompt[: max(cut - longest + len(prompt), 0)] for prompt in prompts]
     found: list[Tokens] = []
     which = [0] * len(prompts)
-    # In this order, a head comes directly after those that begin with it.
+    # In this order, a head directly follows those that begin with it.
     for index in sorted(range(len(heads)), key=heads.__getitem__, reverse=True):
         if not found or found[-1][: len(heads[index])] != heads[index]:
             found.append(heads[index])
@@ -122,20 +122,20 @@ def read_stems(loaded: LoadedModel, prompts: Sequence[Tokens], cut: int) -> Any:
 
 
 def has_only_keys(cache: Any) -> bool:
-    """Say whether a cache holds keys and values of single tokens, and no other state."""
+    """Return whether a cache holds keys and values of single tokens and no other state."""
     kinds = (DynamicLayer, DynamicSlidingWindowLayer)
     return all(type(layer) in kinds for layer in getattr(cache, "layers", [None]))
 
 
 def reserve(cache: Any, more: int) -> None:
-    """Let a cache take `more` tokens without copying what it holds.
+    """Reserve room in a cache for `more` tokens, to avoid copying it.
 
-    transformers' own cache concatenates, and so copies all keys and values for every token.
+    transformers' own cache concatenates, which copies all keys and values for every token.
 
     Parameters
     ----------
     cache : transformers.Cache
-        Left as it is if it `has_only_keys` not.
+        Left unchanged unless it `has_only_keys`.
     more : int
     """
     if not has_only_keys(cache):

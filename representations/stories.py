@@ -1,12 +1,12 @@
-"""The stories of a study: which there are, and their exchange with an engine that writes faster.
+"""List the stories of a study, and exchange them with another engine that writes faster.
 
-On a GPU people write with vLLM or SGLang. Prompts go out as lines of the OpenAI batch format, which
-such engines take as they are. What they wrote comes back as JSON lines, and the model then reads
-each story behind its prompt. A line that comes back has the `custom_id` of its prompt, and one of
+On a GPU, vLLM or SGLang may write the stories. The prompts go out as lines in the OpenAI batch
+format, which such engines accept. The stories come back as JSON lines, and the model then reads
+each story after its prompt. A returned line has the `custom_id` of its prompt and one of
 
 - ``"token_ids"``: the new tokens,
 - ``"text"``: the new text,
-- ``"response"``: what the batch format makes of either.
+- ``"response"``: either of them in the batch format.
 
 It may name its ``"engine"``.
 """
@@ -35,7 +35,7 @@ LARGEST = 2**30
 
 
 def story_cells(corpus: Corpus, settings: Generation) -> list[Cell]:
-    """Return which stories a model writes, in order; neutral ones come last.
+    """Return the stories that a model writes, in order, with the neutral ones last.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def requests(
 
 @dataclass(frozen=True)
 class EngineStories:
-    """What another engine wrote with one model.
+    """The stories that another engine wrote with one model.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class EngineStories:
 
     @property
     def written_by(self) -> str:
-        """Who wrote, for `run.json`."""
+        """The engine and the hash of its stories, for `run.json`."""
         return f"{self.engine}, stories sha256 {self.sha256[:16]}"
 
     def tokens(self, cell: Cell, loaded: LoadedModel, most: int) -> list[int]:
@@ -168,13 +168,12 @@ class EngineStories:
         cell : (str, str, int)
         loaded : LoadedModel
         most : int
-            The study's `max_new_tokens`. A text may have more when it is tokenized again, and is
-            cut.
+            The study's `max_new_tokens`. A text that has more when tokenized again is cut.
 
         Raises
         ------
         InputError
-            If more tokens were written.
+            If the engine wrote more tokens.
         """
         story = self.by_cell[cell]
         if isinstance(story, str):
@@ -211,7 +210,7 @@ class _Line(_Choice, kw_only=True):
     engine: str = "another engine"
 
     def story(self) -> str | list[int] | None:
-        """Return the new tokens where they are known, otherwise the text."""
+        """Return the new tokens if they are known, otherwise the text."""
         said = self.response.body.choices[0] if self.response else self
         return said.text if said.token_ids is None else said.token_ids
 
@@ -233,13 +232,13 @@ def read_stories(
     Returns
     -------
     dict of str to EngineStories
-        For each model that has stories in the files.
+        One entry per model with stories in the files.
 
     Raises
     ------
     InputError
-        For a line that is no story of the study, an error that the engine reported, or if a model
-        has some of its stories and not all.
+        For a line that is not a story of the study, an error reported by the engine, or a model
+        with only some of its stories.
     """
     known = {story_id(model, cell): (model, cell) for model in models for cell in cells}
     found: dict[str, dict[Cell, str | list[int]]] = {}
@@ -255,7 +254,7 @@ def read_stories(
             if said.custom_id not in known:
                 example = next(iter(known), "")
                 raise InputError(
-                    f"{where}: custom_id {said.custom_id!r} is no story of this study; ids look "
+                    f"{where}: custom_id {said.custom_id!r} is not a story of this study; ids look "
                     f"like {example!r}, see --prompts-out"
                 )
             model, cell = known[said.custom_id]

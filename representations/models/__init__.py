@@ -1,1 +1,1 @@
-"""Causal language models: where their weights lie, how they are checked, loaded and prompted."""
+"""Causal language models: find their weights, check them, load them and prompt them."""

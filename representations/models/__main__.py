@@ -1,6 +1,6 @@
 """Survey the architectures: `python -m representations.models --survey`.
 
-The survey reads, writes and steers, and so stands above this folder; it is started by name.
+The survey reads, writes and steers, so it lives above this folder and is started by name.
 """
 
 from runpy import run_module

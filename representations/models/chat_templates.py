@@ -1,7 +1,8 @@
-"""Chat templates come with a model, as programs: they are run in a process that can be ended.
+"""Run a model's chat template, which is a program, in a process that can be killed.
 
-The library runs them in a sandbox, out of reach of files and of Python's own objects. The sandbox
-bounds neither time nor memory: two nested loops, or one product, can take hours or gigabytes.
+The library runs templates in a sandbox without access to files or Python's internals. But the
+sandbox limits neither time nor memory: two nested loops, or one product, can take hours or
+gigabytes.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from torch import Tensor
 from representations.models.errors import oneline
 from study.read import InputError
 
-#: What turns thinking aloud off, in the words of the templates that have it; others pass it over.
+#: Template variables that turn thinking aloud off; templates without them ignore them.
 THINKING = ("enable_thinking", "thinking")
-#: The date that templates are told: with today's, a study's prompts would change from day to day.
+#: The date that templates see; with today's date, a study's prompts would change every day.
 TODAY = datetime(2024, 7, 26)
-#: What stands around a model's thoughts. Each is one token where a model was taught to use it.
+#: The marks around a model's thoughts. Each is one token in a model trained to use it.
 TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]", "<thinking>": "</thinking>"}
 
-#: A text with every letter, digit and sign of ASCII.
+#: A text with every letter, digit and punctuation mark of ASCII.
 PROBE = "The quick brown fox jumps over the lazy dog, and THEN IT SLEEPS.\n" + string.printable
-#: For all prompts of a unit; a real template takes a millisecond for each.
+#: Time limit for all prompts of a unit; a real template takes a millisecond per prompt.
 SECONDS = 8.0
-#: Memory beyond what the process has.
+#: Memory limit, beyond what the process already uses.
 MEMORY = 2**30
-#: What a template may add to a prompt, which the model then reads: far more than a system prompt.
+#: The most that a template may add to a prompt: far more than a system prompt.
 CHARACTERS = 10_000
 
 
@@ -58,19 +59,19 @@ def thought_tokens(tokenizer: Any) -> dict[int, int]:
 
 
 class Thoughts:
-    """Keeps apart what a model says and what it thinks aloud before.
+    """Distinguishes what a model says from what it thinks aloud first.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
     prompts : sequence of sequences of int
-        One may end within a thought, which its chat template has begun.
+        A prompt may end within a thought that its chat template has begun.
     device : device
 
     Attributes
     ----------
     said : Tensor, shape (batch,)
-        How many tokens were said so far, thoughts and their marks left out.
+        The number of tokens said so far, without thoughts and their marks.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Thoughts:
         self.said = torch.zeros(len(prompts), dtype=torch.int64, device=device)
 
     def after(self, token: Tensor) -> Tensor:
-        """Take in the next tokens, shape (batch,); return which are said and not thought."""
+        """Process the next tokens, shape (batch,); return which are said rather than thought."""
         begins, ends = torch.isin(token, self._begins), torch.isin(token, self._ends)
         spoken = ~(self._within | begins | ends)
         self._within = (self._within | begins) & ~ends
@@ -96,7 +97,7 @@ class Thoughts:
 def spoken(
     tokenizer: Any, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
 ) -> list[list[bool]]:
-    """Return which tokens of texts are said and not thought.
+    """Return which tokens of texts are said rather than thought.
 
     Parameters
     ----------
@@ -116,10 +117,10 @@ def spoken(
 
 
 def is_tuned(tokenizer: Any, name: str) -> bool:
-    """Say whether a model that no registry knows is taken for one that follows instructions.
+    """Guess whether a model outside the registry follows instructions.
 
-    Base models of some families come with the chat template of their tuned siblings; their names
-    say that they are base models.
+    Base models of some families come with the chat template of their tuned siblings, but their
+    names say that they are base models.
 
     Parameters
     ----------
@@ -138,23 +139,23 @@ def render(
     *,
     thinking: bool = False,
 ) -> list[str]:
-    """Put each prompt through the chat template as a user's message.
+    """Apply the chat template to each prompt, as a user message.
 
     Parameters
     ----------
     name : str
-        The model's, for messages.
+        The model's name, for messages.
     tokenizer : PreTrainedTokenizer
     prompts : sequence of str
     seconds : float
-        The longest that all of them together may take.
+        Time limit for all prompts together.
     thinking : bool
-        Whether the model is asked to think aloud before it answers, if its template can ask.
+        Whether to ask the model to think aloud before it answers, if its template can.
 
     Returns
     -------
     list of str
-        Each ends where the model's answer begins.
+        Prompts that end where the model's answer begins.
 
     Raises
     ------
@@ -185,17 +186,17 @@ def render(
 
 
 def check_tokenizer(name: str, tokenizer: Any, seconds: float = SECONDS) -> None:
-    """Refuse a tokenizer whose rules make a short text endless: they run in compiled code.
+    """Refuse a tokenizer whose rules never finish on a short text, since they run in compiled code.
 
-    What else is wrong with it shows at its first use.
+    Other faults of a tokenizer show when it is first used.
 
     Parameters
     ----------
     name : str
-        The model's, for messages.
+        The model's name, for messages.
     tokenizer : PreTrainedTokenizer
     seconds : float
-        The longest that a text of two lines may take.
+        Time limit for a text of two lines.
 
     Raises
     ------
@@ -234,7 +235,7 @@ def _tokenize(pipe: Connection, tokenizer: Any) -> None:
 
 
 class _Fixed(datetime):
-    """A clock that stands still."""
+    """A clock with a fixed date."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:
@@ -268,7 +269,7 @@ def _work(pipe: Connection, tokenizer: Any, prompts: list[str], thinking: bool) 
 
 
 def _limit_memory() -> None:
-    """Bound what this process may take, where the system can."""
+    """Limit the memory of this process, if the system can."""
     try:
         import resource
 

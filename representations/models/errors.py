@@ -1,7 +1,7 @@
-"""Errors of libraries in one line: what happened, and what helps.
+"""Turn errors of libraries into one line: what happened, and the remedy.
 
-Hub, network, parser and tensor errors share no base class; what they have in common is read off
-their chain of causes.
+Hub, network, parser and tensor errors share no base class, so their chain of causes tells them
+apart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def oneline(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and then what it was raised from."""
+    """Yield an error, then its causes."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -32,7 +32,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def disk_error(error: BaseException) -> int | None:
-    """Return the number of the system's error about a disk, if that is behind an error."""
+    """Return the system's error number if a disk error is the cause, else None."""
     for one in causes(error):
         if isinstance(one, OSError) and one.errno in (*FULL, *CLOSED):
             return one.errno
@@ -41,7 +41,7 @@ def disk_error(error: BaseException) -> int | None:
 
 @contextmanager
 def loading_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
-    """Turn the many errors of loading from a folder into one line.
+    """Turn any error raised while loading from a folder into one line.
 
     Parameters
     ----------

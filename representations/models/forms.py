@@ -1,4 +1,4 @@
-"""In which form weights are stored, what loading them takes, and what the tables call it."""
+"""The form in which weights are stored: how to load it, and its name in the tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from representations.models.registry import ModelSpec
 from study.read import InputError
 
-#: Precisions that are made on loading, by bitsandbytes; what is computed is in bfloat16.
+#: Precisions that bitsandbytes makes while loading; computation is in bfloat16.
 MADE = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
-#: What reads each form: modules, and how they are installed.
+#: The module that reads each form, and the package that installs it.
 LIBRARIES = {
     "awq": ("gptqmodel", "gptqmodel"),
     "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
@@ -20,17 +20,17 @@ LIBRARIES = {
     "quanto": ("optimum", "optimum-quanto"),
     "torchao": ("torchao", "torchao"),
 }
-#: Forms that are turned into plain numbers on loading: their kernels need certain GPUs.
+#: Forms that are converted to plain numbers while loading, because their kernels need certain GPUs.
 PLAIN = ("fp8", "mxfp4")
 
 
 def plain(kind: str) -> str:
-    """Return the precision that a model of random weights has, where this one is asked for."""
+    """Return the precision of a model with random weights when `kind` is requested."""
     return "bfloat16" if kind in MADE else kind
 
 
 def form_of(config: Any) -> str:
-    """Return what a config says of its weights' form, for the tables: "" if they are plain.
+    """Return the form of the weights according to a config; "" if they are plain.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def form_of(config: Any) -> str:
     Returns
     -------
     str
-        The method, and the bits where it is named by them, for instance "fp8" or "gptq-4bit".
+        The method, with the bits if the config gives them, for instance "fp8" or "gptq-4bit".
 
     Examples
     --------
@@ -62,14 +62,14 @@ def _told(config: Any) -> dict[str, Any]:
 
 
 def settings_for(spec: ModelSpec, config: Any, kind: str, place: str) -> dict[str, Any]:
-    """Return how `from_pretrained` loads weights of a form.
+    """Return the arguments with which `from_pretrained` loads weights of this form.
 
     Parameters
     ----------
     spec : ModelSpec
     config : PretrainedConfig
     kind : str
-        The precision that is asked for.
+        The requested precision.
     place : str
         The device.
 
@@ -86,7 +86,7 @@ def settings_for(spec: ModelSpec, config: Any, kind: str, place: str) -> dict[st
     method = _told(config).get("quant_method", "")
     if kind in MADE and method:
         raise InputError(
-            f"model {spec.name!r}: precision {kind!r} is made of plain weights, and these are "
+            f"model {spec.name!r}: precision {kind!r} needs plain weights, and these are "
             f"{form_of(config)}; leave it out of precisions"
         )
     if kind in MADE:
@@ -113,10 +113,10 @@ def _map(place: str) -> Any:
 
 def _check_library(spec: ModelSpec, method: str) -> None:
     if method not in LIBRARIES:
-        return  # the library says what it lacks
+        return  # the library reports what is missing
     module, package = LIBRARIES[method]
     if find_spec(module) is None:
         raise InputError(
-            f"model {spec.name!r}: weights in the form {method} are read by {package}, which is "
+            f"model {spec.name!r}: weights in the form {method} need {package}, which is "
             f"not installed; pip install {package}"
         )

@@ -1,7 +1,7 @@
-"""What strangers' files say of a model, before libraries take it at its word.
+"""Check what untrusted files say about a model before libraries act on it.
 
-The library makes lists of the lengths that a config names; the reader of GGUF files takes values
-one by one, also those that are not there.
+The library builds lists of any length that a config names. The GGUF reader reads values one by
+one, even past the end of the file.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from representations.models.errors import oneline
 from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
-#: More than any model has.
+#: Above the size of any model.
 MOST_OF = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}
-#: More layers, heads, labels or experts than any model has.
+#: Above the number of layers, heads, labels or experts of any model.
 MOST = 2**20
 _COUNT = re.compile(r"^n_|num|layers|heads|experts")
-#: Bytes of each kind of number.
+#: The bytes of each type of number.
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 TEXT, LIST = 8, 9
-#: More entries than the lists of any tokenizer have together: the reader takes them one by one.
+#: Above the total length of any tokenizer's lists, which the reader reads one by one.
 ENTRIES = 2**21
 
 
 def check_counts(spec: ModelSpec, settings: Any) -> None:
-    """Refuse impossible counts before the library reads a config: it makes lists of that length.
+    """Refuse impossible counts in a config before the library builds lists of that length.
 
     Parameters
     ----------
     spec : ModelSpec
     settings : dict
-        A config as its file has it.
+        The contents of a config file.
 
     Raises
     ------
@@ -49,14 +49,14 @@ def check_counts(spec: ModelSpec, settings: Any) -> None:
             most = MOST_OF.get(name, MOST)
             if isinstance(value, int | float) and _COUNT.search(name) and value > most:
                 raise InputError(
-                    f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and "
+                    f"model {spec.name!r}: {name} = {value!r} in its config must be between 1 and "
                     f"{most}"
                 )
             pending.append(value)
 
 
 def check_config_file(spec: ModelSpec, path: Path) -> None:
-    """Refuse a config whose counts are impossible, before the library reads it.
+    """Refuse a config with impossible counts before the library reads it.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def check_config_file(spec: ModelSpec, path: Path) -> None:
 
 
 def check_index(spec: ModelSpec, index: Path) -> None:
-    """Refuse an index to other files than safetensors: the library reads whatever it names.
+    """Refuse an index that names anything but safetensors: the library reads whatever it names.
 
     Parameters
     ----------
@@ -93,13 +93,13 @@ def check_index(spec: ModelSpec, index: Path) -> None:
         raise InputError(f"{index}: model {spec.name!r}: damaged ({oneline(error)})") from None
     if unsafe:
         raise InputError(
-            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is no .safetensors file "
-            "beside it; weights in other forms are not read"
+            f"{index}: model {spec.name!r}: names {min(unsafe)!r}, which is not a .safetensors "
+            "file beside it; weights in other forms are not read"
         )
 
 
 def check_gguf(path: Path) -> None:
-    """Refuse a GGUF file whose header leads out of it, or takes for ever to read.
+    """Refuse a GGUF file whose header points beyond its end, or would take forever to read.
 
     Parameters
     ----------
@@ -108,7 +108,6 @@ def check_gguf(path: Path) -> None:
     Raises
     ------
     ValueError
-        If it does.
     """
     with (
         path.open("rb") as file,
@@ -118,11 +117,11 @@ def check_gguf(path: Path) -> None:
 
 
 class _Walk:
-    """A place in the header, that moves on over what it reads."""
+    """A position in the header that advances as it reads."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self.content, self.at, self.entries = content, 4, 0
-        # Files for big-endian machines have their version's bytes the other way round.
+        # In files for big-endian machines, the bytes of the version are reversed.
         self.order = "<" if content[4:6] != b"\0\0" else ">"
 
     def skip(self, size: int) -> None:

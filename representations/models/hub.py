@@ -1,8 +1,8 @@
-"""Models of the hub: one commit, whose files are fetched once, checked by their hashes, and kept.
+"""Models from the hub: fetch the files of one commit once, check their hashes, and keep them.
 
 The library would load config, tokenizer and weights one by one from whatever a branch points to at
-the moment, and convert pickle files by code of its own or of an open pull request. Here the commit
-is resolved first, the files that are needed are fetched from it, and everything is loaded from
+the moment, and convert pickle files with its own code or that of an open pull request. This module
+resolves the commit first and fetches the necessary files from it; everything is then loaded from
 their folder.
 """
 
@@ -27,31 +27,31 @@ from representations.models.partial import clear, finish
 from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
-#: Seconds within which the hub must answer a question, and how often it is asked.
+#: Seconds that the hub has to answer a request, and the number of attempts.
 ANSWER, TRIES = 10.0, 3
-#: Seconds before it is asked again.
+#: Seconds between attempts.
 PAUSE = 2.0
-#: What describes a model and its tokenizer; not other forms of the same, nor pickle files or code.
+#: Files that describe a model and its tokenizer; no other formats of the same, no pickle, no code.
 NEEDED = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 NOT_NEEDED = ("*.index.json", "params.json", "tekken.json", "README*")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 _COMMIT = re.compile("[0-9a-f]{40}")
-#: Hosts that did not answer, with what came instead: in one run they are not asked again.
+#: Hosts that did not answer, with their errors; they are not asked again in the same run.
 _silent: dict[str, str] = {}
-#: What branches pointed to when this process first asked.
+#: The commits of branches when this process first asked.
 _commits: dict[tuple[str, str], str] = {}
 
 Result = TypeVar("Result")
 
 
 def is_on_hub(spec: ModelSpec) -> bool:
-    """Whether a model's source is a repository of the hub."""
+    """Return whether a model's source is a repository on the hub."""
     return not spec.package and not os.path.isdir(spec.source)
 
 
 def commit_of(spec: ModelSpec) -> str:
-    """Return the commit that a model's revision stands for; the same all through a process.
+    """Return the commit of a model's revision; it stays the same throughout a process.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def commit_of(spec: ModelSpec) -> str:
     Returns
     -------
     str
-        40 hexadecimal digits. Where the hub does not answer, the last that was fetched.
+        40 hexadecimal digits. If the hub does not answer, the last commit that was fetched.
 
     Raises
     ------
     InputError
-        If the hub has no such model or revision, or does not answer and no copy is here.
+        If the hub has no such model or revision, or does not answer and there is no local copy.
     """
     if _COMMIT.fullmatch(spec.revision):
         return spec.revision
@@ -83,13 +83,13 @@ def commit_of(spec: ModelSpec) -> str:
 
 
 def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
-    """Return a folder with a model's files as of one commit, and the commit.
+    """Return a folder with a model's files from one commit, and the commit.
 
     Parameters
     ----------
     spec : ModelSpec
     weights : bool
-        Without, config and tokenizer only.
+        Whether to fetch the weights as well as config and tokenizer.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
     Raises
     ------
     InputError
-        If files cannot be had, or are not what the hub says they are.
+        If files cannot be fetched, or do not have the hub's hashes.
     """
     commit = commit_of(spec)
     folder = _kept(spec, commit, weights) or _download(spec, commit, weights)
@@ -120,7 +120,7 @@ def fetched(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str]:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Return the files of a folder that the library takes a model's weights from."""
+    """Return the files in a folder from which the library reads a model's weights."""
     if (folder / SINGLE).exists():
         return [SINGLE]
     named = json.loads(read_bytes(folder / INDEX))["weight_map"].values()
@@ -128,14 +128,14 @@ def weight_files(folder: Path) -> list[str]:
 
 
 class Unreachable(InputError):
-    """The hub does not help at the moment; a copy that is here may serve."""
+    """The hub cannot help at the moment; a local copy may do."""
 
 
 class Silent(Unreachable):
     """The hub does not answer at all."""
 
 
-# -- the copy that is here --------------------------------------------------------------------
+# -- the local copy ---------------------------------------------------------------------------
 
 
 def _cache(spec: ModelSpec) -> Path:
@@ -145,7 +145,7 @@ def _cache(spec: ModelSpec) -> Path:
 
 
 def _remember(spec: ModelSpec, commit: str) -> None:
-    """Note which commit a branch stands for, as the library does."""
+    """Record the commit of a branch, as the library does."""
     path = _cache(spec) / "refs" / spec.revision
     with suppress(OSError):  # a cache that others have filled, and that is read only
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _remember(spec: ModelSpec, commit: str) -> None:
 
 
 def _kept(spec: ModelSpec, commit: str, weights: bool) -> Path | None:
-    """Return the folder of a commit's files, if all that is needed is here."""
+    """Return the folder of a commit's files, if it has all that is needed."""
     folder = _cache(spec) / "snapshots" / commit
     listing = _cache(spec) / "trees" / f"{commit}.json"
     try:
@@ -175,7 +175,7 @@ def _kept(spec: ModelSpec, commit: str, weights: bool) -> Path | None:
 
 
 def _as_named(path: Path) -> bool:
-    """Whether a file of the cache has the hash that it is named by."""
+    """Return whether a file in the cache has the hash in its name."""
     if not path.is_symlink():  # no links on this system, or files that someone else laid there
         return True
     name = Path(os.readlink(path)).name
@@ -195,7 +195,7 @@ def _as_named(path: Path) -> bool:
 
 
 def needed(spec: ModelSpec, names: Iterable[str]) -> list[str]:
-    """Return which of a repository's files describe a model, and where its weights begin.
+    """Return the files of a repository that describe a model, and the first of its weights.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def needed(spec: ModelSpec, names: Iterable[str]) -> list[str]:
     Raises
     ------
     InputError
-        If there is no model that is read here among them.
+        If they contain no model that can be read here.
 
     Examples
     --------
@@ -261,7 +261,7 @@ def _download(spec: ModelSpec, commit: str, weights: bool) -> Path:
 
 
 def _finish(spec: ModelSpec, commit: str, files: list[Any]) -> None:
-    """Finish the downloads of weights that a killed process has begun."""
+    """Finish downloads of weights that a killed process began."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -274,7 +274,7 @@ def _finish(spec: ModelSpec, commit: str, files: list[Any]) -> None:
 
 
 def _files(spec: ModelSpec, commit: str, names: list[str], sizes: dict[str, int]) -> Path:
-    """Fetch files into the library's cache; return their folder."""
+    """Fetch files into the library's cache and return their folder."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -325,9 +325,9 @@ def _info(spec: ModelSpec, revision: str = "") -> Any:
 
 
 def _asked(spec: ModelSpec, ask: Callable[[], Result], resumed: bool = False) -> Result:
-    """Ask the hub; what passes by itself is waited for, and a host that is silent left alone.
+    """Ask the hub; retry after passing faults, and do not ask a silent host again.
 
-    A download that breaks off is `resumed` five times by the library, which is enough.
+    With `resumed`, do not retry a broken download: the library has resumed it five times.
     """
     from huggingface_hub import constants
 
@@ -347,7 +347,7 @@ def _asked(spec: ModelSpec, ask: Callable[[], Result], resumed: bool = False) ->
 
 
 def _passes(error: BaseException, resumed: bool) -> bool:
-    """Whether an error may be gone at the next try: a server's trouble, a broken connection."""
+    """Return whether a retry may help, as after a server error or a broken connection."""
     status = _status(error)
     if status is not None:
         return status == 408 or status >= 500
@@ -361,7 +361,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _chain(error: BaseException) -> set[str]:
-    """Return the names of an error's classes, and of those of its causes."""
+    """Return the class names of an error and of its causes."""
     names: set[str] = set()
     for one in causes(error):
         names |= {kind.__name__ for kind in type(one).__mro__}
@@ -372,7 +372,7 @@ def _chain(error: BaseException) -> set[str]:
 
 @contextmanager
 def _worded(spec: ModelSpec) -> Iterator[None]:
-    """Turn what can go wrong with a hub into one line, with the remedy for it."""
+    """Turn any error about the hub into one line with its remedy."""
     from huggingface_hub import constants
 
     try:
@@ -387,7 +387,7 @@ def _worded(spec: ModelSpec) -> Iterator[None]:
 
 
 def _reason(spec: ModelSpec, error: Exception, endpoint: str) -> tuple[str, str, type[InputError]]:
-    """Return what happened, what to do, and what kind of error it is."""
+    """Return what happened, the remedy, and the class of error to raise."""
     names, status, disk = _chain(error), _status(error), disk_error(error)
     page = f"{endpoint}/{spec.source}"
     log_in = "log in (hf auth login), or set source to a local folder"

@@ -1,4 +1,4 @@
-"""Loading of causal language models, trained or untrained, with their blocks found."""
+"""Load causal language models, trained or untrained, and find their blocks."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass
 class LoadedModel:
-    """A model ready to be read: its blocks are found and its tokenizer can pad.
+    """A model ready to use: its blocks are known and its tokenizer can pad.
 
     Attributes
     ----------
     model : PreTrainedModel
         The causal language model with its head.
     body : Module
-        The part of it that holds embedding and blocks, without the head.
+        The part with the embedding and the blocks, without the head.
     blocks : ModuleList
         The transformer blocks; the residual stream after block l is layer l.
     tokenizer : PreTrainedTokenizer
     spec : ModelSpec
     n_params : int
     precision : str
-        Dtype of the computation, preceded by the weights' quantisation if there is one.
+        Dtype of the computation, preceded by the quantization of the weights, if any.
     fingerprint : str
         Hub commit or sha256 of the weights, or a hash of config and seed.
     certificate : dict
-        What `representations.certificate` found; empty before.
+        The result of `representations.certificate`; empty until it has run.
     """
 
     model: Any
@@ -69,20 +69,20 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding lies, and so where the token ids go."""
+        """The device of the embedding, which is where token ids go."""
         device = self.model.get_input_embeddings().weight.device
         assert isinstance(device, torch.device)
         return device
 
     @property
     def prompting(self) -> str:
-        """How the model is asked, for `run.json`."""
+        """How the model is prompted, for `run.json`."""
         if not self.spec.instruct or not self.tokenizer.chat_template:
             return "plain"
         return f"chat template, thinking {'on' if self.spec.thinking else 'off'}"
 
     def facts(self) -> ModelFacts:
-        """Return what tables and messages say of the model."""
+        """Return the model's facts for tables and messages."""
         return {
             "model": self.spec.name,
             "family": self.spec.family,
@@ -98,13 +98,13 @@ class LoadedModel:
         }
 
     def run(self, part: nn.Module, **inputs: Any) -> Any:
-        """Return what the model or its body makes of texts.
+        """Run the model, or its body, on texts.
 
         Raises
         ------
         InputError
-            If it fails, but for lack of memory or in a hook. Dimensions that do not go together
-            are seen only now, some of them only in long texts.
+            If it fails, except for lack of memory or in a hook. Dimensions that do not match show
+            only here, some of them only with long texts.
         """
         try:
             return part(**inputs)
@@ -112,12 +112,12 @@ class LoadedModel:
             if is_of_memory(error) or not _is_of_library(error):
                 raise
             raise InputError(
-                f"model {self.spec.name!r}: fails on a text ({oneline(error)}); it is no causal "
-                "language model, or its config.json is not the weights'"
+                f"model {self.spec.name!r}: fails on a text ({oneline(error)}); it is not a causal "
+                "language model, or its config.json belongs to other weights"
             ) from error
 
     def check_known(self, token_ids: Iterable[Sequence[int]]) -> None:
-        """Refuse tokens that have no embedding: a GPU could not be used any more after one.
+        """Refuse tokens without an embedding: after one, a GPU can no longer be used.
 
         Raises
         ------
@@ -127,13 +127,13 @@ class LoadedModel:
         known = len(self.model.get_input_embeddings().weight)
         if largest >= known:
             raise InputError(
-                f"model {self.spec.name!r}: its tokenizer gives token {largest}, and it knows the "
-                f"tokens below {known}; get tokenizer and weights of the same model"
+                f"model {self.spec.name!r}: its tokenizer gives token {largest}, but its embedding "
+                f"ends before {known}; get tokenizer and weights of the same model"
             )
 
 
 def _is_of_library(error: Exception) -> bool:
-    """Say whether an error comes from a model's own code, and not from a hook of this project."""
+    """Return whether an error comes from a model's own code rather than from a hook of ours."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -142,7 +142,7 @@ def _is_of_library(error: Exception) -> bool:
 
 
 def is_of_memory(error: Exception) -> bool:
-    """Say whether memory ran out, for which torch has no class of its own on a CPU."""
+    """Return whether memory ran out; on a CPU, torch has no class for this error."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or "can't allocate memory" in str(error)
 
@@ -161,12 +161,12 @@ def load(
     spec : ModelSpec
     untrained_seed : int, optional
         Give the model random weights from this seed instead of its trained ones: the same
-        config, initialized as the architecture's authors do.
+        config, with the initialization of the architecture's authors.
     device : str
         "auto" is the GPU if there is one; "balanced" spreads a model over several.
     dtype : {"auto", "float32", "bfloat16", "float16", "8bit", "4bit"}
-        "auto" is float32 on CPU and bfloat16 on GPU. The last two are made of plain weights by
-        bitsandbytes, and compute in bfloat16; an untrained model is then in bfloat16.
+        "auto" is float32 on CPU and bfloat16 on GPU. For the last two, bitsandbytes quantizes
+        plain weights and computes in bfloat16; an untrained model is then in bfloat16.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def load(
     Raises
     ------
     InputError
-        If the weights cannot be had, read or trusted.
+        If the weights cannot be found, read or trusted.
     """
     place, kind = resolved(device, dtype)
     transformers.utils.logging.disable_progress_bar()  # a run has a progress bar of its own
@@ -228,14 +228,14 @@ def load(
 
 
 def precision_of(spec: ModelSpec, config: Any, kind: str) -> str:
-    """Return what the tables call a model's precision: the weights' form, then what is computed.
+    """Return the name of a model's precision: the form of its weights, then the dtype.
 
     Parameters
     ----------
     spec : ModelSpec
     config : PretrainedConfig
     kind : str
-        The precision that is asked for.
+        The requested precision.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str
     ----------
     device, dtype : str
     elsewhere : bool
-        Whether the device is another machine's, and not looked for here.
+        Whether the device belongs to another machine, so do not look for it here.
 
     Returns
     -------
@@ -263,7 +263,7 @@ def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str
     Raises
     ------
     InputError
-        For an unknown dtype, or a device that is not there.
+        For an unknown dtype or a missing device.
 
     Examples
     --------
@@ -285,7 +285,7 @@ def resolved(device: str, dtype: str, elsewhere: bool = False) -> tuple[str, str
 
 
 def config_in(spec: ModelSpec, folder: str) -> Any:
-    """Read the config of a model that lies in a folder.
+    """Read the config of a model in a folder.
 
     Parameters
     ----------
@@ -299,8 +299,8 @@ def config_in(spec: ModelSpec, folder: str) -> Any:
     Raises
     ------
     InputError
-        If it is no causal language model's. What the library says of a file that it cannot
-        read is its own.
+        If it does not describe a causal language model. Errors of the library about a file that
+        it cannot read pass through.
     """
     from transformers import AutoConfig
 
@@ -309,7 +309,7 @@ def config_in(spec: ModelSpec, folder: str) -> Any:
 
 
 def config_from(spec: ModelSpec) -> Any:
-    """Build the config of a model that is described by its dimensions.
+    """Build the config of a model from its dimensions.
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def config_from(spec: ModelSpec) -> Any:
     Raises
     ------
     InputError
-        For an unknown model type, or dimensions that are no model's.
+        For an unknown model type, or impossible dimensions.
     """
     from transformers import AutoConfig
 
@@ -341,7 +341,7 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as WITH_IMAGES,
     )
 
-    # Of some kinds the library has both, and only one of them takes all that their files hold.
+    # For some kinds the library has both classes, only one of which loads everything in the files.
     auto = AutoModelForImageTextToText if config.model_type in WITH_IMAGES else AutoModelForCausalLM
     extra = settings_for(spec, config, kind, place)
     dtype = DTYPES.get(kind, torch.bfloat16)
@@ -377,7 +377,7 @@ def _untrained(spec: ModelSpec, config: Any, seed: int, dtype: torch.dtype) -> A
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
-    """Cast the parameters alone: angles of positions are buffers, which rounding would turn."""
+    """Cast only the parameters: rounding would change the position angles, which are buffers."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
@@ -385,7 +385,7 @@ def _cast(model: Any, dtype: torch.dtype) -> Any:
 
 
 def text_config(config: Any) -> Any:
-    """Return the config of the language model alone, its embeddings tied as in the whole.
+    """Return the config of the language model alone, with embeddings tied as in the whole model.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Downloads that a killed process left: finished from where they are, or cleared away.
+"""Finish the partial downloads of a killed process, or clear them away.
 
-The library writes each download to a file of its own (`blobs/HASH.RANDOM.incomplete`), which it
-never looks at again.
+The library writes each download to a new file (`blobs/HASH.RANDOM.incomplete`) and never returns
+to it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-#: Seconds without a new byte after which nothing writes to a file: the library waits ten.
+#: Seconds without a new byte after which a download counts as dead; the library waits ten.
 SETTLED = 15.0
-#: Seconds after which a part that no download asks for is cleared away.
+#: Seconds after which an unclaimed partial download is cleared away.
 KEPT = 3600.0
 
 
 def clear(cache: Path) -> None:
-    """Remove the parts of downloads in a repository's cache that nothing has written to for long.
+    """Remove old partial downloads from a repository's cache.
 
     Parameters
     ----------
@@ -32,20 +32,20 @@ def clear(cache: Path) -> None:
 
 
 def finish(cache: Path, url: str, sha256: str, size: int) -> None:
-    """Finish the download of a file of which a part is here; without a part, do nothing.
+    """Finish the partial download of a file; without one, do nothing.
 
-    What the hash does not confirm is removed, and the library fetches the file from its beginning.
+    If the hash does not match, the file is removed and the library fetches it from the beginning.
 
     Parameters
     ----------
     cache : Path
         The repository's folder in the library's cache.
     url : str
-        Where the file is.
+        The file's address.
     sha256 : str
-        Its hash, by which the cache names it.
+        Its hash, which is its name in the cache.
     size : int
-        Its length, in bytes.
+        Its length in bytes.
     """
     from filelock import Timeout
     from huggingface_hub.file_download import http_get
@@ -81,7 +81,7 @@ def finish(cache: Path, url: str, sha256: str, size: int) -> None:
 
 
 def _left(cache: Path, sha256: str, seconds: float) -> list[Path]:
-    """Return the parts of downloads that nothing has written to for so long."""
+    """Return the partial downloads without a new byte for `seconds`."""
     found = []
     for path in (cache / "blobs").glob(f"{sha256}*.incomplete"):
         with suppress(OSError):  # it is whole by now
@@ -91,7 +91,7 @@ def _left(cache: Path, sha256: str, seconds: float) -> list[Path]:
 
 
 def _has_holes(descriptor: int, size: int) -> bool:
-    """Whether a file was written in several places at once, as some transfers do."""
+    """Return whether a file has holes, as left by transfers that write in several places."""
     hole = getattr(os, "SEEK_HOLE", None)
     if hole is None or not size:
         return False

@@ -1,4 +1,4 @@
-"""The registry of models: which there are, and where each comes from."""
+"""The registry of models: their names, families and sources."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ModelSpec:
     Attributes
     ----------
     name : str
-        How studies and tables call the model.
+        The model's name in studies and tables.
     family : str
-        The architecture's family, the grouping that the invariance tests use.
+        The architecture's family, by which the invariance tests group models.
     source : str
         A hub repository, ``package:MODULE`` or a folder.
     instruct : bool
@@ -33,17 +33,17 @@ class ModelSpec:
     file, sha256, install : str
         The GGUF file in a package or folder, its checksum, and how to install the package.
     thinking : bool
-        Whether a model that can think aloud before it answers is asked to.
+        Whether to ask a model that can think aloud to do so before it answers.
     precision : str
-        The weights' quantisation, empty if none.
+        The quantization of the weights, empty if none.
     licence : str
         The weights' licence.
     tokenizer : str
         Where the tokenizer of a config-only model comes from; the model's own source if empty.
     config : mapping
-        Model type and dimensions for a model that is built from its config alone.
+        Model type and dimensions, for a model built from its config alone.
     blocks : str
-        The dotted path of the list of transformer blocks; found in the module tree if empty.
+        The dotted path of the list of transformer blocks; if empty, it is searched for.
     """
 
     name: str
@@ -68,12 +68,12 @@ class ModelSpec:
 
 
 def registry(extra: Iterable[Mapping[str, Any]] = ()) -> dict[str, ModelSpec]:
-    """Return the known models by name: `data/models.toml` and entries of a study's own.
+    """Return the known models by name: those in `data/models.toml` and a study's own entries.
 
     Parameters
     ----------
     extra : iterable of mappings
-        Entries in the registry's form; they go before entries of the same name.
+        Entries in the form of the registry; they override entries of the same name.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def registry(extra: Iterable[Mapping[str, Any]] = ()) -> dict[str, ModelSpec]:
     Raises
     ------
     InputError
-        For an entry with an unknown or a missing field, a field of another type or that would
-        lead out of its folder, or two entries of the same name in one place.
+        For an entry with an unknown or missing field, a field of the wrong type or that points
+        outside its folder, or two entries of the same name in one place.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def _by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, ModelSpec]:
 
 
 def _checked(entry: Mapping[str, Any]) -> ModelSpec:
-    """Check an entry that someone else wrote: its fields, their types, and where they lead."""
+    """Check an untrusted entry: its fields, their types, and where they point."""
     label = f"[[model]] {entry.get('name', '?')!r}"
     spec = typed(ModelSpec, entry, label)
     for name in ("name", "family", "source"):
@@ -117,7 +117,7 @@ def _checked(entry: Mapping[str, Any]) -> ModelSpec:
             raise InputError(f"{label}: field {name!r} is missing")
     for name in ("source", "tokenizer"):
         package = getattr(spec, name)
-        # A dot would import the package before it, and so run its code.
+        # A dot would import the parent package and so run its code.
         if package.startswith("package:") and not package[len("package:") :].isidentifier():
             raise InputError(f"{label}: {name} = {package!r} must be package:NAME, without a dot")
     parts = PurePath(spec.file).parts
@@ -133,7 +133,7 @@ def _checked(entry: Mapping[str, Any]) -> ModelSpec:
 
 
 def find_model(name: str, extra: Iterable[Mapping[str, Any]] = ()) -> ModelSpec:
-    """Look a model up by its name in the registry, or take a folder or hub repository as it is.
+    """Look up a model in the registry, or accept a folder or hub repository.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How large a model is, from its config alone."""
+"""Count a model's parameters from its config alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from representations.models.weights import check_folder, converted_folder
 
 
 def expected_parameters(spec: ModelSpec) -> int:
-    """Return a model's parameters from its config, or 0 where that is not at hand, or bad."""
+    """Return a model's number of parameters from its config; 0 if that is missing or bad."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -23,13 +23,13 @@ def expected_parameters(spec: ModelSpec) -> int:
             return 0
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(text_config(config))
-    except Exception:  # each architecture has its own; the model is refused when its turn comes
+    except Exception:  # each architecture raises its own; loading the model will report it
         return 0
     return sum(p.numel() for p in model.parameters())
 
 
 def _config(spec: ModelSpec) -> Any:
-    """Return the config of a model whose dimensions are known, or that is here."""
+    """Return the config of a model with known dimensions or local files, else None."""
     if spec.config:
         return config_from(spec)
     folder = converted_folder(spec)

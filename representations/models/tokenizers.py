@@ -1,4 +1,4 @@
-"""Load a model's tokenizer, with the model or alone: prompts need no weights."""
+"""Load a model's tokenizer, with the model or alone, since prompts need no weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from study.read import InputError
 
 
 class Prompted(Protocol):
-    """What turning a prompt into tokens needs of a model: a `LoadedModel`, or a `Tokenized`."""
+    """What it takes to turn a prompt into tokens: a `LoadedModel` or a `Tokenized`."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -41,7 +41,7 @@ class Tokenized:
 
 
 def load_tokenizer(spec: ModelSpec) -> Tokenized:
-    """Load a model's tokenizer alone; of a hub model, no weights are fetched.
+    """Load a model's tokenizer alone, without fetching weights from the hub.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def load_tokenizer(spec: ModelSpec) -> Tokenized:
     Raises
     ------
     InputError
-        If it cannot be had, read or trusted.
+        If it cannot be found, read or trusted.
     """
     folder = local_folder(spec)[0] if spec.package else tokenizer_folder(spec)
     with loading_errors(spec, folder):
@@ -63,7 +63,7 @@ def load_tokenizer(spec: ModelSpec) -> Tokenized:
 
 
 def tokenizer_folder(spec: ModelSpec) -> str:
-    """Return the folder of the tokenizer of a model whose weights are not here."""
+    """Return the tokenizer's folder for a model without local weights."""
     source = spec.tokenizer or spec.source
     if os.path.isdir(source):
         return source
@@ -76,7 +76,7 @@ def tokenizer_folder(spec: ModelSpec) -> str:
 
 
 def tokenizer_in(spec: ModelSpec, folder: str) -> Any:
-    """Read the tokenizer in a folder, and try it on a text."""
+    """Read the tokenizer in a folder and try it on a text."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -91,7 +91,7 @@ def settled(spec: ModelSpec, tokenizer: Any, *, trained: bool) -> ModelSpec:
     Raises
     ------
     InputError
-        If it should be, and its tokenizer has none.
+        If it should be, but its tokenizer has no template.
     """
     if not spec.family:  # a folder or repository without an entry
         spec = replace(spec, instruct=is_tuned(tokenizer, spec.name))

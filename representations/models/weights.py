@@ -1,4 +1,4 @@
-"""Where a model's weights lie: hub, folder or package; GGUF files converted once and kept.
+"""Find a model's weights on the hub, in a folder or in a package; convert GGUF files once.
 
 Weights are read from safetensors or GGUF only, never from pickle files.
 """
@@ -33,15 +33,15 @@ from representations.models.headers import (
 from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
 
-#: What begins the names of unfinished copies.
+#: The prefix of unfinished copies.
 PARTIAL = "unfinished."
-#: Of a copy, the file that holds the hashes of the others.
+#: The file in a copy that holds the hashes of the others.
 HASHES = "hashes.json"
 
-#: Kinds that are decoders whatever `is_decoder` says in their configs.
+#: Kinds that are decoders even if `is_decoder` in their configs says otherwise.
 DECODERS = ("gpt_neox", "gpt_neox_japanese", "trocr")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-#: Masks and angles that old files hold, and heads that guess further tokens ahead.
+#: Masks and angles in old files, and heads that predict tokens further ahead.
 _NO_WEIGHT = re.compile(
     r"(\.attn\.(masked_)?bias|attention\.(masked_)?bias|inv_freq|position_ids)$|^(model\.)?mtp\b"
 )
@@ -54,7 +54,7 @@ def cache_folder() -> Path:
 
 
 def local_folder(spec: ModelSpec) -> tuple[str, str]:
-    """Return a folder that `from_pretrained` takes, and the weights' fingerprint."""
+    """Return a folder that `from_pretrained` accepts, and the fingerprint of the weights."""
     if spec.package:
         ready = _whole(spec.sha256)
         if ready is None:
@@ -71,8 +71,8 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
             if len(ggufs) == 1:
                 return _own_gguf(spec, ggufs[0])
             raise InputError(
-                f"{folder}: model {spec.name!r} has no .safetensors and not one single .gguf file; "
-                "weights in pickle form are not read"
+                f"{folder}: model {spec.name!r} needs .safetensors files or exactly one .gguf "
+                "file; weights in pickle form are not read"
             )
         digest = hashlib.sha256()
         for path in sorted(folder.glob("*.safetensors")):
@@ -84,7 +84,7 @@ def local_folder(spec: ModelSpec) -> tuple[str, str]:
 
 
 def check_folder(spec: ModelSpec, folder: Path) -> None:
-    """Refuse what a folder of weights must not hold: pipes, adapters, ways to a pickle file."""
+    """Refuse a folder of weights with pipes, adapters, or an index that leads to pickle files."""
     for path in sorted(folder.iterdir()):
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{path}: model {spec.name!r}: not a regular file; remove it")
@@ -100,7 +100,7 @@ def check_folder(spec: ModelSpec, folder: Path) -> None:
 
 
 def check_package(spec: ModelSpec) -> None:
-    """Check, before any work, that a packaged model is installed and is the right one.
+    """Check before any work that a packaged model is installed and has the right checksum.
 
     Raises
     ------
@@ -114,13 +114,13 @@ def check_package(spec: ModelSpec) -> None:
 
 
 def converted_folder(spec: ModelSpec) -> Path | None:
-    """Return the folder of a packaged model's safetensors copy, if it has been made."""
+    """Return the folder of a packaged model's safetensors copy, if there is one."""
     target = cache_folder() / spec.sha256[:16] / "model"
     return target if spec.sha256 and (target / HASHES).exists() else None
 
 
 def _whole(sha256: str) -> Path | None:
-    """Return the folder of a GGUF file's safetensors copy, if its files are as they were made."""
+    """Return the folder of a GGUF file's safetensors copy, if its files are unchanged."""
     folder = cache_folder() / sha256[:16] / "model"
     try:
         noted = json.loads(read_bytes(folder / HASHES))
@@ -141,7 +141,7 @@ def _checked_sha256(spec: ModelSpec, path: Path) -> str:
 
 
 def _packaged_file(spec: ModelSpec) -> Path:
-    """Find the GGUF that a package carries, without importing the package."""
+    """Find the GGUF file in a package, without importing the package."""
     found = importlib.util.find_spec(spec.package)
     if found is None or not found.submodule_search_locations:
         raise InputError(
@@ -178,10 +178,10 @@ def _sha256(path: Path) -> str:
 
 
 def _converted(spec: ModelSpec, gguf: Path) -> Path:
-    """Return a folder with the GGUF's model as safetensors, made on first use.
+    """Return a folder with the GGUF's model as safetensors, converting it on first use.
 
-    The copy is written beside its final place and renamed, so that it is whole or absent. It
-    holds the hashes of its files; one that was changed since is made again.
+    The copy is written beside its final place and renamed, so it is either complete or absent. It
+    holds the hashes of its files; if one of them has changed, the copy is made again.
     """
     from gguf import GGUFReader
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -205,7 +205,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
                 check_counts(spec, {"num_hidden_layers": int(field.contents())})
         config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
         n_layers = checked_config(spec, config).num_hidden_layers
-        # The library would leave out the layers beyond those that the header speaks of.
+        # The library would drop layers beyond the number in the header.
         found = {int(n) for t in reader.tensors for n in re.findall(r"^blk\.(\d+)", t.name)}
         if found != set(range(n_layers)):
             raise InputError(
@@ -253,15 +253,15 @@ def _own_gguf(spec: ModelSpec, path: Path) -> tuple[str, str]:
 
 
 def checked_config(spec: ModelSpec, config: Any) -> Any:
-    """Return a config whose model can be built here, with this machine's own code.
+    """Return a config after checking that its model can be built with local code only.
 
-    The library would fetch kernels by the name that a config gives, and build a model of a
-    million layers for as long as it takes.
+    The library would fetch kernels by any name in a config, and spend any amount of time to build
+    a model of a million layers.
 
     Raises
     ------
     InputError
-        If it names code elsewhere, or a dimension is missing or out of all proportion.
+        If the config names code elsewhere, or a dimension is missing or absurd.
     """
     text = config.get_text_config()
     for part, name in product((config, text), ("_attn_implementation", "_experts_implementation")):
@@ -278,31 +278,32 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
         value = getattr(text, name, None)
         if not isinstance(value, int) or not 1 <= value <= most:
             raise InputError(
-                f"model {spec.name!r}: {name} = {value!r} in its config must be within 1 and {most}"
+                f"model {spec.name!r}: {name} = {value!r} in its config must be between 1 "
+                f"and {most}"
             )
     return config
 
 
 def _not_causal(config: Any) -> str:
-    """Say what a model is that the library lets write, and that is no causal language model."""
+    """Say why a model is not causal although the library lets it generate; empty if it is."""
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         return f"{kind} is an encoder-decoder, whose decoder continues what an encoder has read"
     if getattr(config, "is_decoder", True) is False and kind not in DECODERS:
-        return f"{kind} without is_decoder in its config is an encoder, whose tokens see later ones"
+        return f"{kind} without is_decoder in its config is an encoder; its tokens see later ones"
     return ""
 
 
 def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
-    """Refuse weights that fill only a part of the model, and those that it uses only a part of.
+    """Refuse weights that fill only part of the model, or that it uses only in part.
 
     Parameters
     ----------
     spec : ModelSpec
     config : PretrainedConfig
     told : mapping
-        What `from_pretrained` says of the loading. The library itself fills what is missing with
-        random numbers, and drops layers beyond those of the config.
+        The loading info of `from_pretrained`. The library fills missing weights with random
+        numbers and drops layers beyond those in the config.
 
     Raises
     ------
@@ -341,9 +342,9 @@ def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _held(sha256: str) -> Iterator[None]:
-    """Hold a file's place in the cache, so that one run at a time makes copies there.
+    """Lock a file's place in the cache, where only one run at a time may make copies.
 
-    Others wait: they need the same copy. What a killed run has left half-written is deleted.
+    Other runs wait, since they need the same copy. Unfinished copies of a killed run are deleted.
     """
     from safetensors import SafetensorError
 
@@ -356,6 +357,6 @@ def _held(sha256: str) -> Iterator[None]:
             yield
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: no copy of the weights can be made there ({oneline(error)}); free some "
+            f"{folder}: cannot write a copy of the weights there ({oneline(error)}); free some "
             "space, or name another folder in XDG_CACHE_HOME"
         ) from error

@@ -1,1 +1,1 @@
-"""Survey of architectures: each kind of causal model, built small, read, written and steered."""
+"""Survey the architectures: build each kind of causal model small, read, write and steer."""

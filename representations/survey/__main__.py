@@ -14,7 +14,7 @@ from study.read import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build and examine every kind of model, or some; write or show what was found."""
+    """Build and examine all kinds of models, or some; print the results or write the page."""
     parser = argparse.ArgumentParser(
         prog="python -m representations.models",
         description="Which kinds of models can be read, written and steered.",

@@ -1,4 +1,4 @@
-"""What the configs of certain kinds need beside smaller sizes, when they are built small."""
+"""Settings that some kinds of models need, beside smaller sizes, to be built small."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ THREE_WAYS = {"rope_parameters": {**ROPE, "mrope_section": [4, 2, 2]}}
 SHARED = {"attention_hidden_size": 128, "attention_head_dim": 32, "num_query_groups": 4}
 MAMBA2 = {"mamba_n_heads": 8, "mamba_d_head": 16}
 
-#: Settings by kind. They keep each kind of layer that the architecture has among the four.
+#: Settings by kind. They keep every kind of layer of the architecture among the four.
 SETTINGS: dict[str, dict[str, Any]] = {
     "bamba": {**MAMBA2, "attn_layer_indices": [1, 3]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},

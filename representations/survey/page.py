@@ -1,4 +1,4 @@
-"""The page of kinds: what can be read, written and steered, and why not."""
+"""Write the page of kinds: which can be read, write and be steered, and why others cannot."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from representations.survey.run import Found
 
 HEAD = """# Kinds of models
 
-Architectures differ in ways that no error shows. `python -m representations.models --survey` builds
-each kind of causal language model that the installed transformers has, small and with random
-weights, saves it, loads it as a study does, and holds it to the certificate that every model gets
-before its first unit (see [representations](../representations/README.md)). It has written this
-page with transformers {transformers} and torch {torch}, in float32 on a CPU.
+Architectures differ in ways that raise no error. `python -m representations.models --survey` builds
+each kind of causal language model in the installed transformers, small and with random weights. It
+saves the model, loads it as a study does, and applies the certificate that every model gets before
+its first unit (see [representations](../representations/README.md)). It wrote this page
+with transformers {transformers} and torch {torch}, in float32 on a CPU.
 
-*Exact* means that all checks of the certificate pass. For reading: every layer comes once in a pass
-and is the library's own hidden state, and a text alone equals the text in a padded batch. For
-writing: a story in a batch equals the story alone and the same text read again. For steering: what
-is added at a layer is there and reaches the next. *Difference* is the largest relative difference
-in these comparisons; the limit is 1e-3. The untrained twin is read too, and must have the same
-numbers of parameters and layers. What is *refused* ends in a study with the line that is shown.
-What is *not built* is not judged here, and gets its certificate in a study like any other.
+*Exact* means that all checks of the certificate pass. For reading: every layer occurs once per pass
+and equals the library's own hidden state, and a text has the same activations alone as in a padded
+batch. For writing: a story is the same in a batch as alone, and has the same activations when it is
+read again. For steering: a vector added at a layer is there and reaches the next layer.
+*Difference* is the largest relative difference in these comparisons; the limit is 1e-3. The
+untrained twin is read as well and must have the same numbers of parameters and layers. In a study,
+a *refused* kind ends with the message in its row. A kind that was *not built* is not judged here;
+in a study it gets its certificate like any other.
 
-Of {all} kinds, {read} can be read and steered, {write} of them can write; {refused} are refused,
-{unbuilt} were not built.
+Of {all} kinds, {read} can be read and steered, and {write} of these can write; {refused} are
+refused, and {unbuilt} were not built.
 """
 TABLE = "\n| kind | read | write | steer | difference | what it says |\n|---|---|---|---|---|---|\n"
 

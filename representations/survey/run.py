@@ -1,4 +1,4 @@
-"""Build each kind of model small, hold it to its certificate, and say what was found."""
+"""Build each kind of model small, certify it, and report the result."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from representations.models.registry import ModelSpec
 from representations.survey.small import save, tokenizer_of
 from study.read import InputError
 
-#: The longest that a kind may take, and the most memory.
+#: Limits of time and memory for one kind.
 SECONDS, MEMORY = 120, 12 * 2**30
-#: What the processes have in common: importing it takes ten times as long as a kind.
+#: Modules to load before the processes fork: importing them takes ten times as long as a kind.
 SHARED = ["representations.survey.run", "transformers.models.llama.modeling_llama"]
-#: What the checks that are not of reading are of.
+#: The subject of each check that is not about reading.
 OF = {"steering": "steer", "steering goes on": "steer"}
 PROMPTS = ("Write a short story about a person at the sea who is calm.", "Write about a train.")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the survey found of one kind.
+    """The result of the survey for one kind.
 
     Attributes
     ----------
     kind : str
         The library's model type.
     read, write, steer : str
-        "exact", "refused", or empty if it was not reached.
+        "exact", "refused", or empty if not reached.
     difference : float
-        The largest relative difference of what was compared, where nothing was refused.
+        The largest relative difference in the comparisons, if nothing was refused.
     says : str
-        Why it is refused, or was not built.
+        Why the kind is refused or was not built.
     """
 
     kind: str
@@ -53,12 +53,12 @@ class Found:
 
 
 def kinds() -> tuple[list[str], list[str]]:
-    """Return the kinds of causal language models, and of those that take images beside text.
+    """Return the kinds of causal language models, and those that take images as well as text.
 
     Returns
     -------
     causal, with_images : list of str
-        The second without those that are in the first.
+        `with_images` leaves out those in `causal`.
     """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
@@ -71,7 +71,7 @@ def kinds() -> tuple[list[str], list[str]]:
 
 
 def survey(chosen: Sequence[str], corpus: Corpus, workers: int = 2) -> Iterator[Found]:
-    """Examine kinds side by side, each in a process of its own.
+    """Examine kinds in parallel, each in its own process.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ def _work(pipe: Connection, kind: str, texts: Sequence[str]) -> None:
 
 
 def examine(kind: str, texts: Sequence[str]) -> Found:
-    """Build a kind small with random weights, load it as a user does, and read, steer and write.
+    """Build a small random model of a kind, load it as a user does, and read, steer and write.
 
     Parameters
     ----------
     kind : str
     texts : sequence of str
-        A corpus: the tokenizer is trained on it.
+        The texts on which the tokenizer is trained.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def examine(kind: str, texts: Sequence[str]) -> Found:
 
 
 def _plain(kind: str, says: str) -> str:
-    """Return a message without the model's name, and without signs that are not printed."""
+    """Return a message without the model's name and without unprintable characters."""
     for prefix in (f"model {kind!r} (FOLDER): ", f"model {kind!r} in float32 fails its "):
         says = says.removeprefix(prefix)
     says = says.removeprefix(f"model {kind!r}: ")
@@ -184,12 +184,12 @@ def _held(kind: str, folder: str, passages: Sequence[str]) -> Found:
         return _refused(found, str(error))
     except InputError as error:
         return _refused(found, str(error))
-    except Exception as error:  # which must not happen
+    except Exception as error:  # a bug: the row says "failed"
         return replace(found, read="failed", says=f"{type(error).__name__}: {oneline(error)}")
 
 
 def _refused(found: Found, says: str) -> Found:
-    """Return what was found, with the first thing refused that comes after it."""
+    """Return the result, with the first step not yet passed marked as refused."""
     if found.read:
         return replace(found, write="refused", says=says)
     return replace(found, read="refused", says=says)

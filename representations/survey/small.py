@@ -1,4 +1,4 @@
-"""Small random models of any kind that the library has, from its config with the sizes cut down."""
+"""Build small random models of any kind in the library, from its config with smaller sizes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from representations.models.registry import ModelSpec
 from representations.models.weights import checked_config
 from representations.survey.kinds import SETTINGS
 
-#: Tokens that the tokenizer knows, and those of the model: between them lie images and the like.
+#: The vocabulary sizes of tokenizer and model; the ids in between are for images and the like.
 KNOWN, VOCABULARY = 512, 640
 N_LAYERS, WIDTH = 4, 64
 
-#: Sizes by name; the first that fits counts.
+#: Sizes by name; the first match counts.
 SIZES: tuple[tuple[str, int], ...] = (
     (r"vocab_size", VOCABULARY),
     (r"max_position|n_positions|n_ctx|max_seq_len|context_length|model_max_length", 512),
@@ -56,12 +56,12 @@ SPECIAL = ("pad", "bos", "eos")
 
 
 def cut(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return a config's settings with sizes cut down, and without what follows from sizes.
+    """Return a config's settings with smaller sizes, and without settings derived from sizes.
 
     Parameters
     ----------
     settings : dict
-        As the library's configs say themselves.
+        The settings of a config of the library.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def _merged(settings: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def tokenizer_of(texts: Iterable[str]) -> Any:
-    """Return a byte-level tokenizer that is trained on a few texts.
+    """Return a byte-level tokenizer trained on a few texts.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def tokenizer_of(texts: Iterable[str]) -> Any:
 
 
 def save(kind: str, folder: Path, tokenizer: Any, seed: int = 0) -> None:
-    """Write a small random model of a kind, as a repository of the hub has it.
+    """Write a small random model of a kind in the form of a hub repository.
 
     Parameters
     ----------

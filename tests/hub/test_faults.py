@@ -283,7 +283,9 @@ def test_an_index_to_a_pickle_file_is_not_followed(hub):
     index = json.dumps({"weight_map": {"a": "pytorch_model.bin"}}).encode()
     files = {k: v for k, v in FILES.items() if k != "model.safetensors"}
     hub.add("a/m", files | {"model.safetensors.index.json": index})
-    with pytest.raises(InputError, match=r"names 'pytorch_model\.bin', which is no .safetensors"):
+    with pytest.raises(
+        InputError, match=r"names 'pytorch_model\.bin', which is not a .safetensors"
+    ):
         fetched(SPEC)
 
 

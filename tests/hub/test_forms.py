@@ -80,12 +80,12 @@ def test_a_form_whose_library_is_absent_names_it(ministral, method, monkeypatch)
     monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)
     told = {"quant_method": method, "bits": 4, "load_in_4bit": True}
     changed(ministral, quantization_config=told)
-    with pytest.raises(InputError, match=rf"the form {method} are read by .*; pip install "):
+    with pytest.raises(InputError, match=rf"the form {method} need .*; pip install "):
         opened(ministral)
 
 
 def test_precisions_that_are_made_need_plain_weights(ministral, monkeypatch):
-    with pytest.raises(InputError, match="'8bit' is made of plain weights, and these are fp8"):
+    with pytest.raises(InputError, match="'8bit' needs plain weights, and these are fp8"):
         opened(ministral, "8bit")
     changed(ministral, quantization_config=None)
     monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)

@@ -86,7 +86,7 @@ def test_dimensions_out_of_all_proportion_are_refused(
     folder: Path, dimension: dict[str, int], seed: int | None
 ) -> None:
     change(folder, "config.json", **dimension)
-    with pytest.raises(InputError, match="must be within 1 and"):
+    with pytest.raises(InputError, match="must be between 1 and"):
         loaded(folder, seed)
 
 
@@ -127,7 +127,7 @@ def test_a_tokenizer_that_fails_on_its_first_text_is_named(folder: Path) -> None
 
 def test_tokens_that_a_model_does_not_know_are_named(folder: Path) -> None:
     model = loaded(folder)
-    with pytest.raises(InputError, match="gives token 400, and it knows the tokens below 400"):
+    with pytest.raises(InputError, match="gives token 400, but its embedding ends before 400"):
         read(model, [[5, 400, 5]], Window(1))
     with pytest.raises(InputError, match="gives token 400"):
         write(model, [[5, 400]], [0], Sampling(max_new_tokens=2), Window(1))

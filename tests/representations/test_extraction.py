@@ -335,7 +335,7 @@ def test_stories_of_another_engine_are_read_as_while_writing(study_file, tmp_pat
         (lambda lines: lines[1:], "lacks 1 of its 15 stories, for instance 'tiny/blunt/bridge/0'"),
         (lambda lines: ["{", *lines], "line 1: not a story"),
         (lambda lines: ['{"custom_id": "tiny/blunt/bridge/0"}'], "has no text and no token_ids"),
-        (lambda lines: ['{"custom_id": "other/1", "text": "a"}'], "is no story of this study"),
+        (lambda lines: ['{"custom_id": "other/1", "text": "a"}'], "is not a story of this study"),
         (
             lambda lines: ['{"custom_id": "tiny/blunt/bridge/0", "error": {"message": "late"}}'],
             "the engine did not write",

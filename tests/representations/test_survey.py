@@ -51,7 +51,7 @@ def test_kinds_that_keep_no_cache_read_only(kind, texts):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("bert", "is an encoder, whose tokens see later ones"),
+        ("bert", "is an encoder; its tokens see later ones"),
         ("bart", "is an encoder-decoder, whose decoder continues"),
         ("gemma3n_text", r"layer 0 has the shape \[4, 1, 24, 64\]"),
         ("deepseek_v4", r"layer 0 has the shape \[1, 24, 4, 64\]"),
@@ -73,7 +73,7 @@ def test_the_blocks_that_a_study_names_are_taken(texts, tmp_path):
     spec = ModelSpec("m", "f", str(tmp_path), blocks="git.encoder.layer")
     loaded = load(spec, device="cpu", dtype="float32")
     assert loaded.blocks is loaded.model.git.encoder.layer
-    with pytest.raises(InputError, match=r"'git\.encoder' .* is no list of modules"):
+    with pytest.raises(InputError, match=r"'git\.encoder' .* is not a module list"):
         find_blocks(loaded.model, "git.encoder")
 
 
@@ -84,7 +84,7 @@ def test_configs_are_small_and_of_their_kind():
 
 
 def test_the_page_has_every_kind_of_its_version():
-    """Made anew with `python -m representations.models --survey --out docs/models.md`."""
+    """To write it again: `python -m representations.models --survey --out docs/models.md`."""
     rows = set(re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE))
     (made,) = re.findall(r"with transformers (\S+) and torch", PAGE)
     assert "| failed |" not in PAGE
@@ -99,7 +99,7 @@ def test_the_command_examines_kinds_and_writes_a_page(tmp_path, capsys):
     assert re.search(
         r"^\| `llama` \| exact \| exact \| exact \| \de-\d+ \| \|$", page, re.MULTILINE
     )
-    assert "Of 1 kinds, 1 can be read and steered, 1 of them can write" in page
+    assert "Of 1 kinds, 1 can be read and steered, and 1 of these can write" in page
     assert main(["--survey", "no-such-kind"]) == 2
     assert "unknown kind 'no-such-kind'" in capsys.readouterr().err
 
