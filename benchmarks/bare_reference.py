@@ -1,10 +1,10 @@
-"""How far the errors of bare curves must be scaled: the table in `analysis.profiles.bare`.
+"""Compute the scale of the errors of bare curves: the table in `analysis.profiles.bare`.
 
     python benchmarks/bare_reference.py      # about 10 minutes on a core
 
-On curves that are nothing but AR(1) noise, the largest slope of a line that ends or begins at a
-searched place exceeds its 5% limit more or less often than it should, as the correlation says. The
-scale is what its 95% quantile, in units of the limit, must be divided by.
+On curves of pure AR(1) noise, the largest slope of a line that ends or begins at a searched place
+exceeds its 5% limit more or less often than 5%, depending on the correlation. The scale is the 95%
+quantile of that slope in units of the limit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from analysis.profiles.search import path_length, searched_p
 
 
 def limit(df: float, length: float) -> float:
-    """Return the t of which the searched p is 0.05."""
+    """Return the t for which the searched p is 0.05."""
     return float(optimize.brentq(lambda t: searched_p(np.array(t), df, length) - 0.05, 0.1, 1e4))
 
 
@@ -40,7 +40,7 @@ def scale(rng: np.random.Generator, n_points: int, rho: float, n_curves: int) ->
 
 
 def main() -> None:
-    """Print the table, a row for each number of points."""
+    """Print the table, one row per number of points."""
     rng = np.random.default_rng(0)
     n_curves = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     for n_points in SCALE_POINTS:

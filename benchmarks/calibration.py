@@ -1,13 +1,13 @@
-"""How often each test is right, in the situations in which it could be wrong.
+"""Measure how often each test is right, in situations where it could be wrong.
 
     python benchmarks/calibration.py --studies 40 --only "place: families"   # daily use
     python benchmarks/calibration.py --studies 400 --workers 16              # the whole table
 
-One situation and one question is a row of results/calibration.csv per quantity: its rate over
-simulated studies, the Monte Carlo error of the rate, and the target with whether it is met. Every
-study has a seed of its own, so that figures do not depend on the number of workers. Answers are
-kept in results/partial/ as they come, each under a hash of the code that it depends on: a run that
-was cut off goes on, and a change of one test costs the answers of that test alone.
+Each row of results/calibration.csv is one quantity of one question in one situation: its rate over
+simulated studies, the Monte Carlo error of the rate, the target, and whether it is met. Every study
+has its own seed, so the figures do not depend on the number of workers. Answers are kept in
+results/partial/ as they come, each under a hash of the code that it depends on: an interrupted run
+can continue, and a change to one test invalidates only the answers of that test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workers import add_options, workers
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "calibration.csv"
-#: Studies per job: short enough that little is lost, long enough to be worth sending.
+#: Studies per job: few enough to lose little, enough to be worth sending.
 CHUNK = 10
 COLUMNS = [
     "about",
@@ -48,12 +48,12 @@ COLUMNS = [
     "target",
     "met",
 ]
-#: A situation, what is asked of it, and the first and last study.
+#: A situation, its questions, and the first and last study.
 Job = tuple[str, tuple[str, ...], int, int]
 
 
 def answers(job: Job) -> list[dict[str, Any]]:
-    """Draw the studies of one job, and ask each the questions."""
+    """Draw the studies of one job, and ask each study the questions."""
     situation, tests, first, last = job
     numbers = range(first, last)
     seeds = ([zlib.crc32(situation.encode()), number] for number in numbers)
@@ -74,7 +74,7 @@ def answers(job: Job) -> list[dict[str, Any]]:
 
 
 def together(test: str, studies: list[Study]) -> list[dict[str, Any]]:
-    """Return the answers to a question that can be asked of many studies at once, if it can."""
+    """Return the answers to a question about all studies at once; empty if it needs each alone."""
     try:
         return TOGETHER[test](studies) if test in TOGETHER else []
     except Exception:  # of one of them, which will say so when it is asked alone
@@ -82,7 +82,7 @@ def together(test: str, studies: list[Study]) -> list[dict[str, Any]]:
 
 
 def asked(test: str, study: Study) -> dict[str, Any]:
-    """Return the answer to one question; a crash is a finding, and the other studies go on."""
+    """Return the answer to one question; a crash is recorded, and the other studies go on."""
     try:
         answer: dict[str, Any] = QUESTIONS[test](study)
     except Exception as error:
@@ -105,7 +105,7 @@ def wanted(only: str, studies: int) -> list[Job]:
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
-    """Read kept answers whose code is the present one; a line that was cut off is left out."""
+    """Read the kept answers of the present code; skip incomplete lines."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -121,7 +121,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
 
 
 def remaining(jobs: Iterable[Job], kept: list[dict[str, Any]]) -> list[Job]:
-    """Return the jobs that have not been answered in full, less the questions that have been."""
+    """Return the unfinished jobs, each with only its unanswered questions."""
     done = {(a["situation"], a["test"], a["study"]) for a in kept}
     out = []
     for name, tests, first, last in jobs:
@@ -132,7 +132,7 @@ def remaining(jobs: Iterable[Job], kept: list[dict[str, Any]]) -> list[Job]:
 
 
 def summarize(kept: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return a row for each situation, test and quantity."""
+    """Return one row per situation, test and quantity."""
     by: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for a in kept:
         by.setdefault((a["situation"], a["test"]), {})[a["study"]] = a["answer"]
@@ -175,7 +175,7 @@ def compared(rates: pd.Series, rate: float, error: float, target: Target | None)
 
 
 def report(table: pd.DataFrame, everything: bool) -> None:
-    """Print the rows that have a target, and how many targets are met."""
+    """Print the rows with a target, and the number of targets met."""
     shown = table if everything else table[table["met"] != ""]
     columns = [
         "situation",
@@ -195,7 +195,7 @@ def report(table: pd.DataFrame, everything: bool) -> None:
 
 
 def main() -> None:
-    """Run what is wanted and not there yet; print it, and write the table."""
+    """Run the requested jobs that have no answers yet; print the results and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--studies", type=int, default=400, help="studies for each situation")
     parser.add_argument(

@@ -3,10 +3,10 @@
     python benchmarks/calibration_invariance.py [--n-sim 1000] [--n-boot 99] [--jobs 2 | --ray auto]
 
 Prints a table and writes benchmarks/results/calibration_invariance.csv. The columns p_chi2, p_boot,
-p_perm, verdict and scale are shares of studies in which a difference is found where there is none;
-"p_boot, never" and "p_boot, always" are p_boot with other rules on singular fits, whose share is
-"singular"; "false invariant" is the share of studies with a family exactly delta away from the mean
-that get the verdict invariant; "coverage" that of the 95% interval of the between-family standard
+p_perm, verdict and scale are shares of studies with a difference where there is none. "p_boot,
+never" and "p_boot, always" are p_boot with other rules for singular fits, whose share is
+"singular". "false invariant" is the share of studies with one family exactly delta from the mean
+that are judged invariant. "coverage" refers to the 95% interval of the between-family standard
 deviation of the vertex, at three true values.
 """
 
@@ -39,7 +39,7 @@ FAMILY_SDS = (0.0, 0.05, 0.15)
 
 
 def tests(design: str, regime: str, n_sim: int, n_boot: int) -> dict[str, Any]:
-    """False differences of every test, and how often the truth is recognized."""
+    """Count the false differences of every test, and how often it recognizes the truth."""
     table = design_power(
         n_sim=n_sim,
         n_boot=n_boot,
@@ -94,7 +94,7 @@ def _interval(setting: Truth, number: int, n_boot: int) -> bool:
     rng = np.random.default_rng([2026, number])
     data = draw_study(setting, rng)[0]
     if setting.departure:
-        # The bootstrap is needed only where equivalence is shown.
+        # The bootstrap is needed only if equivalence is shown.
         same = departures(data, DELTA, ALPHA)["p_equivalence"] <= ALPHA
         return (
             same and decide_invariance(data, DELTA, n_boot, number, ALPHA)["verdict"] == "invariant"

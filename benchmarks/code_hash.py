@@ -1,7 +1,7 @@
-"""A hash of the code that an answer of the calibration depends on.
+"""Hash the code that an answer of the calibration depends on.
 
-Answers are kept for as long as their code is the same: that of the test and all that it imports, of
-the generator, and of the situation. Docstrings, comments and layout do not count.
+An answer is valid as long as its code is the same: the code of the test and everything it imports,
+of the generator, and of the situation. Docstrings, comments and layout do not count.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def bare(source: str) -> str:
 
 @cache
 def imported(path: Path) -> frozenset[Path]:
-    """Return a file and all files of this project that it imports, directly or not."""
+    """Return a file and all project files that it imports, directly or indirectly."""
     found, left = {path}, [path]
     while left:
         for node in ast.walk(ast.parse(left.pop().read_text(encoding="utf-8"))):
@@ -72,7 +72,7 @@ def imported(path: Path) -> frozenset[Path]:
 
 
 def drawn(draw: Any) -> str:
-    """Say what a situation draws: its function's code, and all arguments."""
+    """Return the identity of what a situation draws: the code of its function and all arguments."""
     if isinstance(draw, partial):
         arguments = [drawn(a) for a in draw.args]
         arguments += [f"{k}={drawn(v)}" for k, v in draw.keywords.items()]

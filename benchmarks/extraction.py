@@ -1,13 +1,13 @@
-"""Compare the speed and memory of extraction with the alternatives that a user has.
+"""Compare the speed and memory of extraction with a user's alternatives.
 
     python benchmarks/extraction.py                prints the table, writes results/extraction.csv
     python benchmarks/extraction.py --only write   one task; the rows of the others stay
 
-Every contestant is a separate process that stays alive. They take turns, so a machine whose speed
-drifts affects all alike. Figures are medians over the rounds; compare their ratios. nnsight and
-TransformerLens take part if they are installed (pip install -e '.[peers]'). All use float32, the
-default on a processor, except those marked bfloat16: processors with instructions for it
-(avx512_bf16, amx) gain much, others lose.
+Every contestant is a separate process that stays alive. They take turns, so drifts in the machine's
+speed affect all of them equally. Figures are medians over the rounds; compare their ratios. nnsight
+and TransformerLens take part if they are installed (pip install -e '.[peers]'). All use float32,
+the default on a CPU, except those marked bfloat16: CPUs with instructions for it (avx512_bf16,
+amx) gain much, others lose.
 """
 
 import argparse
@@ -35,12 +35,12 @@ RESULTS = Path(__file__).parent / "results"
 MODEL = "smollm2-135m-instruct"
 WINDOW = Window(8)
 SAMPLING = Sampling(max_new_tokens=40, min_new_tokens=40, temperature=0.8)
-#: Stories to write, and how many at once.
+#: The number of stories to write, and of those in a batch.
 STORIES, BATCH = 96, 96
 
 
 def texts(task: str, n: int) -> list[str]:
-    """Return the corpus's first passages, or twice as many of their first sentences."""
+    """Return the first passages of the corpus, or twice as many of their first sentences."""
     passages = [p.text for p in load_corpus("data/corpus").passages]
     if task == "read sentences":
         sentences = [re.split(r"(?<=[.!?])\s", text)[0] for text in passages]
@@ -66,7 +66,7 @@ def bare(loaded: LoadedModel, texts: list[str]) -> int:
 
 @torch.inference_mode()
 def one_at_a_time(loaded: LoadedModel, texts: list[str]) -> int:
-    """Read text by text, with the head and all hidden states, as is commonly done."""
+    """Read text by text, with the head and all hidden states, as people commonly do."""
     ids = loaded.tokenizer(texts)["input_ids"]
     for one in ids:
         output = loaded.model(input_ids=torch.tensor([one]), output_hidden_states=True)
@@ -142,7 +142,7 @@ _bridge = None
 
 
 def prompts(loaded: LoadedModel, texts: list[str]) -> list[list[int]]:
-    """Return the prompts of the corpus's first stories, in the order of a study."""
+    """Return the prompts of the first stories of the corpus, in the order of a study."""
     corpus = load_corpus("data/corpus")
     cells = [(e.name, t.name) for t in corpus.topics for e in corpus.emotions]
     n = STORIES if len(texts) > 16 else 16  # 16 to warm up
@@ -156,7 +156,7 @@ def ours_writing(loaded: LoadedModel, texts: list[str]) -> int:
 
 
 class Still(DynamicLayer):
-    """Keys and values that take in no others, and are given out with room for those."""
+    """Fixed keys and values, returned with room for new ones that are never stored."""
 
     def __init__(self, layer: DynamicLayer, more: int) -> None:
         super().__init__()
@@ -168,11 +168,11 @@ class Still(DynamicLayer):
         self.used = layer.keys.shape[2]
 
     def get_seq_length(self) -> int:
-        """Return the number of positions given out."""
+        """Return the number of positions returned so far."""
         return self.used
 
     def update(self, key_states, value_states, *args, **kwargs):
-        """Return keys and values with as many more positions as there are new tokens."""
+        """Return keys and values with one more position per new token."""
         self.used += key_states.shape[2]
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
@@ -199,7 +199,7 @@ def bare_writing(loaded: LoadedModel, texts: list[str]) -> int:
 
 @torch.inference_mode()
 def generated(loaded: LoadedModel, asked: list[list[int]]) -> list[list[int]]:
-    """Write with transformers' generate, in the batches that were ours before sharing."""
+    """Write with transformers' generate, in our batches without shared readings of prompts."""
     whole = []
     for start in range(0, len(asked), 48):
         ids, mask = pad(asked[start : start + 48], loaded.tokenizer.pad_token_id, "left")
@@ -288,7 +288,7 @@ NEEDS = {
 
 
 def serve(task: str, name: str, n: int) -> None:
-    """Be one contestant: for every line on standard input, do the work and print its figures."""
+    """Run one contestant: for every line on standard input, do the work and print its figures."""
     dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
     loaded = load(find_model(MODEL), device="cpu", dtype=dtype)
     work = CONTESTANTS[task][name]

@@ -1,7 +1,8 @@
-"""Draw studies from a known truth, independently of `analysis.simulate`.
+"""Draw studies from a known truth, independently of `analysis.planning.simulate`.
 
-The tests were developed on `analysis.simulate`. This generator shares nothing with it: its curves
-are not quadratics, noise comes from topics, and families may share whatever a situation says.
+The tests were developed on `analysis.planning.simulate`. This generator shares nothing with it: its
+curves are not quadratics, its noise comes from topics, and families may share any effect that a
+situation names.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import pandas as pd
 from analysis import Scores, as_scores, u_shape_test
 from study.arrays import Float64Array
 
-#: Separation far from any peak; an AUC between chance and 0.9.
+#: Separation far from any peak: an AUC between chance and 0.9.
 FLOOR = 0.6
 
 
 def hump(
     depth: Float64Array, peak: float = 0.5, left: float = 0.25, right: float | None = None
 ) -> Float64Array:
-    """Return a Gaussian hump of height 1, with a width of its own on either side of the peak."""
+    """Return a Gaussian hump of height 1, with a separate width on each side of the peak."""
     width = np.where(depth < peak, left, left if right is None else right)
     return np.asarray(np.exp(-0.5 * ((depth - peak) / width) ** 2))
 
@@ -42,7 +43,7 @@ def two_humps(
 
 
 def flat(depth: Float64Array) -> Float64Array:
-    """Return no curve at all."""
+    """Return a flat curve at 0."""
     return np.zeros_like(depth)
 
 
@@ -73,7 +74,7 @@ def late_rise(depth: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class Noise:
-    """The error of a profile's points.
+    """The noise of a profile's points.
 
     Attributes
     ----------
@@ -119,12 +120,12 @@ class Study:
     truth: Mapping[str, float] = field(default_factory=dict)
 
     def scores(self) -> Scores:
-        """Return the study as the tests take it."""
+        """Return the study in the form that the tests accept."""
         return self._scores
 
     @cached_property
     def shapes(self) -> pd.DataFrame:
-        """The table of `u_shape_test`, which several questions read."""
+        """The table of `u_shape_test`, shared by several questions."""
         return u_shape_test(self.scores())
 
     @cached_property
@@ -176,11 +177,11 @@ def draw_study(
     ----------
     rng : Generator
     profiles : iterable of (Model, mapping, ndarray)
-        The model, the columns that tell its profiles apart (method, weights), and the noise-free
+        The model, the columns that distinguish its profiles (method, weights), and the noise-free
         separation at each of its layers.
     noise : Noise
     truth : mapping, optional
-        What the tests are to find.
+        What the tests should find.
     """
     tables, copies = [], []
     for model, columns, curve in profiles:

@@ -2,11 +2,11 @@
 
     python benchmarks/inference.py [--n-boot 2000] [--n-r 10]
 
-One data set of nine models, two methods and twenty emotions (about 9,000 rows): 2,000 bootstrap
-replicates here; one pair of refits by statsmodels (without the crossed emotions, which it cannot
-fit together with correlated random curves, so its time is a lower bound); and a few replicates of
-R's pbkrtest with lme4 (skipped if Rscript is not installed). Prints seconds per replicate and the
-ratios, and writes benchmarks/results/inference.csv.
+Uses one data set of nine models, two methods and twenty emotions (about 9,000 rows):
+2,000 bootstrap replicates of ours; one pair of refits by statsmodels (without the crossed emotions,
+which it cannot fit together with correlated random curves, so its time is a lower bound); and a few
+replicates of R's pbkrtest with lme4 (skipped if Rscript is not installed). Prints seconds per
+replicate and the ratios, and writes benchmarks/results/inference.csv.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ cat(toJSON(list(null = as.numeric(logLik(null)), full = as.numeric(logLik(full))
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a call's result and its seconds."""
+    """Return the result of a call and its seconds."""
     start = time.perf_counter()
     return call(), time.perf_counter() - start
 
 
 def in_r(table: pd.DataFrame, n: int) -> dict[str, float] | None:
-    """Log-likelihoods of lme4 and seconds per replicate of pbkrtest."""
+    """Return the log-likelihoods of lme4 and the seconds per replicate of pbkrtest."""
     if shutil.which("Rscript") is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def in_r(table: pd.DataFrame, n: int) -> dict[str, float] | None:
 
 
 def main() -> None:
-    """Time the three, print the table and write it."""
+    """Time all three, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-boot", type=int, default=2000)
     parser.add_argument("--n-r", type=int, default=10)

@@ -4,9 +4,8 @@
     python benchmarks/models_needed.py --write     only the page, from existing figures
 
 Prints the share of right verdicts by the number of models per family, and the smallest number
-tried that reaches 0.8: for two standard deviations of the vertex between models, and for families
-that are alike or differ. Writes results/models_needed.csv and the table of
-docs/tutorials/planning.md.
+tried that reaches 0.8, for two standard deviations of the vertex between models, and for families
+that agree or differ. Writes results/models_needed.csv and the table in docs/tutorials/planning.md.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def main() -> None:
 
 
 def of_verdicts(table: pd.DataFrame) -> str:
-    """Return the page's table: shares of right and of wrong verdicts, by design and truth."""
+    """Return the page's table: shares of right and wrong verdicts by design and truth."""
     table = table.sort_values("per_family")
     sizes = table[["per_family", "n_models"]].drop_duplicates().to_numpy()
     rows = [["models per family"], ["---:"], *([f"{each} ({n} in all)"] for each, n in sizes)]

@@ -1,4 +1,4 @@
-"""Situations about the shape and the place of curves, of one profile and over models."""
+"""Situations about the shape and the place of curves, for single profiles and over models."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def bare_curves() -> Iterator[tuple[str, Situation]]:
 
 
 def replicated() -> Iterator[tuple[str, Situation]]:
-    """Yield profiles whose replicates are consistent with their noise."""
+    """Yield profiles with replicates that are consistent with their noise."""
     for topics in (12, 24):
         noise = Noise(sd=0.02, topics=topics, replicates=200)
         for name, curve in {**MONOTONE, "hump": hump, "two humps": two_humps}.items():

@@ -1,7 +1,7 @@
-"""What the calibration asks of a study: one public test each, and whether its answer is right.
+"""The questions of the calibration: each runs one public test and checks its answer.
 
-Every question takes a `Study` and returns quantities between 0 and 1 (or an error in depth), NaN
-where a study has none, such as the coverage of an interval that is not given.
+Every question takes a `Study` and returns quantities between 0 and 1 (or an error in depth), or NaN
+if the study has none, such as the coverage of an interval that was not returned.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from analysis.over_models.sums import curve_data
 from study.arrays import Float64Array
 
 ALPHA, DELTA = 0.05, 0.1
-#: Enough for rates: p = 0.05 is among the values that a bootstrap of 199 can give.
+#: Enough for rates: a bootstrap of 199 can give p = 0.05.
 N_BOOT = 199
 
 Answer = dict[str, float]
 
 
 def verdicts(row: pd.Series, *words: str) -> Answer:
-    """Return 1 for the verdict that was given and 0 for the other words."""
+    """Return 1 for the verdict reached and 0 for the other words."""
     return {word: float(row["verdict"] == word) for word in words}
 
 
 def covers(row: pd.Series, truth: float) -> float:
-    """Return whether the interval holds the truth; NaN where there is none."""
+    """Return whether the interval covers the truth; NaN without an interval."""
     if not (np.isfinite(row["low"]) and np.isfinite(row["high"])):
         return np.nan
     return float(row["low"] <= truth <= row["high"])
@@ -96,7 +96,7 @@ def methods(study: Study) -> Answer:
 
 
 def share_below(p: float) -> float:
-    """Return whether p is significant; NaN where there is none."""
+    """Return whether p is significant; NaN without a p."""
     return float(p <= ALPHA) if np.isfinite(p) else np.nan
 
 
@@ -110,7 +110,7 @@ def scale(study: Study) -> Answer:
 
 
 def invariance(study: Study) -> Answer:
-    """Ask whether families share the curve; MixedLM, which decides nothing, is left out."""
+    """Ask whether families share the curve; leave out MixedLM, which decides nothing."""
     data = curve_data(study.scores(), "score")
     row = decide_invariance(data, DELTA, N_BOOT, 0, ALPHA)
     return {
@@ -127,7 +127,7 @@ SHAPES = ("hump", "trough", "monotone", "plateau", "several peaks", "undecided")
 
 
 def shape_words(verdict: str) -> Answer:
-    """Return 1 for the verdict that was given; words that qualify a hump count as a hump."""
+    """Return 1 for the verdict reached; words that qualify a hump count as a hump."""
     kind = next((word for word in SHAPES if word in verdict), "other")
     answer = {word: float(kind == word) for word in (*SHAPES, "other")}
     return answer | {"turn": float(kind in ("hump", "trough", "several peaks"))}
@@ -159,7 +159,7 @@ def bare_shape(study: Study) -> Answer:
 
 
 def bare_shapes(studies: Sequence[Study]) -> list[Answer]:
-    """Ask for the shapes of bare curves, a study each, in one table."""
+    """Ask for the shapes of bare curves, one per study, in one table."""
 
     def numbered(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         named = [table.assign(model=f"curve {i:03}") for i, table in enumerate(tables)]
@@ -183,7 +183,7 @@ def bare_shapes(studies: Sequence[Study]) -> list[Answer]:
 
 
 def peaks_of_profiles(study: Study) -> Answer:
-    """Ask where each profile peaks: how often an estimate is given, and how often it is right."""
+    """Ask where each profile peaks; return how often there is an estimate, and a right one."""
     curves = fit_curves(study.scores(), alpha=ALPHA)
     truth = study.truth.get("peak", np.nan)
     out: dict[str, Float64Array] = {}
@@ -205,7 +205,7 @@ def controls(study: Study) -> Answer:
     return verdicts(row, "learned", "not learned", "undecided")
 
 
-#: The function that each question is about.
+#: The public function behind each question.
 TESTED: Mapping[str, Callable[..., Any]] = {
     "localization_test": localization_test,
     "method_test": method_test,
@@ -217,7 +217,7 @@ TESTED: Mapping[str, Callable[..., Any]] = {
     "fit_curves": fit_curves,
     "control_test": control_test,
 }
-#: Questions that cost less where they are asked of many studies at once.
+#: Questions that cost less when asked about many studies at once.
 TOGETHER: Mapping[str, Callable[[Sequence[Study]], list[Answer]]] = {
     "u_shape_test, bare": bare_shapes
 }

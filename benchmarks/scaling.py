@@ -4,15 +4,16 @@
     python benchmarks/scaling.py --only texts    measure one part
     python benchmarks/scaling.py --write         only docs/scaling.md, from existing figures
 
-Every case is a separate process, which gives it its own peak memory. Seconds are processor time on
-one core, which other work on the machine hardly changes (the minimum of the rounds); wall seconds
-are recorded too. Writes results/scaling.csv, a row for each step of a case, and the tables
-of docs/scaling.md. Real models are measured on few texts. On a GPU, if there is one, nine models
-(study jeong2026) are measured with random weights on all of the corpus, in wall seconds and the
-GPU's memory, with one tokenizer for all (--tokenizer FOLDER, if the package is not installed). What
-depends on the number of texts and layers is measured on a small random model, which leaves the same
-to do around the forward pass. The models analyzed are simulated. Shards are a run of
-`extraction.py` on Ray, in wall seconds.
+Every case is a separate process with its own peak memory. Seconds are CPU time on one core, which
+other work on the machine hardly changes (the minimum of the rounds); wall seconds are recorded as
+well. Writes results/scaling.csv, one row per step of a case, and the tables in docs/scaling.md.
+
+Real models are measured on few texts. On a GPU, if there is one, nine models (study jeong2026) are
+measured with random weights on the whole corpus, in wall seconds and GPU memory, with one tokenizer
+for all (--tokenizer FOLDER, if the package is not installed). Costs that depend on the number of
+texts and layers are measured on a small random model, which needs the same work around the forward
+pass. The models analyzed are simulated. Shards are measured in wall seconds of a run of
+`extraction.py` on Ray.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import pandas as pd
 from scaling_page import HERE, RESULTS, write_page
 
 Case = dict[str, Any]
-#: What a case prints: step, seconds, peak memory, and whatever else it knows.
+#: A row printed by a case: step, seconds, peak memory, and further facts.
 Row = dict[str, Any]
 
 TRAINED = ("smollm2-135m-instruct", "gemma-3-270m-q4")
@@ -60,7 +61,7 @@ COLUMNS = [
 
 
 def cases(part: str) -> list[Case]:
-    """Return the settings of a part's cases, `x` being what varies."""
+    """Return the settings of a part's cases; `x` is the one that varies."""
     match part:
         case "model":
             return [{"case": name, "trained": name in TRAINED} for name in (*TRAINED, *UNTRAINED)]
@@ -107,7 +108,7 @@ def peak() -> float:
 
 
 def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
-    """Return a call's result, the least of its times, and the peak memory since the start."""
+    """Return the result of a call, its shortest time, and the peak memory since the start."""
     core, wall = [], []
     for _ in range(rounds):
         began = time.process_time(), time.perf_counter()
@@ -118,7 +119,7 @@ def timed(work: Callable[[], Any], rounds: int = 2) -> tuple[Any, Row]:
 
 
 def passages(loaded: Any, n: int | None) -> list[list[int]]:
-    """Return the tokens of the corpus's first passages."""
+    """Return the tokens of the first passages of the corpus."""
     from representations.corpus.corpus import load_corpus
 
     texts = [p.text for p in load_corpus(HERE.parent / "data" / "corpus").passages[:n]]
@@ -171,7 +172,7 @@ def measure_model(case: Case) -> Iterator[Row]:
         "width": loaded.width,
     }
     yield {"step": "load", **spent, **facts}
-    # Larger models read fewer texts, so that none takes much longer than another.
+    # Larger models read fewer texts; all then take similar times.
     n = int(min(32, max(4, 32 * 135e6 / loaded.n_params))) if device == "cpu" else None
     ids = passages(loaded, n)
     read(loaded, ids[:2], Window(8))
@@ -205,10 +206,10 @@ def measure_writing(loaded: Any, ids: list[list[int]], n: int = 64, length: int 
 
 
 def corpus_of(n: int) -> Any:
-    """Return a corpus of n texts: the shipped passages, their words rotated the second time.
+    """Return a corpus of n texts: the shipped passages, then the same with rotated words.
 
-    Twenty emotions in as many topics as there are texts for, at most 24. No text is another's
-    twin, whose activations would be the same.
+    It has twenty emotions and as many topics as n allows, at most 24. No two texts are equal, since
+    their activations would be, too.
     """
     from representations.corpus.corpus import Passage, load_corpus
 
@@ -263,7 +264,7 @@ def measure_shards(case: Case) -> Iterator[Row]:
         options = ["--study", str(study), "--out", f"{folder}/out", "--shards", str(case["x"])]
         options += ["--engine", "ray", "--device", "cpu", "--cpus", str(case["cpus"])]
         command = [sys.executable, "extraction.py", *options]
-        # Ray gives a worker as many threads as processors, unless this says otherwise.
+        # Without this, Ray gives every worker as many threads as there are CPUs.
         free = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
         _, spent = timed(
             lambda: subprocess.run(command, check=True, stdout=sys.stderr, env=free), rounds=1
@@ -358,7 +359,7 @@ def measure_analysis(case: Case) -> Iterator[Row]:
 
 
 def serve(case: Case) -> None:
-    """Measure one case in this process, printing its rows."""
+    """Measure one case in this process and print its rows."""
     match case["part"]:
         case "model" | "model on a GPU":
             rows = measure_model(case)
@@ -379,7 +380,7 @@ def serve(case: Case) -> None:
 
 
 def run(case: Case) -> list[Row]:
-    """Measure one case in a process of its own."""
+    """Measure one case in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         if "n_models" in case:
             from analysis.planning.simulate import write_study
@@ -400,7 +401,7 @@ def run(case: Case) -> list[Row]:
 
 
 def main() -> None:
-    """Measure what is asked for, then write the figures and the page."""
+    """Measure the requested parts, then write the figures and the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--write", action="store_true", help="write the page, measure nothing")
@@ -427,7 +428,7 @@ def main() -> None:
 
 
 def keep_rows(part: str, rows: pd.DataFrame) -> None:
-    """Put a part's new rows in the place of its old ones."""
+    """Replace a part's old rows with its new ones."""
     table = rows.reindex(columns=COLUMNS)
     if RESULTS.exists():
         old = pd.read_csv(RESULTS)

@@ -1,4 +1,4 @@
-"""Write the tables of docs/scaling.md from results/scaling.csv, and plan for many models.
+"""Write the tables in docs/scaling.md from results/scaling.csv, and plan for many models.
 
     python benchmarks/scaling_page.py --gpu-hour 1.5 --tflops 990    plan with your own figures
 
@@ -70,14 +70,14 @@ def power_law(x: pd.Series, y: pd.Series, at: float) -> float:
 
 
 def seconds_by(table: pd.DataFrame, part: str, steps: dict[str, str]) -> pd.DataFrame:
-    """Return a part's seconds, a row for each x and a column for each step."""
+    """Return a part's seconds, one row per x and one column per step."""
     rows = table[(table["part"] == part) & table["step"].isin(steps)]
     wide = rows.pivot(index="x", columns="step", values="seconds")
     return wide[list(steps)].rename(columns=steps)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table, all columns but the first to the right."""
+    """Return a Markdown table with all columns but the first aligned right."""
     rule = ["---"] + ["---:"] * (len(header) - 1)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *rows])
 
@@ -150,7 +150,7 @@ def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
 
 
 def on_gpu(table: pd.DataFrame) -> str:
-    """Return what reading and writing cost on a GPU by model size."""
+    """Return the cost of reading and writing on a GPU by model size."""
     rows = table[table["part"] == "model on a GPU"].sort_values("x", kind="stable")
     read, written = (rows[rows["step"] == step] for step in ("read", "write"))
     fast, slow = read["tokens"] / read["seconds"], written["written"] / written["seconds"]
@@ -170,7 +170,7 @@ def on_gpu(table: pd.DataFrame) -> str:
 
 
 def of_shards(table: pd.DataFrame) -> str:
-    """Return how long a unit takes that workers share."""
+    """Return the time that workers take to share one unit."""
     rows = table[table["part"] == "shards"].to_dict("records")
     return markdown(
         ["shards, each with a worker", "cores each", "wall, s", "ratio"],
@@ -257,7 +257,7 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
 
 
 def of_assumptions(given: Assumptions) -> str:
-    """Return what the plan assumes, with the options that change it."""
+    """Return the plan's assumptions, with the options that change them."""
     return markdown(
         ["assumed", "value", "option"],
         [
@@ -301,7 +301,7 @@ def sections(table: pd.DataFrame, speeds: pd.DataFrame) -> dict[str, str]:
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
-    """Return the page with what stands between its markers recomputed."""
+    """Return the page with new text between its markers."""
     for name, text in parts.items():
         marks = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         if page.count(marks[0]) != 1 or page.count(marks[1]) != 1:

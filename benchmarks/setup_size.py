@@ -1,4 +1,4 @@
-"""Measure what each role downloads: the statistics, `make report`, `make paper`, `make test`.
+"""Measure the downloads of each role: the statistics, `make report`, `make paper`, `make test`.
 
     python benchmarks/setup_size.py            measure, from the lists in locks/
     python benchmarks/setup_size.py --write    also put the table into the README
@@ -27,7 +27,7 @@ BEGIN = "<!-- set-up: written by benchmarks/setup_size.py -->\n"
 END = "<!-- end of set-up -->\n"
 PLATFORM = ["--python-platform", "x86_64-manylinux_2_28", "--python-version", "3.11"]
 TORCH = "torch==2.13.0"
-#: The lists that each target of the Makefile installs, and which torch.
+#: The lists that each target of the Makefile installs, and its build of torch.
 ROLES = {
     "the statistics": ([], ""),
     "`make report`": (["base", "report"], ""),
@@ -37,7 +37,7 @@ ROLES = {
     "`make paper`, CUDA": (["base", "extract", "models", "report"], "cuda"),
     "`make test`": (["base", "extract", "models", "judges", "report", "render", "dev"], "cpu"),
 }
-#: Those in the README.
+#: The targets in the README.
 SHOWN = ["the statistics", "`make report`", "`make paper`", "`make paper`, CUDA", "`make test`"]
 
 
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def sizes(source: Path, *options: str | Path) -> dict[str, int]:
-    """Return each package's wheel in bytes; the largest, where several fit."""
+    """Return the size of each package's wheel in bytes; the largest if several fit."""
     uv = shutil.which("uv") or str(HOME / ".venv" / "lock" / "bin" / "uv")
     if not os.path.exists(uv):
         sys.exit("setup_size.py: no uv here; pip install uv, or run make lock")
@@ -89,7 +89,7 @@ def sizes(source: Path, *options: str | Path) -> dict[str, int]:
 
 
 def cpu_build() -> int:
-    """Return the size of torch's wheel without CUDA, which is on another index."""
+    """Return the size of torch's wheel without CUDA, from its separate index."""
     index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *index]

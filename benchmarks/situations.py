@@ -1,7 +1,7 @@
-"""The situations of the calibration: which study is drawn, what is asked of it, what must hold.
+"""The situations of the calibration: the studies to draw, the questions to ask, and the targets.
 
 A target bounds the rate of one quantity of one question. Quantities without a target are reported
-all the same, such as the power where families share nothing.
+as well, such as power when families share nothing.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ at_plateau = partial(hump, peak=0.685, left=0.2)  # 0.69
 
 
 def scaled(depth: Float64Array, times: float) -> Float64Array:
-    """Return a hump of another height."""
+    """Return a hump scaled to another height."""
     return times * hump(depth)
 
 
 def families_share() -> Iterator[tuple[str, Situation]]:
-    """Yield nulls of the tests over models in which families share effects, and in which not."""
+    """Yield nulls of the tests over models, with and without effects that families share."""
     located: Asked = {"localization_test": {"interval covers": COVERAGE}}
     compared: Asked = {
         "method_test": {
@@ -135,7 +135,7 @@ def families_share() -> Iterator[tuple[str, Situation]]:
 
 
 def whole_curves() -> Iterator[tuple[str, Situation]]:
-    """Yield pairs of curves that families differ in, and studies in which they do not."""
+    """Yield studies in which families differ by a pair of curves, and studies without one."""
     false: Asked = {"invariance_test": {"invariant": FALSE_CLAIM}}
     null: Asked = {"invariance_test": {"not invariant": SIZE}}
     pairs: dict[str, list[Curve]] = {
@@ -205,7 +205,7 @@ def whole_curves() -> Iterator[tuple[str, Situation]]:
 
 
 def learned() -> Iterator[tuple[str, Situation]]:
-    """Yield trained models beside their untrained twins."""
+    """Yield trained models with their untrained twins."""
     narrow = partial(hump, left=0.15)
     never: Asked = {"control_test": {"not learned": SIZE}}
     for name, draw, asked in (

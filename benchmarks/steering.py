@@ -2,8 +2,8 @@
 
     python benchmarks/steering.py [--texts 48] [--alone 6] [--model smollm2-135m-instruct]
 
-The same trials, each with its own vector, are written in one batch and one by one, and must give
-the same texts. Prints tokens per second, and writes benchmarks/results/steering.csv.
+The same trials, each with its own vector, are written in one batch and then one by one; the texts
+must agree. Prints tokens per second, and writes benchmarks/results/steering.csv.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kinds of studies that the calibration draws: what families share and where they differ."""
+"""The studies that the calibration draws: what families share and where they differ."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from study.arrays import Float64Array
 Rng = np.random.Generator
 Curve = Callable[[Float64Array], Float64Array]
 
-#: Spread between models of what a situation is not about.
+#: Spread between models of the quantities that a situation is not about.
 LEVEL_SD, PLACE_SD, HEIGHT_SD = 0.03, 0.02, 0.01
 HEIGHT = 0.1
 NINE = (2, 2, 2, 2, 1)
 
 
 def of_families(rng: Rng, models: Sequence[Model], between: float, within: float) -> Float64Array:
-    """Draw an effect for each model: its family's and its own."""
+    """Draw an effect for each model: its family's plus its own."""
     number = family_numbers(models)
     shared = between * rng.standard_normal(max(number) + 1)
     return np.asarray(shared[number] + within * rng.standard_normal(len(models)))
 
 
 def family_numbers(models: Sequence[Model]) -> list[int]:
-    """Return the number of each model's family."""
+    """Return the index of each model's family."""
     names = sorted({m.family for m in models})
     return [names.index(m.family) for m in models]
 
@@ -42,9 +42,9 @@ def one_curve_each(
     level: Callable[[int], float] = lambda i: 0.0,
     height_sd: float = HEIGHT_SD,
 ) -> Study:
-    """Draw one profile per model; `curve` takes the model's number and its depths.
+    """Draw one profile per model; `curve` takes the model's index and its depths.
 
-    Every model has a level and a height of its own.
+    Every model has its own level and height.
     """
     profiles = []
     for i, model in enumerate(models):
@@ -63,7 +63,7 @@ def shared_peak(
     center: float = 0.5,
     noise: Noise | None = None,
 ) -> Study:
-    """Draw humps whose place families share."""
+    """Draw humps with a place that families share."""
     models = draw_models(rng, families)
     peaks = center + of_families(rng, models, between, within)
     return one_curve_each(
@@ -95,7 +95,7 @@ def curve_per_family(
     levels: Sequence[float] = (0.0,),
     place_sd: float = 0.0,
 ) -> Study:
-    """Give each family a curve and a level, in turn where there are fewer than families."""
+    """Give each family a curve and a level, repeating them if there are fewer than families."""
     models = draw_models(rng, families)
     number = family_numbers(models)
     shift = place_sd * rng.standard_normal(len(models))
@@ -139,9 +139,9 @@ def sizes(
     change: float = 0.0,
     grouped: bool = True,
 ) -> Study:
-    """Draw humps whose place changes by `change` over the study's range of sizes.
+    """Draw humps whose place moves by `change` over the study's range of sizes.
 
-    `grouped`: sizes go with the family. What families share of the place comes on top.
+    With `grouped`, sizes depend on the family. Any shared part of the place is added.
     """
     models = draw_models(rng, families)
     if grouped:
@@ -157,7 +157,7 @@ def sizes(
 
 
 def unequal_spread(rng: Rng) -> Study:
-    """Draw groups of 8 and 3 models with one mean and a very different spread of the peak."""
+    """Draw groups of 8 and 3 models with the same mean peak and very different spreads."""
     models = draw_models(rng, (8, 3))
     spread = np.array([0.01, 0.15])[family_numbers(models)]
     peaks = 0.5 + spread * rng.standard_normal(len(models))
@@ -165,7 +165,7 @@ def unequal_spread(rng: Rng) -> Study:
 
 
 def one_family_moved(rng: Rng, families: Sequence[int], by: float) -> Study:
-    """Draw humps of one shape; the first family's lie `by` from the mean of the families."""
+    """Draw humps of one shape; the first family's are `by` away from the mean over families."""
     models = draw_models(rng, families)
     number = np.array(family_numbers(models))
     rest = -by / max(number)
@@ -174,7 +174,7 @@ def one_family_moved(rng: Rng, families: Sequence[int], by: float) -> Study:
 
 
 def two_places(rng: Rng, families: Sequence[int], *, by_family: bool) -> Study:
-    """Draw humps at 0.3 and at 0.7: every other family's, or every other model's."""
+    """Draw humps at 0.3 and at 0.7, alternating over families or over models."""
     models = draw_models(rng, families)
     which = np.array(family_numbers(models) if by_family else range(len(models))) % 2
     peaks = np.where(which == 1, 0.3, 0.7) + PLACE_SD * rng.standard_normal(len(models))
@@ -182,7 +182,7 @@ def two_places(rng: Rng, families: Sequence[int], *, by_family: bool) -> Study:
 
 
 def with_twins(rng: Rng, trained: Curve, untrained: Curve, *, times: float = 1.0) -> Study:
-    """Draw nine trained models and their untrained twins, the trained `times` as high."""
+    """Draw nine trained models, `times` as high as their curve, and their untrained twins."""
     profiles = []
     for m in draw_models(rng, NINE):
         level = FLOOR + LEVEL_SD * rng.standard_normal()
@@ -195,7 +195,7 @@ def with_twins(rng: Rng, trained: Curve, untrained: Curve, *, times: float = 1.0
 def one_curve(
     rng: Rng, curve: Curve, n_layers: int, rho: float, height: float, *, replicates: int = 0
 ) -> Study:
-    """Draw one profile whose height is given in noise SD; replicates have its true errors."""
+    """Draw one profile with a height in units of noise SD; replicates have its true errors."""
     model = replace(draw_models(rng, (1,))[0], n_layers=n_layers)
     noise = Noise(sd=HEIGHT / 5, rho=rho, topics=0, replicates=replicates)
     profile = FLOOR + height * noise.sd * curve(model.depth)

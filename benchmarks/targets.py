@@ -1,4 +1,4 @@
-"""What a situation of the calibration is, and what must hold there."""
+"""Define a situation of the calibration and its targets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from generator import Study
 from studies import NINE
 
-#: A bound and its value; a text is a quantity of the same question, 0.75 of which is the bound.
+#: A bound and its value; a string names a quantity of the same question, bound at 0.75 of it.
 Target = tuple[str, float | str]
 Asked = Mapping[str, Mapping[str, Target]]
 
 SIZE: Target = ("<=", 0.065)
 COVERAGE: Target = (">=", 0.92)
-#: False sameness, a hump of two peaks, "at target" of curves that peak elsewhere.
+#: False sameness, a hump where there are two peaks, "at target" for curves that peak elsewhere.
 FALSE_CLAIM: Target = ("<=", 0.05)
 BARE_SIZE: Target = ("<=", 0.06)
 FOUND: Target = (">=", 0.75)
@@ -33,16 +33,16 @@ DESIGNS = {
 
 @dataclass(frozen=True)
 class Situation:
-    """One truth and design, and what is asked of it.
+    """One truth and design, with its questions.
 
     Attributes
     ----------
     about : str
-        What goes wrong there, to group the table by.
+        What can go wrong there; groups the table.
     draw : callable
         Takes a Generator and returns a `Study`.
     asked : mapping
-        The targets of each question's quantities.
+        For each question, the targets of its quantities.
     """
 
     about: str

@@ -1,4 +1,4 @@
-"""Where simulations run: on the cores of this machine, or on a Ray cluster."""
+"""Run simulations on the cores of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def workers(given: argparse.Namespace) -> Iterator[None]:
-    """Let `joblib.Parallel` within the block run where the command line says.
+    """Make `joblib.Parallel` within the block run where the command line says.
 
-    Each study has a seed of its own, so that the figures are the same wherever it runs.
+    Each study has its own seed, so the figures are the same wherever it runs.
     """
     if given.ray is None:
         with joblib.parallel_config(n_jobs=given.jobs):
