@@ -12,7 +12,7 @@ from scipy import special
 from analysis.families import t_above, t_critical
 from analysis.loading.scores import Profile, Scores
 from analysis.profiles.shape import shape_row
-from analysis.profiles.splines import N_GRIDS, extrema, smoother, tops
+from analysis.profiles.splines import N_GRIDS, maximum, smoother, tops
 from analysis.profiles.uncertainty import (
     Errors,
     assess,
@@ -81,7 +81,8 @@ def fit_curves(
         - peak, peak_low, peak_high: depth of the peak by the chosen estimator. The three
           estimators have a column each, with a percentile interval. vertex: turn of the quadratic;
           an end of its interval is infinite if the draws do not settle the sign of the curvature.
-          extremum: depth at which the spline is highest, without the quadratic's symmetry. center:
+          extremum: depth of the curve's maximum, without the quadratic's symmetry, corrected for
+          noise (`splines.maximum`); its interval reaches equally far on both sides. center:
           the middle of the top, which is the stretch above half of the weaker arm; onset: where
           the top begins; width: how much of the depth it takes.
         - verdict: "peak inside" (`u_shape_test` shows a hump, and the estimators agree), "no peak
@@ -96,7 +97,8 @@ def fit_curves(
         - vertex_se: by the delta method.
         - curvature, curvature_low, curvature_high: the coefficient of depth squared.
         - slope_start, slope_end: slopes of the quadratic at the least and greatest depth.
-        - extremum_se, center_se: the draws' standard deviations.
+        - extremum_se, center_se: the draws' standard deviations; extremum_shift: how far noise
+          moves the maximum, which has been subtracted.
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
           left-out blocks of neighboring layers, and the form with the smallest.
         - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
@@ -128,7 +130,7 @@ def fit_curves(
     Examples
     --------
     >>> from analysis.planning.simulate import simulate_scores
-    >>> curves = fit_curves(simulate_scores(vertex=0.6, seed=1))
+    >>> curves = fit_curves(simulate_scores(vertex=0.6, noise_sd=0.002, seed=1))
     >>> curves[["model", "vertex", "extremum", "center", "verdict"]].head(2).round(1)
       model  vertex  extremum  center      verdict
     0    m1     0.6       0.6     0.6  peak inside
@@ -207,9 +209,9 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     gradient = np.array([0.0, -1 / (2 * b2), b1 / (2 * b2**2)])
     low, high = _percentiles(_turns(y + errors.draws, W, (depth[0] + depth[-1]) / 2, b2), alpha)
     fieller_low, fieller_high = fieller(b1, b2, cov[1:, 1:], t)
-    extremum = extrema(depth, y[None, :])[0]
-    extremum_draws = extrema(depth, y + errors.draws)
-    extremum_low, extremum_high = _percentiles(extremum_draws, alpha)
+    top = maximum(depth, y, errors.draws)
+    below, above = _percentiles(top.deviations, alpha)
+    reach = max(-below, above)
     start, end = tops(depth, np.vstack([y, y + errors.draws]))
     center = (start + end) / 2
     center_low, center_high = _percentiles(center[1:], alpha)
@@ -236,10 +238,11 @@ def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
         "curvature_high": curvature[1],
         "slope_start": sign * (b1 + 2 * b2 * depth[0]),
         "slope_end": sign * (b1 + 2 * b2 * depth[-1]),
-        "extremum": extremum,
-        "extremum_low": extremum_low,
-        "extremum_high": extremum_high,
-        "extremum_se": float(extremum_draws.std(ddof=1)),
+        "extremum": top.depth,
+        "extremum_low": max(top.depth - reach, depth[0]),
+        "extremum_high": min(top.depth + reach, depth[-1]),
+        "extremum_se": float(top.deviations.std(ddof=1)),
+        "extremum_shift": top.shift,
         "center": float(center[0]),
         "center_low": center_low,
         "center_high": center_high,

@@ -13,7 +13,7 @@ from scipy import stats
 from analysis import InputError, fit_curves
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.curves import blocked_errors, fieller, misfit
-from analysis.profiles.splines import extrema, natural_spline
+from analysis.profiles.splines import extrema, maximum, natural_spline, smoother
 from analysis.profiles.uncertainty import Errors, profile_errors, quadratic_weights
 
 pytestmark = pytest.mark.arithmetic
@@ -84,7 +84,7 @@ def test_left_out_blocks_find_the_form(form: str, truth: object) -> None:
 
 
 def test_vertex_and_intervals_from_replicates() -> None:
-    scores = simulate_scores(vertex=0.6, seed=2)
+    scores = simulate_scores(vertex=0.6, noise_sd=0.005, seed=2)
     curves = fit_curves(scores)
     assert (curves["error"] == "replicates").all()
     assert (curves["n_replicates"] == 200).all()
@@ -243,9 +243,36 @@ def test_the_misfit_of_a_quadratic_equals_statsmodels() -> None:
     assert misfit(depth, y, errors) == pytest.approx(float(wanted), rel=1e-6)
 
 
+def test_noise_and_smoothing_leave_the_maximum_of_a_skewed_curve_in_place() -> None:
+    """Its quadratic turns at 0.49; a spline with five knots is highest at 0.39."""
+    depth, rng = np.linspace(0, 1, 25), np.random.default_rng(1)
+    curve = np.exp(-0.5 * ((depth - 0.3) / np.where(depth < 0.3, 0.12, 0.4)) ** 2)
+    steps = np.abs(np.subtract.outer(np.arange(25), np.arange(25)))
+    root = np.linalg.cholesky(0.9**steps) * 0.1
+    smoothed, found = [], []
+    for _ in range(40):
+        y = curve + root @ rng.standard_normal(25)
+        noise = rng.standard_normal((200, 25)) @ root.T
+        smoothed.append(extrema(depth, y[None])[0])
+        found.append(maximum(depth, y, noise - noise.mean(axis=0)))
+    assert np.mean(smoothed) > 0.36
+    assert 0.28 < np.mean([top.depth for top in found]) < 0.345
+    # Noise moves it to the flatter side, and the error is as large as it is said to be.
+    assert np.mean([top.shift for top in found]) > 0.005
+    said = np.sqrt(np.mean([top.deviations.var() for top in found]))
+    assert 0.6 < said / np.std([top.depth for top in found]) < 1.6
+
+
+def test_many_layers_are_smoothed_and_few_are_not() -> None:
+    at = np.linspace(0, 1, 5)
+    np.testing.assert_allclose(smoother(at, at, 33), np.eye(5), atol=1e-12)
+    many = smoother(np.linspace(0, 1, 81), np.linspace(0, 1, 81), 33)
+    assert np.linalg.matrix_rank(many) == 33
+
+
 @pytest.mark.parametrize("peak", ["vertex", "extremum", "center"])
 def test_the_named_estimator_says_where_the_peak_is(peak: Any) -> None:
-    curves = fit_curves(simulate_scores(vertex=0.6, seed=2), peak=peak)
+    curves = fit_curves(simulate_scores(vertex=0.6, noise_sd=0.005, seed=2), peak=peak)
     assert (curves["verdict"] == "peak inside").all()
     for end in ("", "_low", "_high"):
         pd.testing.assert_series_equal(

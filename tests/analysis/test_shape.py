@@ -308,7 +308,8 @@ def test_a_skewed_curve_is_not_where_its_quadratic_turns() -> None:
     vertex = localization_test(skewed, peak="vertex").iloc[0]
     extremum = localization_test(skewed, peak="extremum").iloc[0]
     assert vertex["estimate"] > 0.4
-    assert 0.28 < extremum["estimate"] < 0.39
+    assert extremum["low"] < 0.3 < extremum["high"]
+    assert 0.28 < extremum["estimate"] < 0.35
     for row in (vertex, extremum):
         assert row["verdict"] != "at target"
 
