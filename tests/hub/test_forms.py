@@ -89,7 +89,7 @@ def test_precisions_that_are_made_need_plain_weights(ministral, monkeypatch):
         opened(ministral, "8bit")
     changed(ministral, quantization_config=None)
     monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="read by bitsandbytes, which is not installed"):
+    with pytest.raises(InputError, match="need bitsandbytes, which is not installed"):
         opened(ministral, "4bit")
 
 
