@@ -137,6 +137,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     read.add_argument("--test-share", type=float, help="share of test texts in random splits")
     read.add_argument(
+        "--resampled", type=int, help="number of topics or texts that a bootstrap sample draws"
+    )
+    read.add_argument(
         "--strict", action="store_true", help="refuse rows that would otherwise be left out"
     )
     return parser.parse_args(arguments)
@@ -147,7 +150,7 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name in ("mapping", "sheet", "header", "records", "wide", "decimal", "depth"):
         given[name] = getattr(options, name)
-    for name in ("missing", "correlation", "test_share"):
+    for name in ("missing", "correlation", "test_share", "resampled"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
     for name in ("columns", "where"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os.path
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from analysis.loading.options import Options
 from analysis.loading.run_file import MetricFacts
 from study.read import InputError, locate, read_toml
 from study.settings import Preregistered
@@ -20,16 +21,14 @@ OURS = {"concept": "emotion", "concepts": "emotions"}
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """The fields of a mapping file.
+class Mapped(Options):
+    """The fields of a mapping file: those of `Options`, and what makes a study of the numbers.
 
     Attributes
     ----------
     source : str
         The files, relative to the mapping file.
     name, description : str
-    columns, where, n_layers, layer_zero, family, higher_is_better, ...
-        As in `Options`; tables, one line for each.
     metrics : mapping of str to MetricFacts
         Label, direction and chance of a measure.
     words : mapping of str to str
@@ -42,25 +41,13 @@ class Mapped:
     source: str = ""
     name: str = ""
     description: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    where: Mapping[str, Any] = field(default_factory=dict)
-    sheet: str | None = None
-    header: int | None = None
-    records: str | None = None
-    wide: str | None = None
-    decimal: str | None = None
-    n_layers: int | Mapping[str, int] | None = None
-    layer_zero: str | Mapping[str, str] | None = None
-    depth: str | None = None
-    family: str | Mapping[str, str] | None = None
-    missing: str = "refuse"
-    correlation: float | None = None
-    test_share: float = 0.2
-    strict: bool = False
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
     preregistered: Preregistered = field(default_factory=Preregistered)
     claims: str = ""
+
+    def __post_init__(self) -> None:
+        """Leave the checks of `Options` to `read_mapping`, which names the file."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +110,11 @@ def read_mapping(path: Any, source: Any = None) -> MappingFile:
             raise InputError(
                 f"{path}: unknown field words.{key}; the fields are {', '.join(WORDS)}"
             )
-    options = {
-        name: getattr(mapped, name)
-        for name in Mapped.__dataclass_fields__
-        if name not in NOT_OPTIONS and name in content
-    }
+    options = {f.name: getattr(mapped, f.name) for f in fields(Options) if f.name in content}
+    try:
+        Options(**options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     given = {
         name: facts.get("higher_is_better")
         for name, facts in content.get("metrics", {}).items()
@@ -150,14 +137,3 @@ def read_mapping(path: Any, source: Any = None) -> MappingFile:
         "claims": claims,
     }
     return MappingFile(source, options, run)
-
-
-NOT_OPTIONS = (
-    "source",
-    "name",
-    "description",
-    "metrics",
-    "words",
-    "preregistered",
-    "claims",
-)

@@ -49,6 +49,8 @@ class Options:
         the one under which the curvature has the largest error.
     test_share : float
         Share of the texts that a random split tests on.
+    resampled : int, optional
+        How many topics or texts a bootstrap sample draws; by default as many as there are samples.
     strict : bool
         Refuse concepts or metrics that are not there throughout, instead of leaving them out.
     """
@@ -68,6 +70,7 @@ class Options:
     missing: str = "refuse"
     correlation: float | None = None
     test_share: float = 0.2
+    resampled: int | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +87,11 @@ class Options:
             raise InputError(f"correlation is {self.correlation}; it must be in [0, 1)")
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share is {self.test_share}; it must lie between 0 and 1")
+
+        if self.resampled is not None and self.resampled < 3:
+            raise InputError(
+                f"resampled is {self.resampled}; an error needs at least 3 topics or texts"
+            )
 
     def over(self, other: Mapping[str, Any]) -> Options:
         """Return these options; what they leave open comes from a mapping file."""

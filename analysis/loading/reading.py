@@ -21,7 +21,7 @@ from analysis.loading.layouts import long_table
 from analysis.loading.mapping import WORDS, plural, read_mapping
 from analysis.loading.model_names import family_of, is_tuned, size_of
 from analysis.loading.options import Options, hint
-from analysis.loading.repetitions import errors_from
+from analysis.loading.repetitions import DRAWN, errors_from
 from study.read import InputError
 from study.settings import Preregistered
 from study.tables import METRIC_ORDER, PROFILE, REPLICATE_COLUMNS, SCORE_COLUMNS
@@ -168,8 +168,10 @@ def _from_files(
             mine = {k: v[at[str(file.path)]] for k, v in values.items()}
             out.append(part.assign(**{k: v for k, v in mine.items() if k not in part}))
         if len(files) > 1:
-            _refuse_same_name(values["model"], files)
-            notes[f"{len(files)} files are read as one model each"] = None
+            _refuse_same_names(values, files)
+            told = [k for k in values if k == "model" or len(set(values[k])) > 1]
+            each = " and ".join(k for k in told if k != "family")
+            notes[f"{len(files)} files are read as one {each} each"] = None
     else:
         out = [
             part.assign(**{k: v for k, v in f.fields.items() if k not in part}) for f, part in parts
@@ -197,12 +199,15 @@ def _models_of(
     return {**values, **fields}
 
 
-def _refuse_same_name(names: list[str], files: list[SourceFile]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            first = [str(f.path) for f, n in zip(files, names, strict=True) if n == name][:2]
+def _refuse_same_names(values: Mapping[str, list[str]], files: list[SourceFile]) -> None:
+    """Raise if two files have the same model, method, concept, ... by their names."""
+    seen: dict[tuple[str, ...], str] = {}
+    for file, model, *names in zip(files, values["model"], *values.values(), strict=True):
+        path, other = str(file.path), seen.setdefault(tuple(names), str(file.path))
+        if other != path:
             raise InputError(
-                f"{first[0]} and {first[1]}: two models are called {name!r}; rename one"
+                f"{other} and {path}: two models are called {model!r}; rename one, or say what the "
+                "folders are by a name in the path: 'results/{method}/{model}.csv'"
             )
 
 
@@ -233,6 +238,10 @@ def _complete(
     for column, value in _DEFAULTS.items():
         if column not in table:
             table[column] = value
+    drawn = [k for k in DRAWN if k in table]
+    if drawn:  # draws without a concept are of the mean over concepts
+        mean = table["emotion"].isna() & table[drawn].notna().any(axis=1)
+        table["emotion"] = table["emotion"].mask(mean, "all")
     for column in ("model", "emotion", "method", "metric", "weights", "precision"):
         missing = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if missing.any():

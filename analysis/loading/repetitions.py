@@ -64,10 +64,14 @@ def errors_from(
     With K repetitions whose profiles deviate by :math:`d_k` from their mean, the covariance of the
     mean is :math:`c \sum_k d_k d_k' / (K - 1)`, known with K - 1 degrees of freedom: c = 1 / K for
     topics and seeds, 1 for bootstrap samples, and :math:`1 / K + n_{test} / n_{train}` for folds
-    and splits. The replicates are normal draws with this covariance. Standard errors give the
-    diagonal only. The correlation of neighboring layers is given, or else the one of `CORRELATIONS`
-    under which a quadratic's curvature has the largest error: whatever it is in truth, the error
-    is not taken to be too small.
+    and splits. The replicates are normal draws with this covariance.
+
+    Among bootstrap samples, rows without a number are the estimate, if there are any: the bootstrap
+    of a cross-validated score can have another level. The degrees of freedom are those of the units
+    that the samples draw from, if they are given.
+
+    Standard errors give the diagonal only. The correlation of neighboring layers is given, or else
+    the one of `CORRELATIONS` under which a quadratic's curvature has the largest error.
 
     References
     ----------
@@ -106,11 +110,12 @@ def _repeated(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
     facts = [c for c in table.columns if c not in (*keys, column, "score") and c not in REPETITIONS]
     facts = [c for c in facts if not c.startswith("~")]
-    mean = table.groupby(keys, sort=False, as_index=False).agg(
+    table, estimate = _apart(table, column, kind, where)
+    mean = estimate.groupby(keys, sort=False, as_index=False).agg(
         {**dict.fromkeys(facts, "first"), "score": "mean"}
     )
     profile = list(PROFILE)
-    parts, counts, few = [], [], []
+    parts, counts, n_draws, few = [], [], [], []
     rng = np.random.default_rng(0)
     for _, mine in table.groupby(profile, sort=False):
         first = mine.iloc[0]
@@ -119,18 +124,20 @@ def _repeated(
         lacking = wide.isna().any(axis=1)
         if lacking.any():
             if options.strict:
-                raise InputError(f"{where}: {model}: {kind} {lacking.idxmax()!r} lacks a layer")
+                raise InputError(f"{where}: {model}: {kind} {lacking.idxmax()} lacks a layer")
             notes[f"{model}: {int(lacking.sum())} {kind}s lack a layer and give no error"] = None
             wide = wide[~lacking]
         n = len(wide)
         if n < MIN_REPETITIONS:
             few.append(model)
             continue
-        counts.append(n)
+        n_draws.append(n)
+        counts.append((options.resampled if kind in DRAWN else None) or n)
         deviations = wide.to_numpy() - wide.to_numpy().mean(axis=0)
-        # scale / (n - 1), less what `profile_errors` widens replicates of n by: n / (n - 1).
+        # scale / (n - 1), less what `profile_errors` widens them by.
         z = rng.standard_normal((N_DRAWS, n)) @ deviations
-        draws = z * np.sqrt(_scale(kind, n, options) / n)
+        units = counts[-1]
+        draws = z * np.sqrt(_scale(kind, n, options) / (n - 1) * (units - 1) / units)
         rows = mean[(mean[profile] == first[profile]).all(axis=1)]
         center = rows.groupby("layer")["score"].mean().reindex(wide.columns).to_numpy()
         parts.append(_draws(rows, wide.columns.to_numpy(), center + draws))
@@ -141,7 +148,14 @@ def _repeated(
         ] = None
     if not parts:
         return mean, None, {}
-    said = f"{min(counts)} {WORTH[kind]}"
+    said = f"{min(n_draws)} {WORTH[kind]}"
+    if kind in DRAWN and options.resampled is not None:
+        said += f" of {options.resampled} topics or texts"
+    elif kind in DRAWN:
+        assumed[
+            f"the {WORTH[kind]} are taken as of at least {min(n_draws)} topics or texts; if they "
+            f"are of fewer, give {hint('resampled', 8)}"
+        ] = None
     notes[f"errors from {said}"] = None
     if kind == "seed":
         assumed[f"errors are from {WORTH['seed']}"] = None
@@ -150,6 +164,23 @@ def _repeated(
 
 #: Kinds whose repetitions are draws of the estimate itself.
 DRAWN = ("bootstrap", "replicate")
+
+
+def _apart(
+    table: pd.DataFrame, column: str, kind: str, where: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the draws, and what the curve is the mean of: rows without a number, or the draws."""
+    rest = table[column].isna()
+    if kind not in DRAWN or not rest.any():
+        return table, table
+    draws, estimate = table[~rest], table[rest]
+    without = set(draws["model"]) - set(estimate["model"])
+    if without:
+        raise InputError(
+            f"{where}: {min(without)!r} has {kind} numbers in all rows, other models have rows "
+            f"without one, which are the estimate; add them, or leave them out everywhere"
+        )
+    return draws, estimate
 
 
 def _scale(kind: str, n: int, options: Options) -> float:

@@ -264,6 +264,7 @@ def read_scores(
     missing: str = "refuse",
     correlation: float | None = None,
     test_share: float = 0.2,
+    resampled: int | None = None,
     strict: bool = False,
 ) -> Scores:
     """Read scores by layer from any file, folder or frame.
@@ -306,6 +307,8 @@ def read_scores(
         one under which the curvature has the largest error.
     test_share : float
         Share of the texts that random splits test on.
+    resampled : int, optional
+        How many topics or texts a bootstrap sample draws: the degrees of freedom of the error.
     strict : bool
         Refuse concepts or metrics that are not there throughout, instead of leaving them out.
 

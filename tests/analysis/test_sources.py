@@ -214,6 +214,75 @@ def test_repetitions_give_the_covariance_of_the_mean(kind: str, factor: float) -
     assert set(u_shape_test(scores)["error"]) == {kind, "models"}
 
 
+def test_seeds_are_said_to_show_less_than_texts_do() -> None:
+    from analysis.profiles.uncertainty import profile_errors
+
+    table = fold_table(6, kind="seed")
+    with pytest.warns(SourceWarning, match="how training varies, not how texts do"):
+        scores = read_scores(table)
+    errors = profile_errors(next(scores.select(model="gpt2").profiles()))
+    assert (errors.kind, errors.df) == ("seed", 5)
+    wide = table[table["model"] == "gpt2"].pivot(index="seed", columns="layer", values="accuracy")
+    expected = np.trace(np.cov(wide.to_numpy(), rowvar=False)) / 6
+    np.testing.assert_allclose(np.trace(errors.cov), expected, rtol=0.15)
+    assert scores.table["seed"].eq(0).all()
+
+
+@pytest.mark.parametrize("kind", ["bootstrap", "replicate"])
+def test_bootstrap_samples_are_draws_of_the_estimate(kind: str) -> None:
+    from analysis.profiles.uncertainty import profile_errors
+
+    draws = fold_table(40, kind=kind)
+    draws["accuracy"] += 0.05  # the bootstrap of a cross-validated score has another level
+    both = pd.concat([forms.truth(), draws], ignore_index=True)
+    wide = draws[draws["model"] == "gpt2"].pivot(index=kind, columns="layer", values="accuracy")
+    variance = np.trace(np.cov(wide.to_numpy(), rowvar=False))
+    for resampled, df in ((None, 39), (8, 7)):
+        scores = read_scores(both, resampled=resampled)
+        assert_same(scores.table["score"], read_scores(forms.truth()).table["score"])
+        errors = profile_errors(next(scores.select(model="gpt2").profiles()))
+        assert (errors.kind, errors.df) == (kind, df)
+        # A bootstrap of T units understates the variance by (T - 1) / T.
+        np.testing.assert_allclose(np.trace(errors.cov), variance * (df + 1) / df, rtol=0.15)
+    with pytest.warns(SourceWarning, match=r"of at least 40 topics or texts.*--resampled"):
+        alone = read_scores(draws)
+    center = alone.select(model="gpt2").table.sort_values("layer")["score"]
+    np.testing.assert_allclose(center, wide.mean().to_numpy())
+    with pytest.raises(InputError, match=r"'gpt2' has .* numbers in all rows, other models"):
+        read_scores(both[(both["model"] != "gpt2") | both[kind].notna()])
+
+
+def assert_same(a: pd.Series, b: pd.Series) -> None:
+    np.testing.assert_allclose(a.to_numpy(), b.to_numpy())
+
+
+def test_draws_without_a_concept_are_of_the_mean_over_concepts() -> None:
+    concepts = [forms.truth().assign(concept=c) for c in ("joy", "fear")]
+    scores = read_scores(pd.concat([*concepts, fold_table(25, kind="replicate")]))
+    assert sorted(scores.table["emotion"].unique()) == ["fear", "joy"]
+    assert scores.replicates is not None
+
+
+def test_strict_refuses_a_fold_that_lacks_a_layer() -> None:
+    table = fold_table()
+    short = table[(table["model"] != "gpt2") | (table["fold"] != 2) | (table["layer"] < 9)]
+    assert "gpt2: 1 folds lack a layer" in " ".join(read_scores(short).run["notes"])
+    with pytest.raises(InputError, match=r"gpt2: fold 2 lacks a layer"):
+        read_scores(short, strict=True)
+
+
+def test_two_files_of_one_model_are_refused_by_name(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder / "gpt2").mkdir(parents=True)
+        mine = forms.truth().query("model == 'gpt2'").drop(columns="model")
+        mine.to_csv(tmp_path / folder / "gpt2" / "run.csv", index=False)
+    with pytest.raises(InputError, match=r"two models are called 'gpt2'; rename one"):
+        read_scores(f"{tmp_path}/*/{{model}}/run.csv")
+    scores = read_scores(f"{tmp_path}/{{method}}/{{model}}/run.csv")
+    assert sorted(scores.table["method"].unique()) == ["a", "b"]
+    assert "2 files are read as one method and model each" in scores.run["notes"]
+
+
 def test_standard_errors_are_the_diagonal_and_the_correlation_is_said() -> None:
     from analysis.profiles.uncertainty import profile_errors
 
