@@ -32,7 +32,7 @@ HOME = Path(__file__).resolve().parent.parent
 TUTORIALS = HOME / "docs" / "tutorials"
 #: Where each must run; a tutorial of another name fails, so that none goes untested.
 NAMES = (
-    *("csv-file", "json-folder", "probe-folds"),
+    *("csv-file", "json-folder", "probe-folds", "activations", "model-collection"),
     *("own-scores", "own-concepts", "own-model", "other-engines", "nine-models", "planning"),
 )
 _BLOCK = re.compile(
