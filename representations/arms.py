@@ -13,14 +13,15 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from representations.activations import Window, read
 from representations.corpus.corpus import Corpus, Passage
 from representations.facts import Story, TextFacts
 from representations.generation import WRITTEN, Sampling, write
 from representations.models.chat_templates import spoken
+from representations.models.encoding import Tokens
 from representations.models.loading import LoadedModel
+from representations.models.tokenizers import tokens_of
 from representations.pooled import Activations, Part, PooledUnit, Spool
 from representations.stories import EngineStories, story_cells, story_prompts
 from study import Generation, Pooling
@@ -28,10 +29,6 @@ from study.read import InputError
 from study.write import Place
 
 Progress = Callable[[int], object]
-Tokens = NDArray[np.int32]
-
-#: Texts to tokenize at once: a tokenizer's output needs far more memory than the tokens.
-AT_ONCE = 256
 
 
 def comprehension(
@@ -68,10 +65,7 @@ def comprehension(
         If an activation is not finite.
     """
     passages = [*corpus.passages, *corpus.neutral][texts]
-    ids: list[Tokens] = []
-    for start in range(0, len(passages), AT_ONCE):
-        some = [p.text for p in passages[start : start + AT_ONCE]]
-        ids += [np.array(i, dtype=np.int32) for i in loaded.tokenizer(some)["input_ids"]]
+    ids = tokens_of(loaded, [p.text for p in passages])
     return _read(loaded, pooling, ids, None, passages, progress, near)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from representations.activations import PooledMean, Steer, Window, pad, read, residual_stream
 from representations.generation import Sampling, Stories, prompts_ids, write
 from representations.models.loading import LoadedModel
+from representations.models.tokenizers import tokens_of
 from representations.separation import separation_scores
 from study.read import InputError
 
@@ -101,8 +102,8 @@ def _compared(name: str, a: Tensor, b: Tensor, limit: float, says: str) -> Check
 
 def tokenizer(trial: Trial) -> Iterator[Check]:
     """Check that a passage can be recovered from its tokens, letter by letter."""
-    for text in trial.passages:
-        ids = [int(i) for i in trial.loaded.tokenizer(text)["input_ids"]]
+    for text, tokens in zip(trial.passages, tokens_of(trial.loaded, trial.passages), strict=True):
+        ids = tokens.tolist()
         back = trial.loaded.tokenizer.decode(ids, skip_special_tokens=True)
         lost = 1 - _common(text, back)
         begins = " ".join(back.split())[:40]

@@ -26,7 +26,7 @@ from representations.activations import (
 )
 from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
-from representations.models.tokenizers import Prompted
+from representations.models.tokenizers import Prompted, tokens_of
 from representations.prompt_cache import best_cut, has_only_keys, read_stems, reserve
 from study.read import InputError
 
@@ -105,15 +105,15 @@ def prompts_ids(loaded: Prompted, prompts: Sequence[str]) -> list[list[int]]:
     Raises
     ------
     InputError
-        If the chat template fails or does not end.
+        If the chat template or the tokenizer fails or does not end.
     """
     tokenizer, spec = loaded.tokenizer, loaded.spec
     if spec.instruct and tokenizer.chat_template:
         texts = render(spec.name, tokenizer, prompts, thinking=spec.thinking)
-        found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        found = tokens_of(loaded, texts, special=False)
     else:
-        found = [tokenizer(prompt)["input_ids"] for prompt in prompts]
-    return [_begun_once(tokenizer, [int(i) for i in ids]) for ids in found]
+        found = tokens_of(loaded, prompts)
+    return [_begun_once(tokenizer, ids.tolist()) for ids in found]
 
 
 def _begun_once(tokenizer: Any, ids: list[int]) -> list[int]:

@@ -7,18 +7,15 @@ gigabytes.
 
 from __future__ import annotations
 
-import multiprocessing
 import re
-import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from representations.models.errors import oneline
+from representations.models.bounded import SECONDS, OutOfBounds, bounded
 from study.read import InputError
 
 #: Template variables that turn thinking aloud off; templates without them ignore them.
@@ -28,12 +25,6 @@ TODAY = datetime(2024, 7, 26)
 #: The marks around a model's thoughts. Each is one token in a model trained to use it.
 TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]", "<thinking>": "</thinking>"}
 
-#: A text with every letter, digit and punctuation mark of ASCII.
-PROBE = "The quick brown fox jumps over the lazy dog, and THEN IT SLEEPS.\n" + string.printable
-#: Time limit for all prompts of a unit; a real template takes a millisecond per prompt.
-SECONDS = 8.0
-#: Memory limit, beyond what the process already uses.
-MEMORY = 2**30
 #: The most that a template may add to a prompt: far more than a system prompt.
 CHARACTERS = 10_000
 
@@ -162,76 +153,13 @@ def render(
     InputError
         If the template fails, does not end, or takes too much memory.
     """
-    context = multiprocessing.get_context()
-    ours, theirs = context.Pipe(duplex=False)
-    worker = context.Process(
-        target=_work, args=(theirs, tokenizer, list(prompts), thinking), daemon=True
-    )
-    worker.start()
-    theirs.close()
     try:
-        said, texts = ours.recv() if ours.poll(seconds) else ("takes too long", [])
-    except EOFError:
-        said, texts = "takes too much memory", []
-    finally:
-        worker.kill()
-        worker.join()
-        ours.close()
-    if said:
+        return bounded(_render, tokenizer, list(prompts), thinking, seconds=seconds)
+    except OutOfBounds as reason:
         raise InputError(
-            f"model {name!r}: its chat template {said}; get the model's own tokenizer_config.json, "
-            "or set instruct = false"
-        )
-    return list(texts)
-
-
-def check_tokenizer(name: str, tokenizer: Any, seconds: float = SECONDS) -> None:
-    """Refuse a tokenizer whose rules never finish on a short text, since they run in compiled code.
-
-    Other faults of a tokenizer show when it is first used.
-
-    Parameters
-    ----------
-    name : str
-        The model's name, for messages.
-    tokenizer : PreTrainedTokenizer
-    seconds : float
-        Time limit for a text of two lines.
-
-    Raises
-    ------
-    InputError
-    """
-    context = multiprocessing.get_context()
-    ours, theirs = context.Pipe(duplex=False)
-    worker = context.Process(target=_tokenize, args=(theirs, tokenizer), daemon=True)
-    worker.start()
-    theirs.close()
-    try:
-        said = ours.recv() if ours.poll(seconds) else "takes too long"
-    except EOFError:
-        said = "takes too much memory"
-    finally:
-        worker.kill()
-        worker.join()
-        ours.close()
-    if said:
-        raise InputError(
-            f"model {name!r}: its tokenizer {said} for a text of two lines; get the model's own "
-            "tokenizer.json"
-        )
-
-
-def _tokenize(pipe: Connection, tokenizer: Any) -> None:
-    _limit_memory()
-    try:
-        n_tokens = len(tokenizer(PROBE)["input_ids"])
-    except MemoryError:
-        pipe.send("takes too much memory")
-    except Exception:  # which the same call raises again where it can be named
-        pipe.send("")
-    else:
-        pipe.send("writes too much" if n_tokens > 100 * len(PROBE) else "")
+            f"model {name!r}: its chat template {reason}; get the model's own "
+            "tokenizer_config.json, or set instruct = false"
+        ) from None
 
 
 class _Fixed(datetime):
@@ -242,40 +170,16 @@ class _Fixed(datetime):
         return TODAY
 
 
-def _work(pipe: Connection, tokenizer: Any, prompts: list[str], thinking: bool) -> None:
+def _render(tokenizer: Any, prompts: list[str], thinking: bool) -> Iterator[str]:
     from transformers.utils import chat_template_utils
 
     chat_template_utils.datetime = _Fixed  # in this process only
-    _limit_memory()
-    texts = []
     given = dict.fromkeys(THINKING, thinking)
-    try:
-        for prompt in prompts:
-            messages = [{"role": "user", "content": prompt}]
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **given
-            )
-            if not isinstance(text, str) or len(text) > len(prompt) + CHARACTERS:
-                pipe.send(("writes too much", []))
-                return
-            texts.append(text)
-    except MemoryError:
-        pipe.send(("takes too much memory", []))
-        return
-    except Exception as error:  # a template is a program, and fails as such
-        pipe.send((f"fails ({oneline(error)})", []))
-        return
-    pipe.send(("", texts))
-
-
-def _limit_memory() -> None:
-    """Limit the memory of this process, if the system can."""
-    try:
-        import resource
-
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, hard))
-    except (ImportError, OSError, ValueError):  # not on this system; the time is still bounded
-        pass
+    for prompt in prompts:
+        messages = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **given
+        )
+        if not isinstance(text, str) or len(text) > len(prompt) + CHARACTERS:
+            raise OutOfBounds("writes too much")
+        yield text

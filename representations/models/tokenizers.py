@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from representations.models import hub
-from representations.models.chat_templates import check_tokenizer, is_tuned
+from representations.models.chat_templates import is_tuned
+from representations.models.encoding import Tokens, check_tokenizer, encoded
 from representations.models.errors import loading_errors
 from representations.models.registry import ModelSpec, registry
 from representations.models.weights import local_folder
@@ -62,6 +64,28 @@ def load_tokenizer(spec: ModelSpec) -> Tokenized:
     return Tokenized(settled(spec, tokenizer, trained=True), tokenizer)
 
 
+def tokens_of(model: Prompted, texts: Sequence[str], *, special: bool = True) -> list[Tokens]:
+    """Return the tokens of texts, with or without those that the tokenizer adds.
+
+    Parameters
+    ----------
+    model : LoadedModel or Tokenized
+    texts : sequence of str
+    special : bool
+
+    Returns
+    -------
+    list of ndarray, shape (tokens,), int32
+
+    Raises
+    ------
+    InputError
+        If the tokenizer's rules take too much time or memory, or write too many tokens.
+    """
+    name = f"model {model.spec.name!r}"
+    return encoded(name, model.tokenizer, texts, add_special_tokens=special)
+
+
 def tokenizer_folder(spec: ModelSpec) -> str:
     """Return the tokenizer's folder for a model without local weights."""
     source = spec.tokenizer or spec.source
@@ -76,12 +100,11 @@ def tokenizer_folder(spec: ModelSpec) -> str:
 
 
 def tokenizer_in(spec: ModelSpec, folder: str) -> Any:
-    """Read the tokenizer in a folder and try it on a text."""
+    """Read the tokenizer in a folder and try it on a few texts."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    check_tokenizer(spec.name, tokenizer)
-    tokenizer("Odd settings fail at the first text only.")
+    check_tokenizer(f"model {spec.name!r}", tokenizer)
     return tokenizer
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from representations.corpus.corpus import Corpus
 from representations.corpus.embedding import embed
+from representations.models.encoding import encoded
 from representations.models.errors import oneline
 from study.arrays import Float64Array
 from study.read import InputError
@@ -272,10 +273,10 @@ class ClassifierJudge:
         import torch
 
         rows = []
+        tokens = encoded(f"judge {self.name!r}", self._tokenizer, texts, truncation=True)
         for start in range(0, len(texts), 32):
-            batch = self._tokenizer(
-                list(texts[start : start + 32]), padding=True, truncation=True, return_tensors="pt"
-            )
+            some = {"input_ids": [ids.tolist() for ids in tokens[start : start + 32]]}
+            batch = self._tokenizer.pad(some, return_tensors="pt")
             with torch.inference_mode():
                 chances = self._model(**batch).logits.double().softmax(dim=-1).numpy()
             rows.append(np.stack([chances[:, c].sum(axis=1) for c in self._columns], axis=1))

@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from representations.activations import Window, read
-from representations.generation import Sampling, write
+from representations.arms import comprehension
+from representations.corpus.corpus import load_corpus
+from representations.generation import Sampling, prompts_ids, write
+from representations.models import bounded
 from representations.models.chat_templates import render
 from representations.models.loading import LoadedModel, load
 from representations.models.registry import ModelSpec
+from study import HOME, Pooling
 from study.read import InputError
 
 PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
@@ -121,7 +126,7 @@ def test_a_config_that_asks_for_tuples_is_not_followed(folder: Path) -> None:
 
 def test_a_tokenizer_that_fails_on_its_first_text_is_named(folder: Path) -> None:
     change(folder, "tokenizer_config.json", model_max_length="long")
-    with pytest.raises(InputError, match="the folder's files are incomplete or damaged"):
+    with pytest.raises(InputError, match=r"its tokenizer fails .*; get the model's own tokenizer"):
         loaded(folder)
 
 
@@ -332,12 +337,54 @@ def test_prompts_are_what_the_library_makes_of_them(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux")
-def test_a_tokenizer_whose_rules_grow_a_text_is_refused(folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rule = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 2000}
-    content["normalizer"] = {"type": "Sequence", "normalizers": [rule] * 4}
-    path.write_text(json.dumps(content), encoding="utf-8")
+def test_a_tokenizer_whose_rules_grow_a_text_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MEMORY", 2**26)
+    normalize(folder, ("a", "a" * 2000), n=4)
     with pytest.raises(InputError, match="its tokenizer takes too") as caught:
         loaded(folder)
     assert str(caught.value).isprintable()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux")
+@pytest.mark.parametrize(
+    ("rule", "n", "message"),
+    [
+        (("kitchen", "kitchen" * 2000), 4, "takes too much memory"),
+        (("kitchen", "a " * 9000), 1, "writes too much"),
+    ],
+)
+def test_rules_that_wait_for_a_word_of_the_corpus_meet_the_same_bounds(
+    folder: Path, rule: tuple[str, str], n: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MEMORY", 2**26)
+    normalize(folder, rule, n)
+    model = loaded(folder)
+    corpus = replace(load_corpus(HOME / "data" / "corpus"), neutral=[])
+    for use in (
+        lambda: comprehension(model, corpus, Pooling()),
+        lambda: prompts_ids(model, ["Tell me of a kitchen."]),
+    ):
+        with pytest.raises(InputError, match=f"model 'm': its tokenizer {message} for .* text"):
+            use()
+
+
+def normalize(folder: Path, rule: tuple[str, str], n: int) -> None:
+    """Give a tokenizer a rule that replaces a word, `n` times over."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    written = {"type": "Replace", "pattern": {"String": rule[0]}, "content": rule[1]}
+    content["normalizer"] = {"type": "Sequence", "normalizers": [written] * n}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_tokenizer_that_makes_long_texts_of_few_tokens_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rule = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 9}
+    content["decoder"] = {"type": "Sequence", "decoders": [content["decoder"], rule, rule]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="its tokenizer makes long texts of few tokens"):
+        loaded(folder)

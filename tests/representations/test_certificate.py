@@ -164,8 +164,8 @@ def test_a_tokenizer_without_files_is_refused(small):
     """The library makes an empty one, whose stories are empty."""
 
     class Empty:
-        def __call__(self, text, **given):
-            return {"input_ids": []}
+        def __call__(self, texts, **given):
+            return {"input_ids": [[] for _ in texts]}
 
         def decode(self, ids, **given):
             return ""
