@@ -32,6 +32,7 @@ from analysis.trials.table import load_trials
 from analysis.wording import interval, number, p_value
 from study.read import InputError
 from study.terminal import Terminal, styled
+from study.text import csv_text, visible
 from study.write import write_text
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
@@ -54,14 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
             print(claims.to_json(orient="records", indent=2), flush=True)
             return 0
         if options.csv:
-            print(claims.to_csv(index=False), end="", flush=True)
+            cells = claims.map(lambda cell: csv_text(cell) if isinstance(cell, str) else cell)
+            print(cells.to_csv(index=False), end="", flush=True)
             return 0
         models = by_model(scores, evidence.metric)
         if options.html:
             from analysis.figures.page import page
 
             write_text(Path(options.html), page(scores, claims, models))
-            print(options.html)
+            print(visible(options.html))
             return 0
     except InputError as error:
         print(f"analysis: {error}", file=sys.stderr)

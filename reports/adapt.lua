@@ -44,7 +44,24 @@ local function inner(blocks)
   end})
 end
 
+-- Typst makes one sign of three points, in names as well; pandoc does not escape them.
+local function points(text)
+  if not FORMAT:match("typst") or not text.text:find("...", 1, true) then return nil end
+  local out, rest = pandoc.Inlines({}), text.text
+  while true do
+    local first, last = rest:find("...", 1, true)
+    if not first then break end
+    if first > 1 then out:insert(pandoc.Str(rest:sub(1, first - 1))) end
+    out:insert(pandoc.RawInline("typst", "\\.\\.\\."))
+    rest = rest:sub(last + 1)
+  end
+  if rest ~= "" then out:insert(pandoc.Str(rest)) end
+  return out
+end
+
 return {{
+  Str = points,
+}, {
   Pandoc = function(doc)
     local meta = doc.meta
     doc = doc:walk({Span = function(span)

@@ -251,10 +251,14 @@ def texts_sentence(found: Findings) -> Markdown:
 def _stories_sentence(found: Findings) -> Markdown:
     """Say how long the stories are, and which of them another engine wrote."""
     run = found.scores.run
-    if "generation" not in found.methods or "generation" not in run["study"]:
+    most = run["study"].get("generation", {}).get("max_new_tokens")
+    skipped = run["study"].get("pooling", {}).get("skip")
+    if "generation" not in found.methods or most is None or skipped is None:
         return Markdown("")
     units = [u for u in run.get("units", []) if u.get("method") == "generation"]
-    theirs = {u["model"]: u["written_by"] for u in units if u.get("written_by", OURS) != OURS}
+    theirs = {
+        u.get("model", ""): u["written_by"] for u in units if u.get("written_by", OURS) != OURS
+    }
     others = [
         Markdown(
             "The stories of {} were written by {} and then read behind their prompts. "
@@ -264,7 +268,7 @@ def _stories_sentence(found: Findings) -> Markdown:
     return Markdown("").join(
         [
             Markdown("Stories have at most {} tokens, of which the first {} are left out. ").format(
-                run["study"]["generation"]["max_new_tokens"], run["study"]["pooling"]["skip"]
+                most, skipped
             ),
             *others,
         ]

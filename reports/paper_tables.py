@@ -226,6 +226,8 @@ def certificates_table(found: Findings) -> Markdown:
     rows = []
     for one in found.scores.run.get("certificates", []):
         compared = [check for check in one["checks"] if check["limit"] > 0]
+        if not compared:
+            continue
         worst = max(compared, key=lambda check: check["value"] / check["limit"])
         rows.append(
             {

@@ -120,3 +120,18 @@ def script_data(value: Any) -> str:
     """
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def csv_text(text: str) -> str:
+    r"""Return a text as a cell of CSV that a spreadsheet shows and does not compute.
+
+    A cell that begins as a formula does (``=``, ``+``, ``-``, ``@``) gets an apostrophe before it,
+    by which spreadsheets know a text.
+
+    Examples
+    --------
+    >>> csv_text("=1+1"), csv_text("gpt-2")
+    ("'=1+1", 'gpt-2')
+    """
+    shown = visible(text)
+    return f"'{shown}" if shown.lstrip()[:1] in tuple("=+-@") else shown

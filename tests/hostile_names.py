@@ -84,5 +84,11 @@ FORMS = [
     "__proto__",
     "\u202egnp.exe",
     "日本語 ñ é",
+    '#read("/etc/passwd")',
+    '#include "/etc/passwd"',
+    "\\input{/etc/passwd}",
+    "a...b ...",
     "=1+1",
+    "=cmd|'/C calc'!A0",
+    "@SUM(1+1)",
 ]

@@ -7,13 +7,17 @@ write them, with raw HTML and every extension on.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
 import json
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +72,14 @@ def hostile_study(folder: Path, forms: list[str]) -> Path:
     trials.to_parquet(study / "trials.parquet", index=False)
     run["judges"] = {**steered["judges"], judge: steered["judges"]["nrclex"]}
     run["study"]["steering"] = steered["study"]["steering"]
+    run["certificates"] = [
+        dict.fromkeys(("model", "weights", "precision"), form)
+        | {"checks": [{"check": form, "value": 1e-7, "limit": 1e-3}]}
+        for form in forms
+    ]
+    run["topics"], run["corpus_sha256"], run["study"]["seed"] = forms, forms[2], forms[3]
+    # Of numbers from elsewhere alone: no run file may say it.
+    run |= {"claims": forms[0], "words": {"concepts": "ours"}, "notes": forms, "assumed": forms}
     run["command"] = [*left, *forms]
     run["versions"] = {f"lib{i}": form for i, form in enumerate(forms)}
     run["git_commit"], run["written"] = forms[0], forms[1]
@@ -166,10 +178,23 @@ def test_no_script_runs_nothing_is_asked_for_and_all_is_shown(pages: Pages) -> N
             if report == "paper":
                 missing = [form for form in pages.forms if shown(form) not in text]
                 assert not missing, (name, missing)
-            assert "the-secret" not in text
+            assert not [word for word in SECRETS if word in text], name
     assert pages.asked == []
 
 
+def test_the_pdf_shows_names_as_they_are(pages: Pages) -> None:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext: the PDF was made but not read")
+    command = ["pdftotext", "-raw", str(pages.pdf), "-"]
+    text = shown(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # The PDF's fonts have no letters of Chinese and Japanese.
+    missing = [f for f in pages.forms if "日本" not in f and shown(f) not in text]
+    assert not missing, missing
+    assert not [word for word in SECRETS if word in text]
+
+
+#: What a reader has, and no page may.
+SECRETS = ("the-secret", "root:x:0", "root:*:0")
 #: Elements and attributes that only a name could have brought, and addresses that are not ours.
 FOREIGN = """
 const odd = [...document.querySelectorAll(
@@ -251,7 +276,15 @@ def test_quarto_finds_no_construct_of_its_own_in_names(pages: Pages) -> None:
         assert "127.0.0.1" not in json.dumps(code)
 
 
-def test_the_script_of_the_explorer_is_named_by_its_hash_alone() -> None:
+def test_the_script_of_the_explorer_is_named_by_its_hash_alone(pages: Pages) -> None:
+    """Scripts that a renderer adds by itself have another hash, and do not run."""
+    html = pages.files["explore"].read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    named = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+    assert len(named) == 1
+    assert re.findall(r"'sha256-[^']+'", policy()) == named
+    assert policy().strip()[:-1] in unescape(html)
     assert "'sha256-" in policy()
     for word in ("unsafe-eval", "http:", "https:", "*", "script-src 'unsafe-inline'", "'self'"):
         assert word not in policy()

@@ -76,6 +76,25 @@ class JudgeFacts:
 
 
 @dataclass(frozen=True)
+class CheckFacts:
+    """What one check of a model's certificate found."""
+
+    check: str
+    value: Annotated[float, Meta(ge=-1e60, le=1e60)]
+    limit: Annotated[float, Meta(ge=-1e60, le=1e60)]
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """A model's certificate."""
+
+    model: str
+    weights: str
+    precision: str
+    checks: tuple[CheckFacts, ...]
+
+
+@dataclass(frozen=True)
 class RunFile:
     """The parts that are used; a run file has more."""
 
@@ -84,9 +103,15 @@ class RunFile:
     topics: tuple[str, ...] = ()
     emotions: tuple[EmotionFacts, ...] = ()
     units: tuple[UnitFacts, ...] = ()
+    certificates: tuple[CertificateFacts, ...] = ()
     judges: Mapping[str, JudgeFacts] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+#: What only the reading of numbers from elsewhere says of a study. In a file it could pose as that,
+#: or name a file of claims anywhere, on another host as well.
+NOT_IN_FILES = ("notes", "assumed", "words", "claims", "repetitions", "layer_zero", "source")
 
 
 def read_run(path: Any) -> dict[str, Any]:
@@ -116,7 +141,8 @@ def read_run(path: Any) -> dict[str, Any]:
     if not isinstance(run, dict):
         raise InputError(f"{path}: not a JSON object")
     typed(RunFile, run, str(path), more=True)
-    return run
+    run.setdefault("study", {})
+    return {key: value for key, value in run.items() if key not in NOT_IN_FILES}
 
 
 def _neighbours(folder: Path) -> str:
