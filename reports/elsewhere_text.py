@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from analysis.figures.profiles import averages_families
 from analysis.loading.mapping import words_of as words_of
 from analysis.loading.scores import Scores
 from analysis.wording import count, listing
@@ -196,6 +197,33 @@ def figures_sentence(found: Findings) -> Markdown:
             "@fig-profiles shows the primary measure and @fig-metrics all of them, by family."
         )
     return Markdown("@fig-profiles shows the primary measure.")
+
+
+def names_methods(found: Findings) -> bool:
+    """Say whether the study names its methods, which a table from elsewhere need not do."""
+    return not found.scores.is_foreign or len(found.methods) > 1
+
+
+def measured(found: Findings) -> Markdown:
+    """Name the primary measure, and the method if the study names methods."""
+    measure = markdown(found.measure_name)
+    return measure + markdown(f", {found.primary_method}") if names_methods(found) else measure
+
+
+def measures_caption(found: Findings) -> Markdown:
+    """Describe the figure of all measures."""
+    method = f" ({found.primary_method})" if names_methods(found) else ""
+    text = f"Every measure by depth and family{method}"
+    if found.n_twins:
+        return markdown(f"{text}: trained models and, in dashed gray, their untrained twins.")
+    return markdown(f"{text}, with a line for each model.")
+
+
+def heat_sentence(found: Findings) -> Markdown:
+    """Say what the panels of the heat map are, if they are not models."""
+    if not averages_families(found.scores):
+        return PRESENT
+    return Markdown("Each panel is the mean over the models of a family.")
 
 
 def tables_sentence(found: Findings) -> Markdown:

@@ -18,6 +18,7 @@ from analysis.wording import (
     typeset,
     verdict_mark,
 )
+from reports.elsewhere_text import names_methods
 from reports.paper import Findings
 from study.read import InputError
 from study.text import Markdown, markdown
@@ -28,6 +29,16 @@ CITED = {
     "Jeong 2026b": Markdown("@jeong2026shared"),
     "van der Ben et al. 2026": Markdown("@vanderben2026"),
 }
+
+
+def _typeset(
+    found: Findings, rows: pd.DataFrame, columns: dict[str, str], widths: list[float], group: int
+) -> Markdown:
+    """Typeset a table, without the column of methods where a table from elsewhere names none."""
+    if not names_methods(found):
+        widths = [w for w, name in zip(widths, columns, strict=True) if name != "method"]
+        columns = {name: title for name, title in columns.items() if name != "method"}
+    return typeset(rows, columns, widths, group=group)
 
 
 def claims_overview(found: Findings) -> Markdown:
@@ -112,7 +123,7 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
             "p_u": "Turn",
             "verdict": "Verdict",
         }
-        return typeset(rows, columns, [26, 18, 22, 11, 9, 14], group=1)
+        return _typeset(found, rows, columns, [26, 18, 22, 11, 9, 14], group=1)
     columns = {
         "model": "Model",
         "measure": "Measure",
@@ -122,7 +133,7 @@ def shape_table(found: Findings, metric: str | None = None) -> Markdown:
         "best": "Form",
         "verdict": "Verdict",
     }
-    return typeset(rows, columns, [21, 19, 15, 20, 11, 10, 12], group=2)
+    return _typeset(found, rows, columns, [21, 19, 15, 20, 11, 10, 12], group=2)
 
 
 def controls_table(found: Findings) -> Markdown:
@@ -165,7 +176,7 @@ def peaks_table(found: Findings) -> Markdown:
         "pooled": "Models",
         "verdict": "Verdict",
     }
-    return typeset(rows, columns, [28, 18, 18, 6, 8, 10, 12], group=1)
+    return _typeset(found, rows, columns, [28, 18, 18, 6, 8, 10, 12], group=1)
 
 
 def invariance_table(found: Findings) -> Markdown:

@@ -9,6 +9,7 @@ import plotnine as p9
 from analysis.figures.profiles import located_peaks, named_panels, profile_table
 from analysis.figures.style import (
     COLORS,
+    FEW,
     GRAY,
     PALETTE,
     SOFT,
@@ -18,6 +19,8 @@ from analysis.figures.style import (
     house_style,
     metric_label,
     model_order,
+    panel_columns,
+    small_panels,
 )
 from analysis.loading.scores import Scores
 
@@ -76,10 +79,13 @@ def cover(
     low, high = np.nanmin(ends), np.nanmax(ends)
     step = 0.05 * (high - low)
     foot = low - 1.2 * step
-    rows = -(-len(names) // 3)
+    across = panel_columns(len(names))
+    rows = -(-len(names) // across)
+    many = len(names) > FEW  # panels too small for words
     figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
     if {"target", "delta"} <= set(rules):
         figure += band(rules["target"], rules["delta"], vertical=True)[:1]
+    if not many and {"target", "delta"} <= set(rules):
         figure += p9.annotate(
             "text", x=rules["target"], y=high + 0.9 * step, size=9, label="claimed", color="#8A5A00"
         )
@@ -88,8 +94,8 @@ def cover(
     if table["low"].notna().any():
         ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
         figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.18, color="none")
-    figure += p9.geom_line(p9.aes(linetype="line", group="group"), size=1.1)
-    for kind, (_, place, side) in said.items():
+    figure += p9.geom_line(p9.aes(linetype="line", group="group"), size=0.7 if many else 1.1)
+    for kind, (_, place, side) in () if many else said.items():
         near = table[table["kind"] == kind]
         near = near.loc[(near["depth"] - place).abs().groupby(near["model"]).idxmin()]
         near = near.assign(y=near["high"].fillna(near["score"]) + 0.5 * step)
@@ -108,11 +114,13 @@ def cover(
         hue = COLORS.get(method, PALETTE[0])
         bar = p9.aes(x="left", xend="right", y="score", yend="score")
         figure += p9.geom_segment(bar, peaks, color=hue, size=1.2)
-        figure += p9.geom_point(p9.aes(x="peak"), peaks, color=hue, size=3)
-        figure += p9.geom_text(p9.aes(x="peak", y="below", label="text"), peaks, size=9, color=hue)
+        figure += p9.geom_point(p9.aes(x="peak"), peaks, color=hue, size=1.5 if many else 3)
+        if not many:
+            label = p9.aes(x="peak", y="below", label="text")
+            figure += p9.geom_text(label, peaks, size=9, color=hue)
     return (
         figure
-        + p9.facet_wrap("panel", ncol=min(len(names), 3))
+        + p9.facet_wrap("panel", ncol=across)
         + p9.scale_color_manual(values=colors)
         + p9.scale_fill_manual(values=colors)
         + p9.scale_linetype_manual(values=types)
@@ -120,7 +128,7 @@ def cover(
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
         + house_style(1)
         + p9.theme(
-            figure_size=(WIDTH, 0.9 + 3 * rows),
+            figure_size=(WIDTH, 0.9 + (1.3 if many else 3) * rows),
             legend_position="none",
             strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
             axis_title=p9.element_text(size=10.5, color=SOFT),
@@ -128,4 +136,5 @@ def cover(
             panel_spacing=0.04,
             plot_margin=0.02,
         )
+        + small_panels(len(names))[1:]
     )

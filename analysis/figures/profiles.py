@@ -12,7 +12,9 @@ from mizani.breaks import breaks_extended
 
 from analysis.figures.style import (
     COLORS,
+    FEW,
     GRAY,
+    NO_METHOD,
     PALETTE,
     UNTRAINED,
     absent,
@@ -20,6 +22,8 @@ from analysis.figures.style import (
     house_style,
     metric_label,
     model_order,
+    panel_columns,
+    small_panels,
 )
 from analysis.loading.scores import MODEL, PROFILE, Scores, method_order, metric_order
 
@@ -99,7 +103,7 @@ def depth_profiles(
     table["group"] = table["method"] + table["weights"] + table["seed"].astype(str)
     chance = scores.run.get("metrics", {}).get(metric, {}).get("chance")
     n = table["model"].nunique()
-    width = min(n, columns)
+    width = panel_columns(n, columns)
     figure = p9.ggplot(table, p9.aes("depth", "score", group="group"))
     if chance is not None:
         figure += p9.geom_hline(yintercept=chance, color=GRAY, size=0.4, linetype="dotted")
@@ -114,16 +118,19 @@ def depth_profiles(
         figure
         + p9.facet_wrap("panel", ncol=width)
         + _line_scales(table["line"])
-        + depth_scale()
+        + (small_panels(n)[:1] or [depth_scale()])
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
         + house_style(0.9 + 1.75 * -(-n // width))
+        + small_panels(n)[1:]
+        + (p9.theme(legend_position="none") if set(table["line"]) == {NO_METHOD} else None)
     )
 
 
 def named_panels(table: pd.DataFrame, order: list[str]) -> dict[str, str]:
     """Return the title of each model's panel: its family and its name."""
     family = table.drop_duplicates("model").set_index("model")["family"]
-    return {model: f"{family[model]} · {model}" for model in order if model in family}
+    between = " · " if len(family) <= FEW else "\n"
+    return {model: f"{family[model]}{between}{model}" for model in order if model in family}
 
 
 def _fitted(fits: pd.DataFrame, table: pd.DataFrame) -> list[Any]:
@@ -232,7 +239,8 @@ def _wrapped(text: str) -> str:
 def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") -> p9.ggplot:
     """Draw each trained model's scores by layer and emotion.
 
-    Emotions are ordered by their mean score, the best separated on top.
+    Emotions are ordered by their mean score, the best separated on top. Many models are averaged
+    over families, on a grid of depths.
 
     Examples
     --------
@@ -245,15 +253,20 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
     if scores.directions[metric] < 0:
         order = order[::-1]
     models = model_order(some)
-    table["emotion"] = pd.Categorical(table["emotion"], order)
-    table["model"] = pd.Categorical(table["model"], models)
     table["breadth"] = 1 / table["n_layers"]
-    width = min(len(models), 3)
-    rows = -(-len(models) // width)
+    table["panel"] = table["model"]
+    panels = models
+    if averages_families(some):
+        table = _family_means(table)
+        panels = sorted(table["panel"].unique())
+    table["emotion"] = pd.Categorical(table["emotion"], order)
+    table["panel"] = pd.Categorical(table["panel"], panels)
+    width = panel_columns(len(panels))
+    rows = -(-len(panels) // width)
     return (
         p9.ggplot(table, p9.aes("depth", "emotion", fill="score", width="breadth"))
         + p9.geom_tile()
-        + p9.facet_wrap("model", ncol=width)
+        + p9.facet_wrap("panel", ncol=width)
         + p9.scale_fill_cmap("cividis", breaks=breaks_extended(5))
         + p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], expand=(0, 0))
         + p9.labs(x="Depth (layer / number of layers)", y="", fill=metric_label(scores, metric))
@@ -267,6 +280,25 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
             legend_title_position="top",
         )
     )
+
+
+def averages_families(scores: Scores) -> bool:
+    """Say whether the heat map shows families, as there are many models."""
+    facts = scores.table[["model", "family"]].drop_duplicates()
+    return len(facts) > FEW and facts["family"].nunique() < len(facts)
+
+
+def _family_means(table: pd.DataFrame, n: int = 25) -> pd.DataFrame:
+    """Return the mean scores of each family's models, on a grid of depths."""
+    grid, parts = np.linspace(0, 1, n), []
+    for _, of in table.groupby(["model", "emotion"], observed=True):
+        of = of.sort_values("depth")
+        score = np.interp(grid, of["depth"], of["score"])
+        facts = {"panel": of["family"].iloc[0], "emotion": of["emotion"].iloc[0]}
+        parts.append(pd.DataFrame({"depth": grid, "score": score, **facts}))
+    keys = ["panel", "emotion", "depth"]
+    means = pd.concat(parts).groupby(keys, as_index=False, observed=True)["score"].mean()
+    return pd.DataFrame(means).assign(breadth=1 / (n - 1))
 
 
 def method_comparison(scores: Scores, metric: str) -> p9.ggplot:

@@ -9,6 +9,7 @@ import plotnine as p9
 from analysis.figures.style import (
     COLORS,
     GRAY,
+    NO_METHOD,
     PALETTE,
     absent,
     band,
@@ -95,6 +96,7 @@ def peak_forest(
             legend_box="vertical",
             legend_box_spacing=0.01,
         )
+        + (p9.guides(color="none") if methods == [NO_METHOD] else None)
     )
 
 

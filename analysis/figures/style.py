@@ -19,6 +19,12 @@ from study.text import visible
 
 #: Width of every figure in inches.
 WIDTH = 6.3
+#: The most that fits on a page of A4.
+MAX_HEIGHT = 9.3
+#: Beyond as many panels, they are small, and six stand side by side.
+FEW = 18
+#: What a table without methods has in the place of one; it needs no legend.
+NO_METHOD = "all"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GRAY = "#7A7F87"
 SOFT = "#5B6472"
@@ -35,9 +41,9 @@ class PlainText(p9.theme_minimal):  # type: ignore[misc]
 
 
 def house_style(height: float) -> p9.theme:
-    """Return the shared theme, for a figure of this height in inches."""
+    """Return the shared theme, for a figure of this height in inches, or of a page's."""
     return PlainText(base_size=9) + p9.theme(
-        figure_size=(WIDTH, height),
+        figure_size=(WIDTH, min(height, MAX_HEIGHT)),
         panel_grid_minor=p9.element_blank(),
         panel_grid_major=p9.element_line(color="#E4E7EB", size=0.4),
         panel_spacing=0.02,
@@ -50,6 +56,28 @@ def house_style(height: float) -> p9.theme:
         legend_key_width=22,
         plot_margin=0.01,
     )
+
+
+def panel_columns(n_panels: int, usual: int = 3) -> int:
+    """Return how many panels stand side by side.
+
+    >>> panel_columns(2), panel_columns(9), panel_columns(50)
+    (2, 3, 6)
+    """
+    return min(n_panels, usual) if n_panels <= FEW else 6
+
+
+def small_panels(n_panels: int) -> list[Any]:
+    """Return what makes many panels readable: small titles, and few marks on the axes."""
+    if n_panels <= FEW:
+        return []
+    return [
+        p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], limits=(0, 1)),
+        p9.theme(
+            strip_text=p9.element_text(size=6, ha="left", x=0),
+            axis_text=p9.element_text(size=5.5, color=SOFT),
+        ),
+    ]
 
 
 def metric_label(scores: Scores, metric: str) -> str:

@@ -94,6 +94,26 @@ def test_every_figure_draws(small: Scores) -> None:
         assert 1 < height < 10
 
 
+def test_figures_of_many_models_fit_on_a_page() -> None:
+    many = study(families=(7, 7, 6), n_emotions=17, methods=("all",), n_replicates=0)
+    fits = fit_curves(many, weights=None)
+    for figure in (
+        figures.depth_profiles(many, "score", fits),
+        figures.peak_forest(fits, None),
+        figures.emotion_heatmap(many, "score", "all"),
+    ):
+        assert figure.theme.getp("figure_size")[1] <= style.MAX_HEIGHT
+    assert style.panel_columns(20) == 6
+    # Of 17 concepts, the means of the families are shown, each over its own models.
+    heat = figure.data
+    assert list(heat["panel"].cat.categories) == sorted(many.table["family"].unique())
+    some = heat[(heat["panel"] == heat["panel"].iloc[0]) & (heat["depth"] == 0)]
+    mine = many.table[(many.table["family"] == heat["panel"].iloc[0]) & (many.table["depth"] == 0)]
+    expected = mine[mine["weights"] == "trained"].groupby("emotion")["score"].mean()
+    found = some.set_index(some["emotion"].astype(str))["score"]
+    assert np.allclose(found.loc[expected.index], expected)
+
+
 def test_figures_survive_a_small_study() -> None:
     alone = study(families=(1,), methods=("comprehension",))
     fits = fit_curves(alone)
