@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pypandoc
 import pytest
+from hostile_names import FORMS
 from synthetic import make_study
 
-from analysis import as_scores, figures, load_scores
+from analysis import as_scores, figures, load_scores, read_scores
 from analysis.__main__ import main
 from analysis.figures.explorer import explorer
-from reports import explorer_page, paper, paper_tables
+from reports import elsewhere_text, explorer_page, paper, paper_tables
 from study.read import InputError
 
 
@@ -112,3 +117,99 @@ def test_claims_print_no_formula_and_no_escape_code(
             (row,) = csv.DictReader(io.StringIO(out))
             assert row["claim"] == r"'=cmd()\x1b[31m"
             assert all(cell[:1] not in ("=", "+", "@") for cell in row.values())
+
+
+HOSTILE = [form for form in FORMS if "/" not in form and "\u202e" not in form]
+MAPPING = """
+source = "models/*.csv"
+name = {name}
+[columns]
+concept = "what"
+[metrics.accuracy]
+label = {label}
+[words]
+concept = {concept}
+concepts = {concepts}
+"""
+
+
+class Page(HTMLParser):
+    """What elements and attributes a page has, and what it shows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.attributes: set[str] = set()
+        self.shown = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.shown += re.sub(r"\s", "", data)
+
+
+def test_a_strangers_folder_and_mapping_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of files, concepts, words, labels and claims, in sentences, a page and a terminal."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    left = iter(HOSTILE)
+    names = {key: next(left) for key in ("name", "label", "concept", "concepts")}
+    models, concepts, claim = [next(left), next(left)], [next(left), next(left)], next(left)
+    (tmp_path / "models").mkdir()
+    depth = np.linspace(0, 1, 9)
+    for number, model in enumerate(models):
+        score = 0.9 - (depth - 0.5) ** 2 + 0.01 * np.cos(7 * np.arange(9) + number)
+        rows = [pd.DataFrame({"what": c, "layer": range(9), "accuracy": score}) for c in concepts]
+        pd.concat(rows).to_csv(tmp_path / "models" / f"{model}.csv", index=False)
+    mapping, claims = tmp_path / "mine.toml", tmp_path / "claims.toml"
+    mapping.write_text(MAPPING.format(**{k: json.dumps(v) for k, v in names.items()}))
+    said = claim.replace("{", "{{").replace("}", "}}")
+    claims.write_text(CLAIM.format(json.dumps(said)))
+    found = paper.findings(tmp_path, str(mapping))
+    sentences = [elsewhere_text.front(found), elsewhere_text.read_sentence(found)]
+    sentences += [elsewhere_text.summary(found), elsewhere_text.measure_sentence(found)]
+    sentences += [paper.emotions_sentence(found), paper_tables.models_table(found)]
+    text = "\n\n".join(map(str, sentences))
+    assert "{{<" not in text
+    dialect = "markdown+emoji+autolink_bare_uris+mark"
+    sentences_page = Page(pypandoc.convert_text(text, "html", dialect))
+    arguments = [str(mapping), "--claims", str(claims)]
+    assert main([*arguments, "--html", str(tmp_path / "page.html")]) == 0
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8").split("<svg")[0])
+    rest = Page((tmp_path / "page.html").read_text(encoding="utf-8").split("</svg>")[1])
+    assert main([*arguments, "--figure", str(tmp_path / "figure.svg")]) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0
+    terminal = re.sub(r"\s", "", capsys.readouterr().out)
+    bare = {name: re.sub(r"\s", "", name) for name in [*names.values(), *models, *concepts, claim]}
+    for one in (sentences_page, page, rest):
+        assert not {"script", "img", "iframe", "a", "svg"} & {*one.elements}
+        assert not {name for name in one.attributes if name.startswith("on")}
+    for name in models:
+        assert bare[name] in sentences_page.shown
+        assert bare[name] in rest.shown
+        assert bare[name] in terminal
+    for name in (*names.values(), *concepts):
+        assert bare[name] in sentences_page.shown, name
+    assert bare[claim] in page.shown
+    assert bare[claim] in terminal
+    assert bare[names["name"]] in page.shown
+
+
+def test_a_message_that_quotes_a_file_is_one_printable_line(tmp_path: Path) -> None:
+    evil = "\x1b[31m[bold]<script>\u202e"
+    for name, content in {
+        "a.toml": f'source = "x.csv"\nnonsense = "{evil}"',
+        "b.csv": f"model,layer,score\nm,0,{evil}\n",
+        "c.json": f'{{"a": "{evil}"',
+        f"{evil.replace('/', '')}.csv": "nothing",
+    }.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError) as caught:
+            read_scores(tmp_path / name)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) <= 1000
