@@ -1,0 +1,64 @@
+"""The text of the paper without its figures: its cells run here, and pandoc applies its filter."""
+
+from __future__ import annotations
+
+import ast
+import re
+from contextlib import chdir
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pypandoc
+import pytest
+
+from reports import paper, qmd, render
+from study.text import Markdown, markdown
+
+REPORTS = Path(render.__file__).parent
+
+
+class NoFigures:
+    """Stands for `analysis.figures`: drawing takes most of the time, and has no sentences."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: Markdown("figure")
+
+
+def text_of_paper(source: Path | str, monkeypatch: pytest.MonkeyPatch, n_boot: int = 60) -> str:
+    """Return the paper of a source as plain text, with fewer bootstraps and one specification."""
+    monkeypatch.setattr(paper, "evidence_of", partial(paper.evidence_of, n_boot=n_boot))
+    one = pd.DataFrame({"verdict": ["undecided"]})
+    monkeypatch.setattr(paper, "specification_table", lambda _: one)
+    names: dict[str, Any] = {}
+    parts = []
+    with chdir(REPORTS):
+        for chunk in qmd.parse(REPORTS / "paper.qmd").chunks:
+            if not chunk.is_cell:
+                parts.append(qmd.INLINE.sub(lambda m: _shown(eval(m[1], names)), chunk.text))
+                continue
+            value = _run(chunk.text, names)
+            if "parameters" in (chunk.options.get("tags") or []):
+                names["study"] = str(source)
+            elif chunk.options.get("include", True):
+                label = chunk.options.get("label", "")
+                caption = chunk.options.get("tbl-cap", "")
+                parts.append(f"\n\n::: {{#{label}}}\n\n{_shown(value)}\n\n{caption}\n\n:::\n\n")
+            names["figures"] = NoFigures()
+    text = "\n".join(parts)
+    arguments = ["--wrap=none", f"--lua-filter={REPORTS / 'adapt.lua'}", "--standalone"]
+    plain = " ".join(pypandoc.convert_text(text, "plain", render.MARKDOWN, arguments).split())
+    return re.sub(r"@[\w-]+|\{#[\w-]+\}", "", plain)  # references are numbers in the end
+
+
+def _run(code: str, names: dict[str, Any]) -> Any:
+    """Run a cell; return the value of its last line."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+def _shown(value: Any) -> str:
+    return str(value if isinstance(value, Markdown) else markdown(str(value)))
