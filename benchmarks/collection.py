@@ -78,8 +78,8 @@ def write_collection(
     return total
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Run a command; return its seconds and its peak memory in MB."""
+def timed(command: list[str]) -> dict[str, float]:
+    """Run a command; return its seconds by the clock, and its peak memory without its kernel's."""
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE)
@@ -88,7 +88,10 @@ def timed(command: list[str]) -> tuple[float, float]:
     _, status, used = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, used.ru_maxrss / 1024
+    return {
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mb": round(used.ru_maxrss / 1024),
+    }
 
 
 def main() -> None:
@@ -111,12 +114,12 @@ def main() -> None:
             "paper": [*python, "-c", RENDER, "paper.qmd", str(folder), str(pages)],
             "explorer": [*python, "-c", RENDER, "explore.qmd", str(folder), str(pages)],
         }.items():
-            seconds, megabytes = timed(command)
-            rows.append({"task": task, "seconds": round(seconds, 1), "peak_mb": round(megabytes)})
+            rows.append({"task": task, **timed(command)})
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
-    all_tasks = {"task": "together", "seconds": round(table["seconds"].sum(), 1)}
-    table = pd.concat([table, pd.DataFrame([{**all_tasks, "peak_mb": table["peak_mb"].max()}])])
+    together = {"task": "together", "seconds": table["seconds"].sum().round(1)}
+    together["peak_mb"] = table["peak_mb"].max()
+    table = pd.concat([table, pd.DataFrame([together])])
     table = table.assign(models=arguments.models, concepts=arguments.concepts, scores=n_scores)
     table = table.assign(cores=len(os.sched_getaffinity(0)))
     table.to_csv(RESULTS, index=False)
