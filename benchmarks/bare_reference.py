@@ -41,9 +41,9 @@ def scale(rng: np.random.Generator, n_points: int, rho: float, n_curves: int) ->
 
 def main() -> None:
     """Print the table, one row per number of points."""
-    rng = np.random.default_rng(0)
     n_curves = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     for n_points in SCALE_POINTS:
+        rng = np.random.default_rng(n_points)
         row = [scale(rng, n_points, rho, n_curves) for rho in SCALE_RHO]
         print(f"    ({', '.join(f'{x:.2f}' for x in row)}),  # {n_points}", flush=True)
 

@@ -25,6 +25,8 @@ from analysis import (
 )
 from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.sums import curve_data
+from analysis.profiles.bare import MEAN_KNOTS
+from analysis.profiles.splines import natural_spline, spread_knots
 from study.arrays import Float64Array
 
 ALPHA, DELTA = 0.05, 0.1
@@ -179,7 +181,29 @@ def bare_shapes(studies: Sequence[Study]) -> list[Answer]:
         for answer, verdict in zip(out, shapes(replace(together, replicates=again)), strict=True):
             word = shape_words(verdict)
             answer |= {f"{w}, true errors": word[w] for w in ("hump", "monotone", "undecided")}
+        again = numbered(known_correlation(s) for s in studies)
+        topics = len(studies[0].table) - MEAN_KNOTS + 1
+        known = replace(together, replicates=again, topics=topics)
+        for answer, verdict in zip(out, shapes(known), strict=True):
+            word = shape_words(verdict)
+            answer |= {f"{w}, known correlation": word[w] for w in ("hump", "monotone")}
     return out
+
+
+def known_correlation(study: Study) -> pd.DataFrame:
+    """Return replicates of a bare curve that have the noise's correlation and a fitted variance."""
+    depth, y = study.table["depth"].to_numpy(), study.table["score"].to_numpy()
+    n, df = len(y), len(y) - MEAN_KNOTS
+    correlation = study.truth["rho"] ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    root = np.linalg.cholesky(correlation)
+    form = np.linalg.solve(root, natural_spline(depth, spread_knots(depth, MEAN_KNOTS)))
+    white = np.linalg.solve(root, y)
+    rest = white - form @ np.linalg.lstsq(form, white, rcond=None)[0]
+    # The bootstrap of df + 1 topics is corrected by (df + 1) / df.
+    sd = np.sqrt(rest @ rest / (df + 1))
+    drawn = y + sd * np.random.default_rng(0).standard_normal((200, n)) @ root.T
+    table = pd.concat([study.table.drop(columns="emotion")] * len(drawn), ignore_index=True)
+    return table.assign(replicate=np.repeat(np.arange(len(drawn)), n), score=drawn.ravel())
 
 
 def peaks_of_profiles(study: Study) -> Answer:

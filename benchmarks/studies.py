@@ -199,5 +199,5 @@ def one_curve(
     model = replace(draw_models(rng, (1,))[0], n_layers=n_layers)
     noise = Noise(sd=HEIGHT / 5, rho=rho, topics=0, replicates=replicates)
     profile = FLOOR + height * noise.sd * curve(model.depth)
-    study = draw_study(rng, [(model, {}, profile)], noise)
+    study = draw_study(rng, [(model, {}, profile)], noise, {"rho": rho})
     return true_errors(rng, study, noise) if replicates else study
