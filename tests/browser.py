@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to in the W3C WebDriver protocol: no package is needed for it."""
+"""Drive a headless Chromium with the W3C WebDriver protocol, without any package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARGUMENTS = [
 
 
 class Page:
-    """One page of a browser that has no network."""
+    """One page of a browser without network."""
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -48,7 +48,7 @@ class Page:
         self.send("POST", "/url", {"url": file.as_uri()})
 
     def resize(self, width: int, height: int = 1000) -> None:
-        """Give the page a width that a window cannot have, such as a telephone's."""
+        """Give the page a width narrower than any window, such as a phone's."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         self.send("POST", "/goog/cdp/execute", command)

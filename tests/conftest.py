@@ -1,15 +1,15 @@
-"""The one option of the suite: `--long` runs the reliability tests at length (`make fuzz`)."""
+"""The suite's only option: `--long` runs the long form of the reliability tests (`make fuzz`)."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Before torch is imported. Sums over more threads differ in their last digits, and a worker of Ray
-# has as many threads as processors: one; side by side, processes of one thread are faster, too.
+# Set before torch is imported. Sums over several threads differ in their last digits, and a Ray
+# worker has one thread per CPU, here one. Parallel processes of one thread are also faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine makes no example wrong.
+# A slow example on a busy machine is not a failure.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 

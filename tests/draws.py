@@ -1,4 +1,4 @@
-"""How near tokens come to being others: what last digits can turn, no test may hang on."""
+"""Measure how close draws come to another token: no test may depend on the last digits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from representations import generation
 from representations.generation import Sampling
 
-#: Batches of other sizes, and other processors, move a share of the probability by some 1e-7.
+#: Other batch sizes and other processors shift probabilities by about 1e-7.
 SAFE = 1e-6
 
 
 def distance(logits: Tensor, uniform: Tensor, sampling: Sampling) -> float:
-    """Return how far logits or random numbers may move, at least, before a token is another."""
+    """Return the smallest change of logits or random numbers that would change a token."""
     best = logits.topk(min(sampling.top_k + 1, logits.shape[-1]), dim=-1).values.double()
     gaps = (best[:, :-1] - best[:, 1:]).nan_to_num(posinf=1.0)
     if sampling.temperature == 0:
@@ -31,7 +31,7 @@ def distance(logits: Tensor, uniform: Tensor, sampling: Sampling) -> float:
 
 @contextmanager
 def measured() -> Iterator[list[float]]:
-    """Collect the distances of all draws that are made in this process."""
+    """Collect the distances of all draws in this process."""
     found: list[float] = []
     draw = generation.draw
 

@@ -1,4 +1,4 @@
-"""One set of numbers in every form that result files take: `python tests/forms.py` writes them.
+"""Write one set of numbers in every form of result file: `python tests/forms.py`.
 
 Six models of three families; accuracy rises to about 60% of the depth and falls. The numbers are
 simulated, so their truth is known: a hump in every model, at 0.6.
@@ -39,7 +39,7 @@ def truth() -> pd.DataFrame:
 
 
 FORMS: dict[str, Callable[[pd.DataFrame, Path], Any]] = {}
-#: The one option that a form needs, as `read_scores` takes it.
+#: The option of `read_scores` that a form needs.
 OPTIONS: dict[str, dict[str, Any]] = {
     "columns.csv": {"columns": {"score": "held out", "layer": "where"}},
     "one_sheet_of_two.xlsx": {"sheet": "probes"},
@@ -47,7 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "blocks_from_zero.csv": {"n_layers": None},
     "two_row_header.xlsx": {"header": 2},
 }
-#: Where a form is more than its file: the source to give.
+#: The source of a form that is more than its file.
 SOURCES = {
     "files": "files/*.json",
     "named/results": "named/results/{model}/run.json",
@@ -308,7 +308,7 @@ def _json(path: Path, content: Any) -> None:
 
 
 def source_of(name: str) -> str:
-    """Return what to give `read_scores` for a form."""
+    """Return the source and options of `read_scores` for a form."""
     return str(DATA / SOURCES.get(name, name))
 
 

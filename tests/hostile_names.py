@@ -1,8 +1,8 @@
-"""Names that are markup, scripts, templates or addresses, wherever they are shown."""
+"""Names that contain markup, scripts, templates or addresses."""
 
 from __future__ import annotations
 
-#: Runs where a name becomes markup. `{url}` is a server that must never be asked.
+#: Runs if a name becomes markup. `{url}` is a server that must never get a request.
 RUN = "document.title='ran';window.ran=1"
 FORMS = [
     f"`<script>{RUN}</script>`{{=html}}",

@@ -1,8 +1,8 @@
-"""A stand-in for Quarto: takes what Quarto documents, and notes how it was called.
+"""A stand-in for Quarto: accepts the options that Quarto documents, and records its calls.
 
-It refuses unknown options and folders that are no project, reads the project's environment file,
-chooses its Python as Quarto does (QUARTO_PYTHON, then python3) and runs the script that the project
-has before a render, whose failure is its own. It renders nothing.
+It refuses unknown options and folders without a project, reads the project's environment file,
+chooses its Python as Quarto does (QUARTO_PYTHON, then python3) and runs the project's pre-render
+script, failing if that fails. It renders nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, followed as they are written in a copy of the project."""
+"""Follow the recipes of CONTRIBUTING.md to the letter in a copy of the project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(section: str) -> list[str]:
-    """Return the code of a section, in its order."""
+    """Return the code blocks of a section, in order."""
     found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M)
     assert found is not None
     return re.findall(r"^```\w+\n(.*?)^```", found[1], re.S | re.M)

@@ -1,4 +1,4 @@
-"""The pages beside the code: true to the code, to each other, and to what ships."""
+"""The pages beside the code agree with the code, with each other, and with what ships."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXAMPLES = sorted((HOME / "examples").glob("*.toml"))
 
 
 def script(path: str) -> ModuleType:
-    """Import a script that is in no package."""
+    """Import a script that is not in a package."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, HOME / path)
     assert spec is not None
     assert spec.loader is not None

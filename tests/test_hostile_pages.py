@@ -1,8 +1,8 @@
-"""Pages made from tables full of hostile names: nothing runs, nothing is asked for, all is shown.
+"""Pages made from tables full of hostile names: they run nothing, request nothing and show all.
 
-Every form of `hostile_names` stands in some field that is shown. The pages are opened as they are,
-without their content security policy, on which escaping must not rely, and as Quarto's pandoc would
-write them, with raw HTML and every extension on.
+Every form of `hostile_names` is in some visible field. The pages are opened as they are, without
+their content security policy, on which escaping must not rely, and as Quarto's pandoc would write
+them, with raw HTML and every extension on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TRIALS = HOME / "data" / "steering" / "demo"
 
 
 def hostile_study(folder: Path, forms: list[str]) -> Path:
-    """Write a study and trials in whose fields each form stands."""
+    """Write a study and trials with each form in some field."""
     left = iter(forms)
     study = make_study(folder, families=(2, 1), n_emotions=14, methods=("comprehension", "other"))
     run = json.loads((study / "run.json").read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def hostile_study(folder: Path, forms: list[str]) -> Path:
 
 @dataclass
 class Pages:
-    """The pages, by name, and what is to be seen in them."""
+    """The pages by name, and the text that must be visible in each."""
 
     files: dict[str, Path]
     forms: list[str]
@@ -193,9 +193,9 @@ def test_the_pdf_shows_names_as_they_are(pages: Pages) -> None:
     assert not [word for word in SECRETS if word in text]
 
 
-#: What a reader has, and no page may.
+#: Secrets that a reader's machine has, and no page may show.
 SECRETS = ("the-secret", "root:x:0", "root:*:0")
-#: Elements and attributes that only a name could have brought, and addresses that are not ours.
+#: Elements and attributes that only a name could have added, and addresses that are not ours.
 FOREIGN = """
 const odd = [...document.querySelectorAll(
   'iframe, object, embed, base, link, form[action], input[autofocus], meta[http-equiv=refresh], '
@@ -237,7 +237,7 @@ def test_the_explorer_shows_names_as_they_are(pages: Pages) -> None:
 
 
 def test_a_script_that_got_into_a_page_would_not_run(pages: Pages, tmp_path: Path) -> None:
-    """The policy's part, with the escaping left out; without the policy the script runs."""
+    """Without escaping, the policy alone stops the script; without the policy it runs."""
     if shutil.which("chromedriver") is None:
         pytest.skip("no chromedriver")
     with browser() as page:

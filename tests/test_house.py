@@ -1,4 +1,4 @@
-"""The house itself: what each side may import, and how long its files may get."""
+"""The house rules: what each side may import, and how long files may get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from study import study_schema
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("analysis", "pipeline", "reports", "representations", "study")
-#: What `pip install .` alone does not bring: of the torch side, and of the report.
+#: Packages that `pip install .` does not install: those of the torch side and of the report.
 TORCH = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "gguf")
 REPORT = (
     "plotnine",
@@ -70,7 +70,7 @@ def run(*arguments: str) -> None:
 
 
 def test_analysis_tests_the_claims_where_torch_cannot_be_imported() -> None:
-    """Nor the report's packages: the figures alone need those."""
+    """Nor does it import the report's packages: only the figures need those."""
     run("-c", f"{TORCH = }\n{REPORT = }\n{WITHOUT}")
 
 
@@ -100,7 +100,7 @@ def test_imports_run_in_one_direction() -> None:
 
 
 def test_only_steering_meets_both_sides() -> None:
-    """It steers at the layer that the analysis found; extraction knows nothing of statistics."""
+    """It steers at the layer found by the analysis; extraction knows no statistics."""
     sides = {}
     for name in ("extraction", "steering"):
         tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
@@ -132,7 +132,7 @@ def test_files_are_short_enough_to_read() -> None:
 
 
 def shown_by_hand(path: Path) -> list[str]:
-    """Return where a file makes Markdown, HTML or a terminal's line of other than literals."""
+    """Return where a file makes Markdown, HTML or a terminal line from anything but literals."""
     tree, found = ast.parse(path.read_text(encoding="utf-8")), []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:

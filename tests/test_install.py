@@ -1,4 +1,4 @@
-"""The set-up on machines that lack something, or whose index is a mirror: locks/install.py."""
+"""locks/install.py on machines that lack something or use a mirror of the index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USER = "Basic " + base64.b64encode(b"me:secret").decode()
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """A package index with one package; it can ask for credentials, and be a proxy."""
+    """A package index with one package; it can require credentials and act as a proxy."""
 
     wheel: bytes
     asks = False
@@ -51,7 +51,7 @@ class Mirror(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def mirror(wheel: bytes) -> Iterator[tuple[type[Mirror], str]]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, wheel: bytes) -> Path:
-    """Return a project with one list of one package, where every test uses the same .venv."""
+    """Return a project with one list of one package; all tests share its .venv."""
     root = tmp_path_factory.mktemp("a clone")
     (root / "locks").mkdir()
     shutil.copy(ROOT / "locks" / "install.py", root / "locks")
@@ -95,7 +95,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, wheel: bytes) -> Path:
 
 
 def install(clone: Path, part: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a user's variables, and nothing of this machine's settings for pip."""
+    """Run the script with a user's variables, without this machine's settings for pip."""
     away = ("PIP_", "HTTP", "http", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "VENV")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(away)}
     kept |= {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
@@ -112,7 +112,7 @@ def install(clone: Path, part: str, **variables: str) -> subprocess.CompletedPro
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a failure says, after the line that says what was begun."""
+    """Return the one line of a failure, which follows the line that announces the work."""
     assert done.returncode == 1
     first, *rest = done.stderr.splitlines()
     assert first.startswith("setup: ")
@@ -122,7 +122,7 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def has_tiny(clone: Path) -> bool:
-    """Say whether .venv has the package, and take it away again."""
+    """Return whether .venv has the package, and remove it."""
     python = clone / ".venv" / "bin" / "python"
     found = subprocess.run([python, "-I", "-c", "import tiny"], capture_output=True, check=False)
     pip = [python, "-m", "pip", "uninstall", "--yes", "--quiet", "tiny"]
@@ -205,7 +205,7 @@ def test_torch_comes_without_cuda_where_there_is_no_gpu_unless_pip_was_told(
 def test_an_index_beside_a_users_own_is_added(
     clone: Path, mirror: tuple[type[Mirror], str]
 ) -> None:
-    """As the one of torch is: what a variable says holds beside what the command says."""
+    """Like torch's index: the variable's value applies in addition to the command's."""
     python = clone / ".venv" / "bin" / "python"
     install(clone, "judges", PIP_INDEX_URL=f"http://{mirror[1]}/simple")  # makes .venv
     assert has_tiny(clone)
@@ -265,7 +265,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(clone: Path) -> Non
 
 
 def test_a_python_without_venv_is_said_in_one_line(clone: Path, tmp_path: Path) -> None:
-    """As Debian's, whose venv says so in four lines."""
+    """Like Debian's Python, whose venv explains this in four lines."""
     says = "The virtual environment was not created because ensurepip is not\navailable. On Debian"
     script = f"import sys\nprint({says!r})\nsys.exit(1)\n"
     (tmp_path / "venv.py").write_text(script, encoding="utf-8")

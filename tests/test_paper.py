@@ -1,4 +1,4 @@
-"""The paper and the explorer: computed from the tables, readable with few models or many."""
+"""The paper and the explorer are computed from the tables, and readable with few or many models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TESTS = Path(__file__).parent
 REPORTS = TESTS.parent / "reports"
 
 
-#: What the prose may say in digits: facts of the published study and of others, and names.
+#: Digits allowed in the prose: facts of the published study and of others, and names.
 CONSTANTS = (
     r"50%",
     r"92%",
@@ -77,7 +77,7 @@ def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Pages:
-    """Both reports of the study of nine models, as the light renderer makes them."""
+    """Both reports of the study of nine models, made by the light renderer."""
 
     paper: Path
     pdf: Path
@@ -131,7 +131,7 @@ def test_no_result_is_typed_into_the_paper() -> None:
 
 
 def sentences(code: str) -> list[str]:
-    """Return the strings of some code that are prose: docstrings left out, three words at least."""
+    """Return the strings of at least three words in some code, without docstrings."""
     tree = ast.parse(code)
     described = {
         node.body[0].value
@@ -199,7 +199,7 @@ def test_numbers_follow_the_tables(tmp_path: Path) -> None:
 
 
 def words(study: Path) -> str:
-    """Execute the paper up to its introduction, which holds the abstract and the claims."""
+    """Execute the paper up to its introduction: the abstract and the claims."""
     report = qmd.parse(REPORTS / "paper.qmd")
     end = next(i for i, c in enumerate(report.chunks) if "# Introduction" in c.text)
     first = qmd.Chunk(report.chunks[end].line, report.chunks[end].text.split("# Introduction")[0])
@@ -238,7 +238,7 @@ def test_no_page_loads_anything_from_elsewhere(pages: Pages) -> None:
         assert not re.search(r"@import|url\([\"']?(?!data:|#)", styles)
 
 
-#: What reaches out of the page on either side and is in no box of its own that scrolls.
+#: Elements that extend beyond the page on either side, outside any box that scrolls.
 OUTSIDE = """
 const width = document.documentElement.clientWidth, found = [];
 for (const element of document.querySelectorAll('body *')) {
@@ -251,7 +251,7 @@ for (const element of document.querySelectorAll('body *')) {
 }
 return found;
 """
-#: Boxes that hide what is wider, or scroll up and down.
+#: Boxes that hide wider content, or scroll vertically.
 CUT = """
 return [...document.querySelectorAll('body :not(svg, svg *)')].filter(element => {
   const {overflowX, overflowY} = getComputedStyle(element);

@@ -1,4 +1,4 @@
-"""What a run says: lines in a file, a bar on a terminal, nothing when it is to be quiet."""
+"""The output of a run: lines in a file, a bar on a terminal, nothing with --quiet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOME = Path(__file__).parents[1]
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines without the time of day, which each must have."""
+    """Return the lines without their time of day, after checking that each has one."""
     lines = text.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), text
     return [line[9:] for line in lines]

@@ -1,4 +1,4 @@
-"""What real Quarto asks of the reports and of the Makefile, held by what it documents."""
+"""Check reports and Makefile against what Quarto documents."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_pdf_has_no_contents() -> None:
 
 
 def test_the_owners_command_finds_the_project() -> None:
-    """`quarto render report`, typed in the root of a clone."""
+    """Run `quarto render report` in the root of a clone."""
     link = ROOT / "report"
     assert link.is_symlink()
     assert os.readlink(link) == "reports"
@@ -132,17 +132,17 @@ def test_git_ignores_what_quarto_leaves() -> None:
         ["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == paths
-    # Lines that Quarto would otherwise add by itself.
+    # Lines that Quarto would otherwise add.
     written = (REPORTS / ".gitignore").read_text(encoding="utf-8").split()
     assert {"/.quarto/", "**/*.quarto_ipynb", "/_*.local"} <= set(written)
 
 
-# The Makefile, against a stand-in.
+# Test the Makefile with a stand-in.
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a machine with a stand-in for Quarto and a .venv that is ready."""
+    """Return the environment of a machine with a stand-in for Quarto and a ready .venv."""
     tools, venv = tmp_path / "bin", tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     tools.mkdir()
@@ -189,7 +189,7 @@ def test_make_report_calls_quarto_as_it_asks(machine: dict[str, str], study: str
 def test_quarto_by_hand_finds_the_environment_without_activation(
     machine: dict[str, str], folder: str, tmp_path: Path
 ) -> None:
-    """By the file that the set-up writes, as Quarto documents; here in a copy of the project."""
+    """The set-up writes the file that Quarto documents; here in a copy of the project."""
     copy = tmp_path / "clone" / "reports"
     copy.mkdir(parents=True)
     (copy.parent / "report").symlink_to("reports")
@@ -269,11 +269,11 @@ def test_without_quarto_the_light_renderer_is_called(machine: dict[str, str]) ->
         assert "quarto render" not in done.stdout
 
 
-# The filter that Quarto runs after its own.
+# Test the filter that Quarto runs after its own.
 
 
 def test_labels_are_bold_and_numbers_at_the_right() -> None:
-    """On what Quarto writes at that point."""
+    """Apply the filter to Quarto's output at that point."""
     quarto = """
 ::: {#tbl-x}
 

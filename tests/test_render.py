@@ -1,4 +1,4 @@
-"""The light renderer: what it accepts means what Quarto means by it; anything else is an error."""
+"""The light renderer accepts only constructs to which it gives the same meaning as Quarto."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
 def failure(
     folder: Path, body: str, front: str = FRONT, params: dict[str, str] | None = None
 ) -> str:
-    """Return the message with which a document fails, having written nothing."""
+    """Return the message of a document that fails, after checking that nothing was written."""
     path = folder / "t.qmd"
     path.write_text(front + body, encoding="utf-8")
     with pytest.raises(qmd.RenderError) as caught:
@@ -132,7 +132,7 @@ def failure(
 
 
 def line_of(body: str, text: str) -> int:
-    """Return the line of the document on which a text first stands."""
+    """Return the line of the document in which a text first occurs."""
     return (FRONT + body)[: (FRONT + body).index(text)].count("\n") + 1
 
 

@@ -1,4 +1,4 @@
-"""Run files with values of other types, names with control characters, studies too small to fit."""
+"""Run files with values of wrong types, names with control characters, studies too small to fit."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_names_with_control_characters_are_refused(name: str) -> None:
 
 
 def test_a_study_in_which_no_profile_fits_has_its_paper(small: Path, tmp_path: Path) -> None:
-    """Models of one block: two layers, through which no quadratic is determined."""
+    """Models of one block have two layers, which do not determine a quadratic."""
     for name in ("scores", "replicates"):
         rows = pd.read_parquet(small / f"{name}.parquet")
         rows = rows[rows["layer"] < 2].assign(depth=lambda t: t["layer"].astype(float))

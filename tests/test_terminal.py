@@ -1,4 +1,4 @@
-"""What a terminal shows of strings that others wrote: themselves, as plain text."""
+"""A terminal shows strings that others wrote as plain text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.summary import print_summary
 from study.read import STORES, InputError, locate, one_line
 from study.terminal import Terminal
 
-#: Names of models that are markup, or colors, titles and cleared screens.
+#: Names of models that contain markup, or codes for colors, titles and clearing the screen.
 MARKUP = ["m[/b]", "[/...]", "[bold]m", "[link=file:///etc]x[/link]", "m\\[red]", ":smile:", "m\\"]
 CODES = {
     "\x1b[31mred": r"\x1b[31mred",

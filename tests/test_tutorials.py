@@ -1,14 +1,14 @@
-"""The tutorials, followed as they are written: every command, and the output that they show.
+"""Follow the tutorials to the letter: run every command and compare the output shown.
 
-In a tutorial a block of ``sh`` is a shell's input and a block of ``python`` goes on where the last
-one stopped. A block of ``text`` right after one of them is its output: words must agree, numbers
-to one unit of the last decimal shown, bars in length; ``...`` stands for anything. A block of
-``toml`` must stand in one of the shipped examples. ``<!-- not run: reason -->`` before a block
-leaves it out. ``<!-- give or take 3/48: 0.896 0.938; 0.1: 2.47 -->`` before an output says which of
-its numbers may differ by more, as the rate of 48 texts does where another processor's rounding puts
-three of them on the other side; without numbers it holds for all of them.
+In a tutorial, a block of ``sh`` is input to a shell, and a block of ``python`` continues the last
+one. A block of ``text`` right after one of them is its output: words must agree, numbers to one
+unit of the last decimal shown, bars in length; ``...`` stands for anything. A block of ``toml``
+must occur in one of the shipped examples. ``<!-- not run: reason -->`` before a block skips it.
+``<!-- give or take 3/48: 0.896 0.938; 0.1: 2.47 -->`` before an output allows these numbers to
+differ by more; for instance, another processor's rounding may move three of 48 texts to the other
+side. Without numbers it applies to all of them.
 
-    python tests/test_tutorials.py own-scores     writes what a tutorial's blocks print into it
+    python tests/test_tutorials.py own-scores     writes the output of a tutorial's blocks into it
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import pytest
 
 HOME = Path(__file__).resolve().parent.parent
 TUTORIALS = HOME / "docs" / "tutorials"
-#: Where each must run; a tutorial of another name fails, so that none goes untested.
+#: Where each tutorial must run; one of another name fails, so none goes untested.
 NAMES = (
     *("csv-file", "json-folder", "probe-folds", "activations", "model-collection"),
     *("own-scores", "own-concepts", "own-model", "other-engines", "nine-models", "planning"),
@@ -53,7 +53,7 @@ class Block:
     body: str
     why_not: str
     span: tuple[int, int]
-    #: How far numbers may be off, by the word that is shown; "" for all others.
+    #: How far numbers may be off, by the number shown; "" for all others.
     slack: Mapping[str, float]
 
 
@@ -66,7 +66,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def slack(said: str) -> dict[str, float]:
-    """Read what stands after "give or take"; a distance is a number or a fraction."""
+    """Parse the text after "give or take"; a distance is a number or a fraction."""
     found: dict[str, float] = {}
     for part in filter(None, said.split(";")):
         distance, _, words = part.partition(":")
@@ -75,7 +75,7 @@ def slack(said: str) -> dict[str, float]:
 
 
 def follow(page: str) -> Iterator[tuple[Block, str, Block | None]]:
-    """Run a page's blocks in the current folder; yield each, its output, and what is shown."""
+    """Run a page's blocks in the current folder; yield each, its output, and the output shown."""
     names: dict[str, object] = {"__name__": "tutorial"}
     found = blocks(page)
     after: list[Block | None] = [*found[1:], None]
@@ -106,7 +106,7 @@ def follow(page: str) -> Iterator[tuple[Block, str, Block | None]]:
 
 
 def agrees(shown: str, printed: str, slack: Mapping[str, float] | None = None) -> bool:
-    """Compare by words and rounded numbers; line breaks and rules of tables do not count."""
+    """Compare words and rounded numbers; ignore line breaks and rules of tables."""
     slack = slack or {}
     assert set(slack) <= {"", *_words(shown)}, "slack is given to numbers that are not shown"
     pattern = [_pattern(word) for word in _words(shown)]
@@ -145,7 +145,7 @@ def _same(shown: str, printed: str, slack: Mapping[str, float]) -> bool:
 
 
 def scratch_copy(folder: Path) -> Path:
-    """Copy the project without what a fresh clone does not have."""
+    """Copy the project without files that a fresh clone does not have."""
     leave = shutil.ignore_patterns(
         ".*", "build", "units", "__pycache__", "*.egg-info", "_output", "_freeze"
     )
@@ -206,7 +206,7 @@ def test_comparison_gives_the_slack_that_is_said_and_no_more():
 
 
 def write(name: str) -> None:
-    """Put what a tutorial's blocks print where it shows their output."""
+    """Write the output of a tutorial's blocks where it shows their output."""
     path = TUTORIALS / f"{name}.md"
     page = path.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(scratch_copy(Path(folder))):

@@ -1,4 +1,4 @@
-"""The documentation as a website: what Quarto is given, and what pandoc makes of it."""
+"""The documentation as a website: the input for Quarto, and what pandoc makes of it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_prose_is_not_taken_for_formulas_or_citations(trees: dict[str, Any]) -> 
         assert parts(tree, "Math") == [], name
         assert parts(tree, "Cite") == [], name
         assert parts(tree, "Header")[0][0] == 1, name
-        # A list that follows its paragraph without an empty line is no list to pandoc.
+        # To pandoc, a list directly after a paragraph, without an empty line, is not a list.
         for paragraph in parts(tree, "Para"):
             text = "".join(
                 p["c"] if p["t"] == "Str" else "\n" if p["t"] == "SoftBreak" else " "

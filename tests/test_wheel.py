@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, outside the checkout: what ships, and that it works."""
+"""The wheel in its own environment, outside the checkout: it has what it needs, and works."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ sys.meta_path.insert(0, Absent())
 
 
 def shipped() -> dict[str, bytes]:
-    """Return what of data/ is no result, by its name in the wheel."""
+    """Return the files in data/ that are not results, by their names in the wheel."""
     files = [p for p in (ROOT / "data").rglob("*") if p.is_file()]
     names = {p: p.relative_to(ROOT / "data").as_posix() for p in files}
     results = ("scores/", "steering/")
@@ -75,7 +75,7 @@ def shipped() -> dict[str, bytes]:
 
 
 def build(what: str, source: Path, target: Path) -> Path:
-    """Build one file with the project's own backend, which needs no network."""
+    """Build a distribution with the project's own backend, which needs no network."""
     done = subprocess.run(
         [sys.executable, "-c", BUILD.format(what=what), target],
         cwd=source,
@@ -102,11 +102,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a fresh environment's folder of programs; other packages are these tests' own."""
+    """Return the bin folder of a fresh environment that shares this one's other packages."""
     place = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "env"], check=True)
     programs = place / "env" / "bin"
-    # `.pth` files of that folder are not read, the one of an editable install among them.
+    # `.pth` files in that folder are not read, including that of an editable install.
     (packages,) = (place / "env" / "lib").glob("python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet"]
@@ -116,7 +116,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def away(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder, with the environment's programs first."""
+    """Work in an empty folder, with the environment's programs first in PATH."""
     for variable in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PATH", f"{environment}{os.pathsep}{os.environ['PATH']}")

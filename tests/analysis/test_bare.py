@@ -58,7 +58,7 @@ def test_whitened_curves_have_the_likelihood_of_nlme_gls(name: str, fit: dict[st
 
 @pytest.mark.parametrize("name", ["even", "uneven"])
 def test_weights_are_those_of_the_dense_formula(name: str) -> None:
-    """The same formula with whole matrices, in place of whitening step by step."""
+    """Compute the same formula with whole matrices instead of whitening step by step."""
     depth, y = case(name)
     n, one = len(y), np.ones(len(y))
     apart = np.abs(np.subtract.outer(depth, depth)) / np.median(np.diff(depth))
@@ -85,7 +85,7 @@ def test_weights_are_those_of_the_dense_formula(name: str) -> None:
 
 
 def test_noise_is_told_from_drift() -> None:
-    """Averaged over curves, the posterior of the correlation grows with the true one."""
+    """Averaged over curves, the posterior correlation grows with the true one."""
     rng, depth = np.random.default_rng(0), np.linspace(0, 1, 49)
     lag = np.abs(np.subtract.outer(np.arange(49), np.arange(49)))
     found = []
@@ -96,7 +96,7 @@ def test_noise_is_told_from_drift() -> None:
 
 
 def test_a_curve_with_little_noise_is_no_drift() -> None:
-    """White noise of a hundredth of the height is told from a smooth drift of the curve's size."""
+    """The fit distinguishes white noise of 1% of the height from a smooth drift of full height."""
     rng, depth = np.random.default_rng(1), np.linspace(0, 1, 33)
     spread = []
     for _ in range(20):
@@ -125,7 +125,7 @@ def test_draws_have_the_covariance_that_they_were_drawn_from() -> None:
 
 
 def test_uneven_layers_are_taken_at_their_depths() -> None:
-    """Every fourth layer from a depth on: no layer is missing, and ranks are no steps."""
+    """Only every fourth layer from some depth on: none is missing, and ranks are not step sizes."""
     depth, y = case("uneven")
     table = pd.DataFrame({"model": "m", "family": "f", "depth": depth, "score": y})
     named_layers = table.assign(layer=(32 * depth).round().astype(int), n_layers=32)

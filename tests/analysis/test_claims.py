@@ -1,4 +1,4 @@
-"""The claims that contradict the published one: tested on data drawn from a known truth."""
+"""Claims that contradict the published one, tested on data with a known truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEPTHS = np.linspace(0, 1, 13)
 
 
 def distances(slopes: dict[str, np.ndarray], noise: float = 0.02) -> Scores:
-    """Make mean squared distances between emotions of which valence makes s (v_i - v_j)^2."""
+    """Make mean squared distances between emotions; valence contributes s (v_i - v_j)^2."""
     rng = np.random.default_rng(1)
     n = VALENCES.size
     rows = []
@@ -75,7 +75,7 @@ def test_valence_needs_distances_and_valences() -> None:
 
 
 def pairs(moved: float, n: int = 4, tuned_larger: bool = True, seed: int = 0) -> Scores:
-    """Make families of one base and one tuned model, whose peaks lie `moved` apart."""
+    """Make families of one base and one tuned model, with peaks `moved` apart."""
     parts = []
     rng = np.random.default_rng(seed)
     for family in range(n):

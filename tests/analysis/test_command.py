@@ -1,4 +1,4 @@
-"""`python -m analysis`: what a reader of a terminal, or a program, gets."""
+"""`python -m analysis`: its output for readers and for programs."""
 
 import json
 import shutil

@@ -56,7 +56,7 @@ def test_trained_against_untrained(trained: str, untrained: str, verdict: str, l
 
 
 def precise(height: float = 0.1, seed: int = 1, **columns: str) -> Scores:
-    """Humps that are known to a hundredth of their height, at one place."""
+    """Make humps at one place, known to 1% of their height."""
     spread = {"vertex": 0.0, "level": 0.03, "height": 0.001}
     return simulate_scores(
         families=(3, 3, 3), noise_sd=0.0005, height=height, model_sd=spread, seed=seed, **columns
@@ -70,11 +70,11 @@ def test_not_learned_needs_sameness_shown() -> None:
     assert found(tests, "trained - untrained", over) == {"not learned"}
     row = tests[(tests["level"] == over) & (tests["contrast"] == "trained - untrained")].iloc[0]
     assert row["p_same"] < 0.05
-    # Two thirds of the hump in the control was once enough.
+    # A control with two thirds of the hump once passed as having none.
     for height in (0.065, 0.085):
         less = combine(precise(), precise(height, weights="untrained"))
         assert found(control_test(less), "trained - untrained", over) == {"learned"}
-    # A margin that small is not shown.
+    # Equivalence within so small a margin cannot be shown.
     assert "not learned" not in found(control_test(same, delta=0.001), "trained - untrained")
 
 

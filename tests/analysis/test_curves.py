@@ -90,7 +90,7 @@ def test_vertex_and_intervals_from_replicates() -> None:
     assert (curves["n_replicates"] == 200).all()
     assert curves["vertex"].sub(0.6).abs().max() < 0.05
     assert curves["vertex"].between(curves["vertex_low"], curves["vertex_high"]).all()
-    # Percentile and Fieller's interval are two ways to the same thing.
+    # The percentile interval and Fieller's estimate the same thing in two ways.
     assert curves["vertex_low"].sub(curves["fieller_low"]).abs().max() < 0.03
     assert (curves["verdict"] == "peak inside").all()
 
@@ -257,7 +257,7 @@ def test_noise_and_smoothing_leave_the_maximum_of_a_skewed_curve_in_place() -> N
         found.append(maximum(depth, y, noise - noise.mean(axis=0)))
     assert np.mean(smoothed) > 0.36
     assert 0.28 < np.mean([top.depth for top in found]) < 0.345
-    # Noise moves it to the flatter side, and the error is as large as it is said to be.
+    # Noise moves it to the flatter side, and the error is as large as stated.
     assert np.mean([top.shift for top in found]) > 0.005
     said = np.sqrt(np.mean([top.deviations.var() for top in found]))
     assert 0.6 < said / np.std([top.depth for top in found]) < 1.6

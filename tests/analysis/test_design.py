@@ -42,7 +42,7 @@ def test_same_seed_same_table_for_any_number_of_jobs():
 
 
 class Counting(ThreadingBackend):
-    """As a cluster's backend is: registered by name, taken from the surrounding configuration."""
+    """A cluster's backend is registered by name and set by the surrounding configuration."""
 
     taken = 0
 

@@ -1,4 +1,4 @@
-"""Figures draw what the tables say, in one style; tables and numbers read as they should."""
+"""Figures draw what the tables say, in one style; tables and numbers are typeset correctly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def study(families: tuple[int, ...] = (2, 1), seed: int = 1, **options: object) 
 
 
 def built(figure: p9.ggplot) -> p9.ggplot:
-    """Draw a figure without a screen; what cannot be drawn raises."""
+    """Draw a figure without a screen; raise if it cannot be drawn."""
     figure.draw()
     return figure
 

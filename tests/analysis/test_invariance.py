@@ -171,7 +171,7 @@ def test_constant_scores_are_undecided():
     ],
 )
 def test_singular_fits_fall_back_to_fewer_random_terms(height_sd, noise_sd, terms):
-    # Without a spread in height the curves differ by level and vertex, that is by 1 and d.
+    # Without a spread in height, the curves differ only in level and vertex: in 1 and d.
     spread = {} if height_sd is None else {"vertex": 0.1, "level": 0.05, "height": height_sd}
     scores = study(model_sd=spread, noise_sd=noise_sd, rho=0.0, seed=1)
     row = invariance_test(scores, n_boot=100).iloc[0]

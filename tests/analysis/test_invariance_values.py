@@ -1,4 +1,4 @@
-"""What the test of invariance reports, computed again from vertices that are known."""
+"""Recompute every column of the test of invariance from known vertices."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def study(turns: dict[str, list[float]], bend: float = -0.4, noise: float = 0.00
 
 
 def with_vertices(turns: dict[str, list[float]], bends: list[float] | None = None) -> CurveData:
-    """A data set whose models' curves turn exactly where they are told to."""
+    """A data set of curves that turn exactly at given depths."""
     data = curve_data(as_scores(study(turns)), "score")
     flat = np.concatenate([turns[family] for family in data.groups])
     curvature = np.full(flat.size, -0.05) if bends is None else np.array(bends)
@@ -60,7 +60,7 @@ UNEVEN = {"A": [0.40, 0.46], "B": [0.50, 0.53, 0.59], "C": [0.52, 0.48]}
 
 
 def pooled(turns: dict[str, list[float]]) -> tuple[Float64Array, Float64Array, float, int]:
-    """Sizes and means of the families, variance within them and its degrees of freedom."""
+    """Return sizes and means of families, the variance within them and its degrees of freedom."""
     size = np.array([len(v) for v in turns.values()])
     mean = np.array([np.mean(v) for v in turns.values()])
     squares = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in turns.values())
@@ -84,7 +84,7 @@ def test_departures_of_groups_of_unequal_size() -> None:
 
 
 def test_equivalence_needs_every_family_and_not_the_one_that_departs_most() -> None:
-    """A lone model's mean is the least certain, though another family's is farther off."""
+    """A family of one model has the least certain mean, though another family's is farther off."""
     turns = {"A": [0.47, 0.44, 0.45, 0.46], "B": [0.55], "C": [0.49, 0.53]}
     found = departures(with_vertices(turns), delta=0.07, alpha=0.05)
     size, mean, s2, df = pooled(turns)
@@ -122,7 +122,7 @@ def test_a_straight_model_has_no_vertex_to_depart_with() -> None:
 
 @pytest.mark.parametrize("apart", [0.12, 0.01])
 def test_between_sd_of_families_of_equal_size(apart: float) -> None:
-    """There Paule and Mandel's equation has a closed form: that of the analysis of variance."""
+    """Paule and Mandel's equation then has a closed form: that of the analysis of variance."""
     offsets = np.array([-0.03, 0.0, 0.03])
     turns = {f: list(0.5 + apart * k + offsets) for k, f in enumerate("ABCD", -2)}
     found = between_sd(with_vertices(turns), np.random.default_rng(7), level=0.9)
@@ -280,7 +280,7 @@ def test_what_hinders_a_test() -> None:
 def test_p_is_the_larger_of_two_and_counts_what_is_as_extreme(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With draws that are known: 2 of 4 reach the likelihood ratio, and one did not converge."""
+    """With known draws, 2 of 4 reach the likelihood ratio, and one did not converge."""
 
     class Fit:
         def __init__(self, converged: list[bool]) -> None:

@@ -1,4 +1,4 @@
-"""Tables at a URL, and rows that are read without the others."""
+"""Tables at a URL, and reading some rows without the others."""
 
 import io
 
@@ -14,7 +14,7 @@ from tests.synthetic import make_study
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Nine models, each in groups of rows of its own."""
+    """Nine models, each in its own row groups."""
     folder = make_study(tmp_path_factory.mktemp("made") / "study", n_emotions=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "ROWS", 200)

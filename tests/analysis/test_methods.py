@@ -1,4 +1,4 @@
-"""Methods compared over models, against R and closed forms; and what a published test can be."""
+"""Compare methods over models, against R and closed forms; and check the published test."""
 
 import json
 from math import comb
@@ -96,7 +96,7 @@ def test_two_models_are_undecided_but_each_has_its_own_evidence():
     assert "cannot give a p below 0.5" in found.loc["sign flips", "reason"]
     within = found.loc["within model"]
     assert within["model"].tolist() == ["m1", "m2"]
-    # Generation is the second method, so that it holds the effect.
+    # The effect is in the second method, so generation comes second.
     assert (within["verdict"] == "a better").all()
     assert (within["p"] == 2 / 51).all()
 
@@ -121,7 +121,7 @@ def test_direction_and_order_of_the_methods():
 
 
 def test_rereading_parts_text_from_state():
-    # Both later methods hold the effect: it is the text's, and none is left to the state.
+    # Both later methods have the effect: it comes from the text, and none from the state.
     found = method_test(study(methods=THREE, method_effect=0.05)).set_index("test")
     assert found.loc["text", ["a", "b", "verdict"]].tolist() == [
         "rereading",
@@ -255,7 +255,7 @@ def test_published_ps_are_scipys(sizes):
 
 @pytest.mark.parametrize("sizes", [(9, 9), (3, 10), (1, 9), (2, 2)])
 def test_no_overlapping_samples_exceed_the_bound_on_d(sizes):
-    # Samples made to overlap in one pair of values and to lie as far apart as can be otherwise.
+    # Samples that overlap in one pair of values and are otherwise as far apart as possible.
     n_a, n_b = sizes
     rng = np.random.default_rng(0)
     reached = 0.0
@@ -307,7 +307,7 @@ def test_a_thousand_models_neither_overflow_nor_take_the_exact_way():
     assert 0 <= whitney["p_min"] < 1e-300
     ranks = signed_rank(x, y, 0.05, "")
     assert ranks["low"] < ranks["estimate"] < ranks["high"]
-    # Close to Student's interval, which the signed-rank's tends to for normal values.
+    # For normal values, the signed-rank interval approaches Student's.
     reach = stats.t.ppf(0.975, 1099) * stats.sem(x - y)
     assert_allclose(ranks["high"] - ranks["low"], 2 * reach, rtol=0.1)
 

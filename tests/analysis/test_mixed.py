@@ -74,7 +74,7 @@ def test_loglikelihood_equals_statsmodels(shared, n_layers):
 
 @pytest.mark.parametrize("n_layers", [(5, 7), (6, 6)])
 def test_loglikelihood_is_the_normal_density_of_the_rows(n_layers):
-    # All of the algebra at once: the rows' covariance, written out, at the fitted values.
+    # Check all of the algebra at once: write out the rows' covariance at the fitted values.
     scores = study(families=(2, 1), n_layers=n_layers, n_emotions=3, methods=("a", "b"), seed=2)
     data = curve_data(scores, "score")
     fit = fit_curve_model(data, shared_shape=True)
@@ -108,7 +108,7 @@ def test_no_other_covariance_is_more_likely():
 
 
 def test_models_taken_together_are_as_likely_as_apart():
-    # A hair's breadth between the models' spreads keeps them apart.
+    # Spreads of models that differ even slightly are kept apart.
     data = curve_data(study(families=(4, 4), n_layers=(9, 9), noise_sd=0.02, seed=3), "score")
     apart = replace(data, spread=data.spread * (1 + 1e-13 * np.arange(8))[:, None, None])
     draws = draw(data, fit_curve_model(data, True), 20, np.random.default_rng(0))

@@ -77,7 +77,7 @@ def test_effects_are_those_of_a_regression_where_models_do_not_differ():
 
 
 def test_the_emotions_shift_is_the_intercepts():
-    # The module's claim, with the rows' covariance written out and any variance of the shift.
+    # Check the module's claim with the full covariance of rows and any variance of the shift.
     means = over_emotions(DATA)
     fit = fit_curve_model(means, shared_shape=True)
     z = np.concatenate([np.repeat(basis(d), 2, axis=0) for d in means.depths])
@@ -114,7 +114,7 @@ def test_likelihoods_that_differ_are_said_to_differ(monkeypatch):
 
 
 def _one_term(fit):
-    """Let MixedLM fit a random intercept alone, so that it must disagree."""
+    """Let MixedLM fit only a random intercept, which forces it to disagree."""
     return lambda data, x, fast, expected, n_random: fit(data, x, fast, expected, 1)
 
 

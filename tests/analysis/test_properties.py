@@ -84,7 +84,7 @@ def test_reversing_depth_mirrors_the_vertex(seed: int, vertex: float) -> None:
     ):
         np.testing.assert_allclose(two[there], 1 - one[here], rtol=1e-6, atol=0.006)
     first, second = u_shape_test(scores), u_shape_test(mirrored)
-    # A plateau levels off; seen from the other end it is level at first.
+    # A plateau levels off at its end; reversed, it is level at the beginning.
     plateau = (first["verdict"] == "plateau") | (second["verdict"] == "plateau")
     assert first["verdict"][~plateau].tolist() == second["verdict"][~plateau].tolist()
     np.testing.assert_allclose(second["breakpoint"], 1 - first["breakpoint"], atol=1e-6)

@@ -43,7 +43,7 @@ def test_families_of_one_model_each_have_no_intercept_of_their_own():
 
 
 def test_families_at_different_sizes_do_not_pass_for_scale():
-    # Two families apart in size and in vertex, alike within: a trend only to who overlooks them.
+    # Families differ in size and in vertex but not within: a trend only if families are ignored.
     scores = simulate_scores(
         families=(6, 6), noise_sd=0.003, rho=0.0, model_sd={"vertex": 0.02}, n_replicates=0, seed=1
     )

@@ -1,4 +1,4 @@
-"""A thousand models' worth of rows: the same numbers as row by row, in bearable memory."""
+"""The rows of a thousand models: the same numbers as row by row, in little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis import InputError, Scores, fit_curves, load_scores, localization_t
 from analysis.loading.scores import PROFILE
 from analysis.planning.simulate import combine, simulate_scores, write_study
 
-#: What a thousand models with 24 million replicates may take, for each replicate.
+#: Memory allowed per replicate for a thousand models with 24 million replicates.
 BYTES = 4 * 2**30 / 24e6
 
 MEMORY = """
@@ -117,7 +117,7 @@ def test_many_models_are_located_where_they_were_put(study: Scores) -> None:
 
 
 def test_leaving_each_model_out_equals_doing_so() -> None:
-    """The turn over models takes sums; here it is taken from the other models themselves."""
+    """Find the turn over models from the other models themselves instead of from sums."""
     from analysis.profiles.lines import EDGE
     from analysis.profiles.shape import _common_turns
     from analysis.profiles.splines import GRID

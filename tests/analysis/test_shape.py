@@ -1,4 +1,4 @@
-"""U-shape and localization tests, against R and on the cases that trap others."""
+"""U-shape and localization tests, against R and on cases that mislead other tests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_end_slopes_and_sasabuchi_p_equal_r(case: str) -> None:
 
 
 def hc3_lines(case: str, turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes and z of the two lines, with the error that twolines() takes."""
+    """Return slopes and z of the two lines, with the errors that twolines() uses."""
     data = CASES[case]
     depth, y = data["depth"].to_numpy(), data["score"].to_numpy()
     lines = line_weights(depth, turn)
@@ -82,7 +82,7 @@ def test_two_lines_equal_r_at_its_breakpoint(case: str) -> None:
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_robin_hood_agrees_with_r(case: str) -> None:
-    """Another smoother, so near R's breakpoint where the shape is clear; the verdict agrees."""
+    """With another smoother, clear shapes have a breakpoint near R's, and the verdict agrees."""
     expected = EXPECTED.loc[case]
     mean = CASES[case].groupby("depth")["score"].mean()
     turn = robin_hood(mean.index.to_numpy(), mean.to_numpy(), np.eye(len(mean)) * 0.03**2 / 6)
@@ -115,7 +115,7 @@ def test_plateau_decay_and_rise_are_no_u(shape: str, level: str) -> None:
 
 
 def test_the_trap_is_there_to_be_avoided() -> None:
-    """On the same plateaus and decays Lind and Mehlum's test alone finds a turn."""
+    """On the same plateaus and decays, only Lind and Mehlum's test finds a turn."""
     for shape, column in (("saturating", "p_hump"), ("decay", "p_trough")):
         tests = u_shape_test(simulate_scores(shape=shape, noise_sd=0.005, seed=1))
         assert (tests[column] < 0.05).mean() > 0.7
@@ -143,7 +143,7 @@ def test_noise_is_undecided(level: str) -> None:
 
 
 def test_heterogeneous_models_are_the_unit() -> None:
-    """Each model is clear for itself, in opposite ways: over models nothing is shown."""
+    """Each model is clear by itself, but in opposite directions: over models, nothing is shown."""
     both = [simulate_scores(families=(1,) * 3, shape=s, seed=3) for s in ("hump", "trough")]
     second = both[1].table.assign(**{c: "n" + both[1].table[c] for c in ("model", "family")})
     assert both[1].replicates is not None
@@ -198,8 +198,8 @@ def test_a_profile_that_cannot_be_tested_keeps_its_row() -> None:
 
 @pytest.mark.parametrize("study", ["demo", "packaged", "untrained"])
 def test_untrained_networks_of_the_shipped_studies_are_no_u(study: str) -> None:
-    # Anisotropy is a baseline and no separation: a random GPT-2's rises steeply and then gives a
-    # little back (0.851 to 0.836), which is a turn, and is not claimed to be none.
+    # Anisotropy is a baseline, not separation. A random GPT-2's rises steeply and then falls a
+    # little (0.851 to 0.836). That is a turn, so the test may report one.
     scores = load_scores(ROOT / "data" / "scores" / study)
     tests = u_shape_test(scores, weights="untrained")
     tests = tests[tests["metric"] != "anisotropy"]
@@ -276,7 +276,7 @@ def test_bad_arguments_are_refused() -> None:
 
 
 def curves_at(peaks: list[float], left: float = 0.2, right: float = 0.2) -> pd.DataFrame:
-    """Humps at these depths, one model each in families of two, without replicates."""
+    """Make humps at these depths, one per model, in families of two, without replicates."""
     rng = np.random.default_rng(4)
     depth = np.linspace(0, 1, 25)
     parts = []
@@ -293,7 +293,7 @@ def curves_at(peaks: list[float], left: float = 0.2, right: float = 0.2) -> pd.D
 
 
 def test_models_at_two_places_are_not_at_the_middle() -> None:
-    """Within every family one model peaks early and one late: the families' means agree."""
+    """In every family one model peaks early and one late, so the family means agree."""
     row = localization_test(curves_at([0.3, 0.7] * 4)).iloc[0]
     assert 0.4 < row["low"] < row["high"] < 0.6
     assert row["tau"] > 0.1

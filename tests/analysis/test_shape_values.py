@@ -1,4 +1,4 @@
-"""Every column of the U-shape test, computed again with polyfit and scipy's t."""
+"""Recompute every column of the U-shape test with polyfit and scipy's t."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.profiles.splines import extrema, smoother
 from study.arrays import Float64Array
 
 DEPTH = np.linspace(0, 1, 21)
-#: No curve is a quadratic to the letter, which would leave no error to estimate.
+#: No curve is exactly quadratic, which would leave no error to estimate.
 WOBBLE = 0.003 * np.sin(40 * DEPTH)
 HUMP, LATER, PLATEAU = (
     y + WOBBLE for y in (-((DEPTH - 0.4) ** 2), -((DEPTH - 0.5) ** 2), -np.exp(-6 * DEPTH))
@@ -48,7 +48,7 @@ def line(depth: Float64Array, y: Float64Array, rows: Any) -> float:
 
 
 def four_slopes(depth: Float64Array, y: Float64Array, turn: float) -> Float64Array:
-    """Quadratic at both ends, lines up to the turn and from it on."""
+    """Return the quadratic's slopes at both ends, and those of lines to and from the turn."""
     two, one, _ = np.polyfit(depth, y, 2)
     return np.array(
         [
@@ -68,7 +68,7 @@ def expected(
     length: Float64Array,
     alpha: float = 0.05,
 ) -> dict[str, float]:
-    """The columns of a hump, from its slopes and their errors."""
+    """Return the columns of a hump from its slopes and their errors."""
     t = slopes / se
     p = np.array([stats.t.sf(t, df), stats.t.cdf(t, df)])
     two_sided = 2 * stats.t.sf(np.abs(t[2:]), df)
@@ -106,7 +106,7 @@ def check(row: pd.Series, wanted: dict[str, float]) -> None:
 )
 @pytest.mark.parametrize("n_topics", [None, 6])
 def test_a_profile_with_replicates(curve: Float64Array, n_topics: int | None) -> None:
-    """Slopes by polyfit, errors by their spread over replicates, and the search written out."""
+    """Use slopes by polyfit, errors by their spread over replicates, and an explicit search."""
     spread = np.random.default_rng(1).normal(scale=0.02, size=(40, 21)).cumsum(axis=1) / 3
     row = u_shape_test(with_replicates(curve, spread + 0.2, n_topics), alpha=0.1).iloc[0]
     inflate, df = (1.0, 39.0) if n_topics is None else (np.sqrt(6 / 5), 5.0)
@@ -173,7 +173,7 @@ def test_a_trough_is_a_hump_upside_down() -> None:
 
 
 def test_over_models_each_breakpoint_comes_from_the_others() -> None:
-    """Two models: each has the other's top, and t has one degree of freedom."""
+    """With two models, each is split at the other's top, and t has one degree of freedom."""
     one, two = WOBBLE - (DEPTH - 0.35) ** 2, WOBBLE - 0.8 * (DEPTH - 0.7) ** 2
     row = u_shape_test(study({"one": one, "two": two})).iloc[-1]
     turns = extrema(DEPTH, np.array([two, one]))
@@ -205,7 +205,7 @@ def test_over_models_a_trough_is_a_hump_upside_down() -> None:
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_models_are_compared_where_they_all_have_layers(n: int) -> None:
-    """One model starts at 0.2, another ends at 0.9; arms are as long as models have on average."""
+    """One model starts at 0.2, another ends at 0.9; arms have the average length over models."""
     rng = np.random.default_rng(0)
     depths = [DEPTH, DEPTH[4:], DEPTH[:19], DEPTH][:n]
     tops = (0.45, 0.5, 0.6, 0.4)[:n]
@@ -333,7 +333,7 @@ def test_a_rise_that_bends_is_monotone_over_models() -> None:
 @pytest.mark.parametrize("start", [0.0, 0.2])
 @pytest.mark.parametrize("n", [5, 7, 21, 41])
 def test_a_breakpoint_keeps_clear_of_the_ends(n: int, start: float) -> None:
-    """A tenth of the range and three layers on either side, wherever the range begins."""
+    """Arms have at least a tenth of the range and three layers, wherever the range begins."""
     depth = np.linspace(start, 1, n)
     least = {5: 2, 7: 2, 21: 2, 41: 4}[n]
     exact = 1e-18 * np.eye(n)
@@ -342,7 +342,7 @@ def test_a_breakpoint_keeps_clear_of_the_ends(n: int, start: float) -> None:
 
 
 def test_the_breakpoint_gives_the_weaker_line_more_layers() -> None:
-    """A steep rise and a slow fall about a plateau: the fall needs the layers."""
+    """With a steep rise and a slow fall around a plateau, the fall needs most layers."""
     y = np.interp(DEPTH, [0, 0.3, 0.7, 1], [0, 1, 1, 0.9])
     cov = 0.03**2 * np.eye(21)
     turn = robin_hood(DEPTH, y, cov)

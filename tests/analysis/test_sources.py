@@ -1,4 +1,4 @@
-"""Numbers from elsewhere: every form gives the same numbers and verdicts; the rest is refused."""
+"""Tables from elsewhere: every form gives the same numbers and verdicts; others are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def in_order(scores: Scores) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[bytes, list[str]]:
-    """Verdicts by the numbers, each set of which is tested once."""
+    """Verdicts by set of numbers, to test each set once."""
     return {}
 
 
@@ -68,7 +68,7 @@ def test_every_form_gives_the_same_numbers_and_verdicts(
 
 
 class OnlyArrow:
-    """A frame of no library that is known: it has nothing but the Arrow interface."""
+    """A frame of an unknown library, with only the Arrow interface."""
 
     def __init__(self, table: Any) -> None:
         self.table = table

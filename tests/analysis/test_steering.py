@@ -49,7 +49,7 @@ def make_trials(
     families: int = 2,
     sweep_effect: float | None = None,
 ) -> Trials:
-    """Trials whose gain at a strength is effect x strength / 0.4, and noise."""
+    """Make trials with a gain of effect x strength / 0.4, plus noise."""
     rng = np.random.default_rng(seed)
     rows = []
     for m in range(models):
@@ -96,7 +96,7 @@ def make_trials(
 
 
 def planted(**columns: object) -> pd.DataFrame:
-    """One trial with its sham, fluent and on target but for what is given."""
+    """Make one trial with its sham, fluent and on target except for the given columns."""
     table = make_trials(models=1, scenarios=1).table
     table = table[(table["emotion"] == "happy") & (table["strength"] == 0.2)].copy()
     table["baseline_score_local"], table["score_local"] = 0.2, 0.2
@@ -236,7 +236,7 @@ def test_mcnemar_equals_the_binomial() -> None:
 
 
 def test_size_under_a_null_with_scenarios_that_share_their_luck() -> None:
-    """Where the trials of a scenario move together, McNemar rejects too often and p does not."""
+    """If the trials of a scenario move together, McNemar rejects too often and p does not."""
     rng = np.random.default_rng(5)
     template = make_trials(effect=0.0, models=1)
     table = template.table
@@ -291,7 +291,7 @@ def test_depth_test_tells_the_peak_from_elsewhere() -> None:
     best = depth_test(make_trials(effect=0.4, sweep_effect=0.0))
     assert best["verdict"].eq("best at peak").all()
     assert best["best"].eq(0.5).all()
-    # At the sweep's strength the sham of the peak does nothing either, so only the sign changes.
+    # At the sweep's strength the sham at the peak has no effect either, so only the sign changes.
     other = depth_test(make_trials(effect=0.0, sweep_effect=0.6))
     assert other["verdict"].eq("better elsewhere").all()
     with pytest.raises(InputError, match="no sweep"):
@@ -317,7 +317,7 @@ def test_regimes_follow_family_or_scale_as_planted() -> None:
     assert by_family["p"] < 0.001
     assert by_family["estimate"] > 0.8
     assert by_scale["p"] > 0.05
-    # With one value, the share explained beyond nothing but a constant is R squared.
+    # With one value, the share explained beyond a constant is R squared.
     r = np.corrcoef(size, y[:, 0])[0, 1]
     assert explained(y[:, :1], size[:, None], one)["estimate"] == pytest.approx(r**2)
 
@@ -375,7 +375,7 @@ def test_claims_about_steering_follow_the_truth() -> None:
     few = claims(make_trials(effect=0.6, scenarios=14))
     assert few.loc["steering", "verdict"] == "undecided"
     assert works.loc["steering", "verdict"] == "supported"
-    # Half of the texts over their baselines is what doing nothing gives.
+    # Without any effect, half of the texts exceed their baselines.
     nothing = claims(make_trials(effect=0.0, scenarios=14, models=6, families=6))
     assert nothing.loc["steering", "verdict"] == "contradicted"
     assert works.loc["regime-cause", "verdict"] == "not testable"

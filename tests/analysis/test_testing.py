@@ -1,4 +1,4 @@
-"""The assertions for others' test suites, and the marker."""
+"""The assertions for other people's test suites, and the marker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a curve, from the p of its arms and of what speaks against them."""
+"""Verdicts on a curve, from the p of its arms and of the evidence against them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shape(
     moves: tuple[float, float] = (1.0, 0.1),
     highest: float = 0.5,
 ) -> tuple[str, str, str]:
-    """What is said of p of either arm, p and depth of a valley, p of monotone and plateau."""
+    """Return the verdict for p of each arm, p and depth of a valley, p of monotone and plateau."""
     turns = {
         way: Turn(way, 0.4, p, np.array([1.0, 0.5]), np.array([0.1, 0.2]))
         for way, p in ((1, hump), (-1, trough))
@@ -72,7 +72,7 @@ def test_what_goes_one_way_is_a_plateau_before_it_is_monotone() -> None:
     assert shape(straight=(0.01, 0.2))[0] == "monotone"
     assert shape(straight=(0.01, 0.01))[0] == "plateau"
     assert shape(straight=(0.05, 0.05))[0] == "undecided"
-    # A move back of half the way is no straight way.
+    # A curve that turns back halfway is not monotone.
     assert shape(straight=(0.01, 0.01), moves=(1.0, 0.5))[0] == "undecided"
     assert shape(hump=(0.01, 0.01), straight=(0.01, 0.01))[0] == "hump"
 
@@ -84,7 +84,7 @@ def test_the_critical_value_has_the_p_that_was_asked_for(df: float, length: floa
 
 
 def test_the_searched_p_is_an_upper_bound_and_a_close_one() -> None:
-    """The largest of correlated t along a path, simulated: its tail is below the bound and near."""
+    """The simulated tail of the largest t along a path is below the bound, and near it."""
     rng, n, df = np.random.default_rng(0), 12, 15
     lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     corr = np.exp(-0.5 * (lag / 3) ** 2) + 1e-9 * np.eye(n)
@@ -99,7 +99,7 @@ def test_the_searched_p_is_an_upper_bound_and_a_close_one() -> None:
 
 @pytest.mark.parametrize("n", [5, 6, 9])
 def test_models_of_few_layers_have_a_row_over_them(n: int) -> None:
-    """A line over models needs three layers of every model, on either side."""
+    """A line over models needs three layers of every model on each side."""
     depth, rng = np.linspace(0, 1, n), np.random.default_rng(0)
     table = pd.concat(
         [

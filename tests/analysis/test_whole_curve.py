@@ -1,4 +1,4 @@
-"""Sameness of whole curves, on truths of which each quadratic's vertex knows nothing."""
+"""Sameness of whole curves, on truths that the vertex of a quadratic cannot see."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ DOUBLE = np.maximum(hump(0.25, 0.1, 0.1), hump(0.75, 0.1, 0.1))
 
 
 def study(curves, per_family=6, noise=0.003, height_sd=0.02, level_sd=0.03, seed=0):
-    """One family per curve, whose models have levels and heights of their own."""
+    """Make one family per curve, with models of different levels and heights."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(len(curves)), per_family)
     facts = []
@@ -89,7 +89,7 @@ def test_departure_is_that_of_the_exact_curves():
     mean = own.mean(axis=0)
     share = own @ mean / (mean @ mean)
     departure = (own / share[:, None] - mean) / np.ptp(mean)
-    # The smoother and the finer grid of depths leave a little.
+    # The smoother and the finer grid of depths cause a small difference.
     assert_allclose(abs(row["curve_departure"]), np.abs(departure).max(), atol=0.02)
     assert_allclose(row["amplitude"], max(share / share.mean() - 1, key=abs), atol=0.01)
 

@@ -2,11 +2,10 @@
 
     python tests/processors/run.py [--only PART ...] [--list] [--write]
 
-One machine has one processor, but its libraries can be told to use other instructions or more
-threads, which changes the order of their sums and so their last digits. Each setting is put into
-the environment of a pytest of its own, because the libraries read it when they are loaded. --only
-runs the settings whose name contains one of the parts; --write puts the table into
-docs/reliability.md.
+A machine has one processor, but its libraries can be told to use other instructions or more
+threads, which changes the order of their sums and so their last digits. Each setting gets its own
+pytest process, because libraries read their environment when they are loaded. --only runs the
+settings whose names contain one of the parts; --write puts the table into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[1]
 PAGE = HOME / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin processors -->", "<!-- end processors -->"
-#: Each is one run. The first word of the comment is the library that reads the variable.
+#: One run per entry. The first word of its comment is the library that reads the variable.
 SETTINGS = (
     "",  # the processor as it is
     "ATEN_CPU_CAPABILITY=default",  # torch: its own loops
@@ -43,12 +42,12 @@ SETTINGS = (
     "OMP_NUM_THREADS=4",
     "SHAKEN_BITS=4",  # sitecustomize.py beside this file: torch's products are off by 16 units
 )
-#: Where the processor lacks the instructions, the first would change nothing, the second crashes.
+#: If the processor lacks the instructions, the first changes nothing and the second crashes.
 NEEDS_AVX512 = ("ONEDNN_MAX_CPU_ISA=AVX512_CORE", "OPENBLAS_CORETYPE=SkylakeX")
 
 
 def has(instructions: str) -> bool:
-    """Say whether the processor has some instructions; without /proc, no."""
+    """Return whether the processor has some instructions; False without /proc."""
     try:
         return instructions in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -56,10 +55,10 @@ def has(instructions: str) -> bool:
 
 
 def environment(setting: str) -> dict[str, str]:
-    """Return the environment in which one setting alone is made."""
+    """Return the environment with this setting only."""
     names = {name.partition("=")[0] for name in SETTINGS if name}
     kept = {name: value for name, value in os.environ.items() if name not in names}
-    # Threads that wait must not keep others from the processor: there may be more than processors.
+    # Waiting threads must give way: there may be more of them than CPUs.
     made = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     if setting:
         name, _, value = setting.partition("=")
@@ -71,7 +70,7 @@ def environment(setting: str) -> dict[str, str]:
 
 
 def run(setting: str) -> tuple[str, float, list[str]]:
-    """Run the tests under one setting; return what pytest says last, seconds, and what failed."""
+    """Run the tests under one setting; return pytest's last line, seconds, and the failures."""
     if setting in NEEDS_AVX512 and not has("avx512f"):
         return "not run: the processor has no AVX-512", 0.0, []
     command = [

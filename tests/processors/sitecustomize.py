@@ -1,8 +1,8 @@
-"""Change the last bits of what torch's products give, as if another processor had computed them.
+"""Change the last bits of torch's products, as if another processor had computed them.
 
-Python imports this at its start where the folder is in PYTHONPATH, so that child processes do too.
-SHAKEN_BITS says how many bits may change. Which ones do depends on the value alone: the same
-operations still give the same, and two ways of computing one thing differ more than usual.
+Python imports this module at startup if its folder is in PYTHONPATH, which child processes inherit.
+SHAKEN_BITS is the number of bits that may change. The change depends only on the value: the same
+operations still give equal results, while two ways to compute one thing differ more than usual.
 """
 
 from __future__ import annotations

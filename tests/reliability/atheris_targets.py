@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of the parsers of strangers' files.
+"""Fuzz the parsers of untrusted files, guided by coverage.
 
     python tests/reliability/atheris_targets.py                  the targets
     python tests/reliability/atheris_targets.py study -runs=100  one, with libFuzzer's options
 
-atheris changes inputs so that they reach lines that none has reached before. An input that ends in
-anything but a result or an `InputError` of printable lines, or takes ten seconds, ends the run with
-a file `crash-...` that holds it.
+atheris changes inputs until they reach new lines of code. The run ends if an input gives anything
+but a result or an `InputError` of printable lines, or takes ten seconds; a file `crash-...` then
+holds the input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SCRATCH = Path(tempfile.mkdtemp())
 
 
 def from_file(name: str, parse: Callable[[Path], object]) -> Callable[[bytes], None]:
-    """Return what writes its input to a file and parses that."""
+    """Return a function that writes its input to a file and parses it."""
 
     def one(data: bytes) -> None:
         path = SCRATCH / name
@@ -53,7 +53,7 @@ def from_file(name: str, parse: Callable[[Path], object]) -> Callable[[bytes], N
 
 
 def corpus_file(name: str) -> Callable[[bytes], None]:
-    """Return what puts its input in the place of one of a corpus's files."""
+    """Return a function that replaces one file of a corpus with its input."""
 
     def one(data: bytes) -> None:
         good_corpus.write(SCRATCH, {name: data})
@@ -74,7 +74,7 @@ def gguf_file(path: Path) -> None:
         check_gguf(path)
     except ValueError as error:
         raise InputError(str(error)) from None
-    # What the check lets through must not hang the library; what it raises becomes one line.
+    # An accepted input must not hang the library; a rejected one must give a single line.
     with suppress(Exception):
         GGUFReader(path)
 
@@ -106,7 +106,7 @@ def safetensors() -> bytes:
     return path.read_bytes()
 
 
-#: For each target what is called with an input, and a good input to begin with.
+#: For each target, the function to call and a good first input.
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "study": (from_file("study.toml", load_study), (HOME / "data/studies/demo.toml").read_bytes),
     "scenarios": (

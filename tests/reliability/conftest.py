@@ -1,8 +1,7 @@
-"""What every hostile input is held to, and the count of those that were tried.
+"""The rule for every hostile input, and the count of inputs tried.
 
-An input ends in a result or in an `InputError` of one line: not in another exception, in more than
-ten seconds of the processor's time, in code that it brought along, or in a file outside the output
-folder.
+An input must give a result or a one-line `InputError`. It must not raise another exception, use
+more than ten seconds of CPU time, run its own code, or write a file outside the output folder.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from study.read import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `hostile`
 
-#: Needs atheris, and is run by `test_atheris.py`.
+#: Needs atheris; `test_atheris.py` runs it.
 collect_ignore = ["atheris_targets.py"]
 
 RESULTS = Path(__file__).parent / "results" / "inputs.json"
-#: Seconds of the processor's time, which no other load on the machine makes longer.
+#: Limit in seconds of CPU time, which does not depend on other load on the machine.
 LIMIT = 10.0
-#: Seconds by the clock, for what waits instead of working.
+#: Limit in wall seconds, for code that waits instead of working.
 WAITING = 600.0
-#: Each test's inputs are multiples of this.
+#: The number of inputs of each test is a multiple of this.
 SHORT, LONG = 20, 300
-#: What no input may set off. `exec` and `import` are left out: libraries do both by themselves.
+#: Events that no input may cause. `exec` and `import` are left out: libraries cause both.
 FORBIDDEN = {
     "os.system",
     "os.exec",
@@ -63,11 +62,11 @@ CHANGES = {
 
 
 class Hang(BaseException):
-    """Not an Exception, so that no handler under test swallows it."""
+    """A BaseException, which no handler under test can swallow."""
 
 
 class Watch:
-    """Notes what a guarded call does to the machine, through Python's audit events."""
+    """Records what a guarded call does to the machine, through Python's audit events."""
 
     def __init__(self) -> None:
         self.allowed: tuple[str, ...] | None = None
@@ -97,7 +96,7 @@ class Watch:
 
 
 class Guard:
-    """Calls what is under test with one input, and counts it."""
+    """Calls the function under test with one input, and counts it."""
 
     def __init__(self) -> None:
         self.watch = Watch()
@@ -106,7 +105,7 @@ class Guard:
     def __call__(
         self, target: str, call: Callable[[], Any], outputs: Path | None = None
     ) -> tuple[Any, str]:
-        """Return the result and "", or None and the error's line; fail for anything else."""
+        """Return the result and "", or None and the error line; fail on anything else."""
         counts = self.counts[target]
         counts["inputs"] += 1
         began = time.process_time()
@@ -122,7 +121,7 @@ class Guard:
                     self.watch.allowed = None
         except InputError as refusal:
             error = str(refusal)
-            # A corpus lists all its faults, one a line.
+            # The error of a corpus lists all its faults, one per line.
             lines = getattr(refusal, "faults", (error,))
             assert all(line.strip() and line.isprintable() for line in lines), f"{error!r}"
             assert max(map(len, lines)) < 2000, f"{len(error)} characters: {error[:300]}"
@@ -175,7 +174,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
-    """The guard; after a long run its counts are kept."""
+    """The guard; after a long run it saves its counts."""
     one = Guard()
     yield one
     if request.config.getoption("--long") and one.counts:
@@ -203,7 +202,7 @@ DIMENSIONS = {
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small Llama with a tokenizer of bytes."""
+    """The folder of a small Llama with a byte tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -227,7 +226,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_gguf() -> Callable[..., None]:
-    """What writes a small Llama as a GGUF file: `blocks` is what its header says."""
+    """A function that writes a small Llama as a GGUF file with `blocks` in its header."""
     import gguf
     import numpy as np
     from tokenizers.pre_tokenizers import ByteLevel

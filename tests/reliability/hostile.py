@@ -1,4 +1,4 @@
-"""What hostile inputs are made of."""
+"""Strategies that generate hostile inputs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ values = st.recursive(
 
 
 def toml(value: Any) -> str:
-    """Any of `values` as TOML."""
+    """Generate any of `values` as TOML."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{text(k)} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -83,7 +83,7 @@ def text(value: str) -> str:
 
 @st.composite
 def broken(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A good file with a few bytes or lines cut, doubled or overwritten."""
+    """Generate a good file with a few bytes or lines cut, doubled or overwritten."""
     content = whole
     for _ in range(draw(st.integers(1, 3))):
         lines = content.split(b"\n")
@@ -109,10 +109,10 @@ def broken(draw: st.DrawFn, whole: bytes) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes, spots: tuple[int, ...] = ()) -> bytes:
-    """A good binary file that is cut, or has bytes and whole numbers of its header overwritten.
+    """Generate a good binary file that is cut, or has bytes and integers overwritten.
 
-    Numbers are overwritten at `spots`, where the format keeps lengths, counts, kinds and offsets,
-    or else within the first 4,096 bytes.
+    Integers are overwritten at `spots`, where the format keeps lengths, counts, types and offsets,
+    or within the first 4,096 bytes.
     """
     content = bytearray(whole)
     places = st.sampled_from(spots) if spots else st.integers(0, min(len(whole) - 8, 4096))
@@ -156,7 +156,7 @@ def damaged(draw: st.DrawFn, whole: bytes, spots: tuple[int, ...] = ()) -> bytes
 def rewritten(
     draw: st.DrawFn, whole: Any, keys: tuple[str, ...] = (), odd: st.SearchStrategy[Any] = values
 ) -> Any:
-    """A good structure of JSON with values in it replaced, removed, doubled or nested."""
+    """Generate a good JSON structure with values replaced, removed, doubled or nested."""
     value = json.loads(json.dumps(whole))
     for _ in range(draw(st.integers(1, 3))):
         node = value

@@ -1,4 +1,4 @@
-"""The parsers under coverage-guided fuzzing; `atheris_targets.py` holds what is called."""
+"""Run the coverage-guided fuzzing of the parsers in `atheris_targets.py`."""
 
 from __future__ import annotations
 

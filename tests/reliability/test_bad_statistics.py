@@ -1,6 +1,6 @@
 """Every public test on data that break statistics: finite results, or a stated reason.
 
-Numerical warnings are errors in the whole suite, so that none is swallowed here.
+Numerical warnings are errors in the whole suite, so none is swallowed here.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def test_trials(test: Callable[[Trials], pd.DataFrame], case: str) -> None:
     finite_or_explained(lambda: test(A.as_trials(TRIALS[case](DEMO))))
 
 
-# -- plain tests of what was found ------------------------------------------------------------
+# -- plain tests of the findings --------------------------------------------------------------
 
 
 def test_a_straight_profile_s_vertex_has_no_finite_variance() -> None:

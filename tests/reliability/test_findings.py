@@ -1,4 +1,4 @@
-"""One plain test for each fault that the fuzzing brought to light."""
+"""One plain test per fault found by fuzzing."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_model_s_entry_is_checked(entry: dict[str, object], message: str) -> N
 def test_looking_for_a_package_runs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, name: str
 ) -> None:
-    """To find a.b, Python imports a; a study file could have had any installed module run."""
+    """To find a.b, Python imports a, so a study file could have run any installed module."""
     (tmp_path / "marked").mkdir()
     (tmp_path / "marked" / "__init__.py").write_text("raise SystemExit('ran')")
     monkeypatch.syspath_prepend(tmp_path)

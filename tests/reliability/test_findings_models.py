@@ -1,4 +1,4 @@
-"""One plain test for each fault of a model's files that the fuzzing brought to light."""
+"""One plain test per fault in a model's files found by fuzzing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def change(folder: Path, name: str, **values: Any) -> None:
 
 
 def test_weights_that_are_not_there_are_not_made_up(folder: Path) -> None:
-    """The library fills them with random numbers, and says so where nobody looks."""
+    """The library fills them with random numbers and reports it where nobody looks."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
     save_file(
@@ -106,7 +106,7 @@ def test_a_config_of_a_billion_labels_is_refused_before_they_are_made(folder: Pa
 
 @pytest.mark.parametrize("odd", [{"head_dim": 3}, {"sliding_window": -5}, {"sliding_window": {}}])
 def test_a_model_that_fails_on_its_first_text_is_named(folder: Path, odd: dict[str, Any]) -> None:
-    """Dimensions that do not go together are not seen when the model is built."""
+    """Building a model does not reveal dimensions that do not match."""
     change(folder, "config.json", **odd)
     model = loaded(folder, 0)
     with pytest.raises(InputError, match=r"model 'm': fails on a text \(.*its config\.json is not"):
@@ -147,7 +147,7 @@ def test_end_tokens_that_cannot_be_drawn_are_left_aside(folder: Path, end: Any) 
 
 
 def test_a_token_for_padding_that_a_model_does_not_know_is_not_used(folder: Path) -> None:
-    """As when one was added to a tokenizer and the embedding left as it was."""
+    """This happens if a token is added to the tokenizer but not to the embedding."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     assert tokenizer.pad_token_id >= 259
@@ -258,7 +258,7 @@ def test_a_gguf_file_of_other_layers_than_its_header_is_refused(
 def test_a_gguf_file_whose_header_leads_out_of_it_is_refused(
     folder: Path, small_gguf: Callable[..., None], kind: int, count: int, message: str
 ) -> None:
-    """Its reader would take empty values, one by one, to the number that the header names."""
+    """Its reader would read empty values one by one, as many as the header says."""
     (folder / "g").mkdir()
     path = folder / "g" / "m.gguf"
     small_gguf(path)
@@ -278,7 +278,7 @@ def test_a_whole_gguf_file_is_read(folder: Path, small_gguf: Callable[..., None]
 def test_a_converted_gguf_file_that_was_changed_in_the_cache_is_made_again(
     folder: Path, small_gguf: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tensors replaced there changed the scores, and not the fingerprint."""
+    """Tensors replaced there changed the scores but not the fingerprint."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (folder / "g").mkdir()
     small_gguf(folder / "g" / "m.gguf")

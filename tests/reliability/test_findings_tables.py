@@ -1,4 +1,4 @@
-"""One plain test for each fault of a table that the fuzzing brought to light."""
+"""One plain test per fault in a table found by fuzzing."""
 
 from __future__ import annotations
 

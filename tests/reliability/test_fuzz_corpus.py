@@ -55,7 +55,7 @@ def write(folder: Path, changes: dict[str, bytes]) -> None:
 
 
 def used(folder: Path) -> Any:
-    """What a run does with a corpus before any model is loaded."""
+    """Do what a run does with a corpus before it loads any model."""
     corpus = load_corpus(folder)
     half = corpus.restricted(topics=1)
     for emotion in ("", *(e.name for e in half.emotions)):

@@ -1,4 +1,4 @@
-"""Folders of models whose weights, configs, tokenizers or templates are broken, odd or hostile."""
+"""Model folders with broken, odd or hostile weights, configs, tokenizers or templates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STUDY = Study(
 PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
 CODE = b"open('ran', 'w')\nclass A:\n    pass\n"
 REMOTE = {"AutoConfig": "evil.A", "AutoModelForCausalLM": "evil.A", "AutoTokenizer": ["evil.A"] * 2}
-#: What configs may hold beside what a small Llama's does.
+#: Values that configs may have beyond those of a small Llama.
 KEYS = (
     "auto_map",
     "model_type",
@@ -84,7 +84,7 @@ def corpus() -> Corpus:
 
 @pytest.fixture(scope="module")
 def limited() -> Iterator[None]:
-    """Give a model that asks for the machine's whole memory a gigabyte."""
+    """Limit memory to a gigabyte, for models that would use all of it."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -94,7 +94,7 @@ def limited() -> Iterator[None]:
 
 
 class Folders:
-    """Good folders of models, and the place where they are broken."""
+    """Good model folders, and the place where copies get damaged."""
 
     def __init__(self, home: Path, small: Path, gguf: Path, guard: Any, corpus: Corpus) -> None:
         self.home, self.guard, self.corpus = home, guard, corpus
@@ -103,7 +103,7 @@ class Folders:
         self.gguf = gguf.read_bytes()
 
     def write(self, files: dict[str, bytes]) -> None:
-        """Fill the place anew: a file that is still mapped into memory must not be changed."""
+        """Copy into a new place: a file still mapped into memory must not change."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.home / "cache", ignore_errors=True)
         for name, content in files.items():
@@ -114,7 +114,7 @@ class Folders:
         return json.loads(self.whole[name])
 
     def used(self, seed: int | None = None, instruct: bool = False) -> LoadedModel:
-        """What a run does with a model: read passages, write stories."""
+        """Do what a run does with a model: read passages and write stories."""
         spec = ModelSpec("m", "", str(self.folder), instruct)
         assert expected_parameters(spec) >= 0  # asked before any model is loaded, it refuses none
         loaded = load(spec, untrained_seed=seed, device="cpu")
@@ -123,12 +123,12 @@ class Folders:
         return loaded
 
     def run(self, target: str, changes: dict[str, bytes], **how: Any) -> tuple[Any, str]:
-        """Break the good folder and use it, guarded."""
+        """Damage the good folder and use it under guard."""
         self.write({**self.whole, **changes})
         return self.watched(target, lambda: self.used(**how))
 
     def watched(self, target: str, call: Callable[[], Any]) -> tuple[Any, str]:
-        """Call, guarded; nothing that the folder brings along may have been run."""
+        """Call under guard; no code from the folder may run."""
         found = self.guard(target, call, outputs=self.home)
         assert not self.ran.exists()
         return found
@@ -149,7 +149,7 @@ def folders(
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(home)
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        # What libraries do once, when they are first used, is not what an input does.
+        # Do first what libraries do once on first use, so it is not blamed on an input.
         for files in (one.whole, {"m.gguf": one.gguf}):
             one.write(files)
             one.used()
@@ -183,7 +183,7 @@ def test_safetensors_bytes(folders: Folders, data: st.DataObject) -> None:
 @given(data=st.data())
 @settings(max_examples=2 * settings.default.max_examples)
 def test_safetensors_headers(folders: Folders, data: st.DataObject) -> None:
-    """Other shapes, kinds, offsets and names; numbers that are none."""
+    """Other shapes, types, offsets and names; NaN and infinite numbers."""
     whole = folders.whole["model.safetensors"]
     size = struct.unpack("<Q", whole[:8])[0]
     odd = values | st.sampled_from(
@@ -209,7 +209,7 @@ def test_safetensors_headers(folders: Folders, data: st.DataObject) -> None:
 
 @pytest.fixture(scope="module")
 def spots(folders: Folders) -> tuple[int, ...]:
-    """Where a GGUF file's header keeps its counts, lengths, kinds, numbers and offsets."""
+    """Return where a GGUF header keeps its counts, lengths, types, numbers and offsets."""
     from gguf import GGUFReader
 
     (folders.home / "spots.gguf").write_bytes(folders.gguf)
@@ -234,7 +234,7 @@ def test_gguf(folders: Folders, spots: tuple[int, ...], data: st.DataObject) -> 
 @given(data=st.data())
 @settings(max_examples=settings.default.max_examples)
 def test_indices(folders: Folders, data: st.DataObject) -> None:
-    """Weights in several files are held together by one that names them."""
+    """An index file names the files of weights that are split over several."""
     size = struct.unpack("<Q", folders.whole["model.safetensors"][:8])[0]
     named = json.loads(folders.whole["model.safetensors"][8 : 8 + size])
     index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(named, "a.safetensors")}
@@ -249,7 +249,7 @@ def test_indices(folders: Folders, data: st.DataObject) -> None:
     folders.watched("models, index", folders.used)
 
 
-# -- what stands beside the weights -----------------------------------------------------------
+# -- files beside the weights -----------------------------------------------------------------
 
 
 @given(data=st.data(), seed=st.sampled_from([None, None, 0]))

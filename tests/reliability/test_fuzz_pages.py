@@ -1,4 +1,4 @@
-"""Generated strings through the paper's and the explorer's pages: shown as they are, as text."""
+"""Generated strings in the pages of paper and explorer appear unchanged, as text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FITS = fit_curves(STUDY)
 
 
 class Page(HTMLParser):
-    """What elements a page has, and what it shows."""
+    """Collects a page's elements and its visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def begun(place: Path) -> None:
-    """Do unwatched what is done once: convert weights, and let libraries make their folders."""
+    """Do one-time work outside the guard: convert weights, let libraries make their folders."""
     for name in tomllib.loads(DEMO.decode())["models"]:
         local_folder(find_model(name))
     assert extraction.main(["--dry-run", "--study", "demo", "--out", str(place)]) == 0
@@ -46,7 +46,7 @@ def corpus() -> Any:
 
 
 def planned(path: Path, corpus: Any, out: Path) -> list[Any]:
-    """What a run does with a study file before any model is loaded."""
+    """Do what a run does with a study file before it loads any model."""
     study = load_study(path)
     used = corpus.restricted(study.emotions or None, study.topics or None)
     return plan(study, used, out, "cpu")

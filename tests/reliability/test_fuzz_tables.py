@@ -59,7 +59,7 @@ def good() -> pd.DataFrame:
 
 @st.composite
 def changed(draw: st.DrawFn, table: pd.DataFrame) -> pd.DataFrame:
-    """A good table with columns of other values, types or names, or rows gone or doubled."""
+    """Generate a good table with changed values, types or names, or rows removed or doubled."""
     for _ in range(draw(st.integers(1, 2))):
         column = draw(st.sampled_from([str(c) for c in table.columns]))
         rows = len(table)

@@ -1,4 +1,4 @@
-"""Small random models of the five families, a tokenizer made on the spot, and a study of them."""
+"""Small random models of the five families, a tokenizer, and a study of them."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    """A byte-level tokenizer with beginning, end and padding tokens of its own."""
+    """A byte-level tokenizer with its own beginning, end and padding tokens."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -62,7 +62,7 @@ def tokenizer():
 
 
 def tiny(family: str, tokenizer, seed: int = 0) -> LoadedModel:
-    """A small random model, with weights large enough that its layers differ."""
+    """A small random model with weights large enough to make its layers differ."""
     settings = dict(FAMILIES[family])
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     torch.manual_seed(seed)
@@ -86,7 +86,7 @@ def tiny(family: str, tokenizer, seed: int = 0) -> LoadedModel:
 
 @pytest.fixture(scope="session")
 def small(tokenizer):
-    """Make a model of a family, that a test may break."""
+    """Make a model of a family for a test that damages it."""
     return lambda family: tiny(family, tokenizer)
 
 
@@ -98,19 +98,19 @@ def model(request, tokenizer) -> LoadedModel:
 
 @pytest.fixture(scope="session", params=list(FAMILIES))
 def double(request, tokenizer) -> LoadedModel:
-    """Each family in turn in float64, so that no token hangs on the last digits of its batch."""
+    """Each family in turn in float64, where no token depends on the last digits of its batch."""
     return in_float64(tiny(request.param, tokenizer))
 
 
 def in_float64(loaded: LoadedModel) -> LoadedModel:
-    """Turn a model's weights, in place."""
+    """Rotate a model's weights in place."""
     loaded.model.double()
     return loaded
 
 
 @pytest.fixture(scope="session")
 def llama(tokenizer) -> LoadedModel:
-    """One family, where one is enough."""
+    """One family, for tests where one is enough."""
     return tiny("Llama", tokenizer)
 
 

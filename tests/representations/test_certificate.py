@@ -1,4 +1,4 @@
-"""What a certificate lets pass, and each thing that it must refuse."""
+"""What a certificate accepts, and each fault that it must refuse."""
 
 from dataclasses import replace
 
@@ -66,7 +66,7 @@ def test_a_model_that_only_reads_need_not_write(llama):
 
 
 def test_a_block_that_is_not_called_is_refused(llama):
-    """Its place in the means held whatever was in memory."""
+    """Its place in the means would hold arbitrary memory."""
     blocks = nn.ModuleList([*llama.blocks, nn.Identity()])
     refused(replace(llama, blocks=blocks), "layers: layer 4 comes 0 times")
     pool = PooledMean(torch.ones(1, 3), 4, 32, llama.device)
@@ -121,7 +121,7 @@ def test_a_model_that_is_never_the_same_is_refused(small):
 
 
 def test_scores_that_a_second_run_does_not_give_are_refused(small, monkeypatch):
-    """Those of a metric that is drawn, on activations that are the same."""
+    """Use a metric of random numbers on identical activations."""
     drawn = iter(range(100))
     loaded = small("Llama")
 
@@ -161,7 +161,7 @@ class Halves(nn.Module):
 
 
 def test_a_tokenizer_without_files_is_refused(small):
-    """The library makes an empty one, whose stories are empty."""
+    """The library makes an empty tokenizer, which leads to empty stories."""
 
     class Empty:
         def __call__(self, texts, **given):

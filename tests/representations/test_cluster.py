@@ -1,4 +1,4 @@
-"""Studies on Ray: the same tables as here, whatever dies on the way; and stores that are URLs."""
+"""Studies on Ray give the same tables as local ones, whatever dies; and stores at URLs."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from pipeline.progress import progress
 from study.read import InputError
 from study.terminal import Terminal
 
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for staying on loopback
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # tells Ray to stay on loopback
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
-# On a busy machine a node or worker that is slow to answer is not dead.
+# On a busy machine, a slow node or worker is not dead.
 os.environ |= {
     "RAY_health_check_failure_threshold": "200",
     "RAY_worker_register_timeout_seconds": "1200",
@@ -62,7 +62,7 @@ def address():
 
 
 def part(five, name, models, more=""):
-    """Write a study of some of the models: each worker costs an import of torch."""
+    """Write a study of only some models, since each worker must import torch."""
     file = five.with_name(f"{name}.toml")
     file.write_text(five.read_text().replace("\nmodels = [", f"\n{more}models = {models} # ["))
     return file
@@ -79,7 +79,7 @@ def assert_same_tables(a, b):
 
 
 def test_models_on_two_workers_give_the_tables_of_the_local_engine(five, address, tmp_path, capsys):
-    """One worker is killed in mid-unit: that costs a repetition, and no rows."""
+    """A worker killed in the middle of a unit costs a repetition, but no rows."""
     killed = []
 
     def kill() -> None:
@@ -113,7 +113,7 @@ def at_work():
 
 
 def test_two_workers_share_the_texts_of_one_model(five, address, tmp_path):
-    """One of them is killed in mid-shard: that costs its repetition, and no texts."""
+    """A worker killed in the middle of a shard costs a repetition, but no texts."""
     killed, beside = [], []
 
     def kill() -> None:

@@ -1,4 +1,4 @@
-"""The shipped corpus keeps its promises, and a faulty one is told all its faults."""
+"""The shipped corpus keeps its promises, and a faulty one gets all its faults listed."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ TEXTS = {
 
 @pytest.fixture
 def manners(tmp_path):
-    """A folder with a corpus of concepts that are no emotions: no valence, no limits."""
+    """A folder with a corpus of concepts other than emotions: no valence, no limits."""
     (tmp_path / "emotions.toml").write_text(
         'concept = "manner"\n'
         + "".join(f'[[emotion]]\nname = "{m}"\nlexemes = ["{m}ness"]\n' for m in MANNERS)
@@ -89,7 +89,7 @@ def test_every_cell_is_filled_once_and_every_length_in_range(shipped):
 
 
 def test_no_passage_names_a_feeling(shipped):
-    # Independent of the loader's own search: the stems as sets.
+    # Search with sets of stems, independently of the loader.
     banned = {stem(w, "english") for e in shipped.emotions for w in (e.name, *e.lexemes)}
     for passage in (*shipped.passages, *shipped.neutral):
         assert not banned & {stem(word, "english") for word in words(passage.text)}
@@ -362,7 +362,7 @@ def test_without_the_embedding_model_the_rest_is_measured(manners, monkeypatch, 
 
 
 def made(texts):
-    """A corpus object with texts as {(emotion, topic): text}, for the measures alone."""
+    """Make a corpus from {(emotion, topic): text}, for the measures only."""
     shipped = load_corpus(SHIPPED)
     emotions = {e for e, _ in texts}
     topics = {t for _, t in texts}

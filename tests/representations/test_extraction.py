@@ -1,4 +1,4 @@
-"""The whole of the torch side: a study file in, score tables out."""
+"""The whole torch side: a study file in, score tables out."""
 
 import json
 import re
@@ -23,7 +23,7 @@ TOPICS = {"bridge": "old iron", "harbour": "wet rope", "orchard": "green apple"}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A corpus of three concepts that are no emotions, by three topics."""
+    """A corpus of three concepts other than emotions, in three topics."""
     folder = tmp_path_factory.mktemp("manners")
     heads = [f'[[emotion]]\nname = "{name}"\n' for name in CONCEPTS]
     (folder / "emotions.toml").write_text('concept = "manner"\n' + "".join(heads))
@@ -156,7 +156,7 @@ def test_rereading_pools_the_tokens_that_were_pooled_while_writing(study_file, t
     places = [next((out / "units").glob(f"*{m}*.safetensors")) for m in ("generation", "rereading")]
     with open_unit(places[0]) as written, open_unit(places[1]) as reread:
         assert written.facts["emotions"] == reread.facts["emotions"]
-        # Layer 0 knows no context, so the same tokens give the same mean there, and only there.
+        # Layer 0 has no context, so only there do the same tokens give the same mean.
         np.testing.assert_allclose(
             written.activations[:, 0], reread.activations[:, 0], rtol=1e-4, atol=1e-5
         )
@@ -173,7 +173,7 @@ def test_a_dry_run_lists_the_units_and_writes_nothing(study_file, tmp_path, caps
 
 
 def name_models(study_file, names):
-    """Change the study's models, among them one that no hub has."""
+    """Change the study's models to include one that no hub has."""
     text = study_file.read_text().replace('["tiny"]', names)
     study_file.write_text(
         text + '[[model]]\nname = "absent"\nfamily = "X"\nsource = "nobody/nothing"\n'
@@ -275,12 +275,12 @@ def test_real_smollm2_reads_and_writes(tmp_path, capsys):
     assert set(table["precision"]) == {"Q4_1 float32"}
     stories = [json.loads(s) for s in (out / "stories.jsonl").read_text().splitlines()]
     assert len(stories) == 9
-    # What a model says differs with the processor; that it says something does not.
+    # What a model writes depends on the processor, but it must write something.
     assert sum(len(s["text"].split()) >= 4 for s in stories) > 4
 
 
 def answered(prompts, unit):
-    """What an engine would return that wrote the stories of a finished unit."""
+    """Return what an engine would return for the stories of a finished unit."""
     by_cell = {(s["emotion"], s["topic"], s["number"]): s for s in load_facts(unit)["stories"]}
     for line in prompts.read_text().splitlines():
         request = json.loads(line)
@@ -293,7 +293,7 @@ def answered(prompts, unit):
 
 @pytest.mark.arithmetic
 def test_stories_of_another_engine_are_read_as_while_writing(study_file, tmp_path, capsys):
-    """The same stories, written here or handed in, in another order, give the same activations."""
+    """Stories give the same activations, written here or handed in in another order."""
     prompts, stories = tmp_path / "prompts.jsonl", tmp_path / "stories.jsonl"
     assert run(study_file, tmp_path / "own", "--quiet") == 0
     assert run(study_file, tmp_path / "own", "--prompts-out", str(prompts)) == 0

@@ -50,7 +50,7 @@ def test_the_local_judge_knows_plain_cases(local):
 
 
 def test_folds_are_whole_topics():
-    # Features that name the topic and, within it, the emotion: useless for a topic not seen.
+    # Features encode the topic and the emotion within it: useless for an unseen topic.
     rng = np.random.default_rng(0)
     labels = np.tile(["a", "b"], 60)
     topics = np.repeat([f"t{i}" for i in range(12)], 10)

@@ -13,7 +13,7 @@ WINDOW = Window(skip=3)
 
 
 def tree(instructions, topics=3, emotions=4, seed=1):
-    """Prompts as a study has them: common words first, then the topic, then the emotion."""
+    """Prompts like those of a study: common words first, then the topic, then the emotion."""
     generator = torch.Generator().manual_seed(seed)
 
     def words(n):
@@ -71,7 +71,7 @@ def test_every_prompt_begins_with_its_stem():
 
 
 def test_reserved_memory_that_is_full_goes_on(double):
-    """Text that is longer than was said is written as without reserving."""
+    """Text beyond the reserved room is the same as without reserving."""
     asked = [tuple(prompt) for prompt in tree(9)][:3]
     found = []
     for more in (0, 4, 64):

@@ -1,4 +1,4 @@
-"""A cluster that a run starts by itself: reached from this machine only, leaving nothing behind."""
+"""A cluster started by a run itself: reachable only from this machine, leaving nothing behind."""
 
 from __future__ import annotations
 

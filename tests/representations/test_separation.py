@@ -20,7 +20,7 @@ TOPICS = np.tile([f"t{i:02}" for i in range(T)], E)
 
 
 def planted(strength, massive=False, seed=0, width=D, layers=L):
-    """Activations with topic offsets everywhere and a signal at layer 3 alone."""
+    """Activations with topic offsets at all layers and a signal only at layer 3."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(E * T, layers, width))
     values += rng.normal(size=(T, layers, width))[np.tile(np.arange(T), E)]
@@ -53,7 +53,7 @@ def test_without_a_signal_scores_are_at_chance():
     error = found.std(axis=1) / np.sqrt(60)
     assert abs(found.loc["auc"].mean() - 0.5) < 3.5 * error["auc"]
     assert abs(found.loc["crossnobis"].mean()) < 3.5 * error["crossnobis"]
-    # The error itself is small enough for a bias to show.
+    # The Monte Carlo error is small enough to reveal a bias.
     assert error["auc"] < 0.01
     assert error["crossnobis"] < 0.002
 
@@ -153,7 +153,7 @@ def test_a_replicate_is_the_score_of_the_resampled_topics():
     layer = Layer(values, emotion, topic, E, T, fold, values[:0], topic[:0])
     weighted = auc(layer, counts[None].astype(np.float32))[0]
     copies = np.repeat(np.arange(len(values)), counts[topic])
-    # The copies are texts of the same topic, so a copied topic is a cell with several texts.
+    # Copies belong to the same topic, so a copied topic is a cell with several texts.
     copied = Layer(
         values[copies], emotion[copies], topic[copies], E, T, fold, values[:0], topic[:0]
     )

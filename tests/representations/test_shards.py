@@ -1,4 +1,4 @@
-"""Units that are split into shards are the units that are not, however often they are stopped."""
+"""Units split into shards equal whole units, however often they are interrupted."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def facts(out):
 
 @pytest.fixture(scope="module")
 def whole(five, tmp_path_factory):
-    """The tables of one model, whose units are not cut."""
+    """The tables of one model with whole units."""
     out = tmp_path_factory.mktemp("whole")
     with measured() as distances:
         assert run(five, out) == 0
@@ -86,7 +86,7 @@ def test_shards_make_the_unit_that_is_not_cut(of, five, whole, tmp_path):
 
 
 def test_finished_shards_are_not_done_again(five, whole, tmp_path, monkeypatch):
-    """A run is cut off in the third shard of reading, then in the fourth of writing."""
+    """A run is interrupted in the third shard of reading, then in the fourth of writing."""
     done = []
     real = {name: getattr(extract.arms, name) for name in ("comprehension", "generation")}
 
@@ -146,7 +146,7 @@ def test_only_shards_of_finished_units_go(tmp_path):
 
 
 def test_shards_of_different_weights_do_not_mix(five, whole, tmp_path, capsys):
-    """Neither do damaged ones; both are said in one line, and can be mended as it says."""
+    """Neither do damaged ones; one line reports each and gives a remedy that works."""
     assert run(five, tmp_path, "--shards", "2", "--methods", "comprehension") == 0
     path = next(path for name, path in units(tmp_path).items() if ".trained" in name)
     with open_unit(path) as unit:

@@ -1,4 +1,4 @@
-"""Vectors, trials and the whole run of steering, on small random models."""
+"""Vectors, trials and a whole steering run, on small random models."""
 
 import json
 
@@ -97,7 +97,7 @@ def test_exported_vectors_are_read_back(tmp_path):
     fields = {name: reader.fields[name].contents() for name in reader.fields}
     assert fields["general.architecture"] == "controlvector"
     assert fields["controlvector.model_hint"] == "llama"
-    # repeng asks for as many directions as it says there are layers.
+    # repeng expects as many directions as it reports layers.
     assert fields["controlvector.layer_count"] == len(reader.tensors) == 2
     for tensor in reader.tensors:
         layer = int(tensor.name.removeprefix("direction.")) + 1
@@ -113,7 +113,7 @@ def test_vectors_of_bad_input():
         emotion_vectors(unit(emotions=("happy",)))
 
 
-# -- what a text is like ------------------------------------------------------------------------
+# -- measures of a text -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", range(1, 9))

@@ -1,4 +1,4 @@
-"""The survey of kinds of models, on a handful of them; and that its page is whole."""
+"""The survey of kinds of models, on a handful of them; its page is complete."""
 
 import re
 from importlib.metadata import version

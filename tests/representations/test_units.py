@@ -1,4 +1,4 @@
-"""Activations come by texts and go by layers; a unit's file is a safetensors file."""
+"""Activations arrive by text and are read by layer; a unit's file is a safetensors file."""
 
 import json
 
@@ -25,7 +25,7 @@ def values():
 
 @pytest.fixture
 def spool(values, tmp_path):
-    """The values, in two batches and no order."""
+    """The values, in two unordered batches."""
     spool = Spool(SHAPE, tmp_path / "units" / "one.safetensors")
     for batch in ([5, 0, 3], [6, 1, 2, 4]):
         spool[batch] = values[batch]

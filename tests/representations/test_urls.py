@@ -1,4 +1,4 @@
-"""Studies whose tables are kept at a URL: in memory, and in an S3 server on loopback."""
+"""Studies with tables at a URL: in memory, and on an S3 server on loopback."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def run(study_file, out, *options):
 
 
 def assert_same(a, b):
-    """What is read is the same; rows are numbered anew."""
+    """The content is the same; rows get new numbers."""
     pd.testing.assert_frame_equal(a.table, b.table)
     texts = dict.fromkeys(a.replicates.select_dtypes("category"), str)  # of any categories
     pd.testing.assert_frame_equal(a.replicates.astype(texts), b.replicates.astype(texts))

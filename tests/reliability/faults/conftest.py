@@ -1,4 +1,4 @@
-"""A small study whose whole run takes seconds, and the means to break its runs off."""
+"""A small study that runs in seconds, and tools to interrupt its runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
 
 @dataclass
 class Run:
-    """A command that was started in a forked child."""
+    """A command running in a forked child."""
 
     forks: Forks
     pid: int
@@ -39,11 +39,11 @@ class Run:
     err: Path
 
     def send(self, number: int) -> None:
-        """Send a signal; a child that has ended is not reaped yet, so the id is still its own."""
+        """Send a signal; the id is safe, since an ended child has not been reaped yet."""
         os.kill(self.pid, number)
 
     def listens(self) -> bool:
-        """Wait until the script has said what signals do; say whether it still runs."""
+        """Wait until the script handles signals; return whether it still runs."""
         while self.runs():
             if int(self._facts()["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1:
                 return True
@@ -51,7 +51,7 @@ class Run:
         return False
 
     def stops(self) -> bool:
-        """Wait until it has stopped itself; say whether it did, and has not ended."""
+        """Wait until it has stopped itself; return whether it did, rather than end."""
         while self.runs():
             if self._facts()["State"].startswith("T"):
                 return True
@@ -59,7 +59,7 @@ class Run:
         return False
 
     def runs(self) -> bool:
-        """Say whether it has not ended."""
+        """Return whether it is still running."""
         return not self._facts()["State"].startswith("Z")
 
     def _facts(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def errors(self) -> str:
-        """What went to standard error."""
+        """The text on standard error."""
         return self.err.read_text(encoding="utf-8")
 
     @property
@@ -129,9 +129,9 @@ class Forks:
 
 
 class Bench:
-    """Runs the small study, breaks it off, and looks at what is left."""
+    """Runs the small study, interrupts it, and inspects what is left."""
 
-    #: Changes that leave one unit to a study.
+    #: Settings that leave a study with one unit.
     brief = (
         (
             'name = "faults"',
@@ -158,13 +158,13 @@ class Bench:
         return self.forks.start(*command, **how)
 
     def steer(self, folder: Path, *options: object, study: Path | None = None, **how: Any) -> Run:
-        """Start the steering, of the vectors of the unbroken extraction."""
+        """Start the steering, with the vectors of the complete extraction."""
         study = study or self.study
         command = ("steering.py", "--study", study, "--scores", self.scores, "--out", folder)
         return self.forks.start(*command, *options, **how)
 
     def changed(self, *changes: tuple[str, str]) -> Path:
-        """Return a study file in which something is another."""
+        """Return a study file with changed settings."""
         text = self.study.read_text(encoding="utf-8")
         for old, new in changes:
             assert old in text
@@ -175,11 +175,11 @@ class Bench:
         return path
 
     def done(self, run: Run) -> tuple[int, Run]:
-        """Wait for a run; return its exit code with it."""
+        """Wait for a run; return it with its exit code."""
         return run.wait(), run
 
     def break_off(self, run: Run, seconds: float, kind: str, with_signal: int = 0) -> int:
-        """Send a signal at a random moment of a run; return how it ended."""
+        """Send a signal at a random moment of a run; return how the run ended."""
         number = with_signal or self.chance.choice([signal.SIGKILL, signal.SIGTERM])
         if number != signal.SIGKILL:
             run.listens()
@@ -192,7 +192,7 @@ class Bench:
         return code
 
     def count(self, kind: str) -> None:
-        """Count a fault; the counts of a long run are kept."""
+        """Count a fault; a long run saves its counts."""
         self._counts[kind] += 1
         if self.long:
             RESULTS.parent.mkdir(exist_ok=True)
@@ -212,7 +212,7 @@ class Bench:
             assert "Traceback" not in run.errors, run.errors
 
     def finish(self, start: Callable[[Path], Run], folder: Path, like: Path) -> None:
-        """Go on with a broken run: no finished unit is done again, and the result is the same."""
+        """Resume an interrupted run: it repeats no finished unit, and the result is the same."""
         before = {p: p.stat().st_mtime_ns for p in visible(folder) if p.parent.name == "units"}
         run = start(folder)
         assert run.wait() == 0, run.errors
@@ -222,7 +222,7 @@ class Bench:
         assert [p.name for p in folder.rglob(".*") if p.name != ".lock"] == []
 
     def check(self, folder: Path, *whole: Path) -> None:
-        """Look at a folder that a run was broken off in: what can be read is whole."""
+        """Check the folder of an interrupted run: every readable file is complete."""
         for path in visible(folder):
             if path.suffix == ".safetensors" and path.parent.name == "units":
                 with open_unit(path) as unit:
@@ -238,7 +238,7 @@ class Bench:
         assert values(folder) in [values(one) for one in whole]
 
     def close(self, folder: Path, whole: Path) -> None:
-        """Check that the same texts have the same scores, but for the last digits."""
+        """Check that the same texts have the same scores, up to the last digits."""
         mine, others = values(folder), values(whole)
         assert mine.keys() == others.keys()
         for name in mine:
@@ -252,7 +252,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 class Values(dict[str, Any]):
-    """The contents of a study's files, without what differs between any two runs."""
+    """The contents of a study's files, without values that differ between any two runs."""
 
     def __eq__(self, other: object) -> bool:
         assert isinstance(other, Values)
@@ -326,13 +326,13 @@ def forks(tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Forks]
 def bench(
     forks: Forks, study: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
 ) -> Bench:
-    """The small study, run once unbroken."""
+    """The small study after one complete run."""
     return Bench(forks, study, tmp_path_factory.mktemp("bench"), request.config.getoption("--long"))
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a small disk, and mounts it again with other options; needs root."""
+    """Mounts a small disk and remounts it with other options; needs root."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -350,7 +350,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture(scope="session")
 def gguf_study(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of a small model whose only file is a GGUF, which must be converted."""
+    """A study of a small model with only a GGUF file, which must be converted."""
     folder = save_gguf(tmp_path_factory.mktemp("gguf"))
     source = next(s for s in bench.study.read_text().splitlines() if s.startswith("source"))
     return bench.changed((source, f'source = "{folder}"'), *bench.brief)

@@ -1,12 +1,11 @@
-"""Runs the project's commands in children that are forked after the slow imports.
+"""Run the project's commands in children forked after the slow imports.
 
     python forks.py
 
-reads one request a line from standard input, as JSON, and answers each with a line. `start` forks
-a child that runs a script as `python SCRIPT ARGUMENTS` would, from its first line to the end of
-its interpreter, and answers with its process id; `wait` answers with its exit status. What the
-child does is thereby that of a fresh interpreter, but begins in milliseconds, which is what makes
-many kills affordable.
+reads requests from standard input as JSON, one per line, and answers each with a line. `start`
+forks a child that runs a script like `python SCRIPT ARGUMENTS`, from its first line to the end of
+the interpreter, and answers with its process id. `wait` answers with its exit status. The child
+behaves like a fresh interpreter but starts in milliseconds, which makes many kills affordable.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def die_at_event(folder: str, number: int, with_signal: int) -> None:
 
 
 def clock_backwards(step: float) -> None:
-    """Let the wall clock go back a step at every look."""
+    """Let the wall clock go back a step at every reading."""
     now = [time.time()]
 
     def earlier() -> float:
@@ -74,7 +73,7 @@ def clock_backwards(step: float) -> None:
 
 
 def out_of_memory(most: int, kind: str) -> None:
-    """Refuse memory to every forward pass of more than so many texts."""
+    """Refuse memory to every forward pass of more than this many texts."""
     import torch
     from transformers import PreTrainedModel
 
@@ -99,7 +98,7 @@ def out_of_memory(most: int, kind: str) -> None:
 
 
 def file_limit(size: int) -> None:
-    """Refuse to let any file grow beyond so many bytes."""
+    """Refuse to let any file grow beyond this many bytes."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -109,7 +108,7 @@ FAULTS = {f.__name__: f for f in (die_at_event, clock_backwards, out_of_memory, 
 
 
 def child(request: dict[str, Any]) -> None:
-    """Become the command that is asked for."""
+    """Become the requested command."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((1, request["out"]), (2, request["err"])):
         where = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -134,7 +133,7 @@ def child(request: dict[str, Any]) -> None:
 
 
 def last_words() -> int:
-    """Return the exit code that an exception has which nobody caught."""
+    """Return the exit code of an uncaught exception."""
     try:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
     except SystemExit as end:

@@ -1,10 +1,10 @@
-"""A hub of one model on the loopback, that misbehaves as the repository's owner is named.
+"""A local hub of one model that misbehaves according to the name of the repository's owner.
 
     python hub.py FOLDER
 
 prints its address and serves the folder's files as `slow/tiny` (the weights take two seconds),
-`cut/tiny` (of the weights, the connection breaks off half-way at the first try) and `short/tiny`
-(at every try).
+`cut/tiny` (the first download of the weights breaks halfway) and `short/tiny` (every download
+does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECONDS, PIECE = 2.0, 8192
 
 
 class Hub(BaseHTTPRequestHandler):
-    """What `huggingface_hub` asks of a hub."""
+    """Answers the requests of `huggingface_hub`."""
 
     protocol_version = "HTTP/1.1"
     folder: Path
@@ -33,7 +33,7 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def do_GET(self) -> None:
-        """Answer with a file, or with what is asked for of it."""
+        """Answer with a file, or with the requested range of it."""
         self._answer(with_body=True)
 
     def _answer(self, with_body: bool) -> None:
@@ -68,7 +68,7 @@ class Hub(BaseHTTPRequestHandler):
             self._send(owner, name, content, start)
 
     def _list(self) -> None:
-        """Answer which commit the one branch is, and which files that has."""
+        """Answer with the commit of the only branch and its files."""
         parts = self.path.partition("?")[0].split("/")
         sizes = {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
         found: Any = [
@@ -97,7 +97,7 @@ class Hub(BaseHTTPRequestHandler):
         self.close_connection = cut
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A study so small that its whole run takes a second: corpus, models and study file."""
+"""A study small enough to run in a second: corpus, models and study file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ judges = ["nrclex"]
 
 
 def save_corpus(folder: Path) -> Path:
-    """Take three emotions and four topics out of the corpus, whose checks take longer."""
+    """Extract three emotions and four topics from the corpus; checking all of it takes longer."""
     whole = HOME / "data" / "corpus"
     part = load_corpus(whole).restricted(("happy", "afraid", "calm"), 4)
     folder.mkdir()

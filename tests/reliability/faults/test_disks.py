@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: one line that says so, and what is finished is kept."""
+"""Full or read-only disks: one line says so, and finished work is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports that are broken off while they are rendered: the old one, the new one, or none."""
+"""Reports interrupted while rendering: the old one, the new one, or none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ The answer is `{{python}} 6 * 7`.
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    """A report whose kernel says which process it is."""
+    """A report whose kernel prints its process id."""
     path = tmp_path / "report.qmd"
     path.write_text(REPORT.format(pid=tmp_path / "pid"), encoding="utf-8")
     return path
@@ -42,7 +42,7 @@ def render(bench: Any, report: Path, **how: Any) -> Any:
 
 
 def kernel_is_gone(report: Path) -> bool:
-    """Wait for the kernel to notice; it looks for its parent every second."""
+    """Wait for the kernel to notice; it checks for its parent every second."""
     number = report.with_name("pid")
     for _ in range(6000):
         if not number.exists() or not psutil.pid_exists(int(number.read_text())):

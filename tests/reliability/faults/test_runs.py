@@ -1,4 +1,4 @@
-"""Runs that are broken off: nothing half-written is whole, nothing finished is lost."""
+"""Interrupted runs: nothing half-written counts as complete, nothing finished is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def whole(bench: Any, command: str) -> Path:
 
 
 def test_no_token_of_the_study_is_near_another(bench: Any, tmp_path: Path) -> None:
-    """Else runs in shards or in halved batches, compared below, could write other texts."""
+    """Otherwise, runs in shards or in halved batches, compared below, could write other texts."""
     common = ["--study", str(bench.study), "--out"]
     with measured() as distances:
         assert extraction.main([*common, str(tmp_path / "scores")]) == 0
@@ -89,7 +89,7 @@ def test_a_run_in_shards_killed_at_any_change_of_a_file_goes_on_where_it_was(
 def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
     bench: Any, tmp_path: Path, command: str
 ) -> None:
-    """Killed at any change of a file, never the scores of one run beside the facts of another."""
+    """After a kill at any change of a file, scores and facts come from the same run."""
     old = whole(bench, command)
     changes = {
         "extraction": ("replicates = 6", "replicates = 7"),
@@ -102,7 +102,7 @@ def test_tables_that_are_written_again_are_the_old_or_the_new_ones(
     assert counted.wait() == 0, counted.errors
     events = int(Path(f"{new}.events").read_text())
     assert events > 8
-    # The last dozen changes are those of the tables.
+    # The last dozen changes concern the tables.
     tried = (
         range(1, events + 1) if bench.long else bench.chance.sample(range(events - 12, events), 2)
     )
@@ -144,10 +144,10 @@ def test_ctrl_c_leaves_a_clear_last_line(bench: Any, tmp_path: Path, command: st
 def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
     bench: Any, script: str, number: signal.Signals
 ) -> None:
-    """In interpreters of their own, from the first line of the script on.
+    """Each runs in a new interpreter, from the first line of the script.
 
-    Each says on standard error what it has imported. That is a pipe of one page, so that it cannot
-    run ahead of its reader by more than some 60 of the 300 modules and more that it imports.
+    It prints every import on standard error, a pipe of one page. It can therefore be at most about
+    60 modules ahead of its reader, of the more than 300 that it imports.
     """
     if not bench.long and (script, number) != ("extraction.py", signal.SIGINT):
         pytest.skip("in the long version")
@@ -175,7 +175,7 @@ def test_a_signal_while_the_libraries_load_leaves_a_clear_last_line(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_of_two_runs_at_once_the_second_refuses(bench: Any, tmp_path: Path, command: str) -> None:
-    """The first stops in its work until the second has ended, however slow that is to come."""
+    """The first pauses in its work until the second has ended, however slowly that starts."""
     folder = tmp_path / "shared"
     halt = ("die_at_event", str(folder), 4, int(signal.SIGSTOP))
     first = start(bench, command, folder, faults=[halt])

@@ -1,4 +1,4 @@
-"""Weights that are fetched from a hub or converted: whole or absent, whatever happens."""
+"""Weights fetched from a hub or converted: complete or absent, whatever happens."""
 
 from __future__ import annotations
 
