@@ -356,6 +356,7 @@ name = "polite"
 concept = "politeness"
 [preregistered]
 target = 0.6
+delta = 0.2
 [words]
 concept = "level of politeness"
 concepts = "levels of politeness"

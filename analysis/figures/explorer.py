@@ -8,7 +8,15 @@ import altair as alt
 import pandas as pd
 
 from analysis.figures.profiles import located_peaks, profile_table
-from analysis.figures.style import GRAY, PALETTE, UNTRAINED, metric_label, model_order
+from analysis.figures.style import (
+    FEW,
+    GRAY,
+    NO_METHOD,
+    PALETTE,
+    UNTRAINED,
+    metric_label,
+    model_order,
+)
 from analysis.loading.mapping import words_of
 from analysis.loading.scores import Scores, method_order, metric_order
 
@@ -52,9 +60,12 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         for name in ("curve_hovered", "peak_hovered")
     )
     emotion = alt.selection_point("emotion_picked", fields=["emotion"], toggle="true")
+    # More models than a legend holds are colored by their families.
+    of = "model" if len(models) <= FEW else "family"
+    groups = models if of == "model" else sorted(scores.table["family"].unique())
     color = alt.Color(
-        "model:N",
-        scale=alt.Scale(domain=models, range=[COLORS[i % len(COLORS)] for i in range(len(models))]),
+        f"{of}:N",
+        scale=alt.Scale(domain=groups, range=[COLORS[i % len(COLORS)] for i in range(len(groups))]),
         legend=alt.Legend(
             title=None,
             orient="bottom",
@@ -67,9 +78,10 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
     table = scores.table[scores.table["labels"] == "true"].assign(
         metric_label=lambda t: t["metric"].map(names)
     )
-    data = _csv(
-        table, ["model", "weights", "method", "metric", "emotion", "layer", "depth", "score"]
-    )
+    columns = ["model", "weights", "method", "metric", "emotion", "layer", "depth", "score"]
+    data = _csv(table, list(dict.fromkeys([*columns, of])))
+    keys = list(dict.fromkeys(["model", "weights", "layer", "depth", of]))
+    dashes = alt.Legend(title=None, orient="top", symbolType="stroke")
     chosen = (alt.datum.metric == metric) & (
         (alt.datum.method == method) | (alt.datum.weights == UNTRAINED)
     )
@@ -83,7 +95,7 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
         alt.Chart(data, width=WIDTH * 0.58, height=300, title=alt.Title(_lookup(names, metric)))
         .transform_filter(chosen)
         .transform_filter(emotion)
-        .transform_aggregate(score="mean(score)", groupby=["model", "weights", "layer", "depth"])
+        .transform_aggregate(score="mean(score)", groupby=keys)
         .encode(
             x=depth,
             y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False)),
@@ -91,10 +103,10 @@ def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
             strokeDash=alt.StrokeDash(
                 "weights:N",
                 scale=alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]]),
-                legend=alt.Legend(title=None, orient="top", symbolType="stroke"),
+                legend=dashes if UNTRAINED in set(table["weights"]) else None,
             ),
             opacity=alt.condition(curve & peak, twins_back, alt.value(0.15)),
-            detail="weights:N",
+            detail=["model:N", "weights:N"],
             tooltip=["model:N", "weights:N", "layer:Q", _number("depth"), _number("score", 4)],
         )
     )
@@ -154,7 +166,8 @@ def _peaks(
     peaks = located_peaks(fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")])
     for end in ("peak_low", "peak_high"):
         peaks = peaks.assign(**{end: peaks[end].clip(0, 1)})
-    data = _csv(peaks, ["model", "method", "metric", "peak", "peak_low", "peak_high"])
+    names = ["model", "family", "method", "metric"]
+    data = _csv(peaks, [*names, "peak", "peak_low", "peak_high"])
     base = (
         alt.Chart(data, width=WIDTH * 0.33, height=300, title="Depth of the peak")
         .transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
@@ -194,13 +207,14 @@ def _peaks(
 def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, color: alt.Color) -> alt.Chart:
     """Return the bands of trained profiles, which hold only for the average over all emotions."""
     table = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
-    data = _csv(table, ["model", "weights", "method", "metric", "depth", "low", "high"])
+    names = ["model", "family", "weights", "method", "metric"]
+    data = _csv(table, [*names, "depth", "low", "high"])
     return (
         alt.Chart(data)
         .transform_filter(chosen)
         .transform_filter("length(data('emotion_picked_store')) == 0")
         .mark_area(opacity=0.15, tooltip=None)
-        .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=color)
+        .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=color, detail="model:N")
     )
 
 
@@ -210,6 +224,8 @@ def _lookup(names: dict[str, str], metric: alt.Parameter) -> alt.ExprRef:
 
 
 def _choice(name: str, options: list[str], labels: list[str] | None, title: str) -> alt.Parameter:
+    if options == [NO_METHOD]:
+        return alt.param(f"{name}_chosen", value=NO_METHOD)
     return alt.param(
         f"{name}_chosen",
         value=options[0],
