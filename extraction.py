@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from study.interruption import listen
 
-if __name__ == "__main__":  # before the libraries, which take a while to load
+if __name__ == "__main__":  # before importing the libraries, which takes a while
     listen("extraction.py", "finished units are kept, the same command goes on")
 
 from pipeline.engine_stories import engine_stories, write_prompts

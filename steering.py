@@ -18,7 +18,7 @@ from typing import Any
 
 from study.interruption import listen
 
-if __name__ == "__main__":  # before the libraries, which take a while to load
+if __name__ == "__main__":  # before importing the libraries, which takes a while
     listen("steering.py", "finished units are kept, the same command goes on")
 
 from rich import box

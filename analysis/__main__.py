@@ -16,7 +16,7 @@ from typing import Any
 
 from study.interruption import listen
 
-if __name__ == "__main__":  # before the libraries, which take a while to load
+if __name__ == "__main__":  # before importing the libraries, which takes a while
     listen("analysis", "nothing is changed, give the same command again")
 
 import pandas as pd

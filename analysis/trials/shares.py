@@ -13,7 +13,7 @@ from study.arrays import Float64Array
 
 
 def share(successes: float, n: float, alpha: float = 0.05) -> dict[str, float]:
-    """Return a share with Wilson's interval, and Clopper and Pearson's beside it.
+    """Return a share with Wilson's interval and Clopper and Pearson's.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def share(successes: float, n: float, alpha: float = 0.05) -> dict[str, float]:
     """
     low, high = proportion_confint(successes, n, alpha, method="wilson")
     low_exact, high_exact = proportion_confint(successes, n, alpha, method="beta")
-    # At no or all successes an end is 0 or 1, which Wilson's formula misses by rounding.
+    # With no or only successes, an end is exactly 0 or 1; Wilson's formula misses it by rounding.
     return {
         "estimate": successes / n,
         "low": max(float(low), 0.0),
@@ -34,25 +34,25 @@ def share(successes: float, n: float, alpha: float = 0.05) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Share:
-    r"""A share of texts whose scenarios and whose models' families are alike.
+    r"""A share of texts, where texts of one scenario and models of one family are alike.
 
     Attributes
     ----------
     estimate : float
-        The mean over families of the mean of their models' shares.
+        The mean over families of the mean share of their models.
     over : tuple of Estimate
         The mean over scenarios and, for several models, over families.
     n_texts : float
-        Texts, as many as would give the same error if each counted the same (Kish).
+        Kish's effective number of texts: as many with equal weights would have the same error.
     n_models, n_families : int
 
     Notes
     -----
-    The share is compared with a value :math:`\pi` by Student's t, once for each of the errors that
-    it may have: that of the families' means, that of the scenarios' means, and the binomial
-    :math:`\sqrt{\pi (1 - \pi) / n}`, which families that happen to agree do not fall short of. The
-    largest p counts, and the interval holds every value that is not rejected. So it is
-    the union of Student's intervals and of Wilson's, with Student's quantile.
+    Student's t compares the share with a value :math:`\pi`, once for each possible standard error:
+    that of the family means, that of the scenario means, and the binomial
+    :math:`\sqrt{\pi (1 - \pi) / n}`, a floor for families that happen to agree. The largest p
+    counts, and the interval contains every value that is not rejected. It is therefore the union of
+    Student's intervals and Wilson's, with Student's quantile.
 
     References
     ----------
@@ -79,7 +79,7 @@ class Share:
 
     @property
     def few(self) -> str:
-        """Why the families are too few to speak of models; empty where there is one model."""
+        """A message if there are too few families to generalize; empty for one model."""
         return too_few(self.n_families) if self.n_models > 1 else ""
 
     @property
@@ -87,7 +87,7 @@ class Share:
         return min(each.df for each in self.over)
 
     def ends(self, alpha: float) -> tuple[float, float]:
-        """Return the interval of level 1 - alpha; missing where there are too few families."""
+        """Return the interval of level 1 - alpha; missing if there are too few families."""
         if self.few or self._df < 1:
             return float("nan"), float("nan")
         t = t_critical(1 - alpha / 2, self._df)
@@ -100,11 +100,11 @@ class Share:
         return max(min(ends), 0.0), min(max(ends), 1.0)
 
     def p_above(self, value: float) -> float:
-        """Return the one-sided p that the share is above a value."""
+        """Return the one-sided p for a share above a value."""
         return self._p(self.estimate - value, value)
 
     def p_below(self, value: float) -> float:
-        """Return the one-sided p that the share is below a value."""
+        """Return the one-sided p for a share below a value."""
         return self._p(value - self.estimate, value)
 
     def _p(self, excess: float, value: float) -> float:
@@ -116,12 +116,12 @@ class Share:
 
 
 def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
-    """Estimate the share of texts for which something holds.
+    """Estimate the share of texts with some property.
 
     Parameters
     ----------
     hits : Series
-        Per text: whether it holds.
+        Whether each text has it.
     rows : DataFrame
         The texts' scenario, model and family.
 
@@ -146,7 +146,7 @@ def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
 def share_row(hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05) -> dict[str, float]:
     """Return a share with its interval, by `share` for one model and by `Share` for several.
 
-    Several models have no Clopper and Pearson interval, which takes their texts as independent.
+    Several models have no Clopper and Pearson interval, which treats texts as independent.
     """
     if rows["model"].nunique() < 2:
         return share(int(hits.sum()), len(hits), alpha)
@@ -163,13 +163,13 @@ def share_row(hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05) -> dict[
 
 
 def mean_share(hits: pd.Series, rows: pd.DataFrame) -> float:
-    """Return a share of texts in which families, and the models in them, count the same."""
+    """Return a share of texts that weights families equally, and models within families."""
     weight = family_weights(rows).to_numpy(dtype=np.float64)
     return float(weight @ hits.to_numpy(dtype=np.float64))
 
 
 def family_weights(rows: pd.DataFrame) -> pd.Series:
-    """Return weights of texts, sum 1, with which families, and models in them, count the same.
+    """Return weights of texts, sum 1, that weight families equally, and models within families.
 
     Examples
     --------

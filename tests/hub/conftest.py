@@ -1,4 +1,4 @@
-"""The hub on loopback with the nine models, and study `jeong2026` in small."""
+"""The hub on loopback with the nine models, and a small form of study `jeong2026`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Small random models under the names of study `jeong2026`, in the forms that those have."""
+"""Small random models with the names and file formats of the models in study `jeong2026`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GPT2 = {
     "n_positions": 1024,
 }
 
-#: In the manner of the models' own: with a system's message, a date, or blocks of thinking.
+#: Like the models' own templates: with a system message, a date, or blocks of thinking.
 GEMMA_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<start_of_turn>"
     "{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n"
@@ -70,7 +70,7 @@ MISTRAL_TEMPLATE = (
 
 
 def tokenizer_of(special: Iterable[str], texts: Iterable[str], *, starts: str = "") -> Tokenizer:
-    """A byte-level tokenizer trained on the corpus, that puts `starts` before a text."""
+    """A byte-level tokenizer, trained on the corpus, that puts `starts` before a text."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -78,7 +78,7 @@ def tokenizer_of(special: Iterable[str], texts: Iterable[str], *, starts: str = 
 
 
 def gemma_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """One in the manner of SentencePiece, with bytes for what it does not know."""
+    """A tokenizer like SentencePiece, with bytes for unknown characters."""
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     inner.normalizer = normalizers.Replace(" ", "▁")
     inner.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
@@ -129,7 +129,7 @@ def repository(
     template: str = "",
     **settings: Any,
 ) -> dict[str, bytes]:
-    """Return the files of a model's repository, with some of the junk that lies in real ones."""
+    """Return the files of a model's repository, with some of the junk found in real ones."""
     model.save_pretrained(folder, max_shard_size=shard)
     inner.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": tokenizer_class, "model_max_length": 1024, **settings}
@@ -150,7 +150,7 @@ def repository(
 
 
 def changed(files: dict[str, bytes], name: str, **values: Any) -> None:
-    """Change entries of a JSON file; None takes one away."""
+    """Change entries of a JSON file; None removes one."""
     content = json.loads(files[name]) | values
     files[name] = json.dumps({k: v for k, v in content.items() if v is not None}).encode()
 
@@ -163,7 +163,7 @@ def build(model_type: str, seed: int, dtype: torch.dtype = torch.bfloat16, **set
 
 
 def louder(model: Any) -> Any:
-    """Make a new model's weights large enough that it does not say the same of all texts."""
+    """Enlarge a new model's weights, or it would give the same for all texts."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -172,7 +172,7 @@ def louder(model: Any) -> Any:
 
 
 def gpt2(folder: Path, inner: Tokenizer, seed: int) -> dict[str, bytes]:
-    """As of 2019: float32, names without a prefix, the mask of each layer among the weights."""
+    """A repository of 2019: float32, names without a prefix, a mask per layer in the weights."""
     model = build("gpt2", seed, torch.float32, **GPT2, bos_token_id=0, eos_token_id=0)
     files = repository(folder, model, inner, "GPT2Tokenizer")
     tensors = load_file(folder / "model.safetensors")
@@ -268,7 +268,7 @@ def fill(hub: Hub, home: Path, texts: list[str]) -> None:
 
 
 def add_gemma(hub: Hub, home: Path, inner: Tokenizer) -> None:
-    """Gated, and each text begins with a token of its own."""
+    """Gated, with a special token at the beginning of each text."""
     settings = {"sliding_window": 64, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     names: dict[str, Any] = {f"{n}_token": f"<{n}>" for n in ("bos", "eos", "pad", "unk")}
     names["add_bos_token"] = True
@@ -282,7 +282,7 @@ def add_gemma(hub: Hub, home: Path, inner: Tokenizer) -> None:
 
 
 def add_qwen(hub: Hub, home: Path, inner: Tokenizer) -> None:
-    """The base model has a chat template, too."""
+    """The base model has a chat template as well."""
     settings = {"tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0}
     for number, name, end in ((5, "0.5B", "<|endoftext|>"), (6, "1.5B-Instruct", "<|im_end|>")):
         model = build("qwen2", number, **LIKE_LLAMA, **settings)

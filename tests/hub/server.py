@@ -13,14 +13,14 @@ from flask import Flask, Response, jsonify, redirect, request, send_file
 from werkzeug.serving import make_server
 
 Files = Mapping[str, bytes]
-#: Given the kind of a request ("info", "file", "cdn"), the repository and the file's path, what is
-#: answered instead; None for the usual.
+#: Takes the kind of a request ("info", "file", "cdn"), the repository and the file's path; returns
+#: the response to send instead, or None for the usual one.
 Fault = Callable[[str, str, str], Any]
 
 
 @dataclass
 class Repository:
-    """A repository: its commits' files, and where its branches stand."""
+    """A repository: the files of its commits, and the commits of its branches."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -41,19 +41,19 @@ class Repository:
 
 
 def in_lfs(name: str) -> bool:
-    """Whether a file is kept in Git LFS, and so named by its sha256."""
+    """Return whether a file is in Git LFS, and so named by its sha256."""
     return name.endswith((".safetensors", ".bin", ".pth", ".onnx", ".model", ".h5", ".gguf"))
 
 
 def etag(name: str, content: bytes) -> str:
-    """Return what a file is called in the hub and in the cache."""
+    """Return the name of a file in the hub and in the cache."""
     if in_lfs(name):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class Hub:
-    """The server, in a thread of its own.
+    """The server, in its own thread.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Hub:
         self._thread.start()
 
     def add(self, name: str, files: Files, *, gated: bool = False) -> str:
-        """Make a repository of one commit; return that."""
+        """Make a repository of one commit and return the commit."""
         self.repositories[name] = repository = Repository(gated=gated)
         return repository.commit(files)
 
@@ -117,7 +117,7 @@ class Hub:
         return repository, commit
 
     def info(self, owner: str, name: str, revision: str = "main") -> Response:
-        """Answer what a repository holds at a revision."""
+        """Answer with the contents of a repository at a revision."""
         found = self._found(owner, name, revision)
         if isinstance(found, Response):
             return found
@@ -148,7 +148,7 @@ class Hub:
         )
 
     def tree(self, owner: str, name: str, revision: str) -> Response:
-        """Answer the files of a revision, one by one."""
+        """Answer with the list of files at a revision."""
         found = self._found(owner, name, revision.split("/")[0])
         if isinstance(found, Response):
             return found
@@ -164,7 +164,7 @@ class Hub:
         return jsonify(entries)
 
     def resolve(self, owner: str, name: str, revision: str, path: str) -> Response:
-        """Send a file's reader to where it lies: here, or in the CDN."""
+        """Redirect a reader to the file: here or in the CDN."""
         found = self._found(owner, name, revision)
         if isinstance(found, Response):
             return found
@@ -195,7 +195,7 @@ class Hub:
         return answer
 
     def cdn(self, owner: str, name: str, commit: str, path: str) -> Response:
-        """Send a file, or the part of it that is asked for."""
+        """Send a file, or the requested part of it."""
         content = self.repositories[f"{owner}/{name}"].commits[commit][path]
         return send_file(io.BytesIO(content), "application/octet-stream", etag=etag(path, content))
 

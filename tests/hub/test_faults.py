@@ -1,4 +1,4 @@
-"""What a hub can do wrong: each fault is waited for, or ends in one line with its remedy."""
+"""Faults of a hub: each is retried, or ends in one line with its remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPEC = ModelSpec("m", "f", "a/m")
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub of one model, in place of the real one; nothing waits long, and nothing is here."""
+    """A hub of one model in place of the real one, with short waits and an empty cache."""
     server = Hub()
     server.add("a/m", FILES)
     template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -56,7 +56,7 @@ def hub(monkeypatch, tmp_path):
 
 
 def said(spec=SPEC):
-    """The line in which fetching a model ends."""
+    """Return the error line of fetching a model."""
     with pytest.raises(InputError) as caught:
         fetched(spec)
     line = str(caught.value)
@@ -66,7 +66,7 @@ def said(spec=SPEC):
 
 
 def at(kind, answer, times=99):
-    """A fault of so many first requests of a kind; `answer` makes the response."""
+    """Make a fault of the first requests of a kind; `answer` makes the response."""
     seen = Counter()
 
     def fault(asked, repository, path):
@@ -83,7 +83,7 @@ def status(code, name="", **headers):
 
 
 def broken():
-    """Send half of a file, and then end the connection."""
+    """Send half of a file, then close the connection."""
 
     size = len(FILES["model.safetensors"])
 
@@ -252,7 +252,7 @@ def test_a_damaged_copy_without_a_hub_is_refused(hub):
     assert "answers with status 500" in said()
 
 
-# -- what a repository holds ------------------------------------------------------------------
+# -- contents of a repository -----------------------------------------------------------------
 
 INDEX = {"model.safetensors.index.json": b'{"weight_map": {"a": "model-1.safetensors"}}'}
 HELD = {

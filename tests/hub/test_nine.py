@@ -1,4 +1,4 @@
-"""Study `jeong2026` in small, from nothing to claims and steering, and once more offline."""
+"""A small form of study `jeong2026`, from nothing to claims and steering, and again offline."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_only_what_a_model_needs_is_fetched(scores, nine):
 
 
 def test_trained_and_untrained_are_of_one_size(scores):
-    """A tower for images is no part of the language model, on either side."""
+    """A tower for images is not part of the language model, trained or untrained."""
     sizes = pd.DataFrame(units(scores)).groupby("model")[["n_params", "n_layers"]].nunique()
     assert (sizes == 1).all().all()
 
@@ -68,7 +68,7 @@ def test_the_analysis_and_steering_accept_the_tables(scores, command, small_stud
 
 
 def test_offline_the_same_comes_out_again(scores, command, small_study, tmp_path):
-    """Nobody listens at that port, nor is anybody looked for."""
+    """Nothing listens at that port, and the run does not try it."""
     chosen = ["gemma-3-1b-it", "llama-3.2-3b-instruct", "ministral-3-3b-instruct"]
     options = ("--study", small_study, "--out", tmp_path, "--models", *chosen)
     done = command("extraction.py", *options, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")

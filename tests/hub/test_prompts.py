@@ -1,4 +1,4 @@
-"""Chat templates that think, tell the date, or leave out where a text begins."""
+"""Chat templates that think, state the date, or omit the token that begins a text."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from representations.models.chat_templates import Thoughts, is_tuned, render
 from representations.models.loading import LoadedModel
 from representations.models.registry import ModelSpec
 
-#: In the manner of Qwen3: without thinking, an empty thought is put before the answer.
+#: Like Qwen3: without thinking, an empty thought precedes the answer.
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "<|im_start|>assistant\n{% if enable_thinking is defined and enable_thinking is false %}"
@@ -26,7 +26,7 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<think>", "</think>", "<|im_start|>", "<|im_
 
 @pytest.fixture
 def tokenizer(texts):
-    """One that puts a token before each text, and knows the marks of thoughts."""
+    """A tokenizer that puts a token before each text and knows the marks of thoughts."""
     inner = tokenizer_of(SPECIAL, texts, starts="<s>")
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
@@ -91,7 +91,7 @@ def test_thoughts_are_no_part_of_what_is_said(tokenizer):
 
 
 def test_thoughts_enter_neither_mean_nor_story(loaded):
-    """A model that is made to think for four of its tokens, then to say what it says."""
+    """A model forced to think for four tokens before it says anything."""
     begin, end = loaded.tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
     script = [begin, 20, 21, end, 30, 31, 32, 33, 34, 35]
     forward, step = loaded.model.forward, iter(script)
