@@ -293,7 +293,7 @@ def read_scores(
         What columns of numbers side by side are.
     decimal : {".", ","}, optional
     higher_is_better : bool or mapping of str to bool, optional
-        Whether larger means better separated, for each metric; asked for where it cannot be known.
+        Whether larger means better separated, for each metric; required if it cannot be inferred.
     n_layers : int or mapping of str to int, optional
     layer_zero : {"embedding", "block"} or mapping of str to it, optional
         What layer 0 is: the embedding, or the first block's output.

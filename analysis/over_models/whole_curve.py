@@ -21,8 +21,8 @@ from study.arrays import Float64Array
 POINTS = np.linspace(0.0, 1.0, 41)
 #: Share of the range at either end that is not searched for a peak.
 EDGE = 0.1
-#: Why there is no place to compare.
-NO_PEAK = "that the curves have a peak is not shown, so that there is no depth of it to compare"
+#: The reason when there is no place to compare.
+NO_PEAK = "the curves are not shown to have a peak, so there is no depth to compare"
 #: Fewest models for which a family's own spread is estimated.
 OWN_SPREAD = 3
 

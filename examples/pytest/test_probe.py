@@ -19,5 +19,5 @@ def test_the_peak_is_past_the_middle(scores):
 
 
 def test_no_family_is_shown_to_differ(scores):
-    """Six models are too few to show sameness, so that undecided passes here."""
+    """Six models are too few to show sameness, so undecided passes here."""
     assert_invariant(scores, undecided=True, n_boot=200)

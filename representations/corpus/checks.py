@@ -67,12 +67,12 @@ def check_corpus(corpus: Corpus, embeddings: Float64Array | None = None) -> Repo
 
     Notes
     -----
-    Accuracies are those of held-out passages. Emotions are predicted in folds of whole topics
-    and topics in folds of whole emotions, so that one cannot stand in for the other. *Words* is
-    the best of four classifiers of bags of words, so that the rate is not low for want of a good
-    one: regularized least squares and naive Bayes, each on words and on stems, by tf-idf. *Form*
-    is what a text shows without its words: length, sentences and marks of punctuation. *Meaning*
-    is a linear discriminant of embeddings with a shrunken covariance (Ledoit and Wolf, 2004).
+    Accuracies are those of held-out passages. Emotions are predicted in folds of whole topics,
+    and topics in folds of whole emotions; one cannot stand in for the other. *Words* is the best
+    of four classifiers of bags of words, since a single poor one would give too low a rate:
+    regularized least squares and naive Bayes, each on words and on stems, by tf-idf. *Form* is
+    what a text shows without its words: length, sentences and punctuation. *Meaning* is a linear
+    discriminant of embeddings with a shrunken covariance (Ledoit and Wolf, 2004).
     """
     limits = corpus.limits
     lengths = _lengths(corpus)
