@@ -72,15 +72,15 @@ def localization_test(
     target, delta : float
         "At the target" means within target +- delta, in shares of the depth.
     peak : {"vertex", "extremum", "center"}
-        What is pooled (see `fit_curves`): the quadratic's vertex, the depth of the curve's
+        The estimator to pool (see `fit_curves`): the quadratic's vertex, the depth of the curve's
         maximum, or the middle of its top.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     seed : int
-        For the AR(1) model's draws, used where a profile has no replicates.
+        Seed of the AR(1) model's draws, for profiles without replicates.
     higher_is_better : bool, optional
-        Whether a larger score means better separated, for a table; larger is, by default, unless
-        the metric's name leaves it open.
+        For a table: whether a larger score means better separation. Default: yes, unless the
+        metric's name leaves it open.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def localization_test(
         One row per combination of weights, method, labels and metric.
 
         - peak: the estimator; estimate, low, high: pooled peak with its Hartung-Knapp interval
-          over families. Missing, with all that describes it, where no hump is shown.
+          over families. These and their details are missing if no hump is shown.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
           pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
         - spread: the largest difference between the three estimators' means over families.
@@ -112,19 +112,19 @@ def localization_test(
     Notes
     -----
     A profile without a peak has no peak depth, though a quadratic always has a vertex and every
-    curve is highest somewhere. So the place is pooled of profiles whose interval of it is inside
-    the range (for vertices: finite, with a downward curvature). Profiles that `u_shape_test` shows
-    to have no peak (monotone, a trough, a plateau whose place is open) are left out and counted,
-    and with any of them the verdict is never "at target"; nor is it when fewer than half of the
-    models are pooled. Unless
-    `u_shape_test` finds a hump over models, or in half of them at least, the pooled depth is no
-    peak's: it is missing and the verdict is "undecided". A located vertex just outside the range
-    stays in: dropping it would truncate the sampling distribution.
+    curve is highest somewhere. The test therefore pools only profiles whose interval for the peak
+    is inside the range of depths (for vertices: finite, with a downward curvature). Profiles that
+    `u_shape_test` shows to have no peak (monotone, a trough, a plateau whose place is open) are
+    left out and counted. If there are any, or if fewer than half of the models are pooled, the
+    verdict is never "at target". Unless `u_shape_test` finds a hump over models, or in at least
+    half of them, the pooled depth is not that of a peak: it is missing and the verdict is
+    "undecided". A located vertex just outside the range stays in, because dropping it would
+    truncate the sampling distribution.
 
-    A vertex is a ratio, and where noise steepens a curve it moves the vertex to the middle and
-    shortens its delta-method standard error at once: weighting by that pulls the pooled peak to
-    the middle. So the standard errors that weight are taken at the models' mean curvature and
-    median vertex; those of the others, which have no such form, at their root mean square.
+    A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
+    shortens its delta-method standard error, so weighting by that error would pull the pooled peak
+    to the middle. The weights therefore use standard errors at the models' mean curvature and
+    median vertex. The other estimators have no such formula; theirs use the root mean square.
 
     Models of a family are alike, so the test pools the families' mean peaks :math:`y_f`, with
     standard errors :math:`s_f` and weights :math:`w_f = 1/(s_f^2 + \tau_f^2)`. The squared
@@ -133,14 +133,14 @@ def localization_test(
     degrees of freedom. With fewer than three families the verdict is "undecided". Models with
     several profiles (seeds, precisions) enter with their mean.
 
-    Noise moves the maximum of a skewed curve towards its longer side in every model alike. Each
-    maximum is corrected for that (`splines.maximum`), and since the correction takes away only a
-    part of the shift, its mean over families is added to the standard error (in squares) as the
-    bias that may be left. For curves that are symmetric about their maximum it is close to 0.
+    In every model, noise moves the maximum of a skewed curve toward its longer side. Each maximum
+    is corrected for this (`splines.maximum`). The correction removes only part of the shift, so its
+    mean over families is added to the standard error (in squares) as the possible remaining bias.
+    For curves that are symmetric about their maximum it is close to 0.
 
-    A skewed curve peaks elsewhere than its quadratic does. The chosen estimator decides, but where
-    the three that `fit_curves` gives differ by more than delta (each by its mean over families, if
-    it locates half of the models), the verdict is "undecided".
+    A skewed curve and its quadratic peak at different depths. The chosen estimator decides, but if
+    the three of `fit_curves` differ by more than delta (comparing means over families, of those
+    that locate half of the models), the verdict is "undecided".
 
     A mean says little about models that differ: with half of the models at 0.3 and half at 0.7, it
     is 0.5, where no model is. "At target" therefore also requires that half of the pooled models
@@ -199,7 +199,7 @@ def _pooled(
     curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: Peak, alpha: float
 ) -> dict[str, Any]:
     located, inside = _located(curves, peak, alpha)
-    # A curve that levels off may still fall a little: it is left out where its place is open.
+    # A curve that levels off may still fall a little; leave it out unless it has a place.
     absent = curves["shown"].isin(NO_PEAK) | ((curves["shown"] == "plateau") & ~inside)
     located &= ~absent
     models = curves["model"]
