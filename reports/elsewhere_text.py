@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from analysis.figures.profiles import averages_families
+from analysis.loading.mapping import WORDS
 from analysis.loading.mapping import words_of as words_of
 from analysis.loading.scores import Scores
 from analysis.wording import count, listing
@@ -73,7 +74,8 @@ def front(found: Findings) -> Markdown:
     """Return title, subtitle and author."""
     if not found.scores.is_foreign:
         return Markdown("[{}]{{.title}}[{}]{{.subtitle}}[{}]{{.author}}").format(*OURS)
-    what = found.words["concepts"] if found.n_emotions > 1 else "classes"
+    given = found.scores.run["words"]["concept"] != WORDS["concept"]
+    what = found.words["concepts"] if found.n_emotions > 1 or given else "classes"
     return Markdown(
         "[Where in their depth do language models separate {}?]{{.title}}"
         "[Calibrated tests of the scores by layer of {}]{{.subtitle}}"

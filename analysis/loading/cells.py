@@ -116,7 +116,7 @@ def _without_commas(
     if len(points) or not commas.str.fullmatch(_COMMA).all():
         other = (points if len(points) else commas).iloc[0]
         raise InputError(
-            f"{where}: {commas.iloc[0]!r} has a decimal comma, {other!r} has not; write them "
+            f"{where}: {commas.iloc[0]!r} has a decimal comma, {other!r} does not; write them "
             f"alike, or give {hint('decimal', ',')}"
         )
     marks.taken.add("decimal commas are read as such")

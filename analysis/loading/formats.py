@@ -285,3 +285,27 @@ def _of_arrays(found: Mapping[str, np.ndarray], where: str) -> pd.DataFrame:
                 facts["concept"] = f"{number + 1}"
             rows.append(pd.DataFrame(facts))
     return pd.concat(rows, ignore_index=True)
+
+
+def as_pandas(frame: Any) -> pd.DataFrame:
+    """Return any frame as a pandas DataFrame: polars, pyarrow, or with the Arrow interface."""
+    if isinstance(frame, pd.DataFrame):
+        if isinstance(frame.columns, pd.MultiIndex) or frame.columns.duplicated().any():
+            raise InputError("the table: the columns must have one name each")
+        named = [n for n in frame.index.names if n is not None]
+        return frame.reset_index() if named else frame.reset_index(drop=True)
+    import narwhals as nw
+    import pyarrow as pa
+
+    try:
+        found: pd.DataFrame
+        if hasattr(frame, "__arrow_c_stream__"):
+            found = pa.table(frame).to_pandas()
+        else:
+            native = nw.from_native(frame)
+            found = (native.collect() if isinstance(native, nw.LazyFrame) else native).to_pandas()
+    except (TypeError, ValueError, pa.ArrowException):
+        raise InputError(
+            f"scores must be a table (pandas, polars, Arrow) or a path, not {type(frame).__name__}"
+        ) from None
+    return found

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.loading.cells import Marks, cleaned
 from analysis.loading.columns import (
+    SYNONYMS,
     is_metric,
     key_of,
     measures_in,
@@ -73,7 +74,8 @@ def long_table(
         )
     taken = set(roles.values())
     if "score" in roles:
-        return _as_roles(frame, roles)
+        is_metric_name = key_of(roles["score"]) not in SYNONYMS["score"]
+        return _as_roles(frame, roles, metric=roles["score"] if is_metric_name else None)
     measures = measures_in(frame, taken)
     others = [c for c in _number_columns(frame) if c not in taken and key_of(c) not in _INDEX]
     if options.wide == "metric" and not measures:

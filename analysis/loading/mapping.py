@@ -104,7 +104,7 @@ def read_mapping(path: Any, source: Any = None) -> MappingFile:
             raise InputError(f"{path}: field 'source' is missing: the file or files, or a glob")
         source = mapped.source
         if "://" not in source and not os.path.isabs(source):
-            source = str(Path(str(path)).parent / source)
+            source = os.path.normpath(Path(str(path)).parent / source)
     for key in mapped.words:
         if key not in WORDS:
             raise InputError(

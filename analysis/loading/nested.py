@@ -183,9 +183,10 @@ def _of_columns(
     if len(set(lengths.values())) > 1:
         if any(role in ("layer", "depth") for role in roles.values()):
             said = ", ".join(f"{k} has {n}" for k, n in lengths.items())
+            named = next((k for k, r in roles.items() if r == "score"), "LIST")
             raise InputError(
                 f"{place}: lists of different lengths ({said}); make them one value for each layer"
-                f", or say which to take with {hint('records', next(iter(lists)))}"
+                f", or say which to take with {hint('records', named)}"
             )
         known = {k for k, role in roles.items() if role == "score"}
         if known:

@@ -146,6 +146,8 @@ def hint(option: str, value: Any) -> str:
     "--columns layer=L (in Python: columns={'layer': 'L'})"
     """
     flag = f"--{option.replace('_', '-')}"
+    if isinstance(value, Mapping):  # of plain numbers, not NumPy's
+        value = {k: getattr(v, "item", lambda v=v: v)() for k, v in value.items()}
     if isinstance(value, Mapping):
         said = " ".join(f"{_quoted(k)}={_quoted(v)}" for k, v in value.items())
     else:

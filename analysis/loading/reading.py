@@ -16,7 +16,7 @@ from analysis.loading.cells import Marks
 from analysis.loading.columns import ASK, HIGHER, direction_of, key_of
 from analysis.loading.depths import with_depths
 from analysis.loading.files import SourceFile, names_from_paths, source_files
-from analysis.loading.formats import tables_in
+from analysis.loading.formats import as_pandas, tables_in
 from analysis.loading.layouts import long_table
 from analysis.loading.mapping import WORDS, plural, read_mapping
 from analysis.loading.model_names import family_of, is_tuned, size_of
@@ -95,6 +95,11 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     assumed |= dict.fromkeys(left_out)
     _differing(table, where, options, assumed)
     directions = _directions(table, where, options)
+    for metric in run["metrics"]:
+        if metric not in directions:
+            raise InputError(
+                f"{mapping or source}: [metrics.{metric!r}]: the table has {', '.join(directions)}"
+            )
     table = table.assign(study=name)[list(SCORE_COLUMNS)]
     if replicates is not None:
         replicates = replicates.assign(study=name)[list(REPLICATE_COLUMNS)]
@@ -115,30 +120,6 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
         "source": "a table in memory" if is_frame else str(source),
     }
     return Reading(table, replicates, directions, run, where)
-
-
-def as_pandas(frame: Any) -> pd.DataFrame:
-    """Return any frame as a pandas DataFrame: polars, pyarrow, or with the Arrow interface."""
-    if isinstance(frame, pd.DataFrame):
-        if isinstance(frame.columns, pd.MultiIndex) or frame.columns.duplicated().any():
-            raise InputError("the table: the columns must have one name each")
-        named = [n for n in frame.index.names if n is not None]
-        return frame.reset_index() if named else frame.reset_index(drop=True)
-    import narwhals as nw
-    import pyarrow as pa
-
-    try:
-        found: pd.DataFrame
-        if hasattr(frame, "__arrow_c_stream__"):
-            found = pa.table(frame).to_pandas()
-        else:
-            native = nw.from_native(frame)
-            found = (native.collect() if isinstance(native, nw.LazyFrame) else native).to_pandas()
-    except (TypeError, ValueError, pa.ArrowException):
-        raise InputError(
-            f"scores must be a table (pandas, polars, Arrow) or a path, not {type(frame).__name__}"
-        ) from None
-    return found
 
 
 def _from_files(

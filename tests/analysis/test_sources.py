@@ -152,6 +152,17 @@ def test_a_mapping_is_a_study_with_a_preregistration_of_its_own(tmp_path: Path) 
         read_scores(tmp_path / "mine.toml")
 
 
+def test_a_score_keeps_its_columns_name_and_metrics_must_be_there(tmp_path: Path) -> None:
+    mapping = 'source = "t.csv"\n[columns]\nscore = "held out"\nlayer = "where"\n'
+    (tmp_path / "t.csv").write_text((forms.DATA / "columns.csv").read_text())
+    (tmp_path / "t.toml").write_text(mapping + '[metrics."held out"]\nlabel = "accuracy"\n')
+    run = read_scores(tmp_path / "t.toml").run
+    assert run["metrics"]["held out"]["label"] == "accuracy"
+    (tmp_path / "t.toml").write_text(mapping + "[metrics.accuracy]\nchance = 0.5\n")
+    with pytest.raises(InputError, match=r"\[metrics.'accuracy'\]: the table has held out"):
+        read_scores(tmp_path / "t.toml")
+
+
 def test_names_say_family_size_and_tuning() -> None:
     names = {
         "openai-community/gpt2-xl": ("GPT-2", 1558e6, False),
