@@ -121,7 +121,8 @@ def plan_units(
     settings = study.steering
     cells = len(scenarios.openings) * len(settings.seeds)
     # A changed judge, or a new depth in the sweep, does not invalidate finished units.
-    apart = ("judges", "labels", "batch", "strengths", "sweep_depths", "sweep_strength")
+    sweep = ("sweep_depths", "sweep_every", "sweep_strength")
+    apart = ("judges", "labels", "batch", "strengths", *sweep)
     made_by = {k: v for k, v in asdict(settings).items() if k not in apart}
     units = []
     for source in sources:
@@ -131,8 +132,11 @@ def plan_units(
             None: ("baseline", ()),
             peak: ("peak", settings.strengths),
         }
-        for depth in settings.sweep_depths:
-            layers.setdefault(round(depth * n_layers), ("sweep", (settings.sweep_strength,)))
+        swept = [round(depth * n_layers) for depth in settings.sweep_depths]
+        if settings.sweep_every:
+            swept += range(settings.sweep_every, n_layers + 1, settings.sweep_every)
+        for layer in swept:
+            layers.setdefault(layer, ("sweep", (settings.sweep_strength,)))
         for layer, (place, strengths) in layers.items():
             facts = [made_by, strengths, layer, source.path.name, scenarios.sha256, study.seed]
             key = fingerprint(facts)

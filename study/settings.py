@@ -139,8 +139,10 @@ class Steering:
         Each scenario is continued once with each.
     sweep_depths : tuple of float
         Depths at which the model is also steered, beside its peak.
+    sweep_every : int
+        Also steer at every layer that this number divides; 0 for none.
     sweep_strength : float
-        The one strength at those depths; it must be among `strengths`.
+        The one strength of the sweep; it must be among `strengths`.
     max_new_tokens, min_new_tokens, temperature, top_k
         As in `representations.generation.Sampling`.
     batch : int
@@ -157,6 +159,7 @@ class Steering:
     strengths: tuple[Strength, ...] = (0.1, 0.2, 0.4, 0.8)
     seeds: tuple[Seed, ...] = (0,)
     sweep_depths: tuple[Share, ...] = ()
+    sweep_every: CountOrNone = 0
     sweep_strength: Strength = 0.2
     max_new_tokens: Tokens = 32
     min_new_tokens: CountOrNone = 8
@@ -309,7 +312,8 @@ def _check(study: Study, where: str) -> None:
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
     steering = study.steering
-    if steering.sweep_depths and steering.sweep_strength not in steering.strengths:
+    sweeps = steering.sweep_depths or steering.sweep_every
+    if sweeps and steering.sweep_strength not in steering.strengths:
         raise InputError(
             f"{where}: steering.sweep_strength = {steering.sweep_strength:g} is not among "
             f"steering.strengths ({', '.join(f'{s:g}' for s in steering.strengths)})"

@@ -323,7 +323,7 @@ def sweep(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the trials of `outcomes` at the one strength of the sweep, at all depths."""
     strengths = table.loc[table["place"] == "sweep", "strength"].unique()
     if not len(strengths):
-        raise InputError("the trials have no sweep over depth; set steering.sweep_depths")
+        raise InputError("the trials have no sweep over depth; set steering.sweep_every")
     return table[table["strength"].isin(strengths)].copy()
 
 

@@ -285,7 +285,7 @@ def study_file(tmp_path_factory, tokenizer, small_llama_settings):
         f'[[model]]\nname = "tiny"\nfamily = "Llama"\nsource = "{home / "model"}"\n'
         '[scoring]\nfolds = 2\nreplicates = 4\nmetrics = ["auc"]\n'
         '[steering]\nemotions = ["happy", "calm"]\nn_scenarios = 3\nstrengths = [0.5, 1.0]\n'
-        "sweep_depths = [0.2, 1.0]\nsweep_strength = 0.5\nmax_new_tokens = 8\n"
+        "sweep_depths = [0.2, 1.0]\nsweep_every = 4\nsweep_strength = 0.5\nmax_new_tokens = 8\n"
         'judges = ["nrclex"]\n'
     )
     assert extraction.main(["--study", str(path), "--out", str(home / "scores")]) == 0
@@ -313,6 +313,7 @@ def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys):
     assert len(peak) == 2 * 3 * 2 * 2
     sweep = table[table["place"] == "sweep"]
     assert set(sweep["strength"]) == {0.5}
+    assert set(sweep["layer"]) == {1, 4, 5} - set(peak["layer"])
     assert set(table["kind"]) == {"steered", "sham"}
     assert len(sweep) == sweep["layer"].nunique() * 2 * 3 * 2
     assert (table["depth"] == table["layer"] / 5).all()
