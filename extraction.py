@@ -36,6 +36,7 @@ from pipeline.summary import print_summary
 from representations.models.registry import find_model
 from study import HOME, Study
 from study.read import InputError
+from study.tables import BY
 from study.write import is_there
 
 SCORES = HOME / "data" / "scores"
@@ -64,7 +65,7 @@ def extract_study(run: Run) -> list[str]:
     if run.args.prompts_out:
         write_prompts(run, chosen)
         return []
-    shards = run.shard_counts(units_of_work(chosen, units, study, corpus, engine.device))
+    shards = run.shard_counts(units_of_work(chosen, study, corpus, engine.device))
     if run.args.dry_run:
         print_estimate(run.console, f"Study {study.name}", shards, run.folder)
         return []
@@ -96,8 +97,8 @@ def chosen_units(
                 f"study {study.name} has no {what} {unknown[0]!r}; it has {', '.join(known)}"
             )
     models = {find_model(name, study.model).name for name in args.models or study.models}
-    methods = args.methods or {unit.method for unit in units}
-    return [unit for unit in units if unit.spec.name in models and unit.method in methods]
+    methods = args.methods or study.methods + study.untrained_methods
+    return [u for u in units if u.spec.name in models and u.method.partition(BY)[0] in methods]
 
 
 def score_job(unit: ExtractionUnit, study: Study, labels: str) -> Job:

@@ -24,30 +24,25 @@ from study.write import is_there
 
 
 def units_of_work(
-    chosen: list[ExtractionUnit],
-    units: list[ExtractionUnit],
-    study: Study,
-    corpus: Corpus,
-    device: str,
+    chosen: list[ExtractionUnit], study: Study, corpus: Corpus, device: str
 ) -> list[Work]:
     """Return the chosen units as work for the runner.
 
-    A unit that rereads stories needs the unit that wrote them and has the same shards. If that unit
-    was not chosen, its stories must exist already; it then only decides the number of shards.
+    A unit that reads stories needs the unit that wrote them. If that unit was not chosen, its
+    stories must exist already. Rereading has the shards of its writing.
     """
     by_unit: dict[ExtractionUnit, Work] = {}
     for unit in chosen:
-        work, writer = _work(unit, units, study, corpus, device), writer_of(unit, units)
-        if writer is not None:
-            written = by_unit.get(writer) or _work(writer, units, study, corpus, device)
-            work = replace(work, after=written, shard_as=written)
+        work = _work(unit, study, corpus, device)
+        if unit.writer is not None:
+            written = by_unit.get(unit.writer) or _work(unit.writer, study, corpus, device)
+            same = written if unit.method == "rereading" else None
+            work = replace(work, after=written, shard_as=same)
         by_unit[unit] = work
     return list(by_unit.values())
 
 
-def _work(
-    unit: ExtractionUnit, units: list[ExtractionUnit], study: Study, corpus: Corpus, device: str
-) -> Work:
+def _work(unit: ExtractionUnit, study: Study, corpus: Corpus, device: str) -> Work:
     return Work(
         title=unit.title,
         path=unit.path,
@@ -61,7 +56,7 @@ def _work(
         tokens=sum(token_counts(unit.method, study, corpus)),
         effort=effort(unit, study, corpus),
         n_texts=text_count(unit, study, corpus),
-        do=partial(run_and_save, unit, writer_of(unit, units), study, corpus),
+        do=partial(run_and_save, unit, study, corpus),
         join=partial(save_joined, unit, study),
         facts=partial(load_facts, unit.path),
         certificate=READING + WRITING * _writes(unit, study),
@@ -75,16 +70,8 @@ def _writes(unit: ExtractionUnit, study: Study) -> bool:
     return "generation" in (study.methods if unit.weights == "trained" else study.untrained_methods)
 
 
-def writer_of(unit: ExtractionUnit, units: list[ExtractionUnit]) -> ExtractionUnit | None:
-    """Return the unit that wrote the stories that a unit rereads."""
-    if unit.method != "rereading":
-        return None
-    return next(u for u in units if (u.model_key, u.method) == (unit.model_key, "generation"))
-
-
 def run_and_save(
     unit: ExtractionUnit,
-    writer: ExtractionUnit | None,
     study: Study,
     corpus: Corpus,
     shard: Shard,
@@ -92,7 +79,7 @@ def run_and_save(
     report: Report,
 ) -> None:
     """Run a unit or one of its shards, and save the result."""
-    pooled = extract(unit, writer, loaded, study, corpus, report, shard)
+    pooled = extract(unit, loaded, study, corpus, report, shard)
     if shard.of == 1:
         arms.check_some(pooled.facts, study.pooling)
     save_unit(shard.path(unit.path), pooled)
@@ -107,7 +94,6 @@ def save_joined(unit: ExtractionUnit, study: Study, of: int) -> None:
 
 def extract(
     unit: ExtractionUnit,
-    writer: ExtractionUnit | None,
     loaded: LoadedModel,
     study: Study,
     corpus: Corpus,
@@ -123,7 +109,7 @@ def extract(
     began = time.monotonic()
     certificate = certify(loaded, corpus, writes=_writes(unit, study))
     pooling = study.pooling
-    texts = shard.texts(text_count(writer or unit, study, corpus))
+    texts = shard.texts(text_count(unit, study, corpus))
     if unit.method == "comprehension":
         pooled = arms.comprehension(
             loaded, corpus, pooling, progress=progress, near=unit.path, texts=texts
@@ -151,11 +137,14 @@ def extract(
             near=unit.path,
             texts=texts,
         )
-    elif unit.method == "rereading":
-        stories = stories_of(unit, writer, shard, texts)
-        pooled = arms.rereading(
-            loaded, stories, study.generation, pooling, progress=progress, near=unit.path
-        )
+    elif unit.writer is not None:
+        stories = stories_of(unit.writer, shard, texts)
+        if unit.method == "rereading":
+            pooled = arms.rereading(
+                loaded, stories, study.generation, pooling, progress=progress, near=unit.path
+            )
+        else:
+            pooled = arms.crossreading(loaded, stories, pooling, progress=progress, near=unit.path)
     else:
         raise ValueError(f"no arm for the method {unit.method!r}")
     made: dict[str, Any] = {
@@ -165,17 +154,16 @@ def extract(
         "certificate": certificate,
     }
     if unit.method != "comprehension":
-        made["written_by"] = unit.told.written_by if unit.told else "emotion-depth"
+        told = (unit.writer or unit).told
+        made["written_by"] = told.written_by if told else "emotion-depth"
     seconds = round(time.monotonic() - began, 2)
     return replace(pooled, facts={**pooled.facts, **loaded.facts(), **made, "seconds": seconds})
 
 
-def stories_of(
-    unit: ExtractionUnit, writer: ExtractionUnit | None, shard: Shard, texts: slice
-) -> list[Story]:
-    """Return the stories that a unit, or one of its shards, rereads."""
-    if writer is not None and is_there(path := shard.path(writer.path)):
+def stories_of(writer: ExtractionUnit, shard: Shard, texts: slice) -> list[Story]:
+    """Return the stories of a unit, or of one of its shards."""
+    if is_there(path := shard.path(writer.path)):
         return load_facts(path)["stories"]
-    if writer is not None and is_there(writer.path):
+    if is_there(writer.path):
         return load_facts(writer.path)["stories"][texts]
-    raise InputError(f"{unit.title}: its stories are not written; run generation first")
+    raise InputError(f"{writer.title}: its stories are not written; run generation first")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from representations.models.weights import check_package
 from representations.stories import EngineStories, story_cells
 from study import METHODS, Study
 from study.read import InputError
+from study.tables import BY
 from study.write import Place, fingerprint, slug
 
 #: Version of the unit files; raise it when their meaning changes.
@@ -27,7 +28,8 @@ FORMAT = 2
 class ExtractionUnit:
     """A unit of extraction: a model and its weights under one method.
 
-    `told` has its stories, where another engine wrote them.
+    `told` has its stories, where another engine wrote them; `writer` is the unit whose stories it
+    reads.
     """
 
     spec: ModelSpec
@@ -37,6 +39,7 @@ class ExtractionUnit:
     method: str
     path: Place
     told: EngineStories | None = None
+    writer: ExtractionUnit | None = None
 
     @property
     def title(self) -> str:
@@ -112,7 +115,7 @@ def plan(
             f"choose from {', '.join(METRICS)}"
         )
     check_links(folder)
-    units = []
+    units: list[ExtractionUnit] = []
     specs: dict[str, str] = {}
     for name in study.models:
         spec = find_model(name, study.model)
@@ -131,15 +134,47 @@ def plan(
                 kinds = [plain(kind) for kind in kinds]
             for seed in seeds:
                 for dtype in dict.fromkeys(kinds):
-                    for method in sorted(methods, key=METHODS.index):
-                        told = (stories or {}).get(spec.name) if weights == "trained" else None
+                    told = (stories or {}).get(spec.name) if weights == "trained" else None
+                    writer: ExtractionUnit | None = None
+                    for method in sorted({*methods} - {"crossreading"}, key=METHODS.index):
                         of_unit = [asdict(spec), weights, seed, dtype, method]
                         of_unit += [told.sha256] if told and method != "comprehension" else []
                         key = fingerprint([FORMAT, *of_unit, *_settings(study, corpus, method)])
                         stem = slug(spec.name, weights, seed, dtype, method)
                         path = folder / "units" / f"{stem}.{key}.safetensors"
-                        units.append(ExtractionUnit(spec, weights, seed, dtype, method, path, told))
-    return units
+                        reads = writer if method == "rereading" else None
+                        unit = ExtractionUnit(spec, weights, seed, dtype, method, path, told, reads)
+                        writer = unit if method == "generation" else writer
+                        units.append(unit)
+    return units + _crossreading(study, corpus, units)
+
+
+def _crossreading(
+    study: Study, corpus: Corpus, units: list[ExtractionUnit]
+) -> list[ExtractionUnit]:
+    """List the units in which a model reads the stories of another one."""
+    if "crossreading" not in study.methods:
+        return []
+    names = dict(zip(study.models, dict.fromkeys(unit.spec.name for unit in units), strict=True))
+    wanted = {(names[reader], names[writer]) for reader, writer in study.crossreading_pairs}
+    trained = [unit for unit in units if unit.weights == "trained"]
+    writers = [unit for unit in trained if unit.method == "generation"]
+    found = []
+    for reader in {unit.model_key: unit for unit in trained}.values():
+        by_name = {w.spec.name: w for w in writers if w.dtype == reader.dtype}
+        for name, writer in by_name.items():
+            pair = (reader.spec.name, name)
+            if reader.spec.name == name or (wanted and pair not in wanted):
+                continue
+            method = f"crossreading{BY}{name}"
+            of_unit = [asdict(reader.spec), "trained", reader.seed, reader.dtype, method]
+            key = fingerprint(
+                [FORMAT, *of_unit, writer.path.name, *_settings(study, corpus, method)]
+            )
+            stem = slug(reader.spec.name, "trained", reader.seed, reader.dtype, method)
+            path = reader.path.with_name(f"{stem}.{key}.safetensors")
+            found.append(replace(reader, method=method, path=path, writer=writer))
+    return found
 
 
 def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
@@ -176,7 +211,7 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
         return int(1.35 * words), 0
     stories = len(story_cells(corpus, study.generation))
     tokens = stories * study.generation.max_new_tokens
-    if method == "rereading":
+    if method != "generation":
         return tokens, 0
     prompt = corpus.prompt(corpus.emotions[0].name, corpus.topics[0].name, chat=True)
     return int(stories * 1.5 * len(prompt.split())), tokens

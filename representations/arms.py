@@ -2,8 +2,8 @@
 
 `comprehension` reads passages by someone else. `generation` uses the tokens that the model writes,
 while it writes them. `told` reads such stories after their prompts, if another engine wrote them.
-`rereading` reads the same tokens without the prompt; it separates the effect of the text from that
-of the model's state.
+`rereading` reads the same tokens without the prompt, and `crossreading` reads another model's
+stories. Together they separate the effects of the text, of familiarity and of the model's state.
 """
 
 from __future__ import annotations
@@ -244,6 +244,41 @@ def rereading(
     own = [[False] * len(start) + [True] * (len(i) - len(start)) for i in ids]
     passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
     return _read(loaded, pooling, ids, own, passages, progress, near)
+
+
+def crossreading(
+    loaded: LoadedModel,
+    stories: Sequence[Story],
+    pooling: Pooling,
+    *,
+    progress: Progress = lambda tokens: None,
+    near: Place | None = None,
+) -> PooledUnit:
+    """Read another model's stories, as texts.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    stories : sequence of Story
+        As saved by `generation`, of the other model.
+    pooling : Pooling
+    progress : callable
+        Called with numbers of tokens.
+    near : Path or UPath, optional
+        As in `comprehension`.
+
+    Returns
+    -------
+    PooledUnit
+
+    Raises
+    ------
+    InputError
+        If an activation is not finite.
+    """
+    passages = [Passage(s["emotion"], s["topic"], s["text"]) for s in stories]
+    ids = tokens_of(loaded, [p.text for p in passages])
+    return _read(loaded, pooling, ids, None, passages, progress, near)
 
 
 def _read(

@@ -218,6 +218,8 @@ class Study:
         Entries of the registry's form for models of the study's own.
     methods, untrained_methods, weights, labels, emotions : tuple of str
         Methods for trained and for untrained models; emotions are all of the corpus if empty.
+    crossreading_pairs : tuple of (str, str)
+        Readers with writers, for the method crossreading; each model with each other one if empty.
     topics : tuple of str, or int
         Names, or how many, spread over the corpus; all if empty or 0.
     untrained_seeds : tuple of int
@@ -233,11 +235,12 @@ class Study:
     corpus: str = "data/corpus"
     models: tuple[str, ...] = ()
     model: tuple[Mapping[str, Any], ...] = ()
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = ("comprehension", "generation", "rereading")
     untrained_methods: tuple[str, ...] = ("comprehension",)
     weights: tuple[str, ...] = WEIGHTS
     labels: tuple[str, ...] = LABELS
     emotions: tuple[str, ...] = ()
+    crossreading_pairs: tuple[tuple[str, str], ...] = ()
     topics: tuple[str, ...] | int = 0
     untrained_seeds: tuple[Seed, ...] = (0,)
     precisions: tuple[str, ...] = ("auto",)
@@ -319,9 +322,24 @@ def _check(study: Study, where: str) -> None:
             f"steering.strengths ({', '.join(f'{s:g}' for s in steering.strengths)})"
         )
     for name in ("methods", "untrained_methods"):
-        if "rereading" in getattr(study, name) and "generation" not in getattr(study, name):
+        listed = getattr(study, name)
+        for reads in ("rereading", "crossreading"):
+            if reads in listed and "generation" not in listed:
+                raise InputError(
+                    f"{where}: {name} has {reads} without generation, which writes its stories"
+                )
+    if "crossreading" in study.untrained_methods:
+        raise InputError(
+            f"{where}: untrained_methods has crossreading; leave it to methods, of trained models"
+        )
+    for pair in study.crossreading_pairs:
+        if unknown := [name for name in pair if name not in study.models]:
             raise InputError(
-                f"{where}: {name} has rereading without generation, which writes its stories"
+                f"{where}: crossreading_pairs names {unknown[0]!r}, which is not among models"
+            )
+        if pair[0] == pair[1]:
+            raise InputError(
+                f"{where}: crossreading_pairs pairs {pair[0]!r} with itself; that is rereading"
             )
     if study.preregistered.metric not in study.scoring.metrics:
         raise InputError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 #: Ways of getting activations, in the order of runs and reports.
-METHODS = ("comprehension", "generation", "rereading")
+METHODS = ("comprehension", "generation", "rereading", "crossreading")
+#: Between the method crossreading and the writer's name, in the column method.
+BY = " of "
 WEIGHTS = ("trained", "untrained")
 LABELS = ("true", "shuffled")
 #: All metrics, in the order of the reports, primary metric first. `representations.metrics` has

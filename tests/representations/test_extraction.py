@@ -372,3 +372,46 @@ def test_a_story_given_as_text_is_tokenized_and_cut_at_its_end(study_file, tmp_p
     assert run(study_file, out, "--stories", str(tmp_path / "stories.jsonl"), *options) == 0
     told = [json.loads(line)["text"] for line in (out / "stories.jsonl").read_text().splitlines()]
     assert told == [text] * 15
+
+
+def test_every_model_reads_the_stories_of_the_others(study_file, tmp_path, capsys, model_folder):
+    """Writers are named in the column method; a changed story makes a new reading."""
+    two = study_file.read_text().replace('models = ["tiny"]', 'models = ["tiny", "other"]')
+    two = two.replace(
+        "[generation]",
+        f'[[model]]\nname = "other"\nfamily = "Llama"\nsource = "{model_folder}"\n[generation]',
+    )
+    methods = 'methods = ["comprehension", "generation", "rereading", "crossreading"]\n'
+    study_file.write_text(two.replace("models = [", methods + 'weights = ["trained"]\nmodels = ['))
+    out = tmp_path / "out"
+    assert run(study_file, out, "--quiet", "--shards", "2") == 0
+    table = load_scores(out).table
+    crossed = table[table["method"].str.startswith("crossreading")]
+    pairs = set(zip(crossed["model"], crossed["method"], strict=True))
+    assert pairs == {("tiny", "crossreading of other"), ("other", "crossreading of tiny")}
+    stories = [json.loads(line) for line in (out / "stories.jsonl").read_text().splitlines()]
+    assert len(stories) == 2 * 15
+    units = {p.name: p for p in (out / "units").glob("*.safetensors")}
+    of = {f["method"]: f for f in map(load_facts, units.values()) if f["model"] == "tiny"}
+    # The models are twins, so what "tiny" reads of "other" is what "other" rereads.
+    assert of["crossreading of other"]["texts"] == of["rereading"]["texts"]
+    assert run(study_file, out, "--methods", "crossreading", "--dry-run") == 0
+    assert "tiny, trained, crossreading of other" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('crossreading_pairs = [["tiny", "tiny"]]', "pairs 'tiny' with itself"),
+        ('crossreading_pairs = [["tiny", "nobody"]]', "names 'nobody', which is not among models"),
+        (
+            'untrained_methods = ["generation", "crossreading"]',
+            "untrained_methods has crossreading",
+        ),
+        ('methods = ["crossreading"]', "crossreading without generation"),
+    ],
+)
+def test_pairs_that_cannot_be_crossed(study_file, tmp_path, capsys, line, said):
+    study_file.write_text(line + "\n" + study_file.read_text())
+    assert run(study_file, tmp_path / "out") == 2
+    assert said in capsys.readouterr().err
