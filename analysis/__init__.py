@@ -7,6 +7,7 @@ from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
 from analysis.loading.options import SourceWarning
 from analysis.loading.scores import Scores, as_scores, load_scores, read_scores
+from analysis.over_models.crossed_reading import crossed_reading_test
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
 from analysis.over_models.scale import scale_test
@@ -30,6 +31,7 @@ __all__ = [
     "as_trials",
     "claims_table",
     "control_test",
+    "crossed_reading_test",
     "design_power",
     "dose_response",
     "fit_curves",

@@ -26,6 +26,7 @@ from rich.table import Table
 from analysis.claims.table import decided, evidence_of, primary_method, primary_metric
 from analysis.loading.options import CHOICES, SourceWarning
 from analysis.loading.scores import PROFILE, Scores, read_scores
+from analysis.over_models.crossed_reading import without_crossreading
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
-            scores = read_scores(options.source, **reading(options))
+            scores = without_crossreading(read_scores(options.source, **reading(options)))
         if options.figure:
             return draw(scores, options.metric, options.figure)
         place = options.trials or steering_folder(options.source)

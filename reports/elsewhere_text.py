@@ -33,6 +33,7 @@ def parts(found: Findings) -> dict[str, bool]:
         "metrics": ours or len(found.separation) > 1,
         "untrained": found.n_twins > 0,
         "sizes": bool(found.models["n_params"].notna().any()),
+        "crossed": not found.crossed.empty,
         "concepts": found.n_emotions > 1,
         "several": len(found.models) > 1,
         "claimed": len(found.claims) > 0,

@@ -33,10 +33,15 @@ from analysis.loading.scores import (
     metric_order,
     read_scores,
 )
+from analysis.over_models.crossed_reading import (
+    THESE,
+    crossed_reading_test,
+    without_crossreading,
+)
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.trials.table import Trials, load_trials
-from analysis.wording import count, inline_label, listing, size, verdict_sentence
+from analysis.wording import count, inline_label, interval, listing, size, verdict_sentence
 from study.read import InputError
 from study.text import Markdown, markdown
 
@@ -57,6 +62,8 @@ class Findings:
     ----------
     scores, trials, rules
         The score tables, any steering trials, and the preregistered target, delta and alpha.
+    crossed : DataFrame
+        Result of `crossed_reading_test` on the primary metric; empty without crossreading.
     primary_metric, primary_method, titles
         The primary metric and method; the title of each metric.
     models, separation, methods
@@ -69,6 +76,7 @@ class Findings:
     """
 
     scores: Scores
+    crossed: pd.DataFrame
     trials: Trials | None
     rules: dict[str, Any]
     primary_metric: str
@@ -138,7 +146,8 @@ def findings(data: Path, study: str) -> Findings:
     InputError
         If there is no such study; the message lists the existing ones.
     """
-    scores = scores_of(data, study)
+    whole = scores_of(data, study)
+    scores = without_crossreading(whole)
     steered = data / "steering" / scores.name
     trials = None
     if not scores.is_foreign:
@@ -156,6 +165,7 @@ def findings(data: Path, study: str) -> Findings:
         claims = claims[claims["verdict"] != "not testable"].reset_index(drop=True)
     return Findings(
         scores=scores,
+        crossed=crossed_reading(whole, primary),
         trials=trials,
         rules=rules,
         primary_metric=primary,
@@ -177,6 +187,13 @@ def findings(data: Path, study: str) -> Findings:
         peaks=pd.concat([evidence[m].peaks for m in separation], ignore_index=True),
         specifications=specification_table(scores),
     )
+
+
+def crossed_reading(scores: Scores, metric: str) -> pd.DataFrame:
+    """Test crossreading on a metric; empty if the study has none."""
+    if without_crossreading(scores) is scores:
+        return pd.DataFrame()
+    return crossed_reading_test(scores, metric=metric)
 
 
 def scores_of(data: Path, study: str) -> Scores:
@@ -298,6 +315,28 @@ def emotions_sentence(found: Findings) -> Markdown:
     return Markdown(
         "Over models and layers, the best separated {} is *{}*, and the least separated is *{}*."
     ).format(found.words["concept"], order[0], order[-1])
+
+
+def crossed_sentence(found: Findings) -> Markdown:
+    """Say what the texts, familiarity and state do to the separation of these models."""
+    if found.crossed.empty:
+        return Markdown("")
+    rows = found.crossed[(found.crossed["model"] == "all") & (found.crossed["scope"] == THESE)]
+    says = {
+        "higher": "*{}* raises separation by {}",
+        "lower": "*{}* lowers separation by {}",
+        "alike": "*{}* changes it by {}, which is within the margin",
+        "undecided": "for *{}* ({}), no difference is shown",
+    }
+    parts = [
+        Markdown(says[row["verdict"]]).format(
+            row["effect"], interval(row["estimate"], row["low"], row["high"])
+        )
+        for row in rows.to_dict("records")
+    ]
+    return Markdown("In these models, {}; @tbl-crossed has the models one by one.").format(
+        Markdown("; ").join(parts)
+    )
 
 
 def published_sentence() -> Markdown:

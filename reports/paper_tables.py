@@ -215,6 +215,25 @@ def scale_table(found: Findings) -> Markdown:
     return typeset(rows, columns, widths=[20, 20, 8, 13, 39])
 
 
+def crossed_table(found: Findings) -> Markdown:
+    """Typeset the effects of text, familiarity and state."""
+    rows = found.crossed
+    rows = rows.assign(
+        value=intervals(rows),
+        p=[p_value(p) for p in rows["p"]],
+        model=rows["model"].replace("all", "all models"),
+    )
+    columns = {
+        "effect": "Effect",
+        "scope": "Scope",
+        "model": "Model",
+        "value": "Difference",
+        "p": "p",
+        "verdict": "Verdict",
+    }
+    return typeset(rows, columns, [14, 20, 24, 22, 8, 12], group=1)
+
+
 def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of a test for each measure, or the reason why it cannot run."""
     tables = []

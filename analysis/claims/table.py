@@ -12,6 +12,7 @@ from analysis.claims.depth import untestable
 from analysis.claims.registry import Evidence
 from analysis.claims.rules import claims_for
 from analysis.loading.scores import Scores, method_order, metric_order, read_scores
+from analysis.over_models.crossed_reading import without_crossreading
 from analysis.trials.table import Trials
 from study.read import InputError
 
@@ -96,6 +97,7 @@ def evidence_of(
     """Return the evidence that decides the claims; parameters as in `claims_table`."""
     if not isinstance(scores, Scores):
         scores = read_scores(scores)
+    scores = without_crossreading(scores)
     rules = preregistered(scores)
     if metric is not None:
         scores.select(metric=metric)  # refuses a metric that is not in the table

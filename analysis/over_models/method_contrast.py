@@ -181,7 +181,7 @@ def _rows(
     rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows for one metric, in units of separation."""
-    wide, facts, draws = _values(scores, value)
+    wide, facts, draws = method_values(scores, value)
     pairs = wide[[a, b]].dropna()
     unpaired = sorted(set(wide.index[wide[[a, b]].notna().any(axis=1)]) - set(pairs.index))
     note = f"; {', '.join(unpaired)} left out, with one method only" if unpaired else ""
@@ -221,7 +221,7 @@ def _rows(
         }
 
 
-def _values(
+def method_values(
     scores: Scores, value: str
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Float64Array]]:
     """One value per model (rows) and method (columns), facts about models, and replicates."""
