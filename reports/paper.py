@@ -323,13 +323,13 @@ def crossed_sentence(found: Findings) -> Markdown:
         return Markdown("")
     rows = found.crossed[(found.crossed["model"] == "all") & (found.crossed["scope"] == THESE)]
     says = {
-        "higher": "*{}* raises separation by {}",
-        "lower": "*{}* lowers separation by {}",
-        "alike": "*{}* changes it by {}, which is within the margin",
-        "undecided": "for *{}* ({}), no difference is shown",
+        "higher": Markdown("*{}* raises separation by {}"),
+        "lower": Markdown("*{}* lowers separation by {}"),
+        "alike": Markdown("*{}* changes it by {}, which is within the margin"),
+        "undecided": Markdown("for *{}* ({}), no difference is shown"),
     }
     parts = [
-        Markdown(says[row["verdict"]]).format(
+        says[row["verdict"]].format(
             row["effect"], interval(row["estimate"], row["low"], row["high"])
         )
         for row in rows.to_dict("records")
