@@ -112,7 +112,7 @@ lock:
 
 # The README's picture, from the committed tables.
 docs/profiles.png: $(VENV)/.report data/scores/packaged/scores.parquet
-	$(BIN)/python -m analysis data/scores/packaged --picture $@
+	$(BIN)/python -m analysis data/scores/packaged --figure $@
 
 clean:
 	rm -rf $(VENV) reports/_output build *.egg-info
