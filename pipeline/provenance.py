@@ -45,7 +45,9 @@ def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for facts in units:
-        named = {k: facts.get(k) for k in ("model", "weights", "seed", "precision")}
+        # Steering is of trained weights, and its facts do not say so.
+        known = {"weights": "trained", "seed": 0, **facts}
+        named = {k: known.get(k) for k in ("model", "weights", "seed", "precision")}
         if certificate := facts.get("certificate"):
             found.setdefault(tuple(named.values()), {**named, **certificate})
     return list(found.values())
