@@ -83,7 +83,7 @@ key = "late"
 test = "peak at"
 sentence = "Probes are best at {target:.0%}"
 target = 0.6
-delta = 0.1
+delta = 0.15
 [[claim]]
 key = "humps"
 test = "hump in every model"
