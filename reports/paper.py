@@ -323,9 +323,9 @@ def crossed_sentence(found: Findings) -> Markdown:
         return Markdown("")
     rows = found.crossed[(found.crossed["model"] == "all") & (found.crossed["scope"] == THESE)]
     says = {
-        "higher": Markdown("*{}* raises separation by {}"),
-        "lower": Markdown("*{}* lowers separation by {}"),
-        "alike": Markdown("*{}* changes it by {}, which is within the margin"),
+        "higher": Markdown("*{}* changes separation by {}"),
+        "lower": Markdown("*{}* changes separation by {}"),
+        "alike": Markdown("*{}* changes it by {}, within the margin"),
         "undecided": Markdown("for *{}* ({}), no difference is shown"),
     }
     parts = [
