@@ -184,7 +184,7 @@ def told(
     """
     wanted = story_cells(corpus, settings)[texts]
     prompts, seeds = story_prompts(loaded, corpus, wanted, seed)
-    written = [stories.tokens(cell, loaded, settings.max_new_tokens) for cell in wanted]
+    written = stories.tokens(wanted, loaded, settings.max_new_tokens)
     loaded.check_known(written)
     own = spoken(loaded.tokenizer, prompts, written)
     said = [list(compress(*pair)) for pair in zip(written, own, strict=True)]

@@ -24,7 +24,7 @@ import msgspec
 from representations.corpus.corpus import Corpus
 from representations.generation import derived_seed, end_tokens, prompts_ids
 from representations.models.loading import LoadedModel
-from representations.models.tokenizers import Prompted
+from representations.models.tokenizers import Prompted, tokens_of
 from study import Generation
 from study.read import InputError, read_bytes, refusing
 
@@ -160,12 +160,12 @@ class EngineStories:
         """The engine and the hash of its stories, for `run.json`."""
         return f"{self.engine}, stories sha256 {self.sha256[:16]}"
 
-    def tokens(self, cell: Cell, loaded: LoadedModel, most: int) -> list[int]:
-        """Return the new tokens of a story, up to the token that ends it.
+    def tokens(self, cells: Sequence[Cell], loaded: LoadedModel, most: int) -> list[list[int]]:
+        """Return the new tokens of stories, each up to the token that ends it.
 
         Parameters
         ----------
-        cell : (str, str, int)
+        cells : sequence of (str, str, int)
         loaded : LoadedModel
         most : int
             The study's `max_new_tokens`. A text that has more when tokenized again is cut.
@@ -173,21 +173,24 @@ class EngineStories:
         Raises
         ------
         InputError
-            If the engine wrote more tokens.
+            If the engine wrote more tokens, or the tokenizer fails on a text.
         """
-        story = self.by_cell[cell]
-        if isinstance(story, str):
-            found = loaded.tokenizer(story, add_special_tokens=False)["input_ids"]
-            ids = [int(i) for i in found][:most]
-        else:
-            ids = story
-        if len(ids) > most:
-            raise InputError(
-                f"story {story_id(self.model, cell)!r} has {len(ids)} tokens, and the study's "
-                f"generation.max_new_tokens is {most}; write it again with that limit"
-            )
+        stories = {cell: self.by_cell[cell] for cell in cells}
+        texts = {cell: story for cell, story in stories.items() if isinstance(story, str)}
+        again = tokens_of(loaded, list(texts.values()), special=False) if texts else []
+        stories |= {cell: ids[:most].tolist() for cell, ids in zip(texts, again, strict=True)}
         ends = set(end_tokens(loaded, len(loaded.model.get_input_embeddings().weight)).tolist())
-        return ids[: next((n for n, token in enumerate(ids) if token in ends), len(ids))]
+        found = []
+        for cell, ids in stories.items():
+            assert isinstance(ids, list)
+            if len(ids) > most:
+                raise InputError(
+                    f"story {story_id(self.model, cell)!r} has {len(ids)} tokens, and the study's "
+                    f"generation.max_new_tokens is {most}; write it again with that limit"
+                )
+            end = next((n for n, token in enumerate(ids) if token in ends), len(ids))
+            found.append(ids[:end])
+        return found
 
 
 class _Choice(msgspec.Struct):
