@@ -193,7 +193,7 @@ def test_claims_follow_the_truth() -> None:
     tested = found.dropna(subset=["p"])
     assert (tested["p_holm"] >= tested["p"]).all()
     assert found["reason"].str.len().gt(0).all()
-    away = study(families=(2, 2, 2), model_sd={"vertex": 0.02}, vertex=0.75)
+    away = study(families=(2, 2, 2, 2, 2), model_sd={"vertex": 0.02}, vertex=0.75, noise_sd=0.005)
     assert claims_table(away, n_boot=199).set_index("key").loc["peak", "verdict"] == "contradicted"
     plateau = study(families=(2, 2, 2), shape="saturating", height=0.05)
     found = claims_table(plateau, n_boot=199).set_index("key")
