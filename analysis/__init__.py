@@ -12,6 +12,7 @@ from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
 from analysis.over_models.scale import scale_test
 from analysis.planning.design import design_power, models_needed, plot_power
+from analysis.planning.margins import reachable_margins
 from analysis.profiles.controls import control_test
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.localization import localization_test
@@ -43,6 +44,7 @@ __all__ = [
     "models_needed",
     "plot_power",
     "published_check",
+    "reachable_margins",
     "read_scores",
     "regime_test",
     "scale_test",

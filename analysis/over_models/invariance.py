@@ -28,7 +28,7 @@ from study.read import InputError
 N_PIVOT = 2000
 #: What is missing where no peak is shown.
 OF_A_PEAK = (
-    *("estimate", "low", "high", "p_equivalence"),
+    *("estimate", "low", "high", "departure_upper", "p_equivalence"),
     *("between_sd", "between_sd_low", "between_sd_high"),
 )
 
@@ -81,13 +81,14 @@ def invariance_test(
         models; ``p``, the largest of p_boot, p_perm and p_welch, which decides; ``differs``, what
         differs if a difference is shown (level, amplitude, place, shape);
         ``estimate, low, high``, the largest departure of a family's vertex from the families'
-        mean (``departure_of``), with its 1 - 2 alpha interval; ``p_equivalence`` that every
-        family is within delta; ``between_sd, between_sd_low, between_sd_high``, the standard
-        deviation of the vertex between families, with a 95% interval; ``lofo_r2, own_r2``, the
+        mean (``departure_of``), with its 1 - 2 alpha interval; ``departure_upper``, the largest
+        upper bound over families; ``p_equivalence`` that every family is within delta;
+        ``between_sd, between_sd_low, between_sd_high``, the standard deviation of the vertex
+        between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
         ``curve_departure, curve_upper, curve_of, curve_depth, p_curve``, ``amplitude,
-        amplitude_low, amplitude_high, amplitude_of, p_amplitude`` and ``p_peak``, of the whole
-        curve (`whole_curve`); ``random_terms``, the random part of both hypotheses (``n_random``
+        amplitude_low, amplitude_high, amplitude_upper, amplitude_of, p_amplitude`` and
+        ``p_peak``, of the whole curve (`whole_curve`); ``random_terms``, the random part of both hypotheses (``n_random``
         terms), and ``converged`` of the tested fits; ``loglik_null, loglik_full,
         mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from statsmodels' MixedLM
         of both hypotheses on the means over emotions; ``verdict, reason``. ``attrs["mixedlm"]``
@@ -350,6 +351,7 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
         "estimate": np.nan,
         "low": np.nan,
         "high": np.nan,
+        "departure_upper": np.nan,
         "departure_of": "",
         "p_equivalence": np.nan,
     }
@@ -370,6 +372,9 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     out |= {
         "low": shift[worst] - reach,
         "high": shift[worst] + reach,
+        "departure_upper": float((np.abs(shift) + t_critical(1 - alpha, df) * error).max())
+        if same_bend
+        else np.nan,
         "p_equivalence": p.max() if same_bend else np.nan,
     }
     return out

@@ -62,7 +62,8 @@ def whole_curve(
           simultaneous 1 - alpha upper bound, and its family and depth;
           p_curve: of equivalence.
         - amplitude, amplitude_low, amplitude_high, amplitude_of: the largest departure of an
-          amplitude, with its 1 - 2 alpha interval; p_amplitude: of equivalence.
+          amplitude, with its 1 - 2 alpha interval; amplitude_upper: the largest upper bound over
+          families; p_amplitude: of equivalence.
         - p_peak: that the curves rise and then fall (or the reverse), over all models.
 
     Notes
@@ -92,6 +93,7 @@ def whole_curve(
         "amplitude": np.nan,
         "amplitude_low": np.nan,
         "amplitude_high": np.nan,
+        "amplitude_upper": np.nan,
         "amplitude_of": "",
         "p_amplitude": np.nan,
         "p_peak": np.nan,
@@ -135,6 +137,7 @@ def whole_curve(
         "amplitude_of": data.groups[worst],
         "amplitude_low": relative[worst] - t * error[worst],
         "amplitude_high": relative[worst] + t * error[worst],
+        "amplitude_upper": float((np.abs(relative) + t * error).max()),
         "p_amplitude": float(t_above((amplitude_delta - np.abs(relative)) / error, df).max()),
     }
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from joblib.parallel import ThreadingBackend
 
+from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.sums import vertex
 from analysis.planning.design import Truth, design_power, draw_study, models_needed, plot_power
+from analysis.planning.margins import reachable_margins
 from study.read import InputError
 
 QUIET = {"vertex": 0.01, "level": 0.01, "height": 0.005, "method": 0.005}
@@ -85,9 +87,28 @@ def test_models_needed_and_its_plot(tmp_path):
     assert path.stat().st_size > 1000
 
 
+def test_reachable_margins_are_those_that_studies_keep():
+    setting = Truth(families=(3, 3, 3), topic_sd=0.02)
+    table = reachable_margins(families=(3, 3, 3), topic_sd=0.02, n_sim=30, seed=5)
+    margins = table.set_index("margin")["together"].to_dict()
+    kept = 0
+    for number in range(30):
+        data = draw_study(setting, np.random.default_rng((5, number)))[0]
+        row = decide_invariance(
+            data, margins["delta"], 19, 0, 0.05, margins["curve_delta"], margins["amplitude_delta"]
+        )
+        kept += all(row[p] <= 0.05 for p in ("p_equivalence", "p_curve", "p_amplitude"))
+    assert 23 <= kept <= 26  # four in five; the studies at a margin itself may go either way
+    more = reachable_margins(families=(8, 8, 8), topic_sd=0.02, n_sim=30).set_index("margin")
+    assert (more["together"] < 0.8 * table.set_index("margin")["together"]).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: reachable_margins(n_sim=0), "n_sim 0"),
+        (lambda: reachable_margins(sizes=3), "no design setting 'sizes'"),
+        (lambda: reachable_margins(family_sd=0.1), "families that differ have no margin"),
         (lambda: design_power(n_sim=0), "n_sim 0"),
         (lambda: design_power(n_simulations=3), "no design setting 'n_simulations'"),
         (lambda: plot_power(design_power(n_sim=1, n_boot=19)), "no column 'per_family'"),
