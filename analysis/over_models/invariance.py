@@ -90,9 +90,10 @@ def invariance_test(
         amplitude_low, amplitude_high, amplitude_upper, amplitude_of, p_amplitude`` and
         ``p_peak``, of the whole curve (`whole_curve`); ``random_terms``, the random part of both
         hypotheses (``n_random`` terms), and ``converged`` of the tested fits; ``loglik_null,
-        loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from statsmodels' MixedLM
-        of both hypotheses on the means over emotions; ``verdict, reason``. ``attrs["mixedlm"]``
-        has MixedLM's fixed effects as records (`analysis.over_models.mixedlm.mixedlm_fits`).
+        loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from
+        statsmodels' MixedLM of both hypotheses on the means over emotions; ``verdict, reason``.
+        ``attrs["mixedlm"]`` has MixedLM's fixed effects as records
+        (`analysis.over_models.mixedlm.mixedlm_fits`).
 
     Raises
     ------

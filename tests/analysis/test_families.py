@@ -15,6 +15,7 @@ from analysis.families import (
     regression_over_families,
     too_few,
 )
+from analysis.profiles.localization import hartung_knapp
 
 pytestmark = pytest.mark.arithmetic
 
@@ -78,6 +79,17 @@ def test_interval_covers_whatever_families_share(families, between, within):
 
 def _each(values, family):
     return [mean_over_families(row, family) for row in values]
+
+
+@pytest.mark.parametrize("case", ["alike", "apart"])
+def test_hartung_knapp_for_few_studies_equals_metafor(case):
+    # R: rma(yi, sei, method = "REML", test = "adhoc"), after Rover, Knapp and Friede (2015)
+    case = R["adhoc"][case]
+    found = hartung_knapp(np.array(case["y"]), np.array(case["se"]), modified=True)
+    for name, expected in (("estimate", "estimate"), ("se", "error"), ("low", "low")):
+        assert_allclose(found[name], case[expected], rtol=1e-6)
+    assert_allclose(found["high"], case["high"], rtol=1e-6)
+    assert_allclose(found["tau"], case["tau"], rtol=1e-5, atol=1e-6)
 
 
 def test_few_families_are_named():
