@@ -102,6 +102,19 @@ def test_anisotropy_as_covariate() -> None:
     assert "learned" not in found(control_test(same), "given anisotropy")
 
 
+def test_a_hump_that_anisotropy_has_too_is_not_learned() -> None:
+    def bent(table: pd.DataFrame) -> pd.DataFrame:
+        # Not a quadratic: what anisotropy explains can be told from the quadratic's bulge.
+        added = 0.05 * np.exp(-(((table["depth"] - 0.5) / 0.15) ** 2))
+        return table.assign(score=table["score"] + added)
+
+    own = simulate_scores(families=(1, 1), noise_sd=0.001, seed=1)
+    assert own.replicates is not None
+    own = replace(own, table=bent(own.table), replicates=bent(own.replicates))
+    tests = control_test(combine(own, named(own, "anisotropy")))
+    assert found(tests, "given anisotropy") == {"not learned"}
+
+
 def test_bulge_given_a_covariate_is_that_of_the_full_regression() -> None:
     rng = np.random.default_rng(0)
     depth = np.linspace(0, 1, 15)
