@@ -89,6 +89,16 @@ def parameter_count(model: Any, body: nn.Module) -> int:
         with torch.device("meta"):
             model = type(model)(model.config)
         body = find_blocks(model)[0]
-    parts = (body, model.get_input_embeddings(), model.get_output_embeddings())
+    parts = (body, model.get_input_embeddings(), _head(model, body))
     found = {id(p): p.numel() for part in parts if part is not None for p in part.parameters()}
     return sum(found.values())
+
+
+def _head(model: Any, body: nn.Module) -> Any:
+    """Return the output embedding: the model's own, or that of a language model within it."""
+    for part in model.modules():
+        if hasattr(part, "get_output_embeddings") and any(m is body for m in part.modules()):
+            head = part.get_output_embeddings()
+            if head is not None:
+                return head
+    return None

@@ -351,6 +351,7 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are said by name, and refused
         **extra,
     )
     check_whole(spec, config, told)

@@ -263,6 +263,9 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
     InputError
         If the config names code elsewhere, or a dimension is missing or absurd.
     """
+    said = _not_causal(config)
+    if said:
+        raise InputError(f"model {spec.name!r}: {said}; choose a causal language model")
     text = config.get_text_config()
     for part, name in product((config, text), ("_attn_implementation", "_experts_implementation")):
         value = getattr(part, name, None)
@@ -271,7 +274,7 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
                 f"model {spec.name!r}: its config asks for code from {value!r}, which is not run; "
                 f"remove {name} from it"
             )
-    said = _not_causal(config) or _not_causal(text)
+    said = _not_causal(text)
     if said:
         raise InputError(f"model {spec.name!r}: {said}; choose a causal language model")
     for name, most in MOST_OF.items():
@@ -287,6 +290,8 @@ def checked_config(spec: ModelSpec, config: Any) -> Any:
 def _not_causal(config: Any) -> str:
     """Say why a model is not causal although the library lets it generate; empty if it is."""
     kind = config.model_type
+    if kind.endswith("_assistant"):
+        return f"{kind} is a draft model, which reads another model's activations"
     if getattr(config, "is_encoder_decoder", False):
         return f"{kind} is an encoder-decoder, whose decoder continues what an encoder has read"
     if getattr(config, "is_decoder", True) is False and kind not in DECODERS:
@@ -314,6 +319,13 @@ def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
         raise InputError(
             f"model {spec.name!r}: its weights lack {len(missing)} tensors ({missing[0]}, ...); "
             "get the files again, all of them"
+        )
+    if mismatched := sorted(told["mismatched_keys"]):
+        name, stored, wanted = mismatched[0]
+        raise InputError(
+            f"model {spec.name!r}: {len(mismatched)} tensors of its weights have other shapes than "
+            f"its config.json says ({name} has {list(stored)}, not {list(wanted)}); get "
+            "config.json and weights of the same model"
         )
     n_layers = config.get_text_config().num_hidden_layers
     unused = sorted(key for key in told["unexpected_keys"] if not _NO_WEIGHT.search(key))

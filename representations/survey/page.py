@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from representations.survey.run import Found
 
@@ -14,6 +14,7 @@ each kind of causal language model in the installed transformers, small and with
 saves the model, loads it as a study does, and applies the certificate that every model gets before
 its first unit (see [representations](../representations/README.md)). It wrote this page
 with transformers {transformers} and torch {torch}, in float32 on a CPU.
+{timm}
 
 *Exact* means that all checks of the certificate pass. For reading: every layer occurs once per pass
 and equals the library's own hidden state, and a text has the same activations alone as in a padded
@@ -46,6 +47,7 @@ def page(causal: Sequence[Found], with_images: Sequence[Found]) -> str:
     text = HEAD.format(
         transformers=version("transformers"),
         torch=version("torch").partition("+")[0],
+        timm=_timm(),
         all=len(found),
         read=sum(one.read == "exact" and one.steer == "exact" for one in found),
         write=sum(one.write == "exact" for one in found),
@@ -57,6 +59,14 @@ def page(causal: Sequence[Found], with_images: Sequence[Found]) -> str:
         text += "\n## Models that take images beside text\n\nThe language model is read.\n"
         text += TABLE + "".join(map(row, with_images))
     return text
+
+
+def _timm() -> str:
+    """State whether timm, which some vision towers need, was installed."""
+    try:
+        return f"Vision towers from timm were built with timm {version('timm')}."
+    except PackageNotFoundError:
+        return "Models with a vision tower from timm were not built: timm was not installed."
 
 
 def row(found: Found) -> str:

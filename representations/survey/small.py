@@ -11,11 +11,10 @@ import torch
 
 from representations.models.registry import ModelSpec
 from representations.models.weights import checked_config
-from representations.survey.kinds import SETTINGS
+from representations.survey.kinds import SETTINGS, WIDTH
 
 #: The vocabulary sizes of tokenizer and model; the ids in between are for images and the like.
 KNOWN, VOCABULARY = 512, 640
-N_LAYERS, WIDTH = 4, 64
 
 #: Sizes by name; the first match counts.
 SIZES: tuple[tuple[str, int], ...] = (
@@ -101,12 +100,13 @@ def config_of(kind: str) -> Any:
     -------
     PretrainedConfig
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING
 
     known = CONFIG_MAPPING[kind]
     try:
         settings = known().to_dict()
-    except ValueError:  # its own defaults do not go together
+    except (ValueError, StrictDataclassError):  # its own defaults do not go together
         settings = {}
     return known(**_merged(cut(settings), kind))
 

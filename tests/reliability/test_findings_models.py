@@ -77,6 +77,15 @@ def test_a_config_of_other_layers_than_the_weights_is_refused(
         loaded(folder)
 
 
+def test_tensors_of_other_shapes_than_the_config_says_are_named(folder: Path) -> None:
+    width = json.loads((folder / "config.json").read_text())["intermediate_size"]
+    change(folder, "config.json", intermediate_size=width + 8)
+    with pytest.raises(
+        InputError, match=r"other shapes .*layers\.0\.mlp\.down_proj\.weight has \["
+    ):
+        loaded(folder)
+
+
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize(
     "dimension",

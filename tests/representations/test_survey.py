@@ -33,6 +33,7 @@ def texts():
         "qwen3_vl",
         "longcat_flash",
         "llama4",
+        "nemotron_h_omni",  # its head is that of the model within it
     ],
 )
 def test_kinds_that_are_read_written_and_steered(kind, texts):
@@ -53,6 +54,7 @@ def test_kinds_that_keep_no_cache_read_only(kind, texts):
     [
         ("bert", "is an encoder; its tokens see later ones"),
         ("bart", "is an encoder-decoder, whose decoder continues"),
+        ("gemma4_assistant", "is a draft model"),
         ("gemma3n_text", r"layer 0 has the shape \[4, 1, 24, 64\]"),
         ("deepseek_v4", r"layer 0 has the shape \[1, 24, 4, 64\]"),
         ("cpmant", r"layer 0 has the shape \[1, 56, 64\]"),
