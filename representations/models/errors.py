@@ -7,6 +7,7 @@ apart.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,8 @@ def loading_errors(spec: ModelSpec, folder: str) -> Iterator[None]:
             remedy = "choose a model whose architecture is a part of transformers"
         elif isinstance(error, ImportError):
             remedy = "install what it names"
+        elif re.search(r"\b(GPU|CUDA|accelerator)\b", text):
+            remedy = "load it on a machine with a GPU, or get another form of the weights"
         else:
             remedy = "the folder's files are incomplete or damaged; get them again"
         raise InputError(f"model {spec.name!r} ({folder}): {text}; {remedy}") from error

@@ -113,7 +113,14 @@ def _map(place: str) -> Any:
 
 def _check_library(spec: ModelSpec, method: str) -> None:
     if method not in LIBRARIES:
-        return  # the library reports what is missing
+        from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+
+        if method in AUTO_QUANTIZER_MAPPING:
+            return  # the library reports what is missing
+        raise InputError(
+            f"model {spec.name!r}: nothing here reads weights in the form {method!r}; get the "
+            "model's plain weights, or another form of it"
+        )
     module, package = LIBRARIES[method]
     if find_spec(module) is None:
         raise InputError(

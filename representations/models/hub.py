@@ -25,6 +25,7 @@ from representations.models.errors import CLOSED, FULL, causes, disk_error, onel
 from representations.models.headers import check_index
 from representations.models.partial import clear, finish
 from representations.models.registry import ModelSpec
+from representations.models.waits import LongWait, bound_waits
 from study.read import InputError, read_bytes
 
 #: Seconds that the hub has to answer a request, and the number of attempts.
@@ -337,6 +338,7 @@ def _asked(spec: ModelSpec, ask: Callable[[], Result], resumed: bool = False) ->
         )
     with _worded(spec):
         for left in reversed(range(TRIES)):
+            bound_waits()
             try:
                 return ask()
             except Exception as error:  # the hub's errors, the network's and the disk's
@@ -399,6 +401,9 @@ def _reason(spec: ModelSpec, error: Exception, endpoint: str) -> tuple[str, str,
     if "RevisionNotFoundError" in names:
         text = f"the hub has no revision {spec.revision!r} of it"
         return text, f"choose one of {page}/commits/main", InputError
+    if "LongWait" in names:
+        wait = next(str(one) for one in causes(error) if isinstance(one, LongWait))
+        return wait, "run the same command again after that, or log in (hf auth login)", Unreachable
     if "EntryNotFoundError" in names:
         text = "a file that the hub lists is not there"
         return text, "try again later, or name another revision", InputError

@@ -142,6 +142,14 @@ LASTING = {
     "bad token": (at("info", status(401)), r"refuses the token \(status 401\); log in"),
     "forbidden": (at("info", status(403)), r"refuses the token \(status 403\); log in"),
     "limited": (at("info", status(429)), "too many requests; log in .*, or wait"),
+    "limited for an hour": (
+        at("info", status(429, **{"Retry-After": "3600"})),
+        r"asks to wait for 3600 s; run the same command again after that",
+    ),
+    "limited for an hour at a file": (
+        at("cdn", status(429, **{"ratelimit": '"api";r=0;t=3600'})),
+        r"asks to wait for 3600 s",
+    ),
     "down": (at("info", status(500)), "answers with status 500; try again later"),
     "CDN down": (at("cdn", status(503)), "answers with status 503; try again later"),
     "always cut": (at("cdn", broken), "(ended too early|cannot be reached)"),

@@ -118,3 +118,18 @@ def test_forms_have_names():
 
     assert form_of(Config) == "bitsandbytes-4bit"
     assert form_of(AutoConfig.for_model("llama")) == ""
+
+
+def test_a_form_that_nothing_reads_is_refused(ministral):
+    """The library would take the weights for plain ones, and the tables would name the form."""
+    changed(ministral, quantization_config={"quant_method": "neverheard"})
+    with pytest.raises(
+        InputError, match=r"nothing here reads weights in the form 'neverheard'; get"
+    ):
+        opened(ministral)
+
+
+def test_a_form_that_needs_a_gpu_says_so(ministral):
+    changed(ministral, quantization_config={"quant_method": "spqr"})
+    with pytest.raises(InputError, match=r"load it on a machine with a GPU|install what it names"):
+        opened(ministral)
