@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from tests.paper_text import text_of_paper
+
 
 @pytest.fixture(scope="module")
 def scores(command, small_study, tmp_path_factory):
@@ -65,6 +67,13 @@ def test_the_analysis_and_steering_accept_the_tables(scores, command, small_stud
     assert done.returncode == 0, done.stderr
     trials = pd.read_parquet(tmp_path / "trials.parquet")
     assert trials["model"].nunique() == 9
+
+
+def test_the_paper_is_made_from_the_tables_of_the_nine(scores, monkeypatch):
+    text = text_of_paper(scores, monkeypatch)
+    assert "nine models of five families" in text or "nine models and five families" in text
+    assert "Ministral" in text or "ministral" in text
+    assert "Certificates" in text or "certificate" in text
 
 
 def test_offline_the_same_comes_out_again(scores, command, small_study, tmp_path):
