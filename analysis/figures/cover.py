@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotnine as p9
@@ -99,7 +102,12 @@ def cover(
         near = table[table["kind"] == kind]
         near = near.loc[(near["depth"] - place).abs().groupby(near["model"]).idxmin()]
         near = near.assign(y=near["high"].fillna(near["score"]) + 0.5 * step)
-        figure += p9.geom_text(p9.aes(y="y", label="line"), near, size=10, va="bottom", ha=side)
+        full = np.array(
+            [_is_taken(row, table, step) for row in near.to_dict("records")], dtype=bool
+        )
+        under = near.assign(y=near["low"].fillna(near["score"]) - 0.5 * step)
+        for some, end in ((near[~full], "bottom"), (under[full], "top")):
+            figure += p9.geom_text(p9.aes(y="y", label="line"), some, size=10, va=end, ha=side)
     of = fits[(fits["metric"] == metric) & (fits["method"] == method) & (fits["labels"] == "true")]
     peaks = located_peaks(of[of["weights"] != UNTRAINED])
     if len(peaks):
@@ -138,3 +146,11 @@ def cover(
         )
         + small_panels(len(names))[1:]
     )
+
+
+def _is_taken(label: Mapping[Hashable, Any], table: pd.DataFrame, step: float) -> bool:
+    """Say whether another line, or its band, runs where a label would stand."""
+    others = table[(table["model"] == label["model"]) & (table["kind"] != label["kind"])]
+    others = others[(others["depth"] - label["depth"]).abs() < 0.1]
+    low, high = (others[end].fillna(others["score"]) for end in ("low", "high"))
+    return bool(((low < label["y"] + 1.5 * step) & (high > label["y"])).any())
