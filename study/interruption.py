@@ -39,12 +39,16 @@ def listen(name: str, kept: str) -> None:
         for switch in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(switch, "1")
 
+    received: list[int] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         raise Stopped(number)
 
     def last(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            number = error.number if isinstance(error, Stopped) else int(signal.SIGINT)
+        # A library whose import is cut off may turn the exception into one of its own.
+        if received or isinstance(error, KeyboardInterrupt):
+            number = received[0] if received else int(signal.SIGINT)
             _end(f"{name}: {WORDS[signal.Signals(number)]}; {kept}", 128 + number)
         if isinstance(error, BrokenPipeError):  # `| head` closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

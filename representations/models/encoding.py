@@ -65,7 +65,7 @@ def encoded(name: str, tokenizer: Any, texts: Sequence[str], **options: Any) -> 
         raise InputError(
             f"{name}: its tokenizer {reason} for {_amount(texts)}; get the model's own tokenizer"
         ) from None
-    return [ids for part in parts for ids in part]
+    return [np.frombuffer(ids, dtype=np.int32).copy() for part in parts for ids in part]
 
 
 def check_tokenizer(name: str, tokenizer: Any) -> None:
@@ -91,14 +91,15 @@ def check_tokenizer(name: str, tokenizer: Any) -> None:
         )
 
 
-def _encode(tokenizer: Any, texts: list[str], options: dict[str, Any]) -> Iterator[list[Tokens]]:
+def _encode(tokenizer: Any, texts: list[str], options: dict[str, Any]) -> Iterator[list[bytes]]:
+    """Yield the tokens of some texts at a time, as plain bytes: nothing else passes the pipe."""
     for start in range(0, len(texts), AT_ONCE):
         some = texts[start : start + AT_ONCE]
         found = [np.array(ids, dtype=np.int32) for ids in tokenizer(some, **options)["input_ids"]]
         for text, ids in zip(some, found, strict=True):
             if len(ids) > TOKENS * (len(text) + 50):
                 raise OutOfBounds("writes too much")
-        yield found
+        yield [ids.tobytes() for ids in found]
 
 
 def _growth(decoder: Any) -> int:
