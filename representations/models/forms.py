@@ -20,7 +20,8 @@ LIBRARIES = {
     "quanto": ("optimum", "optimum-quanto"),
     "torchao": ("torchao", "torchao"),
 }
-#: Forms that are converted to plain numbers while loading, because their kernels need certain GPUs.
+#: Forms that are converted to plain numbers while loading, because their kernels need certain GPUs;
+#: so are compressed tensors, by their own library.
 PLAIN = ("fp8", "mxfp4")
 
 
@@ -104,6 +105,10 @@ def settings_for(spec: ModelSpec, config: Any, kind: str, place: str) -> dict[st
         as_plain = FineGrainedFP8Config if method == "fp8" else Mxfp4Config
         return {"quantization_config": as_plain(dequantize=True)}
     _check_library(spec, method)
+    if method == "compressed-tensors":
+        from transformers import CompressedTensorsConfig
+
+        return {"quantization_config": CompressedTensorsConfig(run_compressed=False)}
     return {"device_map": _map(place)}
 
 
