@@ -87,9 +87,10 @@ def chosen_units(
     units: list[ExtractionUnit], study: Study, args: argparse.Namespace
 ) -> list[ExtractionUnit]:
     """Return the units that the command line asks for."""
+    of_study = tuple(dict.fromkeys(study.methods + study.untrained_methods))
     for values, known, what in (
         (args.models, study.models, "model"),
-        (args.methods, study.methods, "method"),
+        (args.methods, of_study, "method"),
     ):
         unknown = [v for v in values or [] if v not in known]
         if unknown:
@@ -97,7 +98,7 @@ def chosen_units(
                 f"study {study.name} has no {what} {unknown[0]!r}; it has {', '.join(known)}"
             )
     models = {find_model(name, study.model).name for name in args.models or study.models}
-    methods = args.methods or study.methods + study.untrained_methods
+    methods = args.methods or of_study
     return [u for u in units if u.spec.name in models and u.method.partition(BY)[0] in methods]
 
 

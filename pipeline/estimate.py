@@ -62,7 +62,7 @@ def print_estimate(
     console.print(table)
     _print_certificates(console, list(shards), folder, sizes, rate)
     if max(shards.values(), default=1) > 1:
-        console.print("Large units are split into shards, which Ray runs in parallel.")
+        console.print("Large units are split into shards; --engine ray runs them in parallel.")
     if total or not unknown:
         console.print(
             f"About {total:.0f} minutes for what is not done yet, on this machine's processor."
@@ -108,7 +108,7 @@ def _print_certificates(
             says = "before its first unit"
         table.add_row(f"{model.spec.name}, {weights}, {model.dtype}", says)
     console.print(table)
-    console.print("A model that fails its certificate has no units.")
+    console.print("A model that fails its certificate is not run.")
 
 
 def _is_of(certificate: Mapping[str, Any], model: ModelRequest) -> bool:

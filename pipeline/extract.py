@@ -1,4 +1,4 @@
-"""Turn extraction units into work: read passages, write stories (or take them), or reread them."""
+"""Turn extraction units into work: read passages, write or take stories, read stories again."""
 
 from __future__ import annotations
 
@@ -100,7 +100,11 @@ def extract(
     progress: Report = lambda tokens: None,
     shard: Shard = WHOLE,
 ) -> PooledUnit:
-    """Run a unit or one of its shards: read passages, write stories, or reread them.
+    """Run a unit or one of its shards: the arm of its method.
+
+    The model reads passages (comprehension), writes stories (generation), reads stories that
+    another engine wrote as if it wrote them (generation with `told`), or reads its own stories
+    (rereading) or another model's (crossreading).
 
     Returns
     -------

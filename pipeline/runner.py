@@ -109,7 +109,8 @@ def run_script(
     Returns
     -------
     int
-        0, 1 if a model failed and others went on, or 2 for bad input.
+        0; 1 if a model failed and others went on (--keep-going); 2 for bad input, or if a model
+        failed without --keep-going.
     """
     started = time.monotonic()
     args = parser.parse_args(arguments)

@@ -45,8 +45,14 @@ from analysis.wording import count, inline_label, interval, listing, size, verdi
 from study.read import InputError
 from study.text import Markdown, markdown
 
-#: The writer of stories that this project wrote, in `run.json`.
+#: `written_by` in `run.json` for stories that this project wrote.
 OURS = "emotion-depth"
+#: The depth of a model's peak, by the estimator of the study.
+PLACES = {
+    "vertex": "the vertex of the quadratic",
+    "extremum": "the maximum of a spline through the points, corrected for noise",
+    "center": "the middle of the top of a smoothed curve",
+}
 READ = {
     "comprehension": "comprehension (the model reads passages)",
     "generation": "generation (it writes a story)",
@@ -148,7 +154,6 @@ def findings(data: Path, study: str) -> Findings:
     """
     whole = scores_of(data, study)
     scores = without_crossreading(whole)
-    steered = data / "steering" / scores.name
     trials = None
     if not scores.is_foreign:
         steered = data / "steering" / study

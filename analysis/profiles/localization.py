@@ -93,7 +93,8 @@ def localization_test(
           pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
         - spread: the largest difference between the three estimators' means over families.
         - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
-          or every decided profile has no peak), "undecided"; reason.
+          or every decided profile has no peak, and these are more than half of the models),
+          "undecided"; reason.
         - tau, tau_family, i2: standard deviation of the peak between models and its part between
           families (REML), and the share of the variance that lies between models;
           prediction_low, prediction_high: where the peak of another model would lie.
@@ -118,8 +119,9 @@ def localization_test(
     left out and counted. If there are any, or if fewer than half of the models are pooled, the
     verdict is never "at target". Unless `u_shape_test` finds a hump over models, or in at least
     half of them, the pooled depth is not that of a peak: it is missing and the verdict is
-    "undecided". A located vertex just outside the range stays in, because dropping it would
-    truncate the sampling distribution.
+    "undecided". With fewer than two pooled models, the verdict is "elsewhere" if every decided
+    profile has no peak, and these are more than half of the models. A located vertex just outside
+    the range stays in, because dropping it would truncate the sampling distribution.
 
     A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
     shortens its delta-method standard error, so weighting by that error would pull the pooled peak
@@ -342,9 +344,10 @@ def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
 
 
 def _common_bias(curves: pd.DataFrame, peak: str) -> float:
-    """Return what noise may still move the models' peaks by, in the same direction in each.
+    """Return the shift that noise may still cause, in the same direction in every model.
 
-    The correction of the maximum takes away a third to a half of its shift: as much may be left.
+    The correction of the maximum removes a third to a half of its shift, so one to two times the
+    removed amount remains. The error allows for one.
     """
     if peak != "extremum":
         return 0.0

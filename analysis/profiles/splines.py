@@ -103,9 +103,9 @@ def maximum(depth: Float64Array, y: Float64Array, draws: Float64Array) -> Maximu
 
     .. math:: \hat{b} = \operatorname{mean}_e T(f + e) - \arg\max f,
 
-    and the estimate is :math:`T(y) - \hat{b}`, within the range of depths. The correction takes
-    away about a third to a half of the shift, so tests that pool maxima allow for another
-    :math:`\hat{b}`.
+    and the estimate is :math:`T(y) - \hat{b}`, within the range of depths. The correction
+    removes about a third to a half of the shift, so one to two times :math:`\hat{b}` remains.
+    Tests that pool maxima allow for one.
 
     References
     ----------

@@ -254,6 +254,18 @@ def test_unknown_names_on_the_command_line(study_file, tmp_path, capsys):
     assert "tpu9" in capsys.readouterr().err
 
 
+def test_a_method_of_untrained_models_alone_can_be_chosen(study_file, tmp_path, capsys):
+    methods = 'methods = ["generation"]\nuntrained_methods = ["comprehension"]\n'
+    study_file.write_text(study_file.read_text().replace("models = [", methods + "models = ["))
+    out = tmp_path / "scores"
+    assert run(study_file, out, "--methods", "comprehension", "--dry-run") == 0
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert "tiny, untrained, comprehension" in printed
+    assert "generation" not in printed
+    assert run(study_file, out, "--methods", "rereading", "--dry-run") == 2
+    assert "no method 'rereading'; it has generation, comprehension" in capsys.readouterr().err
+
+
 def test_the_shipped_studies_are_valid():
     for path in sorted((HOME / "data" / "studies").glob("*.toml")):
         assert load_study(path).name == path.stem
