@@ -7,6 +7,7 @@ from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
 from analysis.loading.options import SourceWarning
 from analysis.loading.scores import Scores, as_scores, load_scores, read_scores
+from analysis.over_models.bayes import family_departures
 from analysis.over_models.crossed_reading import crossed_reading_test
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
@@ -35,6 +36,7 @@ __all__ = [
     "crossed_reading_test",
     "design_power",
     "dose_response",
+    "family_departures",
     "fit_curves",
     "invariance_test",
     "load_scores",

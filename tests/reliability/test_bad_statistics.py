@@ -146,6 +146,7 @@ TESTS: dict[str, Callable[[Scores], pd.DataFrame]] = {
     "localization_test, extremum": partial(A.localization_test, peak="extremum"),
     "invariance_test": partial(A.invariance_test, n_boot=19),
     "scale_test": A.scale_test,
+    "family_departures": A.family_departures,
     "method_test": A.method_test,
     "control_test": against_twins,
     "claims_table": lambda s: A.claims_table(replace(s, run=RUN), n_boot=19),
