@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.claims.registry import Evidence
 from analysis.loading.scores import PROFILE
+from analysis.over_models.bayes import family_departures
 from analysis.wording import (
     intervals,
     listing,
@@ -18,7 +19,7 @@ from analysis.wording import (
     typeset,
     verdict_mark,
 )
-from reports.elsewhere_text import names_methods
+from reports.elsewhere_text import ABSENT, names_methods
 from reports.paper import Findings
 from study.read import InputError
 from study.text import Markdown, markdown
@@ -213,6 +214,30 @@ def scale_table(found: Findings) -> Markdown:
         "reason": "Reason",
     }
     return typeset(rows, columns, widths=[20, 20, 8, 13, 39])
+
+
+def departures_table(found: Findings) -> Markdown:
+    """Typeset the posterior departures of families on the primary metric, if there are any."""
+    rules = {name: found.rules[name] for name in ("delta", "peak", "alpha")}
+    try:
+        rows = family_departures(found.evidence[found.primary_metric].trained, **rules)
+    except InputError:  # the table of invariance has the reason
+        return ABSENT
+    if rows["p_beyond"].isna().all():
+        return ABSENT
+    rows = rows.assign(
+        value=intervals(rows),
+        place=[number(x) for x in rows["place"]],
+        p=[number(p) for p in rows["p_beyond"]],
+    )
+    columns = {
+        "family": "Family",
+        "n_models": "Models",
+        "place": "Peak",
+        "value": "Departure",
+        "p": "P(beyond)",
+    }
+    return typeset(rows, columns, widths=[28, 12, 12, 30, 18])
 
 
 def crossed_table(found: Findings) -> Markdown:
