@@ -19,7 +19,7 @@ from importlib.metadata import version
 from study.home import requirements
 from study.interruption import listen
 
-GOES_ON = "finished units are kept, the same command goes on"
+GOES_ON = "finished units are kept; run the same command again to continue"
 #: Per subcommand: the module whose `main` it calls, what a stopped run leaves, and the extra that
 #: it needs.
 COMMANDS = {

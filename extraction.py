@@ -6,7 +6,7 @@
     python extraction.py --engine ray          run models, and shards of large ones, in parallel
     python extraction.py --out s3://bucket/x   write to an object store (s3, gs, abfs)
     python extraction.py --prompts-out FILE    write the prompts, for another engine to answer
-    python extraction.py --stories FILE        read the stories that it wrote
+    python extraction.py --stories FILE        read the stories that the other engine wrote
 
 Every unit (one model x weights x precision x method) is saved when it is finished. To resume a run
 that was stopped, run the same command again.
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from study.interruption import listen
 
 if __name__ == "__main__":  # before importing the libraries, which takes a while
-    listen("extraction.py", "finished units are kept, the same command goes on")
+    listen("extraction.py", "finished units are kept; run the same command again to continue")
 
 from pipeline.engine_stories import engine_stories, write_prompts
 from pipeline.estimate import print_estimate

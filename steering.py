@@ -19,7 +19,7 @@ from typing import Any
 from study.interruption import listen
 
 if __name__ == "__main__":  # before importing the libraries, which takes a while
-    listen("steering.py", "finished units are kept, the same command goes on")
+    listen("steering.py", "finished units are kept; run the same command again to continue")
 
 from rich import box
 from rich.table import Table

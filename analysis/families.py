@@ -82,18 +82,23 @@ class Estimate:
 
     def p(self, null: float = 0.0) -> float:
         """Return the two-sided p of a null value."""
-        return 2 * self.p_above(null, abs(self.estimate - null))
+        return 2 * self._p(abs(self.estimate - null))
 
-    def p_above(self, null: float = 0.0, excess: float | None = None) -> float:
+    def p_above(self, null: float = 0.0) -> float:
         """Return the one-sided p for a truth above the null value."""
-        if self.exact:
-            return float("nan")  # no error to test against
-        excess = self.estimate - null if excess is None else excess
-        return float(t_above(excess / self.se, self.df))
+        return self._p(self.estimate - null)
+
+    def p_below(self, null: float = 0.0) -> float:
+        """Return the one-sided p for a truth below the null value."""
+        return self._p(null - self.estimate)
+
+    def _p(self, excess: float) -> float:
+        """Return the probability of at least this distance by chance; NaN without an error."""
+        return float("nan") if self.exact else float(t_above(excess / self.se, self.df))
 
     def p_within(self, low: float, high: float) -> float:
         """Return the p of equivalence: the larger of two one-sided p."""
-        return max(self.p_above(low), self.p_above(high, high - self.estimate))
+        return max(self.p_above(low), self.p_below(high))
 
     def columns(self, alpha: float) -> dict[str, Any]:
         """Return estimate, low, high, p, df, n_models and n_families as columns of a result."""

@@ -233,7 +233,9 @@ def main() -> None:
                 said = now
                 print(f"{count} of {len(todo)} jobs in {now - start:.0f} s", flush=True)
             if now - start > 60 * args.minutes:
-                print(f"stopped after {count} of {len(todo)} jobs; the same command goes on")
+                print(
+                    f"stopped after {count} of {len(todo)} jobs; run the command again to continue"
+                )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that the rest is canceled
                     found.close()

@@ -29,7 +29,7 @@ def units_of_work(
     """Return the chosen units as work for the runner.
 
     A unit that reads stories needs the unit that wrote them. If that unit was not chosen, its
-    stories must exist already. Rereading has the shards of its writing.
+    stories must exist already. Rereading is split like the unit that wrote its stories.
     """
     by_unit: dict[ExtractionUnit, Work] = {}
     for unit in chosen:

@@ -23,8 +23,8 @@ Report = Callable[[float], object]
 class ModelRequest:
     """What a job needs loaded; the arguments of `representations.models.loading.load`.
 
-    An untrained twin has config and tokenizer of the trained weights beside it, and not those
-    that the registry knows for studies without weights.
+    An untrained twin takes config and tokenizer from the trained model's files. Without trained
+    weights in the study, they come from the registry.
     """
 
     spec: ModelSpec
@@ -77,7 +77,7 @@ class Engine(Protocol):
     elsewhere: bool
 
     def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, saying how far it is; return what failed."""
+        """Do all jobs, showing progress; return what failed."""
 
 
 class _Meter:
@@ -108,7 +108,7 @@ class Here:
         self._refused: tuple[ModelRequest, InputError] | None = None
 
     def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, saying how far it is; return what failed.
+        """Do all jobs, showing progress; return what failed.
 
         Parameters
         ----------
@@ -169,13 +169,13 @@ class Here:
 
 
 def refusal(job: Job, error: Exception) -> InputError:
-    """Return the one line that ends a job: any failure of one model is its own.
+    """Turn any exception of a job into one line; the fault is that job's alone.
 
     Parameters
     ----------
     job : Job
     error : Exception
-        What came out of it; an InputError says what has to be said.
+        What the job raised; an InputError is returned as it is.
 
     Returns
     -------

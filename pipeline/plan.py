@@ -97,7 +97,8 @@ def plan(
     elsewhere : bool
         Whether the device is on another machine, so its presence is not checked here.
     stories : mapping of str to EngineStories, optional
-        Of models whose stories another engine wrote. It has the trained weights only.
+        Of models whose stories another engine wrote. Such a model's stories replace generation of
+        its trained weights only.
 
     Returns
     -------

@@ -175,7 +175,7 @@ class OnRay:
         self._folder = folder
 
     def run(self, jobs: Sequence[Job], display: Progress, keep_going: bool = False) -> list[str]:
-        """Do all jobs, saying how far it is; return what failed.
+        """Do all jobs, showing progress; return what failed.
 
         As `pipeline.jobs.Here.run`, with the jobs of several models in parallel.
         """

@@ -41,10 +41,9 @@ class Work:
     certificate : int
         Estimated cost of the model's certificate in tokens read.
     after : Work, optional
-        A unit whose results it needs. If both have as many shards, each shard needs the one of the
-        same number.
+        A unit that must run first. With equally many shards, shard k waits only for its shard k.
     shard_as : Work, optional
-        A unit over the same texts that decides the number of shards.
+        The unit that wrote its stories, if it is split like that one.
     unsharded : bool
         Whether it is never split.
     """

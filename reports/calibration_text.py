@@ -9,7 +9,8 @@ import pandas as pd
 from analysis.wording import markdown_column, typeset
 from study.text import Markdown
 
-#: Answers that are errors where they have an upper bound, each with its ordinary counterpart.
+#: Answers that are wrong where the calibration sets an upper limit; the value names the ordinary
+#: test to compare with.
 FALSE = {
     "turn": "turn, ordinary",
     "not invariant": "chi-square p",

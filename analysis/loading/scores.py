@@ -380,8 +380,8 @@ def as_scores(data: Any, higher_is_better: bool | None = None) -> Scores:
         A DataFrame with model, family, depth and score is taken as it is; any other column of
         `COLUMNS` is optional and defaults to one level. Everything else goes to `read_scores`.
     higher_is_better : bool, optional
-        Whether a larger score means better separated. By default it does, unless the metric's name
-        leaves it open.
+        Whether a larger score means better separation. Default: taken from the metric's name; an
+        error if it does not tell.
 
     Returns
     -------

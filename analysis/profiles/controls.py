@@ -88,8 +88,8 @@ def control_test(
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool, optional
-        Whether a larger score means better separated, for a table; larger is, by default, unless
-        the metric's name leaves it open.
+        For a table: whether a larger score means better separation. Default: taken from the
+        metric's name; an error if it does not tell.
 
     Returns
     -------

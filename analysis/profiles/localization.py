@@ -79,8 +79,8 @@ def localization_test(
     seed : int
         Seed of the AR(1) model's draws, for profiles without replicates.
     higher_is_better : bool, optional
-        For a table: whether a larger score means better separation. Default: yes, unless the
-        metric's name leaves it open.
+        For a table: whether a larger score means better separation. Default: taken from the
+        metric's name; an error if it does not tell.
 
     Returns
     -------
@@ -126,7 +126,8 @@ def localization_test(
     A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
     shortens its delta-method standard error, so weighting by that error would pull the pooled peak
     to the middle. The weights therefore use standard errors at the models' mean curvature and
-    median vertex. The other estimators have no such formula; theirs use the root mean square.
+    median vertex. The other estimators have no such formula; for them, every model gets the root
+    mean square of the standard errors.
 
     Models of a family are alike, so the test pools the families' mean peaks :math:`y_f`, with
     standard errors :math:`s_f` and weights :math:`w_f = 1/(s_f^2 + \tau_f^2)`. The squared
@@ -141,8 +142,8 @@ def localization_test(
     For curves that are symmetric about their maximum it is close to 0.
 
     A skewed curve and its quadratic peak at different depths. The chosen estimator decides, but if
-    the three of `fit_curves` differ by more than delta (comparing means over families, of those
-    that locate half of the models), the verdict is "undecided".
+    the three of `fit_curves` differ by more than delta (comparing means over families), the verdict
+    is "undecided". An estimator that locates fewer than half of the models is ignored.
 
     A mean says little about models that differ: with half of the models at 0.3 and half at 0.7, it
     is 0.5, where no model is. "At target" therefore also requires that half of the pooled models
@@ -201,7 +202,8 @@ def _pooled(
     curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: Peak, alpha: float
 ) -> dict[str, Any]:
     located, inside = _located(curves, peak, alpha)
-    # A curve that levels off may still fall a little; leave it out unless it has a place.
+    # A curve that levels off may still fall a little: leave a plateau out unless its peak's
+    # interval lies inside the range.
     absent = curves["shown"].isin(NO_PEAK) | ((curves["shown"] == "plateau") & ~inside)
     located &= ~absent
     models = curves["model"]
@@ -243,10 +245,11 @@ def _pooled(
             of[peak].to_numpy(), of["se"].to_numpy(), families, alpha, bias
         )
         estimate = pooled.estimate
+        gap = max(abs(estimate - target) - delta, 0.0)  # from the nearer edge of target +- delta
         means = {peak: estimate} | _other_estimators(curves[located], peak, alpha)
         result |= {
             "p": pooled.p_within(target - delta, target + delta),
-            "p_elsewhere": pooled.p(estimate - max(abs(estimate - target) - delta, 0.0)),
+            "p_elsewhere": pooled.p(estimate - gap),  # t is gap / se
             "spread": max(means.values()) - min(means.values()),
         }
         where = f"{target - delta:.2f} to {target + delta:.2f}"
@@ -282,8 +285,8 @@ def _pooled(
 def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str, float]:
     """Return the mean over families of the place by the other estimators.
 
-    One that locates fewer than half of the models says nothing: the quadratic of an early hump may
-    turn anywhere.
+    An estimator that locates fewer than half of the models is ignored: the quadratic of an early
+    hump may turn anywhere.
     """
     out: dict[str, float] = {}
     for name in (each for each in PEAKS if each != peak):
@@ -299,7 +302,7 @@ def _over_families(
 ) -> tuple[Estimate, dict[str, float]]:
     """Pool models' peaks with the family as the unit; return the columns that describe them.
 
-    `bias` is what may be left of the error that the models have in common.
+    `bias`: the remaining error that all models may share.
     """
     onehot = pd.get_dummies(pd.Series(family)).to_numpy(dtype=float)
     share = onehot / onehot.sum(axis=0)

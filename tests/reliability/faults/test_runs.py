@@ -17,9 +17,10 @@ import extraction
 import steering
 
 COMMANDS = ("extraction", "steering")
+CONTINUE = "finished units are kept; run the same command again to continue"
 INTERRUPTED = {
-    "extraction": "extraction.py: interrupted; finished units are kept, the same command goes on",
-    "steering": "steering.py: interrupted; finished units are kept, the same command goes on",
+    "extraction": f"extraction.py: interrupted; {CONTINUE}",
+    "steering": f"steering.py: interrupted; {CONTINUE}",
     "analysis": "analysis: interrupted; nothing is changed, give the same command again",
 }
 
