@@ -75,10 +75,10 @@ def extract_study(run: Run) -> list[str]:
         check_one_source(finished)
         jobs = [score_job(u, study, labels) for u in finished for labels in study.labels]
         failures += engine.run(jobs, display, run.args.keep_going)
-        finished = [unit for unit in finished if is_scored(unit, study)]
-        if finished:
-            write_tables(study, corpus, run.folder, units, finished, run.started)
-    if finished:
+        scored = [unit for unit in finished if is_scored(unit, study)]
+        if scored:
+            write_tables(study, corpus, run.folder, units, scored, run.started)
+    if scored:
         run.print_results(lambda console: print_summary(console, run.folder))
     return failures
 

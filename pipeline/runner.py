@@ -26,67 +26,6 @@ from study.terminal import Terminal
 from study.write import Place, locate
 
 
-@dataclass(frozen=True)
-class Run:
-    """The context of a run.
-
-    Attributes
-    ----------
-    args : Namespace
-        The command line.
-    study : Study
-    corpus : Corpus
-        The whole corpus.
-    used : Corpus
-        The part with the study's emotions and topics.
-    folder : Path or UPath
-        Folder of the results.
-    engine : Engine
-    console : Terminal
-        Writes to standard error.
-    started : float
-        `time.monotonic()` at the start.
-    """
-
-    args: argparse.Namespace
-    study: Study
-    corpus: Corpus
-    used: Corpus
-    folder: Place
-    engine: Engine
-    console: Terminal
-    started: float
-
-    @contextmanager
-    def alone(self) -> Iterator[Progress]:
-        """Lock the folder and show progress for the duration of the context."""
-        with only_run(self.folder):
-            remove_shards(self.folder / "units")
-            with progress(self.console, self.args.quiet, self.args.verbose) as display:
-                yield display
-
-    def shard_counts(self, units: Sequence[Work]) -> dict[Work, int]:
-        """Return the number of shards per unit."""
-        return shards_per_unit(units, self.engine.device, self.args.shards)
-
-    def do(self, shards: Mapping[Work, int], display: Progress) -> list[str]:
-        """Run the unfinished units (all, with --force); return the failures."""
-        todo = {u: n for u, n in shards.items() if self.args.force or not u.done}
-        for unit in shards:
-            if unit not in todo:
-                display.note(f"{unit.title}: kept from before, {unit.path}")
-        commits = pinned(self.folder, (unit.model.spec for unit in todo))
-        jobs: list[Job] = unit_jobs(todo, self.args.force, commits)
-        failures = self.engine.run(jobs, display, self.args.keep_going)
-        remove_shards(self.folder / "units")
-        return failures
-
-    def print_results(self, show: Callable[[Terminal], object]) -> None:
-        """Print the results, unless --quiet is set."""
-        if not self.args.quiet:
-            show(Terminal())
-
-
 def run_script(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
@@ -131,3 +70,64 @@ def run_script(
     for failure in failures:
         print(f"{parser.prog}: failed: {one_line(failure)}", file=sys.stderr)
     return 1 if failures else 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The context of a run.
+
+    Attributes
+    ----------
+    args : Namespace
+        The command line.
+    study : Study
+    corpus : Corpus
+        The whole corpus.
+    used : Corpus
+        The part with the study's emotions and topics.
+    folder : Path or UPath
+        Folder of the results.
+    engine : Engine
+    console : Terminal
+        Writes to standard error.
+    started : float
+        `time.monotonic()` at the start.
+    """
+
+    args: argparse.Namespace
+    study: Study
+    corpus: Corpus
+    used: Corpus
+    folder: Place
+    engine: Engine
+    console: Terminal
+    started: float
+
+    @contextmanager
+    def alone(self) -> Iterator[Progress]:
+        """Lock the folder, and yield the display that shows progress."""
+        with only_run(self.folder):
+            remove_shards(self.folder / "units")
+            with progress(self.console, self.args.quiet, self.args.verbose) as display:
+                yield display
+
+    def shard_counts(self, units: Sequence[Work]) -> dict[Work, int]:
+        """Return the number of shards per unit."""
+        return shards_per_unit(units, self.engine.device, self.args.shards)
+
+    def do(self, shards: Mapping[Work, int], display: Progress) -> list[str]:
+        """Run the unfinished units (all, with --force); return the failures."""
+        todo = {u: n for u, n in shards.items() if self.args.force or not u.done}
+        for unit in shards:
+            if unit not in todo:
+                display.note(f"{unit.title}: kept from before, {unit.path}")
+        commits = pinned(self.folder, (unit.model.spec for unit in todo))
+        jobs: list[Job] = unit_jobs(todo, self.args.force, commits)
+        failures = self.engine.run(jobs, display, self.args.keep_going)
+        remove_shards(self.folder / "units")
+        return failures
+
+    def print_results(self, show: Callable[[Terminal], object]) -> None:
+        """Print the results, unless --quiet is set."""
+        if not self.args.quiet:
+            show(Terminal())

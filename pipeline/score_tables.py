@@ -1,4 +1,4 @@
-"""Write the tables of a study from finished units: the contract with `analysis`."""
+"""Score finished units and write the tables of a study: the contract with `analysis`."""
 
 from __future__ import annotations
 

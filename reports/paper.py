@@ -194,13 +194,6 @@ def findings(data: Path, study: str) -> Findings:
     )
 
 
-def crossed_reading(scores: Scores, metric: str) -> pd.DataFrame:
-    """Test crossreading on a metric; empty if the study has none."""
-    if without_crossreading(scores) is scores:
-        return pd.DataFrame()
-    return crossed_reading_test(scores, metric=metric)
-
-
 def scores_of(data: Path, study: str) -> Scores:
     """Return the scores of a study by name, or of any source of `read_scores`.
 
@@ -212,15 +205,22 @@ def scores_of(data: Path, study: str) -> Scores:
         A name or source; relative paths start at the project's folder.
     """
     folder = data / "scores" / study
-    elsewhere = study if "://" in study or Path(study).is_absolute() else str(data.parent / study)
-    pattern = any(sign in study for sign in "*{[")
-    if (folder / "run.json").exists() or not (
-        pattern or "://" in study or Path(elsewhere).exists()
-    ):
+    if (folder / "run.json").exists():
         return load_scores(folder)
+    url, pattern = "://" in study, any(sign in study for sign in "*{[")
+    elsewhere = study if url or Path(study).is_absolute() else str(data.parent / study)
+    if not (pattern or url or Path(elsewhere).exists()):
+        return load_scores(folder)  # names the existing studies
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SourceWarning)  # the paper says it
         return read_scores(elsewhere)
+
+
+def crossed_reading(scores: Scores, metric: str) -> pd.DataFrame:
+    """Test crossreading on a metric; empty if the study has none."""
+    if without_crossreading(scores) is scores:
+        return pd.DataFrame()
+    return crossed_reading_test(scores, metric=metric)
 
 
 def tally(verdicts: pd.Series) -> Markdown:

@@ -129,73 +129,10 @@ def separation_scores(
     return pd.concat(scores, ignore_index=True), pd.concat(resampled, ignore_index=True)
 
 
-def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed: int) -> list[str]:
-    """Permute emotion labels among the texts of each topic: the null of no emotion effect.
-
-    Parameters
-    ----------
-    emotions, topics : sequence of str, length texts
-    seed : int
-
-    Returns
-    -------
-    list of str, length texts
-
-    Examples
-    --------
-    >>> shuffled_within_topics(["joy", "fear"], ["a", "b"], seed=0)
-    ['joy', 'fear']
-    """
-    rng = np.random.default_rng(seed)
-    labels, groups = np.array(emotions), np.array(topics)
-    for topic in np.unique(groups):
-        here = np.flatnonzero(groups == topic)
-        labels[here] = labels[rng.permutation(here)]
-    return [str(label) for label in labels]
-
-
-def _topic_draws(
-    rng: np.random.Generator, fold: NDArray[np.int64], replicates: int
-) -> NDArray[np.int64]:
-    """Draw the count of each topic in each replicate, shape (replicates, topics).
-
-    A draw within a single fold, which happens with very few topics, has no score and is redrawn.
-    """
-    n_topics = len(fold)
-    draws = np.zeros((replicates, n_topics), dtype=np.int64)
-    lonely = np.ones(replicates, dtype=bool)
-    while lonely.any():
-        draws[lonely] = rng.multinomial(
-            n_topics, np.full(n_topics, 1 / n_topics), size=int(lonely.sum())
-        )
-        folds_drawn = [(draws[:, fold == f].sum(axis=1) > 0) for f in np.unique(fold)]
-        lonely = np.sum(folds_drawn, axis=0) < 2
-    return draws
-
-
-def _projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArray:
-    """Return the projection of texts on the first principal components of the neutral texts.
-
-    Uses as few components as explain `share` of the neutral texts' variance.
-    """
-    _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
-    held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)
-    kept = components[: int(np.searchsorted(held, share)) + 1]
-    return np.asarray(texts @ kept.T @ kept)
-
-
 def _indexable(values: ArrayLike | Activations) -> Activations:
     """Return an object with a shape unchanged, and anything else as an array."""
     kept: Activations = values if hasattr(values, "shape") else np.asarray(values)  # type: ignore[assignment]
     return kept
-
-
-def _layer(values: Activations, index: int) -> FloatArray:
-    # Contiguous, because the last digits depend on the memory layout.
-    layer = np.ascontiguousarray(values[:, index], dtype=np.float32)
-    if not np.isfinite(layer).all():
-        raise InputError(f"activations at layer {index} are not finite")
-    return layer
 
 
 def _check(
@@ -243,3 +180,66 @@ def _check(
         )
     if not 0 <= denoise < 1:
         raise InputError(f"denoise is {denoise}; it is a share of variance in [0, 1)")
+
+
+def _topic_draws(
+    rng: np.random.Generator, fold: NDArray[np.int64], replicates: int
+) -> NDArray[np.int64]:
+    """Draw the count of each topic in each replicate, shape (replicates, topics).
+
+    A draw within a single fold, which happens with very few topics, has no score and is redrawn.
+    """
+    n_topics = len(fold)
+    draws = np.zeros((replicates, n_topics), dtype=np.int64)
+    lonely = np.ones(replicates, dtype=bool)
+    while lonely.any():
+        draws[lonely] = rng.multinomial(
+            n_topics, np.full(n_topics, 1 / n_topics), size=int(lonely.sum())
+        )
+        folds_drawn = [(draws[:, fold == f].sum(axis=1) > 0) for f in np.unique(fold)]
+        lonely = np.sum(folds_drawn, axis=0) < 2
+    return draws
+
+
+def _layer(values: Activations, index: int) -> FloatArray:
+    # Contiguous, because the last digits depend on the memory layout.
+    layer = np.ascontiguousarray(values[:, index], dtype=np.float32)
+    if not np.isfinite(layer).all():
+        raise InputError(f"activations at layer {index} are not finite")
+    return layer
+
+
+def _projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArray:
+    """Return the projection of texts on the first principal components of the neutral texts.
+
+    Uses as few components as explain `share` of the neutral texts' variance.
+    """
+    _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
+    held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)
+    kept = components[: int(np.searchsorted(held, share)) + 1]
+    return np.asarray(texts @ kept.T @ kept)
+
+
+def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed: int) -> list[str]:
+    """Permute emotion labels among the texts of each topic: the null of no emotion effect.
+
+    Parameters
+    ----------
+    emotions, topics : sequence of str, length texts
+    seed : int
+
+    Returns
+    -------
+    list of str, length texts
+
+    Examples
+    --------
+    >>> shuffled_within_topics(["joy", "fear"], ["a", "b"], seed=0)
+    ['joy', 'fear']
+    """
+    rng = np.random.default_rng(seed)
+    labels, groups = np.array(emotions), np.array(topics)
+    for topic in np.unique(groups):
+        here = np.flatnonzero(groups == topic)
+        labels[here] = labels[rng.permutation(here)]
+    return [str(label) for label in labels]

@@ -198,6 +198,16 @@ def localization_test(
     return pd.DataFrame(rows)
 
 
+def _coefficients(
+    profile: Profile, errors: Errors | str
+) -> tuple[Float64Array, Float64Array] | None:
+    """Return depth's coefficients, linear and squared, and their covariance."""
+    if isinstance(errors, str):
+        return None
+    weights = quadratic_weights(profile.depth)[1:]
+    return weights @ profile.separation, weights @ errors.cov @ weights.T
+
+
 def _pooled(
     curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: Peak, alpha: float
 ) -> dict[str, Any]:
@@ -230,7 +240,7 @@ def _pooled(
         "n_humps": humps,
     }
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
-    verdict, reason = "undecided", f"{len(of)} of {n} models have a located peak; 2 are needed"
+    verdict = "undecided"
     if len(of) >= 2 and not humped and 2 * humps < n:
         reason = (
             f"no peak to locate: a hump is not shown over models, and in {humps} of {n} models only"
@@ -279,22 +289,43 @@ def _pooled(
         verdict, reason = ("elsewhere" if 2 * without > n else "undecided"), share
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
+    else:
+        reason = f"{len(of)} of {n} models have a located peak; 2 are needed"
     return {**result, "verdict": verdict, "reason": reason, **counts}
 
 
-def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str, float]:
-    """Return the mean over families of the place by the other estimators.
+def _located(curves: pd.DataFrame, peak: str, alpha: float) -> tuple[pd.Series, pd.Series]:
+    """Return which profiles have a located peak, and which have it inside for sure."""
+    if "depth_start" not in curves:
+        none = pd.Series(False, index=curves.index)
+        return none, none
+    low, high = curves[f"{peak}_low"], curves[f"{peak}_high"]
+    inside = (low > curves["depth_start"]) & (high < curves["depth_end"])
+    if peak != "vertex":
+        return inside, inside
+    downward = (curves["p"] < alpha) & (curves["verdict"] != "no peak inside")
+    return downward & np.isfinite(low) & np.isfinite(high), inside & downward
 
-    An estimator that locates fewer than half of the models is ignored: the quadratic of an early
-    hump may turn anywhere.
+
+def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
+    """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
+    if peak != "vertex":
+        return np.full(len(curves), np.sqrt((curves[f"{peak}_se"] ** 2).mean()))
+    curvature = np.mean([b[1] for b, _ in curves["coefficients"]])
+    gradient = np.array([1.0, 2 * curves["vertex"].median()]) / (2 * curvature)
+    return np.array([np.sqrt(gradient @ cov @ gradient) for _, cov in curves["coefficients"]])
+
+
+def _common_bias(curves: pd.DataFrame, peak: str) -> float:
+    """Return the shift that noise may still cause, in the same direction in every model.
+
+    The correction of the maximum removes a third to a half of its shift, so one to two times the
+    removed amount remains. The error allows for one.
     """
-    out: dict[str, float] = {}
-    for name in (each for each in PEAKS if each != peak):
-        sound = curves[_located(curves, name, alpha)[0]]
-        of = sound.groupby("model").agg(value=(name, "mean"), family=("family", "first"))
-        if 2 * len(of) >= curves["model"].nunique():
-            out[name] = mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
-    return out
+    if peak != "extremum":
+        return 0.0
+    of = curves.groupby("model").agg(value=("extremum_shift", "mean"), family=("family", "first"))
+    return mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
 
 
 def _over_families(
@@ -325,50 +356,6 @@ def _over_families(
         "prediction_low": pooled.estimate - reach,
         "prediction_high": pooled.estimate + reach,
     }
-
-
-def _coefficients(
-    profile: Profile, errors: Errors | str
-) -> tuple[Float64Array, Float64Array] | None:
-    """Return depth's coefficients, linear and squared, and their covariance."""
-    if isinstance(errors, str):
-        return None
-    weights = quadratic_weights(profile.depth)[1:]
-    return weights @ profile.separation, weights @ errors.cov @ weights.T
-
-
-def _common_errors(curves: pd.DataFrame, peak: str) -> Float64Array:
-    """Return standard errors of the peaks that do not depend on where each peak happens to lie."""
-    if peak != "vertex":
-        return np.full(len(curves), np.sqrt((curves[f"{peak}_se"] ** 2).mean()))
-    curvature = np.mean([b[1] for b, _ in curves["coefficients"]])
-    gradient = np.array([1.0, 2 * curves["vertex"].median()]) / (2 * curvature)
-    return np.array([np.sqrt(gradient @ cov @ gradient) for _, cov in curves["coefficients"]])
-
-
-def _common_bias(curves: pd.DataFrame, peak: str) -> float:
-    """Return the shift that noise may still cause, in the same direction in every model.
-
-    The correction of the maximum removes a third to a half of its shift, so one to two times the
-    removed amount remains. The error allows for one.
-    """
-    if peak != "extremum":
-        return 0.0
-    of = curves.groupby("model").agg(value=("extremum_shift", "mean"), family=("family", "first"))
-    return mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
-
-
-def _located(curves: pd.DataFrame, peak: str, alpha: float) -> tuple[pd.Series, pd.Series]:
-    """Return which profiles have a located peak, and which have it inside for sure."""
-    if "depth_start" not in curves:
-        none = pd.Series(False, index=curves.index)
-        return none, none
-    low, high = curves[f"{peak}_low"], curves[f"{peak}_high"]
-    inside = (low > curves["depth_start"]) & (high < curves["depth_end"])
-    if peak != "vertex":
-        return inside, inside
-    downward = (curves["p"] < alpha) & (curves["verdict"] != "no peak inside")
-    return downward & np.isfinite(low) & np.isfinite(high), inside & downward
 
 
 def hartung_knapp(
@@ -437,3 +424,18 @@ def typical_variance(v: Float64Array) -> float:
     """Return Higgins and Thompson's typical sampling variance."""
     fixed = 1 / v
     return float((len(v) - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum()))
+
+
+def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str, float]:
+    """Return the mean over families of the place by the other estimators.
+
+    An estimator that locates fewer than half of the models is ignored: the quadratic of an early
+    hump may turn anywhere.
+    """
+    out: dict[str, float] = {}
+    for name in (each for each in PEAKS if each != peak):
+        sound = curves[_located(curves, name, alpha)[0]]
+        of = sound.groupby("model").agg(value=(name, "mean"), family=("family", "first"))
+        if 2 * len(of) >= curves["model"].nunique():
+            out[name] = mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
+    return out
