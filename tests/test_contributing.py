@@ -98,7 +98,7 @@ STATISTICS = """
 import analysis
 scores = analysis.load_scores("data/scores/demo")
 shares = analysis.embedding_share(scores, chance=0.5, metric="auc")
-assert len(shares) == 6 and (shares["estimate"] <= 1).all(), shares
+assert len(shares) == 8 and (shares["estimate"] <= 1).all(), shares
 assert shares["estimate"].max() > 0.5, shares
 claims = analysis.claims_table(scores, n_boot=20).set_index("key")
 assert claims.loc["first-block", "claim"].startswith("The first block")

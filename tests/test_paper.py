@@ -388,7 +388,7 @@ def test_the_paper_of_a_strangers_table_has_no_word_that_does_not_fit(tmp_path: 
         "three levels of politeness",
         "Levels of politeness",
         "5 folds of one data set",
-        "It peaks at 60% of the depth: undecided",  # six models place a peak to 0.11
+        "It peaks at 60% of the depth: supported",
         "a hump in 6 of 6 models",
     ):
         assert said in text, said

@@ -203,7 +203,7 @@ def test_three_lines_of_the_readme(away: Path) -> None:
 def test_dry_run_of_the_demo_study(away: Path) -> None:
     done = run("emotion-depth", "extract", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "Study demo: 8 units" in done.stderr
+    assert "Study demo: 10 units" in done.stderr
     assert "About 0 minutes" not in done.stderr
     assert "not been loaded here yet" in done.stderr
     assert list(away.iterdir()) == []
