@@ -187,7 +187,7 @@ def test_paper_of_one_model_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_numbers_follow_the_tables(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", families=(1, 1), n_emotions=2)
+    study = make_study(tmp_path / "study", families=(1, 1, 1), n_emotions=2)
     before = words(study)
     table = pd.read_parquet(study / "scores.parquet")
     row = table[(table["metric"] == "auc") & (table["weights"] == "trained")].index[0]

@@ -37,13 +37,17 @@ class Departures(NamedTuple):
     tau: float
 
 
+#: Scale of the prior on the families' standard deviation, in units of depth.
+TAU_SCALE = 0.1
+
+
 def family_departures(
     scores: Scores | pd.DataFrame,
     *,
     metric: str | None = None,
     delta: float = 0.1,
     peak: Peak = "extremum",
-    tau_scale: float = 0.1,
+    tau_scale: float = TAU_SCALE,
     alpha: float = 0.05,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
