@@ -16,13 +16,13 @@ LIBRARIES = {
     "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
     "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
     "gptq": ("gptqmodel", "gptqmodel"),
-    "hqq": ("hqq", "hqq"),
-    "quanto": ("optimum", "optimum-quanto"),
     "torchao": ("torchao", "torchao"),
 }
 #: Forms that are converted to plain numbers while loading, because their kernels need certain GPUs;
 #: so are compressed tensors, by their own library.
 PLAIN = ("fp8", "mxfp4")
+#: Forms that transformers makes while loading, but does not load from files.
+UNSAVED = ("hqq", "quanto")
 
 
 def plain(kind: str) -> str:
@@ -120,7 +120,7 @@ def _check_library(spec: ModelSpec, method: str) -> None:
     if method not in LIBRARIES:
         from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-        if method in AUTO_QUANTIZER_MAPPING:
+        if method in AUTO_QUANTIZER_MAPPING and method not in UNSAVED:
             return  # the library reports what is missing
         raise InputError(
             f"model {spec.name!r}: nothing here reads weights in the form {method!r}; get the "

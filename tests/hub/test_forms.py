@@ -75,12 +75,19 @@ def test_tensors_that_are_not_used_are_refused(ministral):
         opened(ministral)
 
 
-@pytest.mark.parametrize("method", sorted(set(LIBRARIES) - {"quanto"}))
+@pytest.mark.parametrize("method", sorted(LIBRARIES))
 def test_a_form_whose_library_is_absent_names_it(ministral, method, monkeypatch):
     monkeypatch.setattr("representations.models.forms.find_spec", lambda name: None)
     told = {"quant_method": method, "bits": 4, "load_in_4bit": True}
     changed(ministral, quantization_config=told)
     with pytest.raises(InputError, match=rf"the form {method} need .*; pip install "):
+        opened(ministral)
+
+
+@pytest.mark.parametrize("method", ["hqq", "quanto"])
+def test_a_form_that_nothing_loads_from_files_is_refused(ministral, method):
+    changed(ministral, quantization_config={"quant_method": method, "bits": 4})
+    with pytest.raises(InputError, match=rf"in the form '{method}'; get the model's plain weights"):
         opened(ministral)
 
 
