@@ -33,13 +33,10 @@ from analysis.loading.scores import (
     metric_order,
     read_scores,
 )
-from analysis.over_models.crossed_reading import (
-    THESE,
-    crossed_reading_test,
-    without_crossreading,
-)
+from analysis.over_models.crossed_reading import crossed_reading_test, without_crossreading
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
+from analysis.scopes import THESE
 from analysis.trials.table import Trials, load_trials
 from analysis.wording import count, inline_label, interval, listing, size, verdict_sentence
 from study.read import InputError

@@ -13,13 +13,13 @@ from analysis.families import Estimate, mean_of, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.method_contrast import method_values
 from analysis.over_models.sums import main_rows
+from analysis.profiles.joint import over_topics
+from analysis.scopes import LIKE_THESE, THESE
 from study.arrays import Float64Array
 from study.read import InputError
 from study.tables import BY
 
 CROSSREADING = f"crossreading{BY}"
-#: Scopes of inference: the error comes from topics, or from families of models.
-THESE, LIKE_THESE = "these models", "models like these"
 COLUMNS = [
     "metric",
     "effect",
@@ -224,11 +224,8 @@ def _over_topics(
 
     if not repeated:
         return {"estimate": value(each), "verdict": "undecided", "reason": "no replicates"}
-    sd = float(np.std([value(one) for one in repeated], ddof=1))
-    df = len(repeated) - 1.0
-    if n_topics is not None and n_topics > 1:
-        sd, df = sd * np.sqrt(n_topics / (n_topics - 1)), min(df, n_topics - 1.0)
-    return decided(Estimate(value(each), sd, df, len(each), 0), alpha, delta)
+    copies = np.array([value(one) for one in repeated])
+    return decided(over_topics(value(each), copies, n_topics), alpha, delta)
 
 
 def over_families(effect: Effect, values: pd.DataFrame, family: Sequence[str]) -> Estimate:

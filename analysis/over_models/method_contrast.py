@@ -21,15 +21,18 @@ from analysis.families import (
 )
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.effect_sizes import paired_effects
+from analysis.over_models.fixed_methods import fixed_methods
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
 from analysis.over_models.rank_tests import contrast_verdict, mann_whitney, signed_rank
 from analysis.over_models.sums import main_rows
+from analysis.scopes import LIKE_THESE, Scope, scopes_of
 from study.arrays import Float64Array
 from study.read import InputError
 
 PRIMARY = "paired over families"
 COLUMNS = [
     "test",
+    "scope",
     "metric",
     "model",
     "a",
@@ -43,6 +46,7 @@ COLUMNS = [
     "statistic",
     "df",
     "p",
+    "p_holm",
     "p_min",
     "hedges_g",
     "g_low",
@@ -67,11 +71,12 @@ def method_test(
     metric: str | None = None,
     value: str = "mean",
     delta: float | None = None,
+    scope: Scope | None = None,
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
-    r"""Compare two methods, paired by model, with the family of models as the unit.
+    r"""Compare two methods, paired by model: over families of models, and in each model.
 
     Parameters
     ----------
@@ -86,6 +91,9 @@ def method_test(
     delta : float, optional
         Equivalence margin, in the metric's own units: the verdict is "alike" if the difference is
         shown to be within it. Without it, the verdict is never "alike".
+    scope : {"models like these", "these models"}, optional
+        Whether to generalize over families of models, or over topics with these models fixed.
+        Default: both.
     alpha : float
     seed : int
         For random sign flips, with more than 16 families.
@@ -101,12 +109,14 @@ def method_test(
         family means), "Mann-Whitney" (the one usually published; it ignores pairs and families;
         exact up to 100 values per method), "mixed model" (the method's effect), "method x
         instruct" and "method x family" (moderators; the latter has no direction). A rereading arm
-        adds "state" (generation - rereading) and "text" (rereading - comprehension). "Within
-        model" has one row per model, over its topic replicates.
+        adds "state" (generation - rereading) and "text" (rereading - comprehension). In the
+        scope "these models", "within model" has one row per model, over its topic replicates, with
+        ``p_holm`` over models, and "every model" says whether one method is better in each of them
+        (``p`` is the largest of theirs, "mixed" that each method is better somewhere).
         ``estimate, low, high`` are differences a - b in the metric's own units. Effect sizes are of
         separation over models: positive means that a is better. ``p_min`` is the smallest p that
         the design can give, ``n_families`` the number of families in the test, and ``flag`` marks
-        a g beyond 5. Verdicts: "a better", "b better", "alike", "undecided".
+        a g beyond 5. Verdicts: "a better", "b better", "alike", "mixed", "undecided".
 
     Raises
     ------
@@ -155,10 +165,11 @@ def method_test(
             )
     scores = main_rows(scores)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
-    rng = np.random.default_rng(seed)
+    rng, wanted = np.random.default_rng(seed), scopes_of(scope)
     tables = []
     for name in metrics:
         rows = list(_rows(scores.select(metric=name), a, b, value, delta, alpha, rng))
+        rows = [row for row in rows if row.setdefault("scope", LIKE_THESE) in wanted]
         sign = scores.directions[name]
         for row in rows:
             ends = sorted(sign * row[end] for end in ("low", "high"))
@@ -211,14 +222,20 @@ def _rows(
             family = facts.loc[paired.index, "family"].tolist()
             found = paired_over_families(x, y, family, alpha, delta)
             yield {"test": test, "a": first, "b": second, **found}
-    for model, difference in (pairs[a] - pairs[b]).items():
-        both = draws.get((str(model), a)), draws.get((str(model), b))
-        yield {
-            "test": "within model",
-            "model": model,
-            "n": 1,
-            **_within_model(difference, *both, alpha),
-        }
+    differences = pairs[a] - pairs[b]
+    n_topics = next(scores.profiles()).n_topics
+    yield from fixed_methods(differences, _paired(draws, a, b), n_topics, alpha, delta)
+
+
+def _paired(draws: dict[tuple[str, str], Float64Array], a: str, b: str) -> dict[str, Float64Array]:
+    """Return the difference of the methods in each replicate of the models that have both."""
+    out = {}
+    for model, method in draws:
+        if method == a and (model, b) in draws:
+            first, second = draws[model, a], draws[model, b]
+            n = min(first.size, second.size)
+            out[model] = first[:n] - second[:n]
+    return out
 
 
 def method_values(
@@ -385,24 +402,3 @@ def _moderators(
         "p": result.pvalue,
         "reason": f"the method effect {shown} between families (p = {result.pvalue:.3g})",
     }
-
-
-def _within_model(
-    estimate: float, first: Float64Array | None, second: Float64Array | None, alpha: float
-) -> dict[str, Any]:
-    """Difference of one model's methods over its topic replicates: about this model only."""
-    row: dict[str, Any] = {
-        "estimate": estimate,
-        "low": np.nan,
-        "high": np.nan,
-        "p": np.nan,
-        "verdict": "undecided",
-    }
-    if first is None or second is None:
-        return row | {"reason": "no replicates"}
-    n = min(first.size, second.size)
-    difference = first[:n] - second[:n]
-    low, high = np.quantile(difference, [alpha / 2, 1 - alpha / 2])
-    k = min(int((difference <= 0).sum()), int((difference >= 0).sum()))
-    row |= {"low": low, "high": high, "p": min(1.0, 2 * (k + 1) / (n + 1)), "p_min": 2 / (n + 1)}
-    return row | contrast_verdict({**row, "n": n}, alpha, "; over topics, of this model alone")

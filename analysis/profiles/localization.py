@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize
 
-from analysis.families import (
-    ROUNDING,
-    Estimate,
-    mean_over_families,
-    meta_regression,
-    t_critical,
-    too_few,
-)
+from analysis.families import ROUNDING, mean_over_families, t_critical, too_few
 from analysis.loading.scores import Profile, Scores
 from analysis.profiles.curves import PEAKS, Peak, curve_row
+from analysis.profiles.fixed_peaks import NO_PEAK, Case, fixed_peaks
+from analysis.profiles.pooling import pooled_over_families
 from analysis.profiles.shape import GROUP, models_rows, shape_row
 from analysis.profiles.uncertainty import (
     Errors,
@@ -26,11 +20,10 @@ from analysis.profiles.uncertainty import (
     quadratic_weights,
     select_profiles,
 )
+from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from study.arrays import Float64Array
 from study.read import InputError
 
-#: Shapes without a peak inside.
-NO_PEAK = ("monotone", "trough")
 RESULT = (
     "estimate",
     "low",
@@ -57,6 +50,7 @@ def localization_test(
     target: float = 0.5,
     delta: float = 0.1,
     peak: Peak = "extremum",
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool | None = None,
@@ -74,6 +68,9 @@ def localization_test(
     peak : {"vertex", "extremum", "center"}
         The estimator to pool (see `fit_curves`): the quadratic's vertex, the depth of the curve's
         maximum, or the middle of its top.
+    scope : {"models like these", "these models"}, optional
+        Whether to generalize over families of models, or over topics with these models fixed. None
+        reports both.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     seed : int
@@ -85,10 +82,11 @@ def localization_test(
     Returns
     -------
     DataFrame
-        One row per combination of weights, method, labels and metric.
+        Models like these: one row per combination of weights, method, labels and metric. These
+        models: a row about all of them, then one per profile (model, family).
 
-        - peak: the estimator; estimate, low, high: pooled peak with its Hartung-Knapp interval
-          over families. These and their details are missing if no hump is shown.
+        - scope; peak: the estimator; estimate, low, high: pooled peak with its Hartung-Knapp
+          interval over families. These and their details are missing if no hump is shown.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
           pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
         - spread: the largest difference between the three estimators' means over families.
@@ -103,6 +101,10 @@ def localization_test(
           whole interval is inside the range of depths; n_no_peak: models shown to have no peak
           (monotone, or a trough); n_unlocated: models too noisy to tell; n_humps: humps by
           `u_shape_test`.
+
+        In the scope "these models", a model's p and p_elsewhere are about its own peak. In the
+        row about all, p is that *each* peaks at the target, p_elsewhere that *some* model does
+        not, and estimate the mean of their highest points.
 
     Raises
     ------
@@ -150,6 +152,12 @@ def localization_test(
     peak within delta of the target, and that another model would do so with a probability of at
     least one half.
 
+    With the models fixed, the error of a model's peak comes from its topics, with one degree of
+    freedom fewer than there are topics. "At target" needs a hump as well as equivalence in every
+    model (an intersection-union test, so neither is corrected for their number). "Elsewhere" needs
+    one model that is shown to have no peak, or its highest point outside target +- delta, after
+    Holm's correction. A bare profile has the error of its AR(1) model instead.
+
     References
     ----------
     Hartung, J. and Knapp, G. (2001). A refined method for the meta-analysis of controlled clinical
@@ -180,22 +188,37 @@ def localization_test(
         raise InputError(f"no estimator {peak!r}; there are {', '.join(map(repr, PEAKS))}")
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
-    fitted, shapes = [], []
+    wanted = scopes_of(scope)
+    cases = []
     for profile in profiles:
         errors = assess(profile, seed)
-        shape = shape_row(profile, errors, alpha)
-        fit = curve_row(profile, errors, alpha)
-        fit |= {"coefficients": _coefficients(profile, errors), "shown": shape["verdict"]}
-        fitted.append(fit)
-        shapes.append(shape)
-    over_models = models_rows(profiles, shapes, alpha)
-    humped = {tuple(r[k] for k in GROUP) for r in over_models if r["verdict"] == "hump"}
-    curves = pd.DataFrame(fitted)
-    rows = []
-    for keys, group in curves.groupby(GROUP, sort=False):
-        judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
-        rows.append({**dict(zip(GROUP, keys, strict=True)), **judged})
+        fit, shape = curve_row(profile, errors, alpha), shape_row(profile, errors, alpha)
+        cases.append(Case(profile, errors, fit, shape))
+    rows: list[dict[str, Any]] = []
+    if LIKE_THESE in wanted:
+        over_models = models_rows(profiles, [dict(case.shape) for case in cases], alpha)
+        humped = {tuple(r[k] for k in GROUP) for r in over_models if r["verdict"] == "hump"}
+        curves = pd.DataFrame([_fitted(case) for case in cases])
+        for keys, group in curves.groupby(GROUP, sort=False):
+            judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
+            named = dict(zip(GROUP, keys, strict=True))
+            about = {"scope": LIKE_THESE, "model": f"all ({judged['n_models']})", "family": "all"}
+            rows.append({**named, **about, **judged})
+    if THESE in wanted:
+        groups: dict[tuple[Any, ...], list[Case]] = {}
+        for case in cases:
+            groups.setdefault(tuple(case.profile.keys[k] for k in GROUP), []).append(case)
+        for keys, some in groups.items():
+            named = dict(zip(GROUP, keys, strict=True))
+            each = fixed_peaks(some, target, delta, peak, alpha, seed)
+            rows += [{**named, **row} for row in each]
     return pd.DataFrame(rows)
+
+
+def _fitted(case: Case) -> dict[str, Any]:
+    """Return a profile's columns of `fit_curves`, its quadratic and its shape."""
+    shown = {"coefficients": _coefficients(case.profile, case.errors), "shown": case.shown}
+    return {**case.fit, **shown}
 
 
 def _coefficients(
@@ -251,7 +274,7 @@ def _pooled(
         reason = too_few(n_families, "located peaks")
     elif len(of) >= 2:
         bias = _common_bias(curves[located], peak)
-        pooled, result = _over_families(
+        pooled, result = pooled_over_families(
             of[peak].to_numpy(), of["se"].to_numpy(), families, alpha, bias
         )
         estimate = pooled.estimate
@@ -326,104 +349,6 @@ def _common_bias(curves: pd.DataFrame, peak: str) -> float:
         return 0.0
     of = curves.groupby("model").agg(value=("extremum_shift", "mean"), family=("family", "first"))
     return mean_over_families(of["value"].to_numpy(), of["family"].tolist()).estimate
-
-
-def _over_families(
-    y: Float64Array, se: Float64Array, family: list[str], alpha: float, bias: float
-) -> tuple[Estimate, dict[str, float]]:
-    """Pool models' peaks with the family as the unit; return the columns that describe them.
-
-    `bias`: the remaining error that all models may share.
-    """
-    onehot = pd.get_dummies(pd.Series(family)).to_numpy(dtype=float)
-    share = onehot / onehot.sum(axis=0)
-    result = hartung_knapp(share.T @ y, np.sqrt((share**2).T @ se**2), alpha, modified=True)
-    group = onehot.argmax(axis=1)
-    between = meta_regression(y, se**2, np.ones((len(y), 1)), group)[2]
-    tau2, typical = float(between.sum()), typical_variance(se**2)
-    df = onehot.shape[1] - 1.0
-    error = float(np.hypot(result.pop("se"), bias))
-    pooled = Estimate(result["estimate"], error, df, len(y), onehot.shape[1])
-    t = t_critical(1 - alpha / 2, df)
-    reach = t * np.hypot(error, np.sqrt(tau2))
-    return pooled, result | {
-        "low": pooled.estimate - t * error,
-        "high": pooled.estimate + t * error,
-        "df": df,
-        "tau": np.sqrt(tau2),
-        "tau_family": np.sqrt(between[1]),
-        "i2": tau2 / (tau2 + typical),
-        "prediction_low": pooled.estimate - reach,
-        "prediction_high": pooled.estimate + reach,
-    }
-
-
-def hartung_knapp(
-    y: Float64Array, se: Float64Array, alpha: float = 0.05, *, modified: bool = False
-) -> dict[str, float]:
-    """Pool estimates in a random-effects meta-analysis.
-
-    Parameters
-    ----------
-    y, se : ndarray, shape (k,)
-        Estimates and their standard errors, k at least 2.
-    alpha : float
-    modified : bool
-        Whether the error is at least what the weights imply (Roever, Knapp and Friede 2015).
-
-    Returns
-    -------
-    dict
-        estimate, se, low, high, tau, i2, prediction_low, prediction_high.
-
-    Examples
-    --------
-    >>> pooled = hartung_knapp(np.array([0.4, 0.5, 0.6]), np.array([0.05, 0.05, 0.05]))
-    >>> round(pooled["estimate"], 3), round(pooled["tau"], 3), round(pooled["i2"], 2)
-    (0.5, 0.087, 0.75)
-    """
-    v, k = se**2, len(y)
-
-    def loss(tau2: float) -> float:
-        w = 1 / (v + tau2)
-        mean = (w @ y) / w.sum()
-        return float(0.5 * (np.log(w.sum()) - np.log(w).sum() + w @ (y - mean) ** 2))
-
-    def score(tau2: float) -> float:
-        w = 1 / (v + tau2)
-        mean = (w @ y) / w.sum()
-        return float(w**2 @ (y - mean) ** 2 - w.sum() + (w**2).sum() / w.sum())
-
-    # The score may cross zero more than once: start from the best of a grid.
-    grid = np.append(0.0, np.geomspace(1e-6, 1e2, 60) * (v.mean() + y.var()))
-    best = int(np.argmin([loss(t) for t in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    tau2 = 0.0
-    if score(low) > 0 > score(high):
-        tau2 = float(optimize.brentq(score, low, high, xtol=1e-16, rtol=1e-14))
-    w = 1 / (v + tau2)
-    estimate = float(w @ y / w.sum())
-    factor = float(w @ (y - estimate) ** 2 / (k - 1))
-    error = float(np.sqrt(max(factor, 1.0 if modified else 0.0) / w.sum()))
-    t = t_critical(1 - alpha / 2, k - 1)
-    reach = t * np.sqrt(error**2 + tau2)
-    typical = typical_variance(v)
-    return {
-        "estimate": estimate,
-        "se": error,
-        "low": estimate - t * error,
-        "high": estimate + t * error,
-        "tau": float(np.sqrt(tau2)),
-        "i2": float(tau2 / (tau2 + typical)),
-        "prediction_low": float(estimate - reach),
-        "prediction_high": float(estimate + reach),
-    }
-
-
-def typical_variance(v: Float64Array) -> float:
-    """Return Higgins and Thompson's typical sampling variance."""
-    fixed = 1 / v
-    return float((len(v) - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum()))
 
 
 def _other_estimators(curves: pd.DataFrame, peak: str, alpha: float) -> dict[str, float]:

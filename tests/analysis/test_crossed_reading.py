@@ -9,11 +9,10 @@ from analysis.families import mean_of
 from analysis.loading.scores import Scores
 from analysis.over_models.crossed_reading import (
     EFFECTS,
-    LIKE_THESE,
-    THESE,
     over_families,
     without_crossreading,
 )
+from analysis.scopes import LIKE_THESE, THESE
 
 FAMILIES = (2, 2, 2, 2, 1)
 N_TOPICS = 24

@@ -14,7 +14,7 @@ from analysis import InputError, load_scores, localization_test, u_shape_test
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.curves import PEAKS
 from analysis.profiles.lines import Measured, line_weights, published_tests, robin_hood
-from analysis.profiles.localization import hartung_knapp
+from analysis.profiles.pooling import hartung_knapp
 from analysis.profiles.uncertainty import quadratic_weights
 
 pytestmark = pytest.mark.arithmetic
