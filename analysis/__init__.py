@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+from analysis.claims.literature import literature_test, published_depths
 from analysis.claims.published_check import published_check
 from analysis.claims.table import claims_table
 from analysis.loading.options import SourceWarning
@@ -39,6 +40,7 @@ __all__ = [
     "family_departures",
     "fit_curves",
     "invariance_test",
+    "literature_test",
     "load_scores",
     "load_trials",
     "localization_test",
@@ -46,6 +48,7 @@ __all__ = [
     "models_needed",
     "plot_power",
     "published_check",
+    "published_depths",
     "reachable_margins",
     "read_scores",
     "regime_test",

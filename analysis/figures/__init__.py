@@ -13,6 +13,7 @@ from analysis.figures.profiles import (
 )
 from analysis.figures.results import (
     calibration,
+    literature_forest,
     peak_forest,
     specification_curve,
     valence_course,
@@ -28,6 +29,7 @@ __all__ = [
     "depth_profiles",
     "dose_curves",
     "emotion_heatmap",
+    "literature_forest",
     "method_comparison",
     "metric_label",
     "metric_profiles",

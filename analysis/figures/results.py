@@ -100,6 +100,72 @@ def peak_forest(
     )
 
 
+def literature_forest(
+    depths: pd.DataFrame, pooled: pd.DataFrame, target: float = 0.5, delta: float = 0.1
+) -> p9.ggplot:
+    """Draw published depths by family, with the pooled depth below, over the target's band.
+
+    Parameters
+    ----------
+    depths : DataFrame
+        Rows of `analysis.published_depths`.
+    pooled : DataFrame
+        A row of `analysis.literature_test`; drawn as a diamond if it has an estimate.
+    target, delta : float
+        Center and half-width of the equivalence band.
+
+    Returns
+    -------
+    ggplot
+
+    Notes
+    -----
+    Sources print no errors, so single figures have no bars. The thin line through the diamond is
+    where another source's figure would lie, cut at the edges of the network.
+    """
+    require(depths, ["source", "source_kind", "model", "family", "depth"], "the published depths")
+    table = depths.assign(
+        family=depths["family"].fillna("several"),
+        row=depths["model"] + " (" + depths["source"] + ")",
+        kind=depths["source_kind"],
+    )
+    families = sorted(set(table["family"]), key=lambda name: (name == "several", name))
+    rows = list(table.sort_values(["depth", "source"])["row"])
+    shown = table[["family", "row", "kind", "depth"]]
+    bars = pd.DataFrame(columns=["family", "row", "low", "high", "width"])
+    if "estimate" in pooled and pooled["estimate"].notna().any():
+        one = pooled.iloc[0]
+        end = {"family": "pooled", "row": f"{one['n_sources']} sources"}
+        point = {**end, "kind": "pooled", "depth": one["estimate"]}
+        shown = pd.concat([shown, pd.DataFrame([point])])
+        ends = [("prediction_low", "prediction_high", 0.4), ("low", "high", 1.1)]
+        bars = pd.DataFrame([end | {"low": one[a], "high": one[b], "width": w} for a, b, w in ends])
+        bars[["low", "high"]] = bars[["low", "high"]].clip(0, 1)
+        rows, families = [end["row"], *rows], [*families, "pooled"]
+    for part in (shown, bars):
+        part["row"] = pd.Categorical(part["row"], rows)
+        part["family"] = pd.Categorical(part["family"], families)
+    kinds = [kind for kind in ("paper", "report", "pooled") if kind in set(shown["kind"])]
+    looks = {"paper": ("o", PALETTE[0]), "report": ("^", PALETTE[1]), "pooled": ("D", "black")}
+    return (
+        p9.ggplot(shown, p9.aes("row", "depth"))
+        + band(target, delta)
+        + p9.geom_linerange(
+            p9.aes("row", ymin="low", ymax="high", size="width"), bars, inherit_aes=False
+        )
+        + p9.geom_point(p9.aes(color="kind", shape="kind"), size=2.2)
+        + p9.scale_size_identity()
+        + p9.scale_shape_manual(values=[looks[k][0] for k in kinds], limits=kinds)
+        + p9.scale_color_manual(values=[looks[k][1] for k in kinds], limits=kinds)
+        + p9.facet_grid("family", scales="free_y", space="free_y")
+        + p9.coord_flip()
+        + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
+        + p9.labs(x="", y="Published depth")
+        + house_style(1.2 + 0.17 * len(rows))
+        + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.05)
+    )
+
+
 def specification_curve(
     table: pd.DataFrame, target: float, delta: float, names: dict[str, str] | None = None
 ) -> p9.ggplot:
