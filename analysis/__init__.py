@@ -12,6 +12,7 @@ from analysis.over_models.bayes import family_departures
 from analysis.over_models.crossed_reading import crossed_reading_test
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
+from analysis.over_models.precision import precision_test
 from analysis.over_models.scale import scale_test
 from analysis.planning.design import design_power, models_needed, plot_power
 from analysis.planning.margins import reachable_margins
@@ -47,6 +48,7 @@ __all__ = [
     "method_test",
     "models_needed",
     "plot_power",
+    "precision_test",
     "published_check",
     "published_depths",
     "reachable_margins",

@@ -134,7 +134,9 @@ def plan(
             if weights == "untrained":
                 kinds = [plain(kind) for kind in kinds]
             for seed in seeds:
-                for dtype in dict.fromkeys(kinds):
+                for dtype in dict.fromkeys(kinds[:1] if weights == "untrained" else kinds):
+                    if dtype != kinds[0]:  # a further precision reads passages only
+                        methods = ("comprehension",)
                     told = (stories or {}).get(spec.name) if weights == "trained" else None
                     writer: ExtractionUnit | None = None
                     for method in sorted({*methods} - {"crossreading"}, key=METHODS.index):

@@ -34,6 +34,7 @@ from analysis.loading.scores import (
     read_scores,
 )
 from analysis.over_models.crossed_reading import crossed_reading_test, without_crossreading
+from analysis.over_models.precision import one_precision
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.scopes import THESE
@@ -150,7 +151,8 @@ def findings(data: Path, study: str) -> Findings:
         If there is no such study; the message lists the existing ones.
     """
     whole = scores_of(data, study)
-    scores = without_crossreading(whole)
+    precisions = without_crossreading(whole)
+    scores = one_precision(precisions)
     trials = None
     if not scores.is_foreign:
         steered = data / "steering" / study
@@ -159,7 +161,7 @@ def findings(data: Path, study: str) -> Findings:
     separation = [m for m in metrics if m != ANISOTROPY]
     primary = primary_metric(scores)
     wanted = dict.fromkeys([*separation, primary])
-    evidence = {m: evidence_of(scores, trials, metric=m) for m in wanted}
+    evidence = {m: evidence_of(precisions, trials, metric=m) for m in wanted}
     shapes = pd.concat([evidence[m].shapes for m in separation], ignore_index=True)
     rules = preregistered(scores)
     claims = decided(evidence[primary])
@@ -167,7 +169,7 @@ def findings(data: Path, study: str) -> Findings:
         claims = claims[claims["verdict"] != "not testable"].reset_index(drop=True)
     return Findings(
         scores=scores,
-        crossed=crossed_reading(whole, primary),
+        crossed=crossed_reading(one_precision(whole), primary),
         trials=trials,
         rules=rules,
         primary_metric=primary,

@@ -225,7 +225,8 @@ class Study:
     untrained_seeds : tuple of int
         Seeds of the random initialisations.
     precisions : tuple of str
-        Dtypes of the computation; "auto" is float32 on a CPU and bfloat16 on a GPU.
+        Dtypes of the computation; "auto" is float32 on a CPU and bfloat16 on a GPU. With each one
+        after the first, trained models read the passages only, to test what precision changes.
     seed : int
         Of everything that is random.
     """
@@ -331,6 +332,11 @@ def _check(study: Study, where: str) -> None:
     if "crossreading" in study.untrained_methods:
         raise InputError(
             f"{where}: untrained_methods has crossreading; leave it to methods, of trained models"
+        )
+    if len(study.precisions) > 1 and "comprehension" not in study.methods:
+        raise InputError(
+            f"{where}: precisions lists {len(study.precisions)}, of which all but the first only "
+            "read passages; add comprehension to methods"
         )
     for pair in study.crossreading_pairs:
         if unknown := [name for name in pair if name not in study.models]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims.depth import Row, untestable
+from analysis.claims.depth import Row, methods, untestable
 from analysis.families import Estimate, mean_over_families, too_few
 from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
@@ -263,38 +262,14 @@ def tuning(main: Scores, method: str, alpha: float, delta: float) -> Row:
     return row
 
 
-def precision(main: Scores, method: str, alpha: float) -> Row:
+def precision(table: pd.DataFrame) -> Row:
     """Judge whether separation differs between two precisions of the same weights."""
-    table = main.select(method=method).table
-    mean = table.groupby(["model", "precision"])["score"].mean().reset_index()
-    mean["bits"] = [_bits(name) for name in mean["precision"]]
-    mean = mean.dropna(subset=["bits"]).sort_values("bits")
-    ends = mean.groupby("model").agg(
-        low=("score", "first"),
-        high=("score", "last"),
-        fewest=("bits", "first"),
-        most=("bits", "last"),
-    )
-    ends = ends[ends["most"] > ends["fewest"]]
-    if len(ends) < 2:
-        return untestable(
-            f"{len(ends) or 'no'} model{'' if len(ends) == 1 else 's'} with the same weights at "
-            "two precisions; two are needed"
-        )
-    sign = main.directions[table["metric"].iloc[0]]
-    change = sign * (ends["low"] - ends["high"]).to_numpy(dtype=np.float64)
-    found = mean_over_families(change, table.groupby("model")["family"].first().loc[ends.index])
-    if found.exact:
-        return untestable("one family, or no difference between models: no error to test against")
-    reason = (
-        f"separation changes by {found.estimate:+.3f} from the highest to the lowest precision "
-        "of the same weights"
-    )
-    quantity = "low minus high precision"
-    return _over_families(found, 0.0, ("supported",) * 2, quantity, reason, alpha)
-
-
-def _bits(precision: str) -> float:
-    """Return the bits per weight: the first number in the name of the precision."""
-    found = re.search(r"\d+", precision)
-    return float(found[0]) if found else float("nan")
+    row = methods(table)
+    if row["verdict"] == "not testable":
+        return row
+    return row | {
+        "quantity": "low minus high precision",
+        "verdict": "undecided" if row["verdict"] == "undecided" else "supported",
+        "reason": f"separation changes by {row['estimate']:+.3f} from the highest to the lowest "
+        f"precision of the same weights; {row['reason']}",
+    }

@@ -12,6 +12,7 @@ from analysis.claims import steering as steering_claims
 from analysis.loading.scores import Scores
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
+from analysis.over_models.precision import precision_test
 from analysis.over_models.scale import scale_test
 from analysis.profiles.controls import ANISOTROPY, control_test
 from analysis.profiles.localization import localization_test
@@ -28,6 +29,9 @@ class Evidence:
     Attributes
     ----------
     scores : Scores
+        With one precision per model.
+    precisions : Scores
+        With all precisions.
     trials : Trials, DataFrame or None
     metric, method : str
         The primary metric and method.
@@ -38,6 +42,7 @@ class Evidence:
     """
 
     scores: Scores
+    precisions: Scores
     trials: Trials | pd.DataFrame | None
     metric: str
     method: str
@@ -116,6 +121,13 @@ class Evidence:
     def methods(self) -> pd.DataFrame:
         """Which method separates better."""
         return method_test(self.trained, alpha=self.alpha)
+
+    @cached_property
+    def precision(self) -> pd.DataFrame:
+        """Whether the numerical precision changes separation."""
+        return precision_test(
+            self.precisions, metric=self.metric, method=self.method, alpha=self.alpha
+        )
 
     @cached_property
     def controls(self) -> pd.DataFrame:

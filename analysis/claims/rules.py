@@ -131,7 +131,7 @@ RULES: dict[str, tuple[Callable[[Evidence, Options], Row], tuple[str, ...]]] = {
         lambda e, o: contested.tuning(e.trained, e.method, e.alpha, e.rules["delta"]),
         (),
     ),
-    "precision changes it": (lambda e, o: contested.precision(e.trained, e.method, e.alpha), ()),
+    "precision changes it": (lambda e, o: contested.precision(e.precision), ()),
     "valence": (lambda e, o: contested.valence(e.scores, e.method, e.alpha, e.seed), ()),
     "steering": (lambda e, o: steering_claims.steering(e.steered, e.alpha, e.seed), ()),
     "steering regimes": (lambda e, o: steering_claims.regimes(e.steered, e.alpha), ()),

@@ -13,6 +13,7 @@ from analysis.claims.registry import Evidence
 from analysis.claims.rules import claims_for
 from analysis.loading.scores import Scores, method_order, metric_order, read_scores
 from analysis.over_models.crossed_reading import without_crossreading
+from analysis.over_models.precision import one_precision
 from analysis.trials.table import Trials
 from study.read import InputError
 
@@ -97,12 +98,14 @@ def evidence_of(
     """Return the evidence that decides the claims; parameters as in `claims_table`."""
     if not isinstance(scores, Scores):
         scores = read_scores(scores)
-    scores = without_crossreading(scores)
+    precisions = without_crossreading(scores)
+    scores = one_precision(precisions)
     rules = preregistered(scores)
     if metric is not None:
         scores.select(metric=metric)  # refuses a metric that is not in the table
     return Evidence(
         scores=scores,
+        precisions=precisions,
         trials=trials,
         metric=metric or primary_metric(scores),
         method=primary_method(scores),

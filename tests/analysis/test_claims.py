@@ -16,6 +16,7 @@ from analysis.claims.contested import (
     valence_table,
 )
 from analysis.loading.scores import Scores, as_scores
+from analysis.over_models.precision import one_precision, precision_test
 from analysis.planning.simulate import simulate_scores
 from study.read import InputError
 
@@ -119,8 +120,20 @@ def test_precision_is_paired_by_model() -> None:
     table = pairs(0.0).table.assign(precision="float16")
     loss = table["model"].map({m: 0.05 + 0.005 * rng.normal() for m in table["model"].unique()})
     both = pd.concat([table, table.assign(precision="int8", score=table["score"] - loss)])
-    found = precision(as_scores(both), "comprehension", 0.05)
+    found = precision(precision_test(both))
     assert found["verdict"] == "supported"
     assert found["n"] == 8
     assert found["estimate"] == pytest.approx(-loss.groupby(table["model"]).first().mean())
-    assert precision(as_scores(table), "comprehension", 0.05)["verdict"] == "not testable"
+    with pytest.raises(InputError, match="no model with the same weights at two precisions"):
+        precision_test(table)
+
+
+def test_other_tests_use_one_precision_per_model() -> None:
+    table = simulate_scores(families=(2, 2), methods=("comprehension", "generation")).table
+    read = table[table["method"] == "comprehension"]
+    lower = read.assign(precision="bfloat16", score=read["score"] - 0.1)
+    kept = one_precision(as_scores(pd.concat([lower, table]))).table
+    assert set(kept["precision"]) == {"float32"}
+    assert len(kept) == len(table)
+    whole = pd.concat([table, table.assign(precision="Q4_K_M bfloat16")])
+    assert set(one_precision(as_scores(whole)).table["precision"]) == {"float32"}

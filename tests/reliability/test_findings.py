@@ -140,6 +140,17 @@ def test_two_models_of_one_name_are_not_mixed(tmp_path: Path) -> None:
         registry([OWN, OWN | {"source": "c/d"}])
 
 
+def test_a_further_precision_reads_passages_of_trained_models_only(tmp_path: Path) -> None:
+    text = 'models = ["a/b"]\nprecisions = ["float32", "bfloat16"]'
+    units = plan(load_study(study(tmp_path, text)), load_corpus(CORPUS), tmp_path / "out", "cpu")
+    further = [unit for unit in units if unit.dtype == "bfloat16"]
+    assert [(unit.weights, unit.method) for unit in further] == [("trained", "comprehension")]
+    assert len(units) == 5  # three methods of the trained model, one of its twin
+    text += '\nmethods = ["generation"]'
+    with pytest.raises(InputError, match="only read passages; add comprehension to methods"):
+        load_study(study(tmp_path, text))
+
+
 # -- texts ------------------------------------------------------------------------------------
 
 
