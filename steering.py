@@ -163,9 +163,17 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
 
 
 def print_summary(console: Terminal, folder: Place) -> None:
-    """Print how often the target emotion was shown, by model and strength."""
+    """Print how often a whole text showed the target emotion, by model and strength."""
     table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("model", "strength", "n", "over baseline", "sham", "over both", "verdict"):
+    for column in (
+        "model",
+        "strength",
+        "n",
+        "whole, over baseline",
+        "sham",
+        "whole or not",
+        "verdict",
+    ):
         table.add_column(column)
     summary = steering_summary(load_trials(folder), by=("model", "strength"))
     for row in summary.to_dict("records"):
@@ -175,7 +183,7 @@ def print_summary(console: Terminal, folder: Place) -> None:
             str(row["n"]),
             f"{row['estimate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
             f"{row['sham']:.0%}",
-            f"{row['success']:.0%}",
+            f"{row['over_baseline']:.0%}",
             row["verdict"],
         )
     console.print(table)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from analysis.trials.agreement import judge_agreement
 from analysis.trials.dose import dose_response
 from analysis.trials.regimes import regime_table
-from analysis.trials.success import beside_published, depth_test, judge_agreement, steering_summary
+from analysis.trials.success import beside_published, depth_test, steering_summary
 from analysis.trials.table import Trials, example_texts
 from analysis.wording import (
     count,
@@ -44,7 +45,8 @@ def how_sentence(found: Findings) -> Markdown:
         "With {}, {}, {} and a sweep over depth, there are {:,} texts. Half of them are *shams*, "
         "which use a random direction of the same norm instead. Baseline, "
         "steered text and sham share their random numbers. "
-        "A text is a success if the judge scores it higher on the target emotion than the "
+        "A text is a success if it is whole (neither collapsed nor explosive) and the judge scores "
+        "it higher on the target emotion than the "
         "baseline text. If steering has no effect, this happens in half of the trials, and a text "
         "is above both baseline and sham in a third of them."
     ).format(
@@ -157,13 +159,14 @@ def published_table(found: Findings) -> Markdown:
         columns = {
             "source": "Source",
             "n": "n",
-            "wilson": "Above baseline",
+            "wilson": "Whole, above baseline",
             "exact": "Clopper–Pearson",
+            "over_baseline": "Whole or not",
             "sham": "Sham",
-            "success": "Above both",
+            "isotropic": "Isotropic sham",
             "surgical": "Surgical",
         }
-        return typeset(table, columns, [25, 6, 22, 18, 8, 11, 10])
+        return typeset(table, columns, [23, 5, 20, 16, 9, 8, 10, 9])
 
     return _or_absent(found, make)
 
@@ -183,9 +186,9 @@ def summary_table(found: Findings) -> Markdown:
             "model": "Model",
             "what": "By",
             "n": "n",
-            "value": "Above baseline",
+            "value": "Whole, above",
+            "over_baseline": "Or not",
             "sham": "Sham",
-            "success": "Both",
             "surgical": "Surgical",
             "p": "p",
             "verdict": "Verdict",

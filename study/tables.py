@@ -24,6 +24,9 @@ REPLICATE_COLUMNS = ("study", *PROFILE, *MODEL, "layer", "depth", "replicate", "
 
 #: Keys of a steering trial.
 TRIAL = ("model", "layer", "emotion", "scenario", "seed", "strength")
+#: Kinds of texts: steered with the emotion's vector or, as controls, with a random direction of the
+#: same norm, isotropic or drawn from the residual stream's covariance.
+KINDS = ("steered", "sham", "matched sham")
 #: Columns that a trial repeats from its baseline text.
 BASELINE = ("text", "perplexity", "distinct_2", "share_foreign_script")
 #: `trials.parquet`: one row per steered text. Each judge adds score_JUDGE and baseline_score_JUDGE.

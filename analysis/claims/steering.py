@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
 import pandas as pd
 
 from analysis.claims.depth import Row, untestable
+from analysis.trials.agreement import judge_agreement, partial_conjunction
 from analysis.trials.regimes import regime_test
 from analysis.trials.shares import mean_share, share, share_of, share_row
-from analysis.trials.success import PUBLISHED, at_chosen_strength, over_scenarios_and_families
-from analysis.trials.table import Trials, outcomes
+from analysis.trials.success import PUBLISHED, at_chosen_strength, hit, over_scenarios_and_families
+from analysis.trials.table import Trials, as_trials, outcomes
+from analysis.wording import listing
 from study.read import InputError
 
 
@@ -19,37 +25,136 @@ def needed(trials: Trials | pd.DataFrame | None) -> Trials | pd.DataFrame:
     return trials
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What the data say about a claim if one judge is believed.
+
+    Attributes
+    ----------
+    row : mapping
+        quantity, n, estimate, low and high.
+    p_for, p_against : float
+        That the claim holds, and that it does not.
+    said : str
+        The shares, in words.
+    few : str
+        A message if there are too few families to decide.
+    """
+
+    row: Row
+    p_for: float
+    p_against: float
+    said: str
+    few: str = ""
+
+    def word(self, alpha: float) -> str:
+        """Return the verdict that this judge alone would give."""
+        if self.few or min(self.p_for, self.p_against) >= alpha:
+            return "undecided"
+        return "supported" if self.p_for <= self.p_against else "contradicted"
+
+
 def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
-    """Judge the share of successes against the published share, and against the shams."""
-    table = at_chosen_strength(outcomes(trials))
-    hits = table["over_baseline"].astype(float)
+    """Judge the share of successes against the published share, and against the shams.
+
+    A text must be whole to count. The verdict needs two judges, see `by_two_judges`.
+    """
+    return by_two_judges(trials, alpha, lambda judge: share_opinion(trials, judge, alpha, seed))
+
+
+def share_opinion(
+    trials: Trials | pd.DataFrame, judge: str, alpha: float, seed: int, *, whole: bool = True
+) -> Opinion:
+    """Return what one judge says about the share of successes."""
+    table = at_chosen_strength(outcomes(trials, judge), whole=whole)
+    hits, shams = table[hit(whole)].astype(float), table[f"sham_{hit(whole)}"]
     found, published = share_row(hits, table, alpha), share(*PUBLISHED, alpha)
     above, beyond = (
         over_scenarios_and_families(d, table, alpha, seed)
-        for d in (hits - published["low"], hits - table["sham_over_baseline"])
+        for d in (hits - published["low"], hits - shams)
     )
-    against = [t for t in (above, beyond) if t["difference"] < 0]
-    p = min(t["p"] for t in against) if against else max(above["p"], beyond["p"])
-    word = "contradicted" if against else "supported"
-    sham, both, whole = (
-        mean_share(hit, table)
-        for hit in (table["sham_over_baseline"], table["success"], table["regime"] == "surgical")
+    against = [t["p"] for t in (above, beyond) if t["difference"] < 0]
+    row = {"quantity": "share whole and above the baseline", "n": table["model"].nunique()}
+    either, sham, sham_either, both = (
+        mean_share(table[c], table)
+        for c in ("over_baseline", f"sham_{hit(whole)}", "sham_over_baseline", "success")
     )
-    return {
-        "quantity": "share above the baseline",
-        "n": table["model"].nunique(),
-        **{key: found[key] for key in ("estimate", "low", "high")},
-        "p": p,
-        "verdict": word if p < alpha and not above["few"] else "undecided",
-        "reason": f"{found['estimate']:.0%} of texts and {sham:.0%} of shams exceed the baseline; "
-        f"{both:.0%} of texts exceed both, {whole:.0%} intact; the published interval starts at "
-        f"{published['low']:.0%}" + (f"; {above['few']}" if above["few"] else ""),
-    }
+    kind = " or ".join(sorted(table["sham_kind"].unique()))
+    return Opinion(
+        row | {key: found[key] for key in ("estimate", "low", "high")},
+        p_for=1.0 if against else max(above["p"], beyond["p"]),
+        p_against=min(against, default=1.0),
+        said=f"{found['estimate']:.0%} of texts are whole and above the baseline, {either:.0%} "
+        f"whole or not; of {kind}s {sham:.0%} and {sham_either:.0%}; {both:.0%} of texts exceed "
+        f"both; the published interval starts at {published['low']:.0%}",
+        few=above["few"],
+    )
+
+
+def by_two_judges(
+    trials: Trials | pd.DataFrame, alpha: float, opinion: Callable[[str], Opinion]
+) -> Row:
+    """Judge a claim by the opinions of all judges; a verdict needs at least two.
+
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+    alpha : float
+    opinion : callable
+        Takes a judge's name.
+
+    Returns
+    -------
+    dict
+        The first judge's quantity, estimate and interval; p that at least two judges show what the
+        verdict says (`partial_conjunction`); verdict; and the reason, with the other judges'
+        shares and their agreement with the first.
+    """
+    trials = as_trials(trials)
+    opinions: dict[str, Opinion] = {}
+    for judge in trials.judges:
+        with suppress(InputError):  # it knows none of the emotions
+            opinions[judge] = opinion(judge)
+    if not opinions:
+        return untestable("no judge knows any of the steered emotions")
+    (name, first), *others = opinions.items()
+    kappas = judge_agreement(trials, alpha=alpha).set_index(["a", "b"])["kappa"]
+    reason = first.said
+    for judge, other in others:
+        kappa = kappas[name, judge]
+        agrees = "" if pd.isna(kappa) else f" (κ = {kappa:.2f})"
+        reason += f"; judge {judge}{agrees}: {other.row['estimate']:.0%}"
+    if first.few:
+        p = min(first.p_for, first.p_against)
+        return first.row | {"p": p, "verdict": "undecided", "reason": f"{reason}; {first.few}"}
+    words = {judge: each.word(alpha) for judge, each in opinions.items()}
+    if not others:
+        p_for, p_against = first.p_for, first.p_against
+    else:
+        p_for, p_against = (
+            partial_conjunction([getattr(each, side) for each in opinions.values()])
+            for side in ("p_for", "p_against")
+        )
+    p, verdict = min((p_for, "supported"), (p_against, "contradicted"))
+    if p >= alpha or not others:
+        verdict = "undecided"
+        for word in ("supported", "contradicted"):
+            if alone := [judge for judge, said in words.items() if said == word]:
+                reason += f"; {word} by judge {listing(alone)} alone"
+    return first.row | {"p": p, "verdict": verdict, "reason": reason}
 
 
 def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
-    """Judge whether all three regimes occur more often than by chance; the family is the unit."""
-    table = outcomes(trials)
+    """Judge whether all three regimes occur more often than by chance; the family is the unit.
+
+    The verdict needs two judges, see `by_two_judges`.
+    """
+    return by_two_judges(trials, alpha, lambda judge: regimes_opinion(trials, judge))
+
+
+def regimes_opinion(trials: Trials | pd.DataFrame, judge: str) -> Opinion:
+    """Return what one judge says about the regimes."""
+    table = outcomes(trials, judge)
     table = table[table["place"] == "peak"]
     # By chance alone, a text exceeds both its baseline and its sham in a third of the trials.
     floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
@@ -65,14 +170,9 @@ def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
         "n": table["model"].nunique(),
         "estimate": min(most.values()),
     }
-    reason = f"each at the strength where it is most common: {said}"
-    if few := share_of(table["success"], table).few:
-        return row | {"verdict": "undecided", "reason": f"{reason}; {few}"}
-    if max(shown) < alpha:
-        return row | {"p": max(shown), "verdict": "supported", "reason": reason}
-    word = "contradicted" if min(missing) < alpha else "undecided"
-    p = min(missing) if word == "contradicted" else max(shown)
-    return row | {"p": p, "verdict": word, "reason": reason}
+    few = share_of(table["success"], table).few
+    said = f"each at the strength where it is most common: {said}"
+    return Opinion(row, max(shown), min(missing), said, few)
 
 
 def regime_cause(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:

@@ -11,9 +11,12 @@ from analysis.loading.scores import Scores
 from analysis.trials.regimes import regime_table
 from analysis.trials.shares import share
 from analysis.trials.success import beside_published, steering_summary, sweep
-from analysis.trials.table import REGIMES, Trials, outcomes
+from analysis.trials.table import BROKEN, MATCHED, REGIMES, SHAM, STEERED, Trials, outcomes
 
-LINES = {"steered": PALETTE[0], "sham": GRAY, "broken text": PALETTE[1]}
+#: Names of the kinds of texts in figures, with a color and a line for each.
+KINDS = {STEERED: "steered", MATCHED: "matched sham", SHAM: "isotropic sham"}
+COLORS = dict(zip(KINDS.values(), (PALETTE[0], PALETTE[3], GRAY), strict=True))
+BROKEN_TEXT = "broken text"
 REGIME_COLORS = dict(zip(REGIMES, (PALETTE[2], "#C9CDD3", PALETTE[4], PALETTE[1]), strict=True))
 
 
@@ -26,17 +29,17 @@ def _share_scale(title: str) -> list[object]:
 
 
 def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw the shares of texts above their baseline and of broken texts, by strength.
+    """Draw the shares of whole texts above their baseline and of broken texts, by strength.
 
     Bands are Wilson intervals.
     """
     table = outcomes(trials)
     table = table[table["place"] == "peak"]
-    broken = table["regime"].isin(["repetitive collapse", "explosive"])
     lines = {
-        "steered": table["over_baseline"],
-        "sham": table["sham_over_baseline"],
-        "broken text": broken,
+        KINDS[STEERED]: table["whole_success"],
+        KINDS[MATCHED]: table.loc[table["sham_kind"] == MATCHED, "sham_whole_success"],
+        KINDS[SHAM]: table["isotropic_whole_success"],
+        BROKEN_TEXT: table["regime"].isin(BROKEN),
     }
     rows = []
     for line, values in lines.items():
@@ -50,7 +53,8 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
                 }
             )
     shown = pd.DataFrame(rows)
-    order = list(LINES)
+    order = [line for line in lines if line in set(shown["line"])]
+    colors = [{**COLORS, BROKEN_TEXT: PALETTE[1]}[line] for line in order]
     strengths = sorted(shown["strength"].unique())
     return (
         p9.ggplot(shown, p9.aes("strength", "estimate", color="line", fill="line"))
@@ -60,10 +64,12 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
         + p9.geom_point(p9.aes(shape="line"), size=1.8)
         + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
         + p9.scale_x_log10(breaks=strengths, labels=[f"{s:g}" for s in strengths])
-        + p9.scale_color_manual(values=list(LINES.values()), limits=order, breaks=order)
-        + p9.scale_fill_manual(values=list(LINES.values()), limits=order, breaks=order)
-        + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"], limits=order)
-        + p9.scale_shape_manual(values=["o", "s", "X"], limits=order)
+        + p9.scale_color_manual(values=colors, limits=order, breaks=order)
+        + p9.scale_fill_manual(values=colors, limits=order, breaks=order)
+        + p9.scale_linetype_manual(
+            values=["solid", "dashed", "dashdot", "dotted"][-len(order) :], limits=order
+        )
+        + p9.scale_shape_manual(values=["o", "s", "D", "X"][-len(order) :], limits=order)
         + _share_scale("Share of texts")
         + p9.labs(x="Strength (fraction of the mean residual norm)")
         + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
@@ -78,7 +84,8 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
         [f"{s:g}" for s in sorted(table["strength"].unique())],
     )
     table["regime"] = pd.Categorical(table["regime"], REGIMES[::-1])
-    table["kind"] = pd.Categorical(table["kind"], ["steered", "sham"])
+    kinds = [name for kind, name in KINDS.items() if kind in set(table["kind"])]
+    table["kind"] = pd.Categorical(table["kind"].map(KINDS), kinds)
     order = list(REGIMES)
     return (
         p9.ggplot(table, p9.aes("strength", "share", fill="regime"))
@@ -97,22 +104,26 @@ def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
     table = beside_published(trials)
     order = list(table["source"])[::-1]
     table["source"] = pd.Categorical(table["source"], order)
-    table["kind"] = np.where(table["source"] == "Jeong 2026", "published", "over baseline")
+    table["kind"] = np.where(table["source"] == "Jeong 2026", "published", "whole, over baseline")
     long = [table[["source", "estimate", "low", "high", "kind"]]]
-    for column, kind in (("success", "over baseline and sham"), ("sham", "sham")):
+    others = {"over_baseline": "whole or not"}
+    if (outcomes(trials)["sham_kind"] == MATCHED).any():
+        others["sham"] = KINDS[MATCHED]
+    others["isotropic"] = KINDS[SHAM]
+    for column, kind in others.items():
         part = table.dropna(subset=[column])
         long.append(part[["source"]].assign(estimate=part[column], kind=kind))
     shown = pd.concat(long, ignore_index=True)
     shown["source"] = pd.Categorical(shown["source"], order)
-    kinds = ["published", "over baseline", "over baseline and sham", "sham"]
+    kinds = ["published", "whole, over baseline", *others.values()]
+    colors = [PALETTE[6], PALETTE[0], PALETTE[2], *(COLORS[k] for k in kinds[3:])]
+    shapes = ["D", "o", "^", *({"matched sham": "s"}.get(k, "x") for k in kinds[3:])]
     return (
         p9.ggplot(shown, p9.aes("source", "estimate", color="kind", shape="kind"))
         + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), shown.dropna(subset=["low"]), size=0.8)
         + p9.geom_point(size=2.4)
-        + p9.scale_color_manual(
-            values=[PALETTE[6], PALETTE[0], PALETTE[2], GRAY], limits=kinds, breaks=kinds
-        )
-        + p9.scale_shape_manual(values=["D", "o", "^", "s"], limits=kinds, breaks=kinds)
+        + p9.scale_color_manual(values=colors, limits=kinds, breaks=kinds)
+        + p9.scale_shape_manual(values=shapes, limits=kinds, breaks=kinds)
         + p9.coord_flip()
         + _share_scale("Share of trials")
         + p9.labs(x="")
@@ -133,7 +144,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
     found = steering_summary(trials, by=("model", "depth", "strength"), place=None)
     found = found[found["strength"] == strength]
     steered = found[["model", "depth", "estimate", "low", "high"]].assign(line="steered")
-    sham = found[["model", "depth"]].assign(estimate=found["sham"], line="sham")
+    sham = found[["model", "depth"]].assign(estimate=found["isotropic"], line=KINDS[SHAM])
     parts = [steered, sham]
     if scores is not None:
         for profile in scores.profiles():
@@ -151,8 +162,8 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
                     )
                 )
     shown = pd.concat(parts, ignore_index=True)
-    order = [n for n in ("steered", "sham", "separation (scaled)") if n in set(shown["line"])]
-    colors = {"steered": PALETTE[0], "sham": GRAY, "separation (scaled)": PALETTE[4]}
+    order = [n for n in ("steered", KINDS[SHAM], "separation (scaled)") if n in set(shown["line"])]
+    colors = {**COLORS, "separation (scaled)": PALETTE[4]}
     points = shown[shown["line"] != "separation (scaled)"]
     return (
         p9.ggplot(shown, p9.aes("depth", "estimate", color="line"))
@@ -168,7 +179,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
         + p9.scale_color_manual(values=[colors[n] for n in order], limits=order, breaks=order)
         + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
         + depth_scale()
-        + _share_scale("Share of texts above the baseline")
+        + _share_scale("Share whole and above the baseline")
         + p9.labs(x="Depth (layer / number of layers)")
         + house_style(0.9 + 2.0 * -(-shown["model"].nunique() // 3))
     )

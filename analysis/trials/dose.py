@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import optimize
 
 from analysis.profiles.uncertainty import check_alpha
-from analysis.trials.table import Trials, outcomes
+from analysis.trials.table import BROKEN, Trials, outcomes
 from study.arrays import Float64Array
 
 
@@ -42,7 +42,7 @@ def dose_response(
     table = outcomes(trials, judge)
     table = table[table["place"] == "peak"].copy()
     table["beyond"] = table["gain"] - table["sham_gain"]
-    table["broken"] = table["regime"].isin(["repetitive collapse", "explosive"]).astype(float)
+    table["broken"] = table["regime"].isin(BROKEN).astype(float)
     rng = np.random.default_rng(seed)
     rows = []
     for model, part in table.groupby("model", sort=True):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.profiles.uncertainty import check_alpha
-from analysis.trials.table import REGIMES, Trials, as_trials, outcomes
+from analysis.trials.table import MATCHED, REGIMES, SHAM, STEERED, Trials, as_trials, outcomes
 from study.arrays import Float64Array
 
 #: Enumerate all permutations of the labels up to this many models.
@@ -20,20 +20,27 @@ N_PERMUTATIONS = 9999
 
 
 def regime_table(
-    trials: Trials | pd.DataFrame, by: Sequence[str] = ("model", "strength")
+    trials: Trials | pd.DataFrame,
+    by: Sequence[str] = ("model", "strength"),
+    judge: str | None = None,
 ) -> pd.DataFrame:
     """Count the regimes of steered texts and shams at the peak.
 
     Returns
     -------
     DataFrame
-        The columns of `by`, then kind, regime, n and share; every group has a row per regime.
+        The columns of `by`, then kind, regime, n and share; every group has a row per regime. kind
+        is "matched sham" only for a table that has some.
     """
-    table = outcomes(trials)
+    table = outcomes(trials, judge)
     table = table[table["place"] == "peak"]
+    columns = {STEERED: "regime", SHAM: "isotropic_regime"}
+    if (table["sham_kind"] == MATCHED).any():
+        columns[MATCHED] = "sham_regime"
     parts = []
-    for kind, column in (("steered", "regime"), ("sham", "sham_regime")):
-        wide = table.groupby([*by, column], observed=False).size().unstack(column)
+    for kind, column in columns.items():
+        some = table[table["sham_kind"] == MATCHED] if kind == MATCHED else table
+        wide = some.groupby([*by, column], observed=False).size().unstack(column)
         long = wide.reset_index().melt([*by], var_name="regime", value_name="n")
         long["share"] = long["n"] / long.groupby(list(by))["n"].transform("sum")
         parts.append(long.assign(kind=kind))
@@ -41,7 +48,11 @@ def regime_table(
 
 
 def regime_test(
-    trials: Trials | pd.DataFrame, *, alpha: float = 0.05, seed: int = 0
+    trials: Trials | pd.DataFrame,
+    *,
+    judge: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Test whether a model's regimes follow its family or its scale.
 
@@ -65,8 +76,8 @@ def regime_test(
        levels. Journal of Business & Economic Statistics 1, 292-298.
     """
     check_alpha(alpha)
-    counts = regime_table(trials, by=("model",))
-    counts = counts[counts["kind"] == "steered"]
+    counts = regime_table(trials, by=("model",), judge=judge)
+    counts = counts[counts["kind"] == STEERED]
     shares = counts.pivot_table(index="model", columns="regime", values="share", observed=False)
     y = shares.reindex(columns=list(REGIMES)).to_numpy(dtype=float)
     facts = as_trials(trials).table.drop_duplicates("model").set_index("model").loc[shares.index]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ def steering_summary(
     *,
     by: Sequence[str] = ("model",),
     judge: str | None = None,
+    whole: bool = True,
     place: str | None = "peak",
     margin: float = 0.1,
     alpha: float = 0.05,
@@ -43,6 +43,8 @@ def steering_summary(
         Columns to group by: model, emotion, strength, family, depth; () for one row.
     judge : str, optional
         Default: the first judge.
+    whole : bool
+        Whether only whole texts can be successes: readable, neither collapsed nor explosive.
     place : {"peak", "sweep"} or None
         Which layers; None takes all.
     margin : float
@@ -58,11 +60,13 @@ def steering_summary(
     DataFrame
         One row per group:
 
-        - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts to which the
-          judge gives a higher score for the target than to their baselines (low, high);
+        - n, n_scenarios, n_models, n_families, judge; estimate: the share of texts that are whole
+          and to which the judge gives a higher score for the target than to their baselines (low,
+          high); over_baseline: the same, whole or not;
         - low_exact, high_exact: Clopper and Pearson's interval of one model's share;
-        - sham: the same share of the shams; success: the share above both baseline and sham;
-          surgical: the share of successes with intact text (surgical_low, surgical_high);
+        - sham: the same share as the estimate, of the shams that decide, and sham_kind;
+          isotropic: of the isotropic shams; success: the share above both baseline and sham;
+          surgical: the share of those in whole texts (surgical_low, surgical_high);
         - difference: estimate minus sham, with Student's interval over scenarios (difference_low,
           difference_high); if the row pools models, the interval also covers Student's over
           families; p: from exact sign flips over scenarios, or, if the row pools models, the
@@ -77,6 +81,8 @@ def steering_summary(
 
     Notes
     -----
+    The matched sham decides where there is one, else the isotropic one (see `outcomes`).
+
     Trials of a scenario share its opening and its random numbers. For one model, the scenario is
     therefore the unit of p and of the difference's interval. A row that pools models generalizes
     over models, and models of a family are alike: the family is its unit as well. Every share then
@@ -105,22 +111,32 @@ def steering_summary(
         {
             **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
             "judge": name,
-            **_group(rows, margin, alpha, seed),
+            **_group(rows, whole, margin, alpha, seed),
         }
         for key, rows in groups
     ]
     return pd.DataFrame(rows)
 
 
-def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[str, Any]:
-    over, sham = rows["over_baseline"].to_numpy(bool), rows["sham_over_baseline"].to_numpy(bool)
-    only, other = int((over & ~sham).sum()), int((sham & ~over).sum())
+def hit(whole: bool) -> str:
+    """Return the column of `outcomes` that counts as a success."""
+    return "whole_success" if whole else "over_baseline"
+
+
+def _group(
+    rows: pd.DataFrame, whole: bool, margin: float, alpha: float, seed: int
+) -> dict[str, Any]:
+    hits, shams = rows[hit(whole)], rows[f"sham_{hit(whole)}"]
+    only, other = int((hits & ~shams).sum()), int((shams & ~hits).sum())
     surgical = share_row(rows["regime"] == "surgical", rows, alpha)
     out: dict[str, Any] = {
         "n": len(rows),
         "n_scenarios": rows["scenario"].nunique(),
-        **share_row(rows["over_baseline"], rows, alpha),
-        "sham": mean_share(rows["sham_over_baseline"], rows),
+        **share_row(hits, rows, alpha),
+        "over_baseline": mean_share(rows["over_baseline"], rows),
+        "sham": mean_share(shams, rows),
+        "sham_kind": " or ".join(sorted(rows["sham_kind"].unique())),
+        "isotropic": mean_share(rows[f"isotropic_{hit(whole)}"], rows),
         "success": mean_share(rows["success"], rows),
         "surgical": surgical["estimate"],
         "surgical_low": surgical["low"],
@@ -129,10 +145,10 @@ def _group(rows: pd.DataFrame, margin: float, alpha: float, seed: int) -> dict[s
         if only + other
         else 1.0,
     }
-    beyond = pd.Series(over.astype(float) - sham, index=rows.index)
+    beyond = hits.astype(float) - shams
     estimated = over_scenarios_and_families(beyond, rows, alpha, seed)
     shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few")}
-    return {**out, **shown, **_verdict(out | estimated, margin, alpha)}
+    return {**out, **shown, **_verdict(out | estimated, whole, margin, alpha)}
 
 
 def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
@@ -191,9 +207,10 @@ def over_scenarios_and_families(
     }
 
 
-def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]:
+def _verdict(row: dict[str, Any], whole: bool, margin: float, alpha: float) -> dict[str, str]:
     upper, p_min, few = row["upper"], row["p_min"], row["few"]
-    said = f"{row['estimate']:.0%} above the baseline, the sham {row['sham']:.0%}"
+    said = f"{row['estimate']:.0%} above the baseline{' and whole' if whole else ''}, "
+    said += f"the {row['sham_kind']} {row['sham']:.0%}"
     if few:
         return {"verdict": "undecided", "reason": f"{said}, but {few}"}
     if row["p"] < alpha and row["difference"] > 0:
@@ -206,22 +223,25 @@ def _verdict(row: dict[str, Any], margin: float, alpha: float) -> dict[str, str]
     return {"verdict": "undecided", "reason": f"{said}: {why}"}
 
 
-def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+def beside_published(
+    trials: Trials | pd.DataFrame, alpha: float = 0.05, *, whole: bool = True
+) -> pd.DataFrame:
     """Return each model's share of successes at one strength, beside the published share.
 
     Returns
     -------
     DataFrame
-        source; n, estimate, low, high, low_exact, high_exact, sham, success and surgical as in
-        `steering_summary`; the last three are missing for the published share.
+        source; n, estimate, low, high, low_exact, high_exact, over_baseline, sham, isotropic,
+        success and surgical as in `steering_summary`; all after the intervals are missing for the
+        published share.
 
     Notes
     -----
     The strength for a scenario is the one with the largest difference from the sham in the other
-    scenarios; choosing it on the same scenario would flatter the result. The published study
-    reports no sham.
+    scenarios (`at_chosen_strength`). The published study reports no sham, and does not say whether
+    a text had to be whole.
     """
-    table = at_chosen_strength(outcomes(trials))
+    table = at_chosen_strength(outcomes(trials), whole=whole)
     rows = [{"source": "Jeong 2026", "n": PUBLISHED[1], **share(*PUBLISHED, alpha)}]
     models: list[tuple[Any, pd.DataFrame]] = list(table.groupby("model", sort=True))
     for model, part in [*models, ("all models", table)]:
@@ -229,8 +249,10 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
             {
                 "source": model,
                 "n": len(part),
-                **share_row(part["over_baseline"], part, alpha),
-                "sham": mean_share(part["sham_over_baseline"], part),
+                **share_row(part[hit(whole)], part, alpha),
+                "over_baseline": mean_share(part["over_baseline"], part),
+                "sham": mean_share(part[f"sham_{hit(whole)}"], part),
+                "isotropic": mean_share(part[f"isotropic_{hit(whole)}"], part),
                 "success": mean_share(part["success"], part),
                 "surgical": mean_share(part["regime"] == "surgical", part),
             }
@@ -238,18 +260,20 @@ def beside_published(trials: Trials | pd.DataFrame, alpha: float = 0.05) -> pd.D
     return pd.DataFrame(rows)
 
 
-def at_chosen_strength(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep each model's best strength among `outcomes` at the peak, chosen on other scenarios."""
+def at_chosen_strength(table: pd.DataFrame, *, whole: bool = True) -> pd.DataFrame:
+    """Keep each model's best strength among `outcomes` at the peak, chosen on other scenarios.
+
+    The best strength has the largest share of successes in whole texts, beyond that of the shams;
+    with ``whole=False``, of all successes. A choice on the same scenario would flatter the result.
+    """
     table = table[table["place"] == "peak"]
-    table = table.assign(
-        difference=table["over_baseline"].astype(float) - table["sham_over_baseline"]
-    )
-    parts = []
-    for (model, scenario), rows in table.groupby(["model", "scenario"], sort=True):
-        others = table[(table["model"] == model) & (table["scenario"] != scenario)]
-        ranked = (others if len(others) else rows).groupby("strength")["difference"].mean()
-        parts.append(rows[rows["strength"] == ranked.idxmax()])
-    return pd.concat(parts)
+    difference = table[hit(whole)].astype(float) - table[f"sham_{hit(whole)}"]
+    cell = ["model", "scenario", "strength"]
+    sums = table.assign(value=difference).groupby(cell)["value"].agg(["sum", "count"])
+    others = sums.groupby(["model", "strength"]).transform("sum") - sums
+    ranked = others.where(others["count"] > 0, sums)  # a scenario alone is its own guide
+    best = (ranked["sum"] / ranked["count"]).groupby(["model", "scenario"]).idxmax()
+    return table[pd.MultiIndex.from_frame(table[cell]).isin(best)]
 
 
 def depth_test(
@@ -281,11 +305,12 @@ def depth_test(
 
     Notes
     -----
-    All depths are compared at the one strength of the sweep.
+    All depths are compared at the one strength of the sweep, by their successes in whole texts
+    beyond those of the isotropic sham: the sweep has no matched one.
     """
     check_alpha(alpha)
     table = sweep(outcomes(trials, judge))
-    table["difference"] = table["over_baseline"].astype(float) - table["sham_over_baseline"]
+    table["difference"] = table["whole_success"].astype(float) - table["isotropic_whole_success"]
     rows = []
     for model, part in table.groupby("model", sort=True):
         cells = part.pivot_table(index="scenario", columns="layer", values="difference")
@@ -337,37 +362,3 @@ def _rank_correlation(effect: pd.Series, scores: Scores | None, model: str) -> f
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(stats.spearmanr(x, y).statistic)
-
-
-def judge_agreement(trials: Trials | pd.DataFrame) -> pd.DataFrame:
-    """Compare the judges by how often they agree that a text exceeds its baseline.
-
-    Returns
-    -------
-    DataFrame
-        One row per pair of judges: a, b, n, agreement, kappa (Cohen's) and spearman (of the
-        gains) over the steered texts and shams that both judge; missing if a judge gives all the
-        same answer.
-    """
-    trials = as_trials(trials)
-    table = trials.table
-    gains = {j: table[f"score_{j}"] - table[f"baseline_score_{j}"] for j in trials.judges}
-    rows: list[Mapping[str, Any]] = []
-    for a, b in combinations(gains, 2):
-        both = gains[a].notna() & gains[b].notna()
-        x, y = gains[a][both].to_numpy(float), gains[b][both].to_numpy(float)
-        row: dict[str, Any] = {"a": a, "b": b, "n": len(x), "agreement": np.nan}
-        if len(x):
-            agreement = float(((x > 0) == (y > 0)).mean())
-            p, q = float((x > 0).mean()), float((y > 0).mean())
-            chance = p * q + (1 - p) * (1 - q)
-            row |= {
-                "agreement": agreement,
-                "kappa": (agreement - chance) / (1 - chance) if chance < 1 else np.nan,
-                "spearman": float(stats.spearmanr(x, y).statistic)
-                if len(x) > 2 and np.ptp(x) and np.ptp(y)
-                else np.nan,
-            }
-        rows.append(row)
-    columns = ["a", "b", "n", "agreement", "kappa", "spearman"]
-    return pd.DataFrame(rows, columns=columns)

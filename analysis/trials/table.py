@@ -19,7 +19,7 @@ from study.read import InputError, is_there, locate
 if TYPE_CHECKING:
     from upath import UPath
 
-#: The columns that identify a trial; with `kind` ("steered" or "sham") they identify a row.
+#: The columns that identify a trial; with `kind`, one of `tables.KINDS`, they identify a row.
 TRIAL = list(tables.TRIAL)
 #: All columns of `trials.parquet` except two per judge: score_JUDGE, baseline_score_JUDGE.
 COLUMNS = list(tables.TRIAL_COLUMNS)
@@ -44,9 +44,16 @@ MAY_BE_MISSING = {
     "baseline_distinct_2",
     "share_foreign_script",
 }
-REGIMES = ("surgical", "inert", "repetitive collapse", "explosive")
+BROKEN = ("repetitive collapse", "explosive")
+REGIMES = ("surgical", "inert", *BROKEN)
 #: Bounds for a table from elsewhere that has none.
 BOUNDS = {"distinct_2": 0.5, "perplexity_ratio": 4.0}
+#: What a text is compared by.
+OUTCOMES = (
+    *("gain", "over_baseline", "whole", "whole_success", "perplexity_ratio", "distinct_2"),
+    *("readable", "text"),
+)
+STEERED, SHAM, MATCHED = tables.KINDS
 #: The largest share of another script in a judged text: the judges read English.
 FOREIGN = 0.5
 
@@ -120,8 +127,8 @@ def as_trials(data: Trials | pd.DataFrame) -> Trials:
     Raises
     ------
     InputError
-        For a missing column, an empty table, repeated rows, a kind that is neither steered nor
-        sham, or a steered text without its sham.
+        For a missing column, an empty table, repeated rows, an unknown kind, or a trial without a
+        steered text or without a sham.
     """
     if isinstance(data, Trials):
         return data
@@ -156,17 +163,20 @@ def _validated(trials: Trials, where: str) -> Trials:
     for column in ("perplexity", "baseline_perplexity"):
         if (table[column] <= 0).any():
             raise InputError(f"{where}: {column} must be above 0")
-    unknown = set(table["kind"]) - {"steered", "sham"}
+    unknown = set(table["kind"]) - set(tables.KINDS)
     if unknown:
-        raise InputError(f"{where}: kind {min(unknown)!r} is neither 'steered' nor 'sham'")
+        known = ", ".join(map(repr, tables.KINDS))
+        raise InputError(f"{where}: kind {min(unknown)!r} is none of {known}")
     twice = table.duplicated([*TRIAL, "kind"])
     if twice.any():
         raise InputError(f"{where}: a trial occurs twice: {_name(table[twice])}")
-    alone = table.groupby(TRIAL)["kind"].transform("nunique") < 2
-    if alone.any():
-        raise InputError(
-            f"{where}: a trial needs a steered text and a sham: {_name(table[alone])} has one"
-        )
+    for kind in (STEERED, SHAM):
+        lacks = (table["kind"] == kind).groupby([table[c] for c in TRIAL]).transform("sum") == 0
+        if lacks.any():
+            raise InputError(
+                f"{where}: a trial needs a steered text and a sham: {_name(table[lacks])} has no "
+                f"row of kind {kind!r}"
+            )
     return trials
 
 
@@ -175,7 +185,7 @@ def _name(rows: pd.DataFrame) -> str:
 
 
 def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.DataFrame:
-    """Return the outcome of each trial: one row per steered text, with its sham beside it.
+    """Return the outcome of each trial: one row per steered text, with its shams beside it.
 
     Parameters
     ----------
@@ -188,13 +198,18 @@ def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.Data
     DataFrame
         The steered rows with
 
-        - gain, sham_gain: the judge's score for the target minus that of the baseline text;
-        - over_baseline, sham_over_baseline: whether the gain is positive;
-        - success: whether the text is above both the baseline and the sham;
+        - gain: the judge's score for the target minus that of the baseline text;
+        - over_baseline: whether the gain is positive;
+        - whole: whether the text is readable and in neither broken regime;
+        - whole_success: whether it is whole and above the baseline;
+        - success: whether it is above both the baseline and the sham;
         - perplexity_ratio: perplexity relative to the baseline, under the unsteered model;
-        - regime, sham_regime: one of `REGIMES`.
+        - regime: one of `REGIMES`;
+        - sham_gain, sham_whole, sham_regime and so on: the same of the sham that decides, and
+          sham_kind: the matched sham where the trial has one, else the isotropic one;
+        - isotropic_gain and so on: the same of the isotropic sham.
 
-        Trials are left out if the judge does not know their target.
+        Trials are left out if the judge does not know their target or gave no opinion on them.
 
     Raises
     ------
@@ -211,9 +226,34 @@ def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.Data
     low perplexity, unless what it repeats is odd); *explosive* if the perplexity ratio is above
     its bound; *surgical* if the trial is a success; else *inert*. A sham is a success if it is
     above both the baseline and the steered text.
+
+    An isotropic sham has a random direction. Where a few dimensions hold most of the variance, the
+    vector is mostly along them and an isotropic direction is not, so equal lengths are not equal
+    disturbances. A matched sham is drawn from the covariance of the residual stream, and is
+    therefore the fair control.
     """
     trials = as_trials(trials)
     judge = judge or trials.judges[0]
+    table = judged(trials, judge)
+    if table.empty:
+        raise InputError(f"judge {judge!r} knows none of the steered emotions; choose another")
+    out = table[table["kind"] == STEERED]
+    isotropic = table[table["kind"] == SHAM]
+    matched = table[table["kind"] == MATCHED]
+    decides = pd.concat([matched, isotropic]).drop_duplicates(TRIAL)  # the matched one, if any
+    for name, shams in (("sham", decides), ("isotropic", isotropic)):
+        beside = shams[[*TRIAL, "kind", *OUTCOMES]]
+        beside = beside.rename(columns={c: f"{name}_{c}" for c in ("kind", *OUTCOMES)})
+        out = out.merge(beside, on=TRIAL, validate="1:1")
+    out["success"] = _above(out, "", "sham_")
+    out["regime"] = _regime(out, out["success"], trials.bounds)
+    for name in ("sham_", "isotropic_"):
+        out[f"{name}regime"] = _regime(out, _above(out, name, ""), trials.bounds, name)
+    return out
+
+
+def judged(trials: Trials, judge: str) -> pd.DataFrame:
+    """Return the texts, steered and sham, that a judge knows, with the columns `OUTCOMES`."""
     if judge not in trials.judges:
         raise InputError(f"no judge {judge!r} in the trials; there are {', '.join(trials.judges)}")
     table = trials.table.copy()
@@ -221,43 +261,30 @@ def outcomes(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.Data
     table["gain"] = table[f"score_{judge}"] - table[f"baseline_score_{judge}"]
     table["over_baseline"] = table["readable"] & (table["gain"] > 0)
     table["perplexity_ratio"] = table["perplexity"] / table["baseline_perplexity"]
-    table = table[table["gain"].notna()]
-    if table.empty:
-        raise InputError(f"judge {judge!r} knows none of the steered emotions; choose another")
-    own = ["gain", "over_baseline", "perplexity_ratio", "distinct_2", "readable", "text"]
-    sham = table.loc[table["kind"] == "sham", [*TRIAL, *own]]
-    sham = sham.rename(columns={c: f"sham_{c}" for c in own})
-    out = table[table["kind"] == "steered"].merge(sham, on=TRIAL, validate="1:1")
-    out["success"] = out["over_baseline"] & (
-        (out["gain"] > out["sham_gain"]) | ~out["sham_readable"]
+    table["whole"] = table["readable"] & ~_regime(table, False, trials.bounds).isin(BROKEN)
+    table["whole_success"] = table["whole"] & table["over_baseline"]
+    return table[table["gain"].notna()]
+
+
+def _above(table: pd.DataFrame, one: str, other: str) -> pd.Series:
+    """Return which texts are above both their baseline and the other text."""
+    above: pd.Series = table[f"{one}over_baseline"] & (
+        (table[f"{one}gain"] > table[f"{other}gain"]) | ~table[f"{other}readable"]
     )
-    sham_success = out["sham_over_baseline"] & ((out["sham_gain"] > out["gain"]) | ~out["readable"])
-    out["regime"] = _regime(
-        out["distinct_2"], out["perplexity_ratio"], out["success"], trials.bounds
-    )
-    out["sham_regime"] = _regime(
-        out["sham_distinct_2"], out["sham_perplexity_ratio"], sham_success, trials.bounds
-    )
-    return out
+    return above
 
 
 def _regime(
-    distinct_2: pd.Series,
-    perplexity_ratio: pd.Series,
-    success: pd.Series,
-    bounds: Mapping[str, float],
-) -> pd.Categorical:
+    table: pd.DataFrame, success: pd.Series | bool, bounds: Mapping[str, float], of: str = ""
+) -> pd.Series:
     """Apply the rules; a measure that a short text lacks breaks no bound."""
-    words = np.select(
-        [
-            (distinct_2 < bounds["distinct_2"]).to_numpy(),
-            (perplexity_ratio > bounds["perplexity_ratio"]).to_numpy(),
-            success.to_numpy(dtype=bool),
-        ],
-        ["repetitive collapse", "explosive", "surgical"],
-        "inert",
-    )
-    return pd.Categorical(words, REGIMES)
+    broken = [
+        (table[f"{of}distinct_2"] < bounds["distinct_2"]).to_numpy(),
+        (table[f"{of}perplexity_ratio"] > bounds["perplexity_ratio"]).to_numpy(),
+    ]
+    wins = np.broadcast_to(np.asarray(success, dtype=bool), len(table))
+    words = np.select([*broken, wins], [*BROKEN, "surgical"], "inert")
+    return pd.Series(pd.Categorical(words, REGIMES), index=table.index)
 
 
 def example_texts(trials: Trials | pd.DataFrame, judge: str | None = None) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.claims.table import claims_table
 from analysis.figures import steering as figures
 from analysis.planning.simulate import simulate_scores
 from analysis.trials.dose import crossing, dose_response, half_effect
@@ -22,7 +22,6 @@ from analysis.trials.shares import share, share_of
 from analysis.trials.success import (
     beside_published,
     depth_test,
-    judge_agreement,
     steering_summary,
 )
 from analysis.trials.table import (
@@ -35,64 +34,7 @@ from analysis.trials.table import (
     outcomes,
 )
 from study.read import InputError
-
-STRENGTHS = (0.1, 0.2, 0.4, 0.8)
-
-
-def make_trials(
-    effect: float = 0.3,
-    sham: float = 0.0,
-    models: int = 2,
-    scenarios: int = 10,
-    seed: int = 0,
-    breaks: float = 0.8,
-    families: int = 2,
-    sweep_effect: float | None = None,
-) -> Trials:
-    """Make trials with a gain of effect x strength / 0.4, plus noise."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for m in range(models):
-        places = [(5, "peak", STRENGTHS, effect)]
-        if sweep_effect is not None:
-            places += [(layer, "sweep", (0.2,), sweep_effect) for layer in (1, 9)]
-        for layer, place, strengths, slope in places:
-            for emotion in ("happy", "sad", "calm"):
-                for scenario in range(scenarios):
-                    base = rng.uniform(0.1, 0.3)
-                    for strength in strengths:
-                        for kind, size in (("steered", slope), ("sham", sham)):
-                            gain = size * min(strength, 0.4) / 0.4 + rng.normal(0, 0.05)
-                            broken = kind == "steered" and strength >= breaks
-                            rows.append(
-                                {
-                                    "study": "s",
-                                    "model": f"m{m}",
-                                    "family": f"f{m % families}",
-                                    "n_params": 1e8 * (m + 1),
-                                    "layer": layer,
-                                    "place": place,
-                                    "depth": layer / 10,
-                                    "emotion": emotion,
-                                    "seed": 0,
-                                    "scenario": f"s{scenario}",
-                                    "strength": strength,
-                                    "kind": kind,
-                                    "text": "x",
-                                    "baseline_text": "y",
-                                    "n_tokens": 30,
-                                    "perplexity": 20.0,
-                                    "baseline_perplexity": 10.0,
-                                    "distinct_2": 0.1 if broken else 0.95,
-                                    "baseline_distinct_2": 0.95,
-                                    "share_foreign_script": 0.0,
-                                    "score_local": base + gain,
-                                    "baseline_score_local": base,
-                                    "score_other": base + gain if emotion != "calm" else np.nan,
-                                    "baseline_score_other": base if emotion != "calm" else np.nan,
-                                }
-                            )
-    return as_trials(pd.DataFrame(rows))
+from tests.planted_trials import make_trials
 
 
 def planted(**columns: object) -> pd.DataFrame:
@@ -156,13 +98,13 @@ def test_intervals_equal_statsmodels_and_beta_quantiles() -> None:
 
 
 def test_summary_finds_a_planted_effect_and_only_it() -> None:
-    three = {"models": 3, "families": 3}
+    three: dict[str, Any] = {"models": 3, "families": 3, "breaks": 9.0}
     works = steering_summary(make_trials(**three), by=()).iloc[0]
     assert works["verdict"] == "beyond sham"
     assert works["estimate"] > 0.9
     assert works["p"] >= 2 / 2**10
     assert (works["n"], works["n_models"], works["n_families"]) == (360, 3, 3)
-    alone = steering_summary(make_trials()).iloc[0]
+    alone = steering_summary(make_trials(breaks=9)).iloc[0]
     assert (alone["verdict"], alone["p"], alone["n_models"]) == ("beyond sham", 2 / 2**10, 1)
     two = steering_summary(make_trials(models=4), by=()).iloc[0]
     assert two["verdict"] == "undecided"
@@ -230,8 +172,8 @@ def test_mcnemar_equals_the_binomial() -> None:
     trials = make_trials(effect=0.05, sham=0.02, seed=3)
     row = steering_summary(trials, by=()).iloc[0]
     table = outcomes(trials)
-    only = int((table["over_baseline"] & ~table["sham_over_baseline"]).sum())
-    other = int((table["sham_over_baseline"] & ~table["over_baseline"]).sum())
+    only = int((table["whole_success"] & ~table["sham_whole_success"]).sum())
+    other = int((table["sham_whole_success"] & ~table["whole_success"]).sum())
     assert row["p_mcnemar"] == pytest.approx(stats.binomtest(only, only + other).pvalue)
 
 
@@ -351,52 +293,13 @@ def test_published_beside_ours_and_examples_by_rule() -> None:
     assert gain == np.sort(group["gain"])[(len(group) - 1) // 2]
 
 
-def test_judges_that_agree_and_one_that_does_not() -> None:
-    trials = make_trials(effect=0.02)
-    same = judge_agreement(trials).iloc[0]
-    assert same["agreement"] == 1
-    assert same["kappa"] == 1
-    assert same["n"] == 320
-    noise = np.random.default_rng(1).normal(size=len(trials.table))
-    other = trials.table.assign(score_other=noise, baseline_score_other=0.0)
-    assert abs(judge_agreement(other)["kappa"].iloc[0]) < 0.15
-
-
-def claims(trials: Trials) -> pd.DataFrame:
-    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
-    study = replace(
-        simulate_scores(families=(1, 1), seed=1), run={"study": {"preregistered": rules}}
-    )
-    return claims_table(study, trials, n_boot=19).set_index("key")
-
-
-def test_claims_about_steering_follow_the_truth() -> None:
-    works = claims(make_trials(effect=0.6, scenarios=14, models=6, families=6))
-    few = claims(make_trials(effect=0.6, scenarios=14))
-    assert few.loc["steering", "verdict"] == "undecided"
-    assert works.loc["steering", "verdict"] == "supported"
-    # Without any effect, half of the texts exceed their baselines.
-    nothing = claims(make_trials(effect=0.0, scenarios=14, models=6, families=6))
-    assert nothing.loc["steering", "verdict"] == "contradicted"
-    assert works.loc["regime-cause", "verdict"] == "not testable"
-    two = few.loc["regimes"]
-    assert two["verdict"] == "undecided"
-    assert "two families; at least three are needed" in two["reason"]
-    # All texts collapse or work; none explodes.
-    trials = make_trials(effect=0.6, scenarios=14, models=9, families=9)
-    assert claims(trials).loc["regimes", "verdict"] == "contradicted"
-    odd = (trials.table["strength"] == 0.4) & (trials.table["kind"] == "steered")
-    three = trials.table.assign(perplexity=trials.table["perplexity"].where(~odd, 900.0))
-    assert claims(Trials(three)).loc["regimes", "verdict"] == "supported"
-
-
 def test_bad_tables_are_refused(tmp_path: Path) -> None:
     table = make_trials(models=1, scenarios=2).table
     cases = [
         (table.drop(columns="perplexity"), "no column 'perplexity'"),
         (table.drop(columns=["score_local", "score_other"]), "score_JUDGE"),
         (table.iloc[:0], "no trials"),
-        (table.assign(kind="placebo"), "neither 'steered' nor 'sham'"),
+        (table.assign(kind="placebo"), "none of 'steered', 'sham', 'matched sham'"),
         (pd.concat([table, table.iloc[:1]]), "occurs twice"),
         (table[table["kind"] == "steered"], "needs a steered text and a sham"),
     ]

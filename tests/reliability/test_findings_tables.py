@@ -157,7 +157,7 @@ def test_a_run_file_of_another_form_is_refused(tmp_path: Path, content: str, mes
     ("column", "value", "message"),
     [
         ("model", None, "'model' has no value"),
-        ("kind", 3, "neither 'steered' nor 'sham'"),
+        ("kind", 3, "kind 3 is none of 'steered', 'sham'"),
         ("strength", np.inf, "strength is not finite"),
         ("perplexity", 0.0, "perplexity must be above 0"),
         ("perplexity", np.inf, "perplexity is not finite"),

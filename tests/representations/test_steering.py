@@ -306,7 +306,7 @@ def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys):
     assert "tiny, baseline" in capsys.readouterr().err
     assert not out.exists()
     assert run(study_file, out) == 0
-    assert "over baseline" in capsys.readouterr().out
+    assert "whole, over baseline" in capsys.readouterr().out
     loaded = load_trials(out)
     table = loaded.table
     peak = table[table["place"] == "peak"]
