@@ -77,5 +77,20 @@ def some_p(p: Iterable[float]) -> float:
     return float(min(1.0, shown.size * shown.min(initial=1.0)))
 
 
+def holm(p: Float64Array) -> Float64Array:
+    """Correct p for their number by Holm's method.
+
+    `statsmodels` also has it, but runs the garbage collector at every call (0.1 s).
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(3)
+    array([0.03, 0.06, 0.06])
+    """
+    order = np.argsort(p)
+    out = np.empty(len(p))
+    times = np.arange(len(p), 0, -1)
+    out[order] = np.maximum.accumulate(np.minimum(times * p[order], 1.0))
+    return out
+
+
 def _shown(p: Iterable[float]) -> Float64Array:
     return np.nan_to_num(np.array(list(p), dtype=np.float64), nan=1.0)

@@ -21,7 +21,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from workers import add_options, workers
 
-from analysis.over_models.invariance import between_sd, bootstrap, decide_invariance, departures
+from analysis.over_models.departures import between_sd, departures
+from analysis.over_models.invariance import bootstrap, decide_invariance
 from analysis.planning.design import Truth, design_power, draw_study
 
 DELTA, ALPHA = 0.1, 0.05

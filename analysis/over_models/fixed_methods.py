@@ -10,9 +10,8 @@ import pandas as pd
 
 from analysis.over_models.rank_tests import contrast_verdict
 from analysis.profiles.joint import over_topics
-from analysis.profiles.shape import holm
 from analysis.profiles.uncertainty import MIN_REPLICATES
-from analysis.scopes import THESE, every_p
+from analysis.scopes import THESE, every_p, holm
 from study.arrays import Float64Array
 
 EVERY, WITHIN = "every model", "within model"

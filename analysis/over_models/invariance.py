@@ -12,20 +12,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.families import t_above, t_critical
 from analysis.loading.scores import Scores, as_scores
+from analysis.over_models.departures import between_sd, departures, left_out
+from analysis.over_models.fixed_curves import fixed_curves
+from analysis.over_models.fixed_profiles import model_profiles
 from analysis.over_models.mixed import RANDOM, SHOWN, draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
-from analysis.over_models.optimize import Codes
 from analysis.over_models.permutation import n_partitions, permutation_p
-from analysis.over_models.sums import CurveData, basis, curve_data, vertex
+from analysis.over_models.sums import CurveData, curve_data
 from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, whole_curve
+from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import listing
-from study.arrays import Float64Array
 from study.read import InputError
 
-#: Draws of the generalized confidence interval.
-N_PIVOT = 2000
 #: What is missing where no peak is shown.
 OF_A_PEAK = (
     *("estimate", "low", "high", "departure_upper", "p_equivalence"),
@@ -42,6 +41,7 @@ def invariance_test(
     curve_delta: float = 0.1,
     amplitude_delta: float = 0.25,
     n_boot: int = 2000,
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool | None = None,
@@ -67,6 +67,9 @@ def invariance_test(
     n_boot : int
         Number of parametric-bootstrap replicates, and of random permutations if there are too many
         to enumerate.
+    scope : {"models like these", "these models"}, optional
+        Whether to generalize over families of models, or over topics with these models fixed. None
+        reports both.
     alpha : float
     seed : int
     higher_is_better : bool, optional
@@ -94,6 +97,14 @@ def invariance_test(
         statsmodels' MixedLM of both hypotheses on the means over emotions; ``verdict, reason``.
         ``attrs["mixedlm"]`` has MixedLM's fixed effects as records
         (`analysis.over_models.mixedlm.mixedlm_fits`).
+
+        These models: one row about all of them, then one per pair (``model``, ``other``):
+        ``curve_departure`` (and ``estimate, low, high``, simultaneous over depth), the largest
+        difference of the two shapes; ``p_shape`` of no difference at any depth; ``amplitude`` and
+        ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p`` of no difference in
+        shape or amplitude (Holm's over pairs in the first row); ``p_curve, p_amplitude`` of
+        equivalence. *Invariant* needs both within their margins in every pair
+        (`fixed_curves.fixed_curves`), and outweighs a difference that is within them.
 
     Raises
     ------
@@ -154,12 +165,22 @@ def invariance_test(
             f"{int(np.ceil(1 / alpha - 1))}"
         )
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
-    rows, effects = [], []
+    wanted = scopes_of(scope)
+    rows: list[dict[str, Any]] = []
+    effects: list[dict[str, Any]] = []
     for name in metrics:
+        if THESE in wanted:
+            profiles = model_profiles(scores, name)
+            each = fixed_curves(profiles, curve_delta, amplitude_delta, alpha, seed)
+            of_these = [{"test": "invariance", "metric": name, **row} for row in each]
+        if LIKE_THESE not in wanted:
+            rows += of_these
+            continue
         data = curve_data(scores, name, by)
         row = {
             "test": "invariance",
             "metric": name,
+            "scope": LIKE_THESE,
             "by": by,
             **decide_invariance(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta),
         }
@@ -170,6 +191,7 @@ def invariance_test(
         note = f"; {reported['mixedlm_note']}" if reported["mixedlm_note"] else ""
         verdict, reason = row.pop("verdict"), row.pop("reason") + note
         rows.append({**row, **reported, "verdict": verdict, "reason": reason})
+        rows += of_these if THESE in wanted else []
     table = pd.DataFrame(rows)
     table.attrs["mixedlm"] = effects
     return table
@@ -339,100 +361,3 @@ def _lacking(row: dict[str, Any]) -> list[str]:
             f"{row['amplitude_delta']:.0%})"
         )
     return out
-
-
-def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
-    """Departures of the groups' vertices from their mean, and their equivalence to 0.
-
-    The vertex of a group is the mean over its models; v_g - mean(v) has the variance
-    s2 (1 / n_g (1 - 2 / G) + sum_k 1 / n_k / G^2), s2 pooled within groups.
-    """
-    turn = vertex(data.coef[0])
-    out = {
-        "estimate": np.nan,
-        "low": np.nan,
-        "high": np.nan,
-        "departure_upper": np.nan,
-        "departure_of": "",
-        "p_equivalence": np.nan,
-    }
-    n_groups = len(data.groups)
-    if n_groups < 2 or not np.isfinite(turn).all():
-        return out
-    count, means, s2, df = _within(turn, data.group)
-    shift = means - means.mean()
-    worst = int(np.abs(shift).argmax())
-    out |= {"estimate": shift[worst], "departure_of": data.groups[worst]}
-    same_bend = len(set(np.sign(data.coef[0, :, 1]))) == 1
-    if df < 1 or s2 <= 0:
-        return out
-    error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
-    reach = t_critical(1 - alpha, df) * error[worst]
-    p = t_above((delta - np.abs(shift)) / error, df)
-    # The vertices of a hump and of a trough are not comparable.
-    out |= {
-        "low": shift[worst] - reach,
-        "high": shift[worst] + reach,
-        "departure_upper": float((np.abs(shift) + t_critical(1 - alpha, df) * error).max())
-        if same_bend
-        else np.nan,
-        "p_equivalence": p.max() if same_bend else np.nan,
-    }
-    return out
-
-
-def _within(turn: Float64Array, group: Codes) -> tuple[Float64Array, Float64Array, float, int]:
-    """Group sizes, means, pooled variance within groups and its degrees of freedom."""
-    count = np.bincount(group).astype(np.float64)
-    means = np.bincount(group, weights=turn) / count
-    df = turn.size - count.size
-    return count, means, float(((turn - means[group]) ** 2).sum() / max(df, 1)), df
-
-
-def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -> dict[str, float]:
-    """Estimate the standard deviation of the vertex between groups, with its interval.
-
-    The estimate solves sum_g w_g (v_g - v_w)^2 = G - 1 with w_g = 1 / (t2 + s2 / n_g) (Paule and
-    Mandel); a draw of the interval takes s2 df / chi2(df) for s2 and chi2(G - 1) on the right.
-    """
-    turn = vertex(data.coef[0])
-    names = ("between_sd", "between_sd_low", "between_sd_high")
-    count, means, s2, df = _within(turn, data.group)
-    if count.size < 2 or df < 1 or s2 <= 0 or not np.isfinite(turn).all():
-        return dict.fromkeys(names, np.nan)
-    right = np.concatenate([[count.size - 1.0], rng.chisquare(count.size - 1, N_PIVOT)])
-    error = np.concatenate([[s2], s2 * df / rng.chisquare(df, N_PIVOT)])
-    low = np.zeros(right.size)
-    high = ((means - means.mean()) ** 2).sum() / right
-    for _ in range(40):
-        middle = (low + high) / 2
-        weight = 1 / (middle[:, None] + error[:, None] / count)
-        center = (weight * means).sum(axis=1) / weight.sum(axis=1)
-        above = (weight * (means - center[:, None]) ** 2).sum(axis=1) > right
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    spread = np.sqrt(np.where(low > 0, (low + high) / 2, 0.0))
-    tail = (1 - level) / 2
-    return dict(zip(names, [spread[0], *np.quantile(spread[1:], [tail, 1 - tail])], strict=True))
-
-
-def left_out(data: CurveData) -> dict[str, float]:
-    """Share of the variance within profiles that the other groups' curve explains.
-
-    Each model keeps its own level. The references are that level alone (R2 = 0) and the curve of
-    the model's own group.
-    """
-    if len(data.groups) < 2:
-        return {"lofo_r2": np.nan, "own_r2": np.nan}
-    onehot = np.eye(len(data.groups))[data.group]
-    means = (onehot / onehot.sum(axis=0)).T @ data.coef[0]
-    others = (means.sum(axis=0) - means) / (len(means) - 1)
-    flat = left = own = 0.0
-    for m, (depth, mean) in enumerate(zip(data.depths, data.means, strict=True)):
-        z, profile = basis(depth), mean.mean(axis=1)
-        z, y = z - z.mean(axis=0), profile - profile.mean()
-        flat += float((y**2).sum())
-        left += float(((y - z @ others[data.group[m]]) ** 2).sum())
-        own += float(((y - z @ means[data.group[m]]) ** 2).sum())
-    if flat == 0:
-        return {"lofo_r2": np.nan, "own_r2": np.nan}
-    return {"lofo_r2": 1 - left / flat, "own_r2": 1 - own / flat}

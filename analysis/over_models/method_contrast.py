@@ -21,7 +21,7 @@ from analysis.families import (
 )
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.effect_sizes import paired_effects
-from analysis.over_models.fixed_methods import fixed_methods
+from analysis.over_models.fixed_methods import WITHIN, fixed_methods
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
 from analysis.over_models.rank_tests import contrast_verdict, mann_whitney, signed_rank
 from analysis.over_models.sums import main_rows
@@ -71,7 +71,7 @@ def method_test(
     metric: str | None = None,
     value: str = "mean",
     delta: float | None = None,
-    scope: Scope | None = None,
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     seed: int = 0,
     higher_is_better: bool | None = None,
@@ -92,8 +92,8 @@ def method_test(
         Equivalence margin, in the metric's own units: the verdict is "alike" if the difference is
         shown to be within it. Without it, the verdict is never "alike".
     scope : {"models like these", "these models"}, optional
-        Whether to generalize over families of models, or over topics with these models fixed.
-        Default: both.
+        Whether to generalize over families of models, or over topics with these models fixed. None
+        reports both.
     alpha : float
     seed : int
         For random sign flips, with more than 16 families.
@@ -109,9 +109,9 @@ def method_test(
         family means), "Mann-Whitney" (the one usually published; it ignores pairs and families;
         exact up to 100 values per method), "mixed model" (the method's effect), "method x
         instruct" and "method x family" (moderators; the latter has no direction). A rereading arm
-        adds "state" (generation - rereading) and "text" (rereading - comprehension). In the
-        scope "these models", "within model" has one row per model, over its topic replicates, with
-        ``p_holm`` over models, and "every model" says whether one method is better in each of them
+        adds "state" (generation - rereading) and "text" (rereading - comprehension). "Within
+        model" has one row per model, over its topic replicates, with ``p_holm`` over models. The
+        scope "these models" adds "every model", whether one method is better in each of them
         (``p`` is the largest of theirs, "mixed" that each method is better somewhere).
         ``estimate, low, high`` are differences a - b in the metric's own units. Effect sizes are of
         separation over models: positive means that a is better. ``p_min`` is the smallest p that
@@ -169,7 +169,9 @@ def method_test(
     tables = []
     for name in metrics:
         rows = list(_rows(scores.select(metric=name), a, b, value, delta, alpha, rng))
-        rows = [row for row in rows if row.setdefault("scope", LIKE_THESE) in wanted]
+        for row in rows:
+            row.setdefault("scope", LIKE_THESE)
+        rows = [row for row in rows if row["scope"] in wanted or row["test"] == WITHIN]
         sign = scores.directions[name]
         for row in rows:
             ends = sorted(sign * row[end] for end in ("low", "high"))

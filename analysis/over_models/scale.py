@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
+from analysis.over_models.fixed_profiles import model_profiles
+from analysis.over_models.fixed_scale import fixed_scale
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
 from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
 from analysis.profiles.curves import PEAKS, Peak
 from analysis.profiles.splines import extrema, tops
 from analysis.profiles.uncertainty import check_alpha
+from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -32,7 +35,9 @@ def scale_test(
     metric: str | None = None,
     delta: float = 0.1,
     peak: Peak = "extremum",
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
+    seed: int = 0,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
     """Regress the depth of the peak on log10 of the number of parameters.
@@ -50,7 +55,12 @@ def scale_test(
     peak : {"vertex", "extremum", "center"}
         Where a model's curve peaks (see `fit_curves`): the quadratic's vertex, the depth of the
         spline's maximum, or the middle of its top.
+    scope : {"models like these", "these models"}, optional
+        Whether to generalize over families of models, or over topics with these models fixed. None
+        reports both.
     alpha : float
+    seed : int
+        Of the draws for bare curves, in the scope "these models".
     higher_is_better : bool, optional
         For a DataFrame: whether a larger score means better separation. Default: True, unless the
         metric's name is ambiguous.
@@ -58,7 +68,7 @@ def scale_test(
     Returns
     -------
     DataFrame
-        One row per metric: ``peak``, the estimator; ``n``, models with a peak, and their
+        One row per metric and scope: ``peak``, the estimator; ``n``, models with a peak, and their
         ``n_families``; ``n_no_peak``, models whose curve is highest at an end of the range;
         ``slope, se, t, df``; ``tau, tau_family``, the standard deviations of the depth between
         models and between families (REML); ``range`` (in powers of ten); ``estimate, low, high``,
@@ -87,6 +97,10 @@ def scale_test(
     without replicates it is 0.
     The verdict is *invariant* only if two one-sided tests show the change to be within delta.
 
+    For these models, the change is the least-squares contrast of their peaks, with its error over
+    topics; two models suffice. Every model must be shown to have a hump. A change that is shown,
+    but shown to be within delta, is *invariant* there.
+
     Examples
     --------
     >>> from analysis.planning.simulate import simulate_scores
@@ -100,29 +114,39 @@ def scale_test(
         raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
     scores = as_scores(scores, higher_is_better)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
-    rows = []
+    wanted, rows = scopes_of(scope), []
     for name in metrics:
-        data = curve_data(scores, name)
-        size = scores.table.groupby("model")["n_params"].first().loc[list(data.models)]
-        x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
-        depth, there = places(data, peak)
-        variance = sampling_variance(scores, data, name, peak)
-        decided = decide_scale(
-            depth[there], variance[there], x[there], data.group[there], delta, alpha
-        )
-        missing = int((~there).sum())
-        if np.isfinite(decided["estimate"]) and not peak_p(data, curves(data)[0]) <= alpha:
-            decided |= dict.fromkeys(OF_A_PEAK, np.nan)
-            decided |= {"verdict": "undecided", "reason": NO_PEAK}
-        elif missing:
-            said = f"{missing} of {there.size} models are highest at an end of their range"
-            if decided["verdict"] == "invariant" or 2 * missing > there.size:
-                decided["verdict"] = "undecided"
-            decided["reason"] += f"; {said}"
-        rows.append(
-            {"test": "scale", "metric": name, "peak": peak, "n_no_peak": missing, **decided}
-        )
+        about = {"test": "scale", "metric": name, "peak": peak}
+        if LIKE_THESE in wanted:
+            rows.append(
+                {**about, "scope": LIKE_THESE, **_like_these(scores, name, peak, delta, alpha)}
+            )
+        if THESE in wanted:
+            profiles = model_profiles(scores, name)
+            rows.append({**about, **fixed_scale(profiles, peak, delta, alpha, seed)})
     return pd.DataFrame(rows)
+
+
+def _like_these(
+    scores: Scores, metric: str, peak: Peak, delta: float, alpha: float
+) -> dict[str, Any]:
+    """Test one metric with the families as the sample."""
+    data = curve_data(scores, metric)
+    size = scores.table.groupby("model")["n_params"].first().loc[list(data.models)]
+    x = np.log10(size.where(size > 0).to_numpy(dtype=np.float64))
+    depth, there = places(data, peak)
+    variance = sampling_variance(scores, data, metric, peak)
+    decided = decide_scale(depth[there], variance[there], x[there], data.group[there], delta, alpha)
+    missing = int((~there).sum())
+    if np.isfinite(decided["estimate"]) and not peak_p(data, curves(data)[0]) <= alpha:
+        decided |= dict.fromkeys(OF_A_PEAK, np.nan)
+        decided |= {"verdict": "undecided", "reason": NO_PEAK}
+    elif missing:
+        said = f"{missing} of {there.size} models are highest at an end of their range"
+        if decided["verdict"] == "invariant" or 2 * missing > there.size:
+            decided["verdict"] = "undecided"
+        decided["reason"] += f"; {said}"
+    return {"n_no_peak": missing, **decided}
 
 
 def places(data: CurveData, peak: Peak) -> tuple[Float64Array, NDArray[np.bool_]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.over_models.invariance import departures
+from analysis.over_models.departures import departures
 from analysis.over_models.whole_curve import whole_curve
 from analysis.planning.design import ENOUGH, Truth, draw_study
 from study.read import InputError

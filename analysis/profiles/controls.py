@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.families import mean_over_families, t_above, t_critical, too_few
 from analysis.loading.scores import PROFILE, Profile, Scores, as_scores
+from analysis.profiles.fixed_shapes import fixed_controls, p_hump
 from analysis.profiles.shape import GROUP, u_shape_test
 from analysis.profiles.splines import smoother
 from analysis.profiles.uncertainty import (
@@ -20,6 +21,7 @@ from analysis.profiles.uncertainty import (
     quadratic_weights,
     standard_error,
 )
+from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -70,6 +72,7 @@ def control_test(
     metric: str | None = None,
     method: str | None = None,
     delta: float = 0.1,
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
@@ -85,6 +88,9 @@ def control_test(
     delta : float
         Margin of sameness: a control has the same hump if its bulge is within this share of the
         profile's bulge, and its curve, apart from its level, within this share of its own rise.
+    scope : {"models like these", "these models"}, optional
+        Which rows follow those of the profiles: about families of models, or about these models
+        over topics. None reports both.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool, optional
@@ -94,15 +100,18 @@ def control_test(
     Returns
     -------
     DataFrame
-        One row per profile and contrast (level "profile"), then one per method, metric and
-        contrast (level "models": the family is the unit, t with n_families - 1 degrees of
-        freedom; undecided with fewer than three families).
+        One row per profile and contrast (level "profile"), then one per method, metric, contrast
+        and scope. Level "models": the family is the unit, t with n_families - 1 degrees of
+        freedom; undecided with fewer than three families. Level "these models": p is that each
+        has learned it, p_not that some has not (Holm); its interval is that of fully correlated
+        errors.
 
         - contrast: "trained - untrained" and "true - shuffled" (paired by model), "given
           anisotropy" (with the anisotropy profile as a covariate), all three of the bulge; and
           "middle - layer 0", the gain of the middle third of the depth over the embedding.
         - estimate, low, high, p: the contrast in the metric's units, positive where the trained
-          profile has more separation (p two-sided); p_same: that the control has the same hump.
+          profile has more separation (p two-sided); p_same: that the control has the same hump;
+          p_not: of "not learned", where that is the verdict.
         - verdict: "learned", "not learned" or "undecided"; reason.
         - profile, control: the values that are compared; shape, control_shape: their verdicts by
           `u_shape_test`.
@@ -161,7 +170,9 @@ def control_test(
     tests = u_shape_test(
         study, metric=metric, method=method, weights=None, labels=None, alpha=alpha
     )
+    wanted = scopes_of(scope)
     shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
+    of_shape = {_key(row): row for row in shapes if row["level"] == "profile"}
     of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
     of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}
     everything: dict[tuple[Any, ...], list[Profile]] = {}
@@ -180,9 +191,14 @@ def control_test(
             theirs = {of_profile[_key(p.keys)] for p in others if _key(p.keys) in of_profile}
             control = "mixed" if len(theirs) > 1 else theirs.pop() if theirs else "none"
             decided = _decide(name, outcome, of_profile[_key(profile.keys)], control, alpha)
+            if decided["verdict"] == "not learned":
+                decided["p_not"] = _p_not(name, decided, of_shape[_key(profile.keys)])
             keys = {"level": "profile", **profile.keys, "contrast": name}
             rows.append({**keys, **decided, "n_models": 1})
+    profile_rows = list(rows)
     for (group, name), models in compared.items():
+        if LIKE_THESE not in wanted:
+            break
         keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
         keys |= {**dict(zip(GROUP, group, strict=True)), "contrast": name}
         other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), "none")
@@ -191,6 +207,12 @@ def control_test(
         if isinstance(decided.get("df"), float) and (few := too_few(n_families)):
             decided |= {"verdict": "undecided", "reason": f"{decided['reason']}, but {few}"}
         rows.append({**keys, **decided, "n_models": len(models), "n_families": n_families})
+    for group, name in compared if THESE in wanted else ():
+        mine = [row for row in profile_rows if (_group(row), row["contrast"]) == (group, name)]
+        gain = name == "middle - layer 0"
+        humps = [0.0 if gain else p_hump(of_shape[_key(row)], alpha) for row in mine]
+        keys = {**dict(zip(GROUP, group, strict=True)), "contrast": name}
+        rows.append({**fixed_controls(mine, humps, alpha), **keys})
     return pd.DataFrame(rows)
 
 
@@ -398,6 +420,13 @@ def _decide(
         **shapes,
         "df": outcome.df,
     }
+
+
+def _p_not(name: str, decided: Mapping[str, Any], shape: Mapping[str, Any]) -> float:
+    """Return the p behind "not learned": of no gain, of the same hump, or of the other shape."""
+    if name == "middle - layer 0":
+        return float(decided["p"])
+    return float(decided["p_same"] if decided["reason"] == SAME else shape["p_shape"])
 
 
 def _article(shape: str) -> str:

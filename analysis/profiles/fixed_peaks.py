@@ -10,6 +10,7 @@ import numpy as np
 from analysis.families import Estimate, t_critical
 from analysis.loading.scores import Profile
 from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.fixed_shapes import p_hump
 from analysis.profiles.joint import from_draws, joint
 from analysis.profiles.splines import maximum, tops
 from analysis.profiles.uncertainty import Errors, quadratic_weights
@@ -38,11 +39,8 @@ class Case(NamedTuple):
         return str(self.shape["verdict"])
 
     def p_hump(self, alpha: float) -> float:
-        """Return the p that the profile is a hump; 1 if another shape, or a valley, is in doubt."""
-        p = float(self.shape["p"])
-        if self.shape.get("direction") != "hump" or (self.shown != "hump" and p < alpha):
-            return 1.0
-        return p
+        """Return the p that the profile is a hump."""
+        return p_hump(self.shape, alpha)
 
 
 def fixed_peaks(
@@ -166,7 +164,7 @@ def _mean(
         for case, draws in zip(cases, blocks, strict=True)
     ]
     mean = float(np.mean([row["estimate"] for row in rows]))
-    found = from_draws(mean, np.mean(moved, axis=0), together.errors.df, alpha)
+    found = from_draws(mean, np.mean(moved, axis=0), together.errors.df, alpha, LEAST)
     low, high = np.clip(
         found.ends(alpha),
         min(case.profile.depth[0] for case in cases),

@@ -109,7 +109,9 @@ def over_topics(value: float, copies: Float64Array, n_topics: int | None) -> Est
     return Estimate(value, sd, df, 1, 0)
 
 
-def from_draws(value: float, deviations: Float64Array, df: float, alpha: float) -> Estimate:
+def from_draws(
+    value: float, deviations: Float64Array, df: float, alpha: float, least: float = 0.0
+) -> Estimate:
     """Return an estimate whose interval reaches as far as the draws of its error, on both sides.
 
     `Errors.draws` are widened to the quantiles of t, so that the interval of level 1 - alpha of
@@ -121,6 +123,8 @@ def from_draws(value: float, deviations: Float64Array, df: float, alpha: float) 
     deviations : ndarray, shape (n_draws,)
         Mean 0.
     df, alpha : float
+    least : float
+        The smallest standard error that the grid of the estimate allows.
 
     Examples
     --------
@@ -133,4 +137,4 @@ def from_draws(value: float, deviations: Float64Array, df: float, alpha: float) 
     low = ordered[int(np.floor(last * (alpha / 2)))]
     high = ordered[int(np.ceil(last * (1 - alpha / 2)))]
     reach = float(max(-low, high))
-    return Estimate(value, reach / t_critical(1 - alpha / 2, df), df, 1, 0)
+    return Estimate(value, max(reach / t_critical(1 - alpha / 2, df), least), df, 1, 0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.families import ROUNDING, family_means, too_few
 from analysis.loading.scores import Profile, Scores
+from analysis.profiles.fixed_shapes import fixed_shapes
 from analysis.profiles.lines import (
     EDGE,
     MIN_LINE,
@@ -46,6 +47,7 @@ from analysis.profiles.verdicts import (
     straight,
     turn,
 )
+from analysis.scopes import LIKE_THESE, THESE, Scope, holm, scopes_of
 from study.arrays import Float64Array
 
 #: Keys that profiles share if their models are pooled.
@@ -62,6 +64,7 @@ def u_shape_test(
     method: str | None = None,
     weights: str | None = "trained",
     labels: str | None = "true",
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
@@ -78,6 +81,9 @@ def u_shape_test(
         A study, or a table with at least model, family, depth and score.
     metric, method, weights, labels : str, optional
         Which profiles; None takes all.
+    scope : {"models like these", "these models"}, optional
+        Which rows follow those of the profiles: about families of models, or about these models
+        over topics. None reports both.
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool, optional
@@ -88,8 +94,10 @@ def u_shape_test(
     -------
     DataFrame
         One row per profile (level "profile"), then one per combination of weights, method, labels
-        and metric (level "models": the family is the unit). Changes are in the metric's own units,
-        slopes in units per depth.
+        and metric for each scope. Level "models": the family is the unit. Level "these models": p
+        is that every profile is a hump, p_otherwise that some profile is shown to be otherwise
+        (Holm), and the verdict is the shape of all of them, or "mixed". Changes are in the metric's
+        own units, slopes in units per depth.
 
         - verdict: "hump" (separation rises, then falls), "trough" (the reverse), "several peaks",
           "monotone" (both halves go the same way), "plateau" (it goes one way and then levels off)
@@ -148,18 +156,34 @@ def u_shape_test(
     Examples
     --------
     >>> from analysis.planning.simulate import simulate_scores
-    >>> tests = u_shape_test(simulate_scores(families=(1, 1, 1), seed=1))
-    >>> tests[["level", "model", "highest", "where", "verdict"]].round(2)
-         level    model  highest   where verdict
-    0  profile       m1     0.38  middle    hump
-    1  profile       m2     0.49  middle    hump
-    2  profile       m3     0.42  middle    hump
-    3   models  all (3)     0.46  middle    hump
+    >>> tests = u_shape_test(simulate_scores(families=(1, 1, 1), seed=1), scope=None)
+    >>> tests[["level", "model", "highest", "verdict"]].round(2)
+              level    model  highest verdict
+    0       profile       m1     0.38    hump
+    1       profile       m2     0.49    hump
+    2       profile       m3     0.42    hump
+    3        models  all (3)     0.46    hump
+    4  these models  all (3)      NaN    hump
     """
     check_alpha(alpha)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
+    wanted = scopes_of(scope)
     rows = [shape_row(profile, assess(profile), alpha) for profile in profiles]
-    return corrected(pd.DataFrame([*rows, *models_rows(profiles, rows, alpha)]))
+    over = models_rows(profiles, rows, alpha) if LIKE_THESE in wanted else []
+    if THESE in wanted:
+        over += these_rows(rows, alpha)
+    return corrected(pd.DataFrame([*rows, *over]))
+
+
+def these_rows(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
+    """Return the rows of `u_shape_test` about these models, given the rows of the profiles."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in GROUP), []).append(row)
+    return [
+        {**fixed_shapes(some, alpha), **dict(zip(GROUP, keys, strict=True))}
+        for keys, some in groups.items()
+    ]
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,21 +194,6 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
             p = rows["p_shape"].fillna(rows["p"]).dropna()
             table.loc[p.index, "p_holm"] = holm(p.to_numpy())
     return table
-
-
-def holm(p: Float64Array) -> Float64Array:
-    """Correct p for their number by Holm's method.
-
-    `statsmodels` also has it, but runs the garbage collector at every call (0.1 s).
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3)
-    array([0.03, 0.06, 0.06])
-    """
-    order = np.argsort(p)
-    out = np.empty(len(p))
-    times = np.arange(len(p), 0, -1)
-    out[order] = np.maximum.accumulate(np.minimum(times * p[order], 1.0))
-    return out
 
 
 def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:

@@ -190,4 +190,4 @@ def slope_weights(depth: Float64Array, rows: NDArray[np.bool_]) -> Float64Array:
 
 def standard_error(weights: Float64Array, cov: Float64Array) -> Float64Array:
     """Return the standard errors of contrasts, `weights` of shape (..., n_points)."""
-    return np.asarray(np.sqrt(((weights @ cov) * weights).sum(axis=-1)))
+    return np.asarray(np.sqrt(np.maximum(((weights @ cov) * weights).sum(axis=-1), 0.0)))

@@ -11,13 +11,8 @@ from scipy import stats
 
 from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
-from analysis.over_models.invariance import (
-    between_sd,
-    decide_invariance,
-    departures,
-    invariance_test,
-    left_out,
-)
+from analysis.over_models.departures import between_sd, departures, left_out
+from analysis.over_models.invariance import decide_invariance, invariance_test
 from analysis.over_models.mixed import draw, fall_back, likelihood_ratio, unbiased
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.scale import scale_test

@@ -13,15 +13,14 @@ from scipy import stats
 
 from analysis.loading.scores import as_scores
 from analysis.over_models import invariance
+from analysis.over_models.departures import between_sd, departures
+from analysis.over_models.departures import left_out as left_out_r2
 from analysis.over_models.invariance import (
     _hindrance,
     _verdict,
-    between_sd,
     decide_invariance,
-    departures,
     invariance_test,
 )
-from analysis.over_models.invariance import left_out as left_out_r2
 from analysis.over_models.permutation import permutation_p
 from analysis.over_models.sums import CurveData, curve_data, vertex
 from analysis.planning.simulate import simulate_scores

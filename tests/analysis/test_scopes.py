@@ -10,9 +10,18 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from analysis import localization_test, method_test
+from analysis import (
+    control_test,
+    invariance_test,
+    localization_test,
+    method_test,
+    scale_test,
+    u_shape_test,
+)
 from analysis.loading.scores import Scores
-from analysis.planning.simulate import simulate_scores
+from analysis.over_models.fixed_curves import fixed_curves
+from analysis.over_models.fixed_profiles import model_profiles
+from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.joint import joint
 from analysis.profiles.uncertainty import profile_errors
 from analysis.scopes import LIKE_THESE, THESE, every_p, some_p
@@ -108,3 +117,92 @@ def test_scopes_have_names_and_a_missing_p_shows_nothing() -> None:
         localization_test(these(), scope="them")
     assert every_p([0.01, np.nan]) == 1
     assert some_p([np.nan, 0.01, 0.2]) == 0.03
+
+
+def joined(first: Scores, second: Scores) -> Scores:
+    """Put the model m1 of one study beside that of another, as m2 of the family F2."""
+    renamed = {"model": "m2", "family": "F2", "n_params": 4 * first.table["n_params"].iloc[0]}
+    table = pd.concat([first.table, second.table.assign(**renamed)], ignore_index=True)
+    copies = pd.concat([first.replicates, second.replicates.assign(**renamed)], ignore_index=True)
+    return replace(first, table=table, replicates=copies)
+
+
+def one(**settings: Any) -> Scores:
+    return these(families=(1,), **settings)
+
+
+def test_two_models_have_the_same_curve_or_another() -> None:
+    same = invariance_test(
+        joined(one(noise_sd=0.001), one(noise_sd=0.001, seed=3)), scope=THESE, n_boot=19
+    )
+    assert same["verdict"].tolist() == ["invariant"] * 2
+    assert same.loc[1, ["model", "other"]].tolist() == ["m1", "m2"]
+    moved = invariance_test(joined(one(), one(vertex=0.7)), scope=THESE, n_boot=19)
+    assert moved["verdict"].tolist() == ["not invariant"] * 2
+    assert "shape" in moved.loc[1, "differs"]
+    high = invariance_test(joined(one(), one(height=0.4)), scope=THESE, n_boot=19)
+    assert high.loc[1, "differs"] == "amplitude"
+    assert high.loc[0, "p"] == high.loc[1, "p"]
+    level = joined(one(), one())
+    raised = level.table["score"] + 0.2 * level.table["model"].eq("m2")
+    shifted = invariance_test(replace(level, table=level.table.assign(score=raised)), scope=THESE)
+    assert shifted.loc[0, "verdict"] == "invariant"
+    assert_allclose(shifted.loc[1, "level"], -0.2)
+
+
+def test_the_amplitudes_of_two_curves_are_linearized_rightly() -> None:
+    """Small changes of the curves change the amplitude as much as its error says."""
+    profiles = model_profiles(joined(one(), one(vertex=0.6)), "score")
+    rng = np.random.default_rng(0)
+    step = 1e-5
+    moves = [rng.normal(size=(40, len(p.depth))) for p in profiles]
+    changed = [
+        replace(p, replicates=p.separation + step * (m - m.mean(axis=0)))
+        for p, m in zip(profiles, moves, strict=True)
+    ]
+    row = fixed_curves(changed, 0.1, 0.25, 0.05, 0)[1]
+    amplitudes = []
+    for k in range(40):
+        again = [
+            replace(p, separation=p.separation + step * (m - m.mean(axis=0))[k])
+            for p, m in zip(changed, moves, strict=True)
+        ]
+        amplitudes.append(fixed_curves(again, 0.1, 0.25, 0.05, 0)[1]["amplitude"])
+    t = 1.7958848187036696  # of 11 degrees of freedom, at 0.95
+    widened = np.sqrt(12 / 11)
+    error = (row["amplitude_high"] - row["amplitude"]) / t
+    assert_allclose(error, widened * np.std(amplitudes, ddof=1), rtol=1e-3)
+
+
+def test_opposite_curves_differ() -> None:
+    found = invariance_test(joined(one(), one(shape="trough")), scope=THESE).iloc[0]
+    assert found["verdict"] == "not invariant"
+    assert found["p_curve"] == 1
+
+
+def test_the_peak_of_two_models_moves_with_size_or_stays() -> None:
+    moved = scale_test(joined(one(vertex=0.3), one(vertex=0.7)), scope=None)
+    assert moved["scope"].tolist() == [LIKE_THESE, THESE]
+    assert moved["verdict"].tolist() == ["undecided", "not invariant"]
+    assert moved.loc[1, "low"] < 0.4 < moved.loc[1, "high"]
+    assert (
+        scale_test(joined(one(noise_sd=0.001), one(noise_sd=0.001, seed=3)), scope=THESE)[
+            "verdict"
+        ].item()
+        == "invariant"
+    )
+    flat = scale_test(joined(one(), one(shape="saturating")), scope=THESE).iloc[0]
+    assert flat["verdict"] == "undecided"
+    assert "m2 has a peak is not shown" in flat["reason"]
+
+
+def test_every_model_is_a_hump_and_has_learned_it() -> None:
+    study = combine(these(), these(shape="decay", weights="untrained", seed=4))
+    shapes = u_shape_test(study, scope=THESE).iloc[-1]
+    assert (shapes["level"], shapes["verdict"]) == (THESE, "hump")
+    found = control_test(study, scope=THESE)
+    found = found[found["contrast"] == "trained - untrained"].set_index("model")
+    assert found.loc["all (2)", "verdict"] == "learned"
+    assert found.loc["all (2)", "p"] >= found.loc[["m1", "m2"], "p"].max()
+    mixed = joined(one(), one(shape="saturating"))
+    assert u_shape_test(mixed, scope=THESE).iloc[-1]["verdict"] == "mixed"

@@ -12,8 +12,8 @@ from scipy import stats
 from analysis import InputError, u_shape_test
 from analysis.loading.scores import REPLICATE_COLUMNS, Scores, as_scores
 from analysis.profiles.lines import line_weights, robin_hood
-from analysis.profiles.shape import holm
 from analysis.profiles.splines import extrema, smoother
+from analysis.scopes import holm
 from study.arrays import Float64Array
 
 DEPTH = np.linspace(0, 1, 21)

@@ -1,0 +1,201 @@
+"""Whether these models have the same curve: each pair of them, with the topics as the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from analysis.families import t_above, t_critical
+from analysis.loading.scores import Profile
+from analysis.over_models.whole_curve import POINTS
+from analysis.profiles.joint import Joint, joint
+from analysis.profiles.search import path_length, searched_p
+from analysis.profiles.splines import smoother
+from analysis.profiles.uncertainty import standard_error
+from analysis.profiles.verdicts import critical
+from analysis.scopes import THESE, every_p, some_p
+from analysis.wording import listing
+from study.arrays import Float64Array
+
+#: Two curves with a smaller cosine have no common curve to be scaled to: compared as they are.
+LEAST_COSINE = 0.5
+BLANK = (
+    *("estimate", "low", "high", "p", "p_shape", "p_curve", "curve_departure", "curve_upper"),
+    *("curve_depth", "amplitude", "amplitude_low", "amplitude_high", "p_amplitude"),
+    *("p_amplitude_differs", "level", "p_level", "df"),
+)
+
+
+def fixed_curves(
+    profiles: Sequence[Profile], curve_delta: float, amplitude_delta: float, alpha: float, seed: int
+) -> list[dict[str, Any]]:
+    r"""Return the rows of `invariance_test` about these models: all of them, then each pair.
+
+    Parameters
+    ----------
+    profiles : sequence of Profile
+        One per model.
+    curve_delta, amplitude_delta, alpha, seed
+        As in `invariance_test`, for the difference of two models.
+
+    Notes
+    -----
+    With :math:`x_a, x_b` the smoothed curves of two models about their means over depth and
+    :math:`X` their mean, the amplitudes are :math:`a = x_a'X / X'X` (and b), and the shapes
+    :math:`x_a / a`. The difference of the shapes, in units of the range of X, is linearized; its
+    error is the replicates', with Student's t over topics. The largest t along the depths has
+    Naiman's simultaneous p (`search.searched_p`), twice for both directions. Sameness needs the
+    difference within the margin at every depth (intersection-union), and so does the amplitude.
+    """
+    names = [str(profile.keys["model"]) for profile in profiles]
+    whole: dict[str, Any] = {"scope": THESE, "model": f"all ({len(names)})", "other": "all"}
+    whole |= dict.fromkeys(BLANK, np.nan) | {"n_models": len(names), "verdict": "undecided"}
+    if len(profiles) < 2:
+        return [whole | {"reason": "one model only: nothing to compare it with"}]
+    together = joint(profiles, seed)
+    if isinstance(together, str):
+        return [whole | {"reason": together}]
+    start = max(p.depth[0] for p in profiles)
+    at = start + POINTS * (min(p.depth[-1] for p in profiles) - start)
+    each = []
+    for a, b in combinations(range(len(profiles)), 2):
+        row = _pair(together, a, b, at, curve_delta, amplitude_delta, alpha)
+        pair = {"scope": THESE, "model": names[a], "other": names[b], "n_models": 2}
+        each.append(pair | row)
+    worst = max(each, key=lambda row: row["curve_upper"])
+    copied = ("estimate", "low", "high", "curve_departure", "curve_upper", "curve_depth", "df")
+    whole |= {name: worst[name] for name in copied}
+    whole |= {
+        "curve_of": f"{worst['model']} and {worst['other']}",
+        "p": some_p(row["p"] for row in each),
+        "p_curve": every_p(row["p_curve"] for row in each),
+        "p_amplitude": every_p(row["p_amplitude"] for row in each),
+    }
+    verdict, reason = _verdict(whole, curve_delta, amplitude_delta, alpha)
+    n = len(each)
+    if verdict == "not invariant":
+        first = min(each, key=lambda row: row["p"])
+        shown = sum(row["verdict"] == verdict for row in each)
+        reason = f"{first['model']} and {first['other']}: {first['reason']}"
+        if n > 1:
+            reason += f"; {shown} of {n} pairs of models differ before Holm's correction"
+    elif n > 1:
+        reason = f"{n} pairs of models: {reason}"
+    return [{**whole, "verdict": verdict, "reason": reason}, *each]
+
+
+def _pair(
+    together: Joint,
+    a: int,
+    b: int,
+    at: Float64Array,
+    curve_delta: float,
+    amplitude_delta: float,
+    alpha: float,
+) -> dict[str, Any]:
+    """Compare two models' curves."""
+    which = (a, b)
+    smooth = [smoother(together.profiles[i].depth, at) for i in which]
+    level = [s.mean(axis=0, keepdims=True) for s in smooth]
+    shapes = [s - m for s, m in zip(smooth, level, strict=True)]
+    x, z = (s @ together.profiles[i].separation for s, i in zip(shapes, which, strict=True))
+    mean = (x + z) / 2
+    size, df = float(mean @ mean), together.errors.df
+    rise = float(np.ptp(mean))
+    amplitude = float(x @ mean / size), float(z @ mean / size)
+
+    def tested(weights: tuple[Float64Array, Float64Array]) -> tuple[Float64Array, Float64Array]:
+        """Spread the pair's weights over all points, and return them with their errors."""
+        points = [len(p.depth) for p in together.profiles]
+        ends = np.cumsum(points)
+        full = np.zeros((len(weights[0]), int(ends[-1])))
+        for i, w in zip(which, weights, strict=True):
+            full[:, ends[i] - points[i] : ends[i]] = w
+        return full, np.maximum(standard_error(full, together.errors.cov), 1e-12)
+
+    apart = float((level[0] @ together.profiles[a].separation).item()) - float(
+        (level[1] @ together.profiles[b].separation).item()
+    )
+    row: dict[str, Any] = dict.fromkeys(BLANK, np.nan) | {"df": df, "level": apart}
+    row["p_level"] = float(2 * t_above(abs(apart) / tested((level[0], -level[1]))[1][0], df))
+    alike = float(x @ z) > LEAST_COSINE * float(np.linalg.norm(x) * np.linalg.norm(z))
+    if alike:
+        # First-order changes of each amplitude with either curve.
+        own = ((mean + x / 2 - amplitude[0] * mean) / size, (x / 2 - amplitude[0] * mean) / size)
+        other = ((z / 2 - amplitude[1] * mean) / size, (mean + z / 2 - amplitude[1] * mean) / size)
+        departure = (x / amplitude[0] - z / amplitude[1]) / rise
+        first, second = (
+            (x / amplitude[0] ** 2)[:, None] * own[k] - (z / amplitude[1] ** 2)[:, None] * other[k]
+            for k in (0, 1)
+        )
+        eye = np.eye(len(at))
+        onto = (
+            (eye / amplitude[0] - first) @ shapes[0] / rise,
+            (-eye / amplitude[1] - second) @ shapes[1] / rise,
+        )
+        relative = amplitude[0] - amplitude[1]
+        moved = tuple(((own[k] - other[k]) @ shapes[k])[None] for k in (0, 1))
+        error = float(tested((moved[0], moved[1]))[1][0])
+        row |= {
+            "amplitude": relative,
+            "amplitude_low": relative - t_critical(1 - alpha, df) * error,
+            "amplitude_high": relative + t_critical(1 - alpha, df) * error,
+            "p_amplitude": float(t_above((amplitude_delta - abs(relative)) / error, df)),
+            "p_amplitude_differs": float(2 * t_above(abs(relative) / error, df)),
+        }
+    else:
+        rise = max(float(np.ptp(x)), float(np.ptp(z)))
+        departure, onto = (x - z) / rise, (shapes[0] / rise, -shapes[1] / rise)
+    full, errors = tested(onto)
+    t = departure / errors
+    path = path_length(full, together.errors.cov)
+    row["p_shape"] = min(1.0, 2 * float(searched_p(np.abs(t).max(), df, path)))
+    where = int(np.abs(departure).argmax())
+    reach = critical(df, path, alpha / 2) * errors[where]
+    row |= {
+        "curve_departure": departure[where],
+        "curve_depth": at[where],
+        "estimate": departure[where],
+        "low": departure[where] - reach,
+        "high": departure[where] + reach,
+        "curve_upper": float((np.abs(departure) + t_critical(1 - alpha, df) * errors).max()),
+        "p_curve": float(t_above((curve_delta - np.abs(departure)) / errors, df).max())
+        if alike
+        else 1.0,
+    }
+    row["p_amplitude"] = row["p_amplitude"] if alike else 1.0
+    row["p"] = some_p([row["p_shape"], row["p_amplitude_differs"]]) if alike else row["p_shape"]
+    differs = [
+        name
+        for name, p in (("shape", row["p_shape"]), ("amplitude", row["p_amplitude_differs"]))
+        if 2 * p < alpha
+    ]
+    row["differs"] = ", ".join(differs)
+    verdict, reason = _verdict(row, curve_delta, amplitude_delta, alpha)
+    if verdict == "not invariant":
+        what = listing(differs) if differs else "shape"
+        most = f"the shapes by up to {abs(row['estimate']):.0%} of the rise"
+        reason = f"the curves differ in {what} (p = {row['p']:.3g}), {most}"
+    return {**row, "verdict": verdict, "reason": reason}
+
+
+def _verdict(
+    row: dict[str, Any], curve_delta: float, amplitude_delta: float, alpha: float
+) -> tuple[str, str]:
+    """Return verdict and reason; sameness within the margins outweighs a difference within them."""
+    same = max(row["p_curve"], row["p_amplitude"])
+    if same < alpha:
+        note = ", though a difference is shown" if row["p"] < alpha else ""
+        return "invariant", (
+            f"the curves are within {curve_delta:.0%} of the rise (at most "
+            f"{row['curve_upper']:.0%}), their amplitudes within {amplitude_delta:.0%}{note}"
+        )
+    if row["p"] < alpha:
+        return "not invariant", ""
+    return "undecided", (
+        f"neither difference (p = {row['p']:.3g}) nor sameness is shown: the shapes may be "
+        f"{row['curve_upper']:.0%} of the rise apart, against a margin of {curve_delta:.0%}"
+    )
