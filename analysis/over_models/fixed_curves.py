@@ -60,12 +60,11 @@ def fixed_curves(
         return [whole | {"reason": together}]
     start = max(p.depth[0] for p in profiles)
     at = start + POINTS * (min(p.depth[-1] for p in profiles) - start)
-    each = []
+    each: list[dict[str, Any]] = []
     for a, b in combinations(range(len(profiles)), 2):
         row = _pair(together, a, b, at, curve_delta, amplitude_delta, alpha)
-        pair = {"scope": THESE, "model": names[a], "other": names[b], "n_models": 2}
-        each.append(pair | row)
-    worst = max(each, key=lambda row: row["curve_upper"])
+        each.append({"scope": THESE, "model": names[a], "other": names[b], "n_models": 2, **row})
+    worst = max(each, key=lambda row: float(row["curve_upper"]))
     copied = ("estimate", "low", "high", "curve_departure", "curve_upper", "curve_depth", "df")
     whole |= {name: worst[name] for name in copied}
     whole |= {
@@ -77,7 +76,7 @@ def fixed_curves(
     verdict, reason = _verdict(whole, curve_delta, amplitude_delta, alpha)
     n = len(each)
     if verdict == "not invariant":
-        first = min(each, key=lambda row: row["p"])
+        first = min(each, key=lambda row: float(row["p"]))
         shown = sum(row["verdict"] == verdict for row in each)
         reason = f"{first['model']} and {first['other']}: {first['reason']}"
         if n > 1:

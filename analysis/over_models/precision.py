@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.method_contrast import method_test
 from analysis.over_models.sums import main_rows
-from analysis.scopes import Scope
+from analysis.scopes import LIKE_THESE, Scope
 from study.read import InputError
 
 #: What the test calls a model's two precisions.
@@ -40,7 +40,7 @@ def precision_test(
     method: str = "comprehension",
     metric: str | None = None,
     delta: float | None = None,
-    scope: Scope | None = None,
+    scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
