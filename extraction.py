@@ -31,7 +31,7 @@ from pipeline.options import run_parser
 from pipeline.pins import check_one_source
 from pipeline.plan import ExtractionUnit, plan
 from pipeline.runner import Run, run_script
-from pipeline.score_tables import is_scored, score, write_tables
+from pipeline.score_tables import is_scored, labels_of, score, write_tables
 from pipeline.summary import print_summary
 from representations.models.registry import find_model
 from study import HOME, Study
@@ -73,7 +73,7 @@ def extract_study(run: Run) -> list[str]:
         failures = run.do(shards, display)
         finished = [unit for unit in units if is_there(unit.path)]
         check_one_source(finished)
-        jobs = [score_job(u, study, labels) for u in finished for labels in study.labels]
+        jobs = [score_job(u, study, labels) for u in finished for labels in labels_of(u, study)]
         failures += engine.run(jobs, display, run.args.keep_going)
         scored = [unit for unit in finished if is_scored(unit, study)]
         if scored:

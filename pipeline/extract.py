@@ -13,6 +13,7 @@ from pipeline.shards import WHOLE, Shard, joined
 from pipeline.units import load_facts, save_unit
 from pipeline.work import Work
 from representations import arms
+from representations.ablation import ablation
 from representations.certificate import READING, WRITING, certify
 from representations.corpus.corpus import Corpus
 from representations.facts import Story
@@ -20,6 +21,7 @@ from representations.models.loading import LoadedModel
 from representations.pooled import PooledUnit
 from study import Study
 from study.read import InputError
+from study.tables import OF_CORPUS
 from study.write import is_there
 
 
@@ -60,6 +62,7 @@ def _work(unit: ExtractionUnit, study: Study, corpus: Corpus, device: str) -> Wo
         join=partial(save_joined, unit, study),
         facts=partial(load_facts, unit.path),
         certificate=READING + WRITING * _writes(unit, study),
+        unsharded=unit.method == "ablation",
     )
 
 
@@ -102,9 +105,9 @@ def extract(
 ) -> PooledUnit:
     """Run a unit or one of its shards: the arm of its method.
 
-    The model reads passages (comprehension), writes stories (generation), reads stories that
-    another engine wrote as if it wrote them (generation with `told`), or reads its own stories
-    (rereading) or another model's (crossreading).
+    The model reads passages, intact (comprehension) or also ablated (ablation), writes stories
+    (generation), reads stories that another engine wrote as if it wrote them (generation with
+    `told`), or reads its own stories (rereading) or another model's (crossreading).
 
     Returns
     -------
@@ -117,6 +120,17 @@ def extract(
     if unit.method == "comprehension":
         pooled = arms.comprehension(
             loaded, corpus, pooling, progress=progress, near=unit.path, texts=texts
+        )
+    elif unit.method == "ablation":
+        whole = effort(unit, study, corpus)
+        pooled = ablation(
+            loaded,
+            corpus,
+            study.ablation,
+            pooling,
+            denoise=study.scoring.denoise,
+            seed=study.seed,
+            progress=lambda share: progress(share * whole),
         )
     elif unit.method == "generation" and unit.told is not None:
         pooled = arms.told(
@@ -157,7 +171,7 @@ def extract(
         "method": unit.method,
         "certificate": certificate,
     }
-    if unit.method != "comprehension":
+    if unit.method not in OF_CORPUS:
         told = (unit.writer or unit).told
         made["written_by"] = told.written_by if told else "emotion-depth"
     seconds = round(time.monotonic() - began, 2)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from representations.ablation import passes
 from representations.corpus.corpus import Corpus
 from representations.generation import WRITTEN
 from representations.metrics import METRICS
@@ -17,11 +18,13 @@ from representations.models.weights import check_package
 from representations.stories import EngineStories, story_cells
 from study import METHODS, Study
 from study.read import InputError
-from study.tables import BY
+from study.tables import BY, OF_CORPUS
 from study.write import Place, fingerprint, slug
 
 #: Version of the unit files; raise it when their meaning changes.
 FORMAT = 2
+#: Layers of a model, for estimates before it is loaded.
+LAYERS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,7 @@ def plan(
                     writer: ExtractionUnit | None = None
                     for method in sorted({*methods} - {"crossreading"}, key=METHODS.index):
                         of_unit = [asdict(spec), weights, seed, dtype, method]
-                        of_unit += [told.sha256] if told and method != "comprehension" else []
+                        of_unit += [told.sha256] if told and method not in OF_CORPUS else []
                         key = fingerprint([FORMAT, *of_unit, *_settings(study, corpus, method)])
                         stem = slug(spec.name, weights, seed, dtype, method)
                         path = folder / "units" / f"{stem}.{key}.safetensors"
@@ -185,14 +188,18 @@ def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
     emotions, topics = [e.name for e in corpus.emotions], [t.name for t in corpus.topics]
     pooling = [study.seed, study.pooling.skip, study.pooling.size]
     stories = {k: v for k, v in asdict(study.generation).items() if k != "batch"}
-    reads = method == "comprehension"
-    return [corpus.sha256, emotions, topics, *pooling, None if reads else stories]
+    used = [corpus.sha256, emotions, topics, *pooling]
+    if method == "ablation":
+        return [*used, asdict(study.ablation), study.scoring.denoise]
+    return [*used, None if method in OF_CORPUS else stories]
 
 
 def text_count(unit: ExtractionUnit, study: Study, corpus: Corpus) -> int:
     """Return the number of texts that a unit reads or writes."""
     if unit.method == "comprehension":
         return len(corpus.passages) + len(corpus.neutral)
+    if unit.method == "ablation":
+        return len(corpus.passages)
     return len(story_cells(corpus, study.generation))
 
 
@@ -212,6 +219,10 @@ def token_counts(method: str, study: Study, corpus: Corpus) -> tuple[int, int]:
     if method == "comprehension":
         words = sum(len(p.text.split()) for p in (*corpus.passages, *corpus.neutral))
         return int(1.35 * words), 0
+    if method == "ablation":
+        most = study.ablation.tokens or float("inf")
+        once = sum(min(most, 1.35 * len(p.text.split())) for p in corpus.passages)
+        return int(once * passes(LAYERS, study.ablation.every)), 0
     stories = len(story_cells(corpus, study.generation))
     tokens = stories * study.generation.max_new_tokens
     if method != "generation":

@@ -27,7 +27,15 @@ PACKAGES = (
 
 
 #: Facts of a unit that stand elsewhere than in the list of units.
-BULKY = ("stories", "emotions", "topics", "neutral_topics", "rows", "certificate")
+BULKY = (
+    "stories",
+    "emotions",
+    "topics",
+    "neutral_topics",
+    "rows",
+    "certificate",
+    "log_likelihoods",
+)
 
 
 def certificates(units: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

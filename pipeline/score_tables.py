@@ -15,7 +15,8 @@ from pipeline.provenance import BULKY, certificates, provenance
 from pipeline.units import load_facts, open_unit
 from representations.corpus.corpus import Corpus
 from representations.facts import UnitFacts
-from representations.metrics import METRICS
+from representations.lost import MEASURES, lost_scores
+from representations.metrics import METRICS, Measure, Metric
 from representations.separation import separation_scores, shuffled_within_topics
 from study import Study
 from study.tables import MODEL, PROFILE, REPLICATE_COLUMNS, SCORE_COLUMNS
@@ -51,18 +52,27 @@ def score(unit: ExtractionUnit, study: Study, labels: str) -> pd.DataFrame:
         emotions = facts["emotions"]
         if labels == "shuffled":
             emotions = shuffled_within_topics(emotions, facts["topics"], study.seed)
-        scores, replicates = separation_scores(
-            pooled.activations,
-            emotions,
-            facts["topics"],
-            metrics=study.scoring.metrics,
-            neutral=pooled.neutral,
-            neutral_topics=facts["neutral_topics"],
-            folds=study.scoring.folds,
-            replicates=study.scoring.replicates,
-            denoise=study.scoring.denoise,
-            seed=study.seed,
-        )
+        scoring = study.scoring
+        if unit.method == "ablation":
+            scores, replicates = lost_scores(
+                pooled,
+                folds=scoring.folds,
+                replicates=scoring.replicates,
+                seed=study.seed,
+            )
+        else:
+            scores, replicates = separation_scores(
+                pooled.activations,
+                emotions,
+                facts["topics"],
+                metrics=scoring.metrics,
+                neutral=pooled.neutral,
+                neutral_topics=facts["neutral_topics"],
+                folds=scoring.folds,
+                replicates=scoring.replicates,
+                denoise=scoring.denoise,
+                seed=study.seed,
+            )
     table = pd.concat([scores.assign(replicate=0), replicates.assign(emotion="")])
     for column in OF_UNIT:
         table[column] = facts.get(column)
@@ -79,7 +89,12 @@ def _path(unit: ExtractionUnit, study: Study, labels: str) -> Place:
 
 def is_scored(unit: ExtractionUnit, study: Study) -> bool:
     """Whether the scores of a unit are there."""
-    return all(is_there(_path(unit, study, labels)) for labels in study.labels)
+    return all(is_there(_path(unit, study, labels)) for labels in labels_of(unit, study))
+
+
+def labels_of(unit: ExtractionUnit, study: Study) -> tuple[str, ...]:
+    """Return the labels under which a unit is scored; ablation takes out those of the truth."""
+    return ("true",) if unit.method == "ablation" else study.labels
 
 
 def write_tables(
@@ -118,11 +133,11 @@ def write_tables(
         "topics": [t.name for t in corpus.topics],
         "metrics": {
             name: {
-                "label": METRICS[name].label,
-                "higher_is_better": METRICS[name].higher_is_better,
-                "chance": METRICS[name].chance,
+                "label": measure.label,
+                "higher_is_better": measure.higher_is_better,
+                "chance": measure.chance,
             }
-            for name in study.scoring.metrics
+            for name, measure in _measures(study, finished).items()
         },
         "units": echoes,
         "certificates": certificates(known),
@@ -133,11 +148,17 @@ def write_tables(
     write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def _measures(study: Study, finished: Sequence[ExtractionUnit]) -> dict[str, Metric | Measure]:
+    """Return the measures in the tables, by name."""
+    ablated = any(unit.method == "ablation" for unit in finished)
+    return {m: METRICS[m] for m in study.scoring.metrics} | (dict(MEASURES) if ablated else {})
+
+
 def _by_model(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:
     """Yield the scores model by model."""
     ordered = sorted(finished, key=lambda unit: unit.spec.name)
     for _, units in groupby(ordered, key=lambda unit: unit.spec.name):
-        yield pd.concat([score(u, study, labels) for u in units for labels in study.labels])
+        yield pd.concat([score(u, study, labels) for u in units for labels in labels_of(u, study)])
 
 
 def _estimates(finished: Sequence[ExtractionUnit], study: Study) -> Iterator[pd.DataFrame]:

@@ -38,6 +38,9 @@ def print_summary(console: Terminal, folder: Place) -> None:
         cells = []
         for metric in metrics:
             profile = rows[rows["metric"] == metric].groupby("depth")["score"].mean()
+            if profile.empty:  # ablation has metrics of its own
+                cells.append("")
+                continue
             sign = 1 if run["metrics"][metric]["higher_is_better"] else -1
             best = (sign * profile).idxmax()
             cells.append(

@@ -60,12 +60,19 @@ class ModelFacts(TypedDict):
 
 
 class UnitFacts(TextFacts, ModelFacts):
-    """Facts of an extraction unit."""
+    """Facts of an extraction unit.
+
+    One of ablation has its layers, the share of the tokens' variance that it removes at each, and
+    the mean log-likelihood per token of each text: intact, ablated and under the control.
+    """
 
     weights: Annotated[str, Rule.SAME]
     seed: Annotated[int, Rule.SAME]
     method: Annotated[str, Rule.SAME]
     written_by: NotRequired[Annotated[str, Rule.SAME]]
+    ablated_layers: NotRequired[Annotated[list[int], Rule.SAME]]
+    removed: NotRequired[Annotated[list[float], Rule.SAME]]
+    log_likelihoods: NotRequired[Annotated[list[list[float]], Rule.ADD]]
     seconds: Annotated[float, Rule.ADD]
     shards: NotRequired[Annotated[int, Rule.FIRST]]
 

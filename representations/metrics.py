@@ -25,6 +25,25 @@ ALL = slice(None)
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a column of scores holds.
+
+    Attributes
+    ----------
+    label : str
+        Label in figures, with the unit.
+    higher_is_better : bool
+        Its direction, declared only here.
+    chance : float or None
+        Its expected value without an effect, if there is one.
+    """
+
+    label: str
+    higher_is_better: bool
+    chance: float | None
+
+
+@dataclass(frozen=True)
 class Metric:
     """A way to score the separation of emotions at one layer.
 
@@ -62,6 +81,8 @@ class Layer:
     fold : ndarray of int, shape (topics,)
     neutral : ndarray, shape (neutral texts, width)
     neutral_topic : ndarray of int, shape (neutral texts,)
+    tested : ndarray, shape (texts, width), optional
+        The same texts under another condition: `auc` ranks these on the directions of `texts`.
     """
 
     texts: FloatArray
@@ -72,6 +93,7 @@ class Layer:
     fold: NDArray[np.int64]
     neutral: FloatArray
     neutral_topic: NDArray[np.int64]
+    tested: FloatArray | None = None
 
     @cached_property
     def counts(self) -> FloatArray:
@@ -139,7 +161,10 @@ def auc(layer: Layer, weights: FloatArray) -> FloatArray:
     ndarray, shape (rows, emotions)
         NaN if a bootstrap row has no pair to rank.
     """
-    texts = layer.standardized()
+    texts, tested = layer.standardized(), layer.tested
+    if tested is not None:
+        mean, spread = layer.scale
+        tested = ((tested - mean) / spread).astype(np.float32)
     width, n_rows = texts.shape[1], len(weights)
     cells = layer.cells(texts).reshape(layer.n_topics, -1)
     squares = np.zeros((layer.n_topics, width), dtype=np.float32)
@@ -160,7 +185,7 @@ def auc(layer: Layer, weights: FloatArray) -> FloatArray:
         direction -= (total - sums) / np.maximum(n - count, 1)
         direction *= scale
         test = np.flatnonzero(layer.fold[layer.topic] == fold)
-        held_out = texts[test]
+        held_out = texts[test] if tested is None else tested[test]
         trained = (count[:, :, 0] > 0) & ((n - count)[:, :, 0] > 0)
         step = max(1, VALUES // len(test))
         for some in (slice(start, start + step) for start in range(0, n_rows, step)):

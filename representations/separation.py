@@ -90,15 +90,13 @@ def separation_scores(
     emotion_names, emotion = np.unique(np.asarray(emotions), return_inverse=True)
     topic_names, topic = np.unique(np.asarray(topics), return_inverse=True)
     known = {name: code for code, name in enumerate(topic_names)}
-    rng = np.random.default_rng(seed)
     n_topics = len(topic_names)
-    fold = rng.permutation(n_topics) % min(folds, n_topics)
-    weights = np.vstack([np.ones(n_topics), _topic_draws(rng, fold, replicates)]).astype(np.float32)
+    fold, weights = topic_weights(n_topics, folds, replicates, seed)
 
     def score_layer(index: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
         texts, plain = _layer(values, index), _layer(quiet, index)
         if denoise > 0:
-            texts = texts - _projection(texts, plain, denoise)
+            texts = texts - projection(texts, plain, denoise)
         layer = Layer(
             texts=texts,
             emotion=emotion,
@@ -182,6 +180,32 @@ def _check(
         raise InputError(f"denoise is {denoise}; it is a share of variance in [0, 1)")
 
 
+def topic_weights(
+    n_topics: int, folds: int, replicates: int, seed: int
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return the fold of each topic, and the weights on topics of the estimate and replicates.
+
+    Parameters
+    ----------
+    n_topics, folds, replicates, seed : int
+
+    Returns
+    -------
+    fold : ndarray of int, shape (topics,)
+    weights : ndarray, shape (1 + replicates, topics)
+
+    Examples
+    --------
+    >>> fold, weights = topic_weights(4, folds=2, replicates=3, seed=0)
+    >>> np.bincount(fold).tolist(), weights.sum(axis=1).tolist()
+    ([2, 2], [4.0, 4.0, 4.0, 4.0])
+    """
+    rng = np.random.default_rng(seed)
+    fold = rng.permutation(n_topics) % min(folds, n_topics)
+    draws = _topic_draws(rng, fold, replicates)
+    return fold, np.vstack([np.ones(n_topics), draws]).astype(np.float32)
+
+
 def _topic_draws(
     rng: np.random.Generator, fold: NDArray[np.int64], replicates: int
 ) -> NDArray[np.int64]:
@@ -209,10 +233,19 @@ def _layer(values: Activations, index: int) -> FloatArray:
     return layer
 
 
-def _projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArray:
-    """Return the projection of texts on the first principal components of the neutral texts.
+def projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArray:
+    """Project texts on the first principal components of the neutral texts.
 
-    Uses as few components as explain `share` of the neutral texts' variance.
+    Parameters
+    ----------
+    texts : ndarray, shape (texts, width)
+    neutral : ndarray, shape (neutral texts, width)
+    share : float
+        Uses as few components as explain this share of the neutral texts' variance.
+
+    Returns
+    -------
+    ndarray, shape (texts, width)
     """
     _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
     held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)

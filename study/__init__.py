@@ -6,6 +6,7 @@ It imports only msgspec and the standard library, until a URL is used.
 from study.home import HOME
 from study.read import InputError
 from study.settings import (
+    Ablation,
     Generation,
     Pooling,
     Preregistered,
@@ -20,6 +21,7 @@ from study.tables import METHODS
 __all__ = [
     "HOME",
     "METHODS",
+    "Ablation",
     "Generation",
     "InputError",
     "Pooling",

@@ -102,6 +102,22 @@ class Pooling:
 
 
 @dataclass(frozen=True)
+class Ablation:
+    """How the emotions' subspace is ablated, for the method ablation.
+
+    Attributes
+    ----------
+    every : int
+        Ablate at every layer that this number divides.
+    tokens : int
+        Tokens read of each passage; 0 for all.
+    """
+
+    every: Count = 3
+    tokens: CountOrNone = 48
+
+
+@dataclass(frozen=True)
 class Scoring:
     """How pooled activations become scores.
 
@@ -248,6 +264,7 @@ class Study:
     seed: Seed = 0
     generation: Generation = field(default_factory=Generation)
     pooling: Pooling = field(default_factory=Pooling)
+    ablation: Ablation = field(default_factory=Ablation)
     scoring: Scoring = field(default_factory=Scoring)
     preregistered: Preregistered = field(default_factory=Preregistered)
     steering: Steering = field(default_factory=Steering)
@@ -347,6 +364,8 @@ def _check(study: Study, where: str) -> None:
             raise InputError(
                 f"{where}: crossreading_pairs pairs {pair[0]!r} with itself; that is rereading"
             )
+    if "ablation" in study.methods + study.untrained_methods and "true" not in study.labels:
+        raise InputError(f'{where}: methods has ablation, which needs the labels "true"')
     if study.preregistered.metric not in study.scoring.metrics:
         raise InputError(
             f"{where}: preregistered.metric = {study.preregistered.metric!r} is not among "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 #: Ways of getting activations, in the order of runs and reports.
-METHODS = ("comprehension", "generation", "rereading", "crossreading")
+METHODS = ("comprehension", "generation", "rereading", "crossreading", "ablation")
+#: Methods that read the passages of the corpus; the others need stories.
+OF_CORPUS = ("comprehension", "ablation")
 #: Between the method crossreading and the writer's name, in the column method.
 BY = " of "
 WEIGHTS = ("trained", "untrained")
@@ -11,6 +13,8 @@ LABELS = ("true", "shuffled")
 #: All metrics, in the order of the reports, primary metric first. `representations.metrics` has
 #: one entry for each.
 METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
+#: What ablation loses, beyond a control; `representations.ablation` has one entry for each.
+LOST = ("separation_lost", "prediction_lost")
 
 #: Keys of a profile, in the order used for sorting and labeling tables.
 PROFILE = ("model", "weights", "seed", "precision", "method", "labels", "metric")
