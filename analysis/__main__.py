@@ -27,6 +27,7 @@ from analysis.claims.table import decided, evidence_of, primary_method, primary_
 from analysis.loading.options import CHOICES, SourceWarning
 from analysis.loading.scores import PROFILE, Scores, read_scores
 from analysis.over_models.crossed_reading import without_crossreading
+from analysis.over_models.precision import one_precision
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
@@ -45,12 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
-            scores = without_crossreading(read_scores(options.source, **reading(options)))
+            whole = without_crossreading(read_scores(options.source, **reading(options)))
+        scores = one_precision(whole)
         if options.figure:
             return draw(scores, options.metric, options.figure)
         place = options.trials or steering_folder(options.source)
         trials = load_trials(place) if place else None
-        evidence = evidence_of(scores, trials, metric=options.metric)
+        evidence = evidence_of(whole, trials, metric=options.metric)
         claims = decided(evidence, options.claims)
         if options.json:
             print(claims.to_json(orient="records", indent=2), flush=True)
