@@ -20,6 +20,7 @@ from analysis.profiles.controls import control_test
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.localization import localization_test
 from analysis.profiles.shape import u_shape_test
+from analysis.sentences.say import say
 from analysis.trials.dose import dose_response
 from analysis.trials.regimes import regime_test
 from analysis.trials.success import steering_summary
@@ -54,6 +55,7 @@ __all__ = [
     "reachable_margins",
     "read_scores",
     "regime_test",
+    "say",
     "scale_test",
     "steering_summary",
     "u_shape_test",

@@ -167,27 +167,6 @@ def verdict_mark(verdict: str) -> Markdown:
     return marks.get(verdict, Markdown("{}")).format(verdict)
 
 
-def verdict_sentence(row: Mapping[Any, Any]) -> Markdown:
-    r"""Return a claim with its verdict, its numbers and the reason.
-
-    Examples
-    --------
-    >>> row = verdict_sentence({"claim": "It is so", "verdict": "undecided", "n": 9,
-    ...                         "reason": "nothing is shown", "quantity": "share",
-    ...                         "estimate": 0.5, "low": 0.3, "high": 0.7, "p_holm": 0.2})
-    >>> print(row.replace(NBSP, " "))
-    *It is so:* **undecided**; nothing is shown (share 0.50 \[0.30, 0.70\], p \= 0.200, n = 9).
-    """
-    text = Markdown("*{claim}:* **{verdict}**; {reason}").format(**{str(k): row[k] for k in row})
-    if pd.notna(row["p_holm"]):
-        estimate = interval(row["estimate"], row["low"], row["high"])
-        p = p_value(row["p_holm"], sign=True)
-        text += Markdown(" ({} {}, p\xa0{}, n\xa0=\xa0{:.0f})").format(
-            row["quantity"], estimate, p, row["n"]
-        )
-    return text + Markdown(".")
-
-
 def typeset(
     table: pd.DataFrame,
     columns: Mapping[str, str] | None = None,

@@ -36,6 +36,7 @@ FOLDERS = (
     "analysis/claims",
     "analysis/planning",
     "analysis/figures",
+    "analysis/sentences",
     "reports",
     "benchmarks",
 )

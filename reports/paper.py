@@ -5,7 +5,9 @@ The code composes the sentences, so they follow the data.
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,11 @@ from analysis.over_models.precision import one_precision
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
 from analysis.scopes import THESE
+from analysis.sentences import say as sentences_of
 from analysis.trials.table import Trials, load_trials
-from analysis.wording import count, inline_label, interval, listing, size, verdict_sentence
+from analysis.wording import NBSP, count, inline_label, listing, size
 from study.read import InputError
-from study.text import Markdown, markdown
+from study.text import Markdown, markdown, visible
 
 #: `written_by` in `run.json` for stories that this project wrote.
 OURS = "emotion-depth"
@@ -241,8 +244,26 @@ def share(verdicts: pd.Series, word: str) -> str:
 
 
 def say(found: Findings, key: str) -> Markdown:
-    """Return a sentence with a claim, its verdict, its numbers and the reason."""
-    return verdict_sentence(found.claims.set_index("key").loc[key].to_dict())
+    """Return the sentence of a claim."""
+    return claim_sentence(found.claims[found.claims["key"] == key])
+
+
+def claim_sentence(claim: pd.DataFrame) -> Markdown:
+    """Return what `analysis.say` says of one claim, with its words emphasized."""
+    (text,) = quoted(claim)
+    named, verdict = (visible(str(claim[name].iloc[0])) for name in ("claim", "verdict"))
+    rest = text.removeprefix(f"{named}: {verdict}")
+    return Markdown("*{}:* **{}**{}").format(named, verdict, rest)
+
+
+def quoted(result: pd.DataFrame, titles: Mapping[str, str] | None = None) -> list[str]:
+    """Return what `analysis.say` says of a result, as the tables write numbers.
+
+    A line never breaks within "p = 0.012".
+    """
+    names = {name: inline_label(title) for name, title in (titles or {}).items()}
+    said = sentences_of(result, style="plain", names=names)
+    return [re.sub(r" ([=<>]) ", rf"{NBSP}\1{NBSP}", text) for text in said]
 
 
 def texts_sentence(found: Findings) -> Markdown:
@@ -326,21 +347,8 @@ def crossed_sentence(found: Findings) -> Markdown:
     if found.crossed.empty:
         return Markdown("")
     rows = found.crossed[(found.crossed["model"] == "all") & (found.crossed["scope"] == THESE)]
-    says = {
-        "higher": Markdown("*{}* changes separation by {}"),
-        "lower": Markdown("*{}* changes separation by {}"),
-        "alike": Markdown("*{}* changes it by {}, within the margin"),
-        "undecided": Markdown("for *{}* ({}), no difference is shown"),
-    }
-    parts = [
-        says[row["verdict"]].format(
-            row["effect"], interval(row["estimate"], row["low"], row["high"])
-        )
-        for row in rows.to_dict("records")
-    ]
-    return Markdown("In these models, {}; @tbl-crossed has the models one by one.").format(
-        Markdown("; ").join(parts)
-    )
+    said = Markdown(" ").join(quoted(rows, found.titles))
+    return said + Markdown(" @tbl-crossed has the models one by one.")
 
 
 def published_sentence() -> Markdown:

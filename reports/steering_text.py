@@ -17,15 +17,13 @@ from analysis.trials.success import beside_published, depth_test, steering_summa
 from analysis.trials.table import Trials, example_texts
 from analysis.wording import (
     count,
-    interval,
     intervals,
     listing,
     markdown_column,
-    number,
     p_value,
     typeset,
 )
-from reports.paper import Findings
+from reports.paper import Findings, quoted
 from study.text import Markdown
 
 ABSENT = Markdown("This study has no steering trials; run `python steering.py` to make them.")
@@ -69,35 +67,15 @@ def judges_sentence(found: Findings) -> Markdown:
             "topics it identifies the emotion of {:.0%} of the texts (chance {:.0%}), and its "
             "probabilities are off by {:.2f} on average. "
         ).format(judge["accuracy"], judge["chance"], judge["expected_calibration_error"])
-    for row in judge_agreement(found.trials).to_dict("records"):
-        text += Markdown(
-            "The judge *{b}* agrees with *{a}* on whether a text is above its baseline in "
-            "{agreement:.0%} of {texts} (κ = {kappa}). "
-        ).format(
-            a=row["a"],
-            b=row["b"],
-            agreement=row["agreement"],
-            texts=count(row["n"], "text"),
-            kappa=number(row["kappa"]),
-        )
-    return text or Markdown(" ")
+    agreement = judge_agreement(found.trials)
+    return text + Markdown(" ").join(quoted(agreement)) or Markdown(" ")
 
 
 def dose_sentence(found: Findings) -> Markdown:
     """Say at which strength steering works and at which strength text breaks."""
     if found.trials is None:
         return Markdown(" ")
-    parts = []
-    for row in dose_response(found.trials, alpha=found.alpha).to_dict("records"):
-        half = interval(row["half_effect"], row["half_low"], row["half_high"])
-        end = interval(row["breaks"], row["breaks_low"], row["breaks_high"])
-        parts.append(
-            Markdown(
-                "In {}, half of the largest effect is reached at strength {}, and half of the "
-                "texts are broken at {}: *{}*, {}."
-            ).format(row["model"], half, end, row["verdict"], row["reason"])
-        )
-    return Markdown(" ").join(parts)
+    return Markdown(" ").join(quoted(dose_response(found.trials, alpha=found.alpha)))
 
 
 def shams_sentence(found: Findings) -> Markdown:
@@ -127,24 +105,7 @@ def depth_sentence(found: Findings) -> Markdown:
     one = found.scores.select(
         metric=found.primary_metric, method=found.primary_method, weights="trained", labels="true"
     )
-    parts = []
-    for row in depth_test(found.trials, one, alpha=found.alpha).to_dict("records"):
-        value = interval(row["estimate"], row["low"], row["high"])
-        parts.append(
-            Markdown(
-                "{}: *{}* (peak at {}, best at {}; difference {}, p {}, rank correlation with "
-                "separation {})."
-            ).format(
-                row["model"],
-                row["verdict"],
-                number(row["peak"]),
-                number(row["best"]),
-                value,
-                p_value(row["p"], sign=True),
-                number(row["spearman"]),
-            )
-        )
-    found_at = Markdown(" ").join(parts)
+    found_at = Markdown(" ").join(quoted(depth_test(found.trials, one, alpha=found.alpha)))
     return Markdown("Does steering work best where separation peaks? {}").format(found_at)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,6 +143,29 @@ def sentences(code: str) -> list[str]:
     strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in described]
     texts = [n.value for n in strings if isinstance(n.value, str) and n.value.count(" ") > 1]
     return [re.sub(r"\{[^}]*\}", "", text) for text in texts]
+
+
+def test_sentences_of_the_paper_have_the_numbers_of_its_table(pages: Pages) -> None:
+    html = pages.paper.read_text(encoding="utf-8")
+    text, html = (unescape(part).replace("\xa0", " ") for part in (text_of(html), html))
+    table = re.search(r'id="tbl-claims".*?</table>', html, re.DOTALL)
+    assert table is not None
+    compared = 0
+    for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)[1:]:
+        cells = [
+            re.sub(r"<[a-z/][^>]*>|\s+", " ", c) for c in re.findall(r"<td.*?</td>", row, re.DOTALL)
+        ]
+        claim, quantity, value, p, n, verdict = (" ".join(c.split()) for c in cells)
+        said = re.search(rf"{re.escape(claim)}: {verdict}; .*? n = {n} models?\)\.", text)
+        if p == "–":
+            continue
+        assert said is not None, claim
+        estimate, _, inside = value.partition(" ")
+        assert f"({quantity} = {estimate}, " in said[0], said[0]
+        assert inside in said[0], said[0]
+        assert f"adjusted p {p if p.startswith('<') else f'= {p}'}, n = {n} model" in said[0]
+        compared += 1
+    assert compared >= 5
 
 
 def test_typed_numbers_would_be_found() -> None:

@@ -103,6 +103,7 @@ def _same(found: pd.Series, quantity: str, n: int) -> Row:
         "estimate": found["estimate"],
         "low": found["low"],
         "high": found["high"],
+        "confidence": found["confidence"],
         "n": n,
         "reason": found["reason"],
         "p": found[same].max() if found["verdict"] == "invariant" else found["p"],

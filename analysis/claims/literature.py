@@ -146,6 +146,7 @@ def literature_test(
         - verdict: "at target" (p < alpha, and half of the figures are there, as another would be
           with a probability of at least one half), "elsewhere" (p_elsewhere < alpha), "undecided";
           reason.
+        - target, delta; confidence: the level of the interval.
 
     Raises
     ------
@@ -203,7 +204,14 @@ def literature_test(
         )
     n_figures, n_sources = len(table), table["source"].nunique()
     within = int(((table["depth"] - target).abs() <= delta).sum())
-    counts = {"n_figures": n_figures, "n_sources": n_sources, "n_within": within}
+    counts = {
+        "n_figures": n_figures,
+        "n_sources": n_sources,
+        "n_within": within,
+        "target": target,
+        "delta": delta,
+        "confidence": 1 - alpha,
+    }
     if n_sources < MIN_FAMILIES:
         few = f"{n_sources} sources; at least {MIN_FAMILIES} are needed"
         none = dict.fromkeys(RESULT, np.nan)

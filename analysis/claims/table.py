@@ -25,6 +25,7 @@ COLUMNS = [
     "estimate",
     "low",
     "high",
+    "confidence",
     "p",
     "p_holm",
     "n",
@@ -64,10 +65,10 @@ def claims_table(
     Returns
     -------
     DataFrame
-        One row per claim: key, claim, source; quantity, with its estimate, low and high; p of the
-        test that decides, and p_holm, adjusted over the table; n, the number of models; rule;
-        verdict in {"supported", "contradicted", "undecided", "not testable"}; reason, in one
-        sentence.
+        One row per claim: key, claim, source; quantity, with its estimate, low and high, and
+        confidence, the level of that interval; p of the test that decides, and p_holm, adjusted
+        over the table; n, the number of models; rule; verdict in {"supported", "contradicted",
+        "undecided", "not testable"}; reason, in one sentence.
 
     Raises
     ------
@@ -123,6 +124,8 @@ def decided(evidence: Evidence, claims: Any = None) -> pd.DataFrame:
             row = claim.decide(evidence)
         except InputError as error:
             row = untestable(str(error))
+        if pd.notna(row.get("low")):
+            row = {"confidence": 1 - evidence.alpha, **row}
         rows.append({**claim.words(evidence.rules), **row})
     return holm(pd.DataFrame(rows).reindex(columns=COLUMNS), evidence.alpha)
 

@@ -86,7 +86,7 @@ def family_departures(
         ``p_beyond``, the posterior probability that the departure exceeds delta in either
         direction, and for "any family" that at least one does; ``mu, tau``, the posterior means of
         the mean over families and of the standard deviation between them; ``reason``, why these
-        are missing, or empty.
+        are missing, or empty; ``confidence``, the probability of the interval.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def family_departures(
         own = {"family": ANY, "n_models": int(there.sum())}
         own |= dict.fromkeys(("place", "se", "estimate", "low", "high"), np.nan)
         rows.append(shared | own | {"p_beyond": found.p_any if found else np.nan} | after)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def means_of_families(

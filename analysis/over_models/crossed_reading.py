@@ -28,6 +28,7 @@ COLUMNS = [
     "estimate",
     "low",
     "high",
+    "t",
     "df",
     "p",
     "n_models",
@@ -75,6 +76,7 @@ def crossed_reading_test(
         has one row per model for text and state. "Models like these" takes the families as the
         sample. Verdicts: "higher", "lower", "alike", "undecided"; for a metric of which lower is
         better, "higher" still means better separation.
+        ``confidence`` is the level of the intervals.
 
     Raises
     ------
@@ -119,9 +121,9 @@ def crossed_reading_test(
         sign = scores.directions[name]
         for row in _rows(scores.select(metric=name), delta, alpha):
             ends = sorted(sign * row[end] for end in ("low", "high"))
-            row |= {"metric": name, "estimate": sign * row["estimate"]}
-            rows.append({**row, "low": ends[0], "high": ends[1]})
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+            row |= {"metric": name, "low": ends[0], "high": ends[1]}
+            rows.append(row | {key: sign * row[key] for key in ("estimate", "t")})
+    return pd.DataFrame(rows).reindex(columns=COLUMNS).assign(confidence=1 - alpha)
 
 
 def without_crossreading(scores: Scores) -> Scores:
@@ -172,7 +174,7 @@ def _rows(scores: Scores, delta: float | None, alpha: float) -> Iterator[dict[st
         each = effect(values)
         models = values.index if name == "familiarity" else each.index
         row: dict[str, Any] = {"effect": name, "model": "all", "n_models": len(models)}
-        row |= {"estimate": float(each.mean()), "low": np.nan, "high": np.nan}
+        row |= {"estimate": float(each.mean()), "low": np.nan, "high": np.nan, "t": np.nan}
         if each.empty:
             missing = "no model has what it takes"
             for scope in (THESE, LIKE_THESE):
@@ -260,6 +262,7 @@ def decided(estimate: Estimate, alpha: float, delta: float | None) -> dict[str, 
     low, high = estimate.ends(alpha)
     row = {"estimate": estimate.estimate, "low": low, "high": high, "df": estimate.df}
     row["p"] = p = estimate.p()
+    row["t"] = estimate.estimate / estimate.se
     if p <= alpha:
         verdict = "higher" if estimate.estimate > 0 else "lower"
         return row | {"verdict": verdict, "reason": f"separation differs (p = {p:.3g})"}

@@ -94,7 +94,8 @@ def invariance_test(
         ``p_peak``, of the whole curve (`whole_curve`); ``random_terms``, the random part of both
         hypotheses (``n_random`` terms), and ``converged`` of the tested fits; ``loglik_null,
         loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from
-        statsmodels' MixedLM of both hypotheses on the means over emotions; ``verdict, reason``.
+        statsmodels' MixedLM of both hypotheses on the means over emotions; ``verdict, reason``;
+        ``confidence``, the level of ``low, high``.
         ``attrs["mixedlm"]`` has MixedLM's fixed effects as records
         (`analysis.over_models.mixedlm.mixedlm_fits`).
 
@@ -192,7 +193,7 @@ def invariance_test(
         verdict, reason = row.pop("verdict"), row.pop("reason") + note
         rows.append({**row, **reported, "verdict": verdict, "reason": reason})
         rows += of_these if THESE in wanted else []
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(confidence=1 - 2 * alpha)
     table.attrs["mixedlm"] = effects
     return table
 

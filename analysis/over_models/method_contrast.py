@@ -117,6 +117,7 @@ def method_test(
         separation over models: positive means that a is better. ``p_min`` is the smallest p that
         the design can give, ``n_families`` the number of families in the test, and ``flag`` marks
         a g beyond 5. Verdicts: "a better", "b better", "alike", "mixed", "undecided".
+        ``confidence`` is the level of the intervals.
 
     Raises
     ------
@@ -181,7 +182,7 @@ def method_test(
     out = pd.concat(tables, ignore_index=True)
     for column, default in (("model", "all"), ("flag", "")):
         out[column] = out[column].astype(object).where(out[column].notna(), default)
-    return out
+    return out.assign(confidence=1 - alpha)
 
 
 def _rows(

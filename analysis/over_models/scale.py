@@ -73,7 +73,8 @@ def scale_test(
         ``slope, se, t, df``; ``tau, tau_family``, the standard deviations of the depth between
         models and between families (REML); ``range`` (in powers of ten); ``estimate, low, high``,
         the change of the depth over that range with its 1 - alpha interval; ``p`` of no change;
-        ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``.
+        ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``;
+        ``confidence``, the level of the interval.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def scale_test(
         if THESE in wanted:
             profiles = model_profiles(scores, name)
             rows.append({**about, **fixed_scale(profiles, peak, delta, alpha, seed)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def _like_these(

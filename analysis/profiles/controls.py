@@ -115,7 +115,7 @@ def control_test(
         - verdict: "learned", "not learned" or "undecided"; reason.
         - profile, control: the values that are compared; shape, control_shape: their verdicts by
           `u_shape_test`.
-        - df, n_models, n_families.
+        - t, df, n_models, n_families; confidence: the level of the interval.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def control_test(
         humps = [0.0 if gain else p_hump(of_shape[_key(row)], alpha) for row in mine]
         keys = {**dict(zip(GROUP, group, strict=True)), "contrast": name}
         rows.append({**fixed_controls(mine, humps, alpha), **keys})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def _key(keys: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -406,7 +406,8 @@ def _decide(
         verdict, reason = "learned", "the hump exceeds the control's"
     else:
         reason = "neither that the hump exceeds the control's is shown nor that it is the same"
-    p = float(2 * t_above(abs(outcome.estimate) / outcome.se, outcome.df))
+    statistic = outcome.estimate / outcome.se
+    p = float(2 * t_above(abs(statistic), outcome.df))
     return {
         "estimate": outcome.estimate,
         "low": low,
@@ -418,6 +419,7 @@ def _decide(
         "profile": outcome.profile,
         "control": outcome.control,
         **shapes,
+        "t": statistic,
         "df": outcome.df,
     }
 

@@ -102,7 +102,7 @@ def fit_curves(
         - best, cv_linear, cv_quadratic, cv_cubic, cv_spline: root mean squared error of predicting
           left-out blocks of neighboring layers, and the form with the smallest.
         - depth_start, depth_end: the range of depths; error: "replicates" or "ar1"; n_points,
-          n_replicates.
+          n_replicates; confidence: the level of the intervals.
 
         A profile that cannot be fitted keeps its row: NaN, "undecided" and the reason.
 
@@ -158,7 +158,7 @@ def fit_curves(
         if not isinstance(errors, str):
             row |= _located(row, shape_row(profile, errors, alpha), peak, delta)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def _located(

@@ -101,6 +101,7 @@ def localization_test(
           whole interval is inside the range of depths; n_no_peak: models shown to have no peak
           (monotone, or a trough); n_unlocated: models too noisy to tell; n_humps: humps by
           `u_shape_test`.
+        - target, delta; confidence: the level of the intervals.
 
         In the scope "these models", a model's p and p_elsewhere are about its own peak. In the
         row about all, p is that *each* peaks at the target, p_elsewhere that *some* model does
@@ -212,7 +213,7 @@ def localization_test(
             named = dict(zip(GROUP, keys, strict=True))
             each = fixed_peaks(some, target, delta, peak, alpha, seed)
             rows += [{**named, **row} for row in each]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(target=target, delta=delta, confidence=1 - alpha)
 
 
 def _fitted(case: Case) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def u_shape_test(
           Sasabuchi's p for either shape (Lind and Mehlum's test).
         - breakpoint, slope_before, slope_after, p_before, p_after: Simonsohn's two lines, p
           two-sided.
-        - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models, n_families.
+        - error: "replicates", "ar1" or "models"; df: degrees of freedom; n_models, n_families;
+          confidence: the level of the intervals.
 
     Raises
     ------
@@ -172,7 +173,7 @@ def u_shape_test(
     over = models_rows(profiles, rows, alpha) if LIKE_THESE in wanted else []
     if THESE in wanted:
         over += these_rows(rows, alpha)
-    return corrected(pd.DataFrame([*rows, *over]))
+    return corrected(pd.DataFrame([*rows, *over])).assign(confidence=1 - alpha)
 
 
 def these_rows(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:

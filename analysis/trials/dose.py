@@ -28,7 +28,8 @@ def dose_response(
     DataFrame
         One row per model: half_effect, half_low, half_high; breaks, breaks_low, breaks_high;
         effect (the largest mean gain beyond the sham) and its strength; verdict in {"works
-        before it breaks", "breaks before it works", "undecided"}; reason.
+        before it breaks", "breaks before it works", "undecided"}; reason; confidence, the
+        level of the intervals.
 
     Notes
     -----
@@ -64,7 +65,7 @@ def dose_response(
         row["breaks_low"], row["breaks_high"] = _percentiles(ends, alpha)
         row["effect"], row["at"] = float(mean.max()), float(strengths[mean.argmax()])
         rows.append(row | _dose_verdict(row, float(strengths[-1])))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def half_effect(strengths: Float64Array, effect: Float64Array) -> float:

@@ -72,7 +72,8 @@ def steering_summary(
           families; p: from exact sign flips over scenarios, or, if the row pools models, the
           larger of that p and Student's over families; p_mcnemar: from the exact test that treats
           trials as independent, for comparison only;
-        - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason.
+        - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason;
+          confidence: the level of the intervals.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def steering_summary(
         }
         for key, rows in groups
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def hit(whole: bool) -> str:
@@ -232,7 +233,8 @@ def beside_published(
     -------
     DataFrame
         source; n, estimate, low, high, low_exact, high_exact, over_baseline, sham, isotropic,
-        success and surgical as in `steering_summary`; all after the intervals are missing for the
+        success, surgical and confidence as in `steering_summary`; all but confidence after the
+        intervals are missing for the
         published share.
 
     Notes
@@ -257,7 +259,7 @@ def beside_published(
                 "surgical": mean_share(part["regime"] == "surgical", part),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def at_chosen_strength(table: pd.DataFrame, *, whole: bool = True) -> pd.DataFrame:
@@ -301,7 +303,7 @@ def depth_test(
         One row per model: peak (depth), best (the depth of the largest share beyond the sham),
         estimate (that share at the peak minus the mean over the other depths; low, high, p over
         scenarios), spearman, n_depths; verdict in {"best at peak", "better elsewhere",
-        "undecided"} and reason.
+        "undecided"} and reason; confidence, the level of the interval.
 
     Notes
     -----
@@ -341,7 +343,7 @@ def depth_test(
         )
         reason = f"{100 * found['difference']:+.0f} points at the peak against the other depths"
         rows.append(row | {"verdict": verdict, "reason": reason})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
 def sweep(table: pd.DataFrame) -> pd.DataFrame:

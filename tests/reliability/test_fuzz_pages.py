@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from analysis.figures.explorer import explorer
 from analysis.planning.simulate import simulate_scores
 from analysis.profiles.curves import fit_curves
-from analysis.wording import typeset, verdict_sentence
+from analysis.wording import typeset
 from reports import explorer_page
+from reports.paper import claim_sentence
 from study.text import Markdown, html_text, visible
 
 signs = st.text("`{}<>[]()!|*_~^$#@\\&;:=-+'\"./%\n\t ae1\u202e", min_size=1, max_size=24)
@@ -67,7 +68,7 @@ def test_names_in_the_paper(guard: Any, some: list[str]) -> None:
 
     def written() -> str:
         table = typeset(pd.DataFrame({"a": some, "b": some[::-1]}), {"a": some[0], "b": some[1]})
-        sentence = verdict_sentence(row)
+        sentence = claim_sentence(pd.DataFrame([row]))
         return str(Markdown("{}\n\n{}").format(table, sentence))
 
     text, _ = guard("pages, paper", written)

@@ -1,0 +1,234 @@
+"""Sentences about results: the numbers of the table, in the form that journals ask for."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import InputError, load_scores, load_trials, say
+from analysis.over_models.crossed_reading import without_crossreading
+from analysis.planning.simulate import simulate_scores
+from analysis.sentences.say import KINDS, kind_of
+from analysis.trials.agreement import judge_agreement
+from analysis.trials.regimes import regime_table
+from analysis.trials.success import beside_published, depth_test
+from analysis.wording import number, p_value
+
+DATA = Path(analysis.__file__).parent.parent / "data"
+
+
+@cache
+def of_two() -> analysis.Scores:
+    return load_scores(DATA / "scores" / "demo").select(metric=["auc", "anisotropy"])
+
+
+@cache
+def of_nine() -> analysis.Scores:
+    return simulate_scores(
+        families=(3, 3, 3), methods=("comprehension", "generation"), method_effect=0.05, seed=1
+    )
+
+
+@cache
+def steered() -> analysis.Trials:
+    return load_trials(DATA / "steering" / "demo")
+
+
+def without() -> analysis.Scores:
+    return without_crossreading(of_two()).select(metric="auc")
+
+
+#: By kind of table: what makes one.
+RESULTS: dict[str, Callable[[], pd.DataFrame]] = {
+    "control_test": lambda: analysis.control_test(without_crossreading(of_two()), scope=None),
+    "u_shape_test": lambda: analysis.u_shape_test(
+        of_two().select(metric="auc"), weights=None, scope=None
+    ),
+    "fit_curves": lambda: analysis.fit_curves(without()),
+    "localization_test": lambda: analysis.localization_test(of_nine(), scope=None),
+    "invariance_test": lambda: analysis.invariance_test(of_nine(), n_boot=39, scope=None),
+    "scale_test": lambda: analysis.scale_test(of_nine(), scope=None),
+    "method_test": lambda: analysis.method_test(of_nine()),
+    "crossed_reading_test": lambda: analysis.crossed_reading_test(of_two(), metric="auc"),
+    "family_departures": lambda: analysis.family_departures(of_nine()),
+    "steering_summary": lambda: analysis.steering_summary(steered(), by=["model", "strength"]),
+    "beside_published": lambda: beside_published(steered()),
+    "dose_response": lambda: analysis.dose_response(steered(), n_boot=50),
+    "depth_test": lambda: depth_test(steered()),
+    "judge_agreement": lambda: judge_agreement(steered()),
+    "literature_test": lambda: analysis.literature_test(),
+    "regime_test": lambda: analysis.regime_test(steered()),
+    "regime_table": lambda: regime_table(steered()),
+    "published_check": lambda: analysis.published_check(n_max=5),
+    "design_power": lambda: analysis.design_power(n_sim=2, n_boot=19, families=(2, 2, 2)),
+    "reachable_margins": lambda: analysis.reachable_margins(n_sim=3),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_sentences_hold_the_numbers_of_their_rows(name: str) -> None:
+    result = RESULTS[name]()
+    assert kind_of(result).name == name
+    said = say(result)
+    assert len(said) == len(result)
+    for text, row in zip(said, result.to_dict("records"), strict=True):
+        assert_numbers(text, row)
+        assert text.endswith(".")
+        assert text[0].isupper()
+        assert not re.search(r"\bnan\b|None|  |\(\)|: \.|, ,", text), text
+    assert sum(map(len, map(numbers_in, said))) > len(said)
+
+
+def assert_numbers(text: str, row: dict[str, object]) -> None:
+    """Assert that each number of a sentence is one of its row, rounded."""
+    words = sorted((v for v in row.values() if isinstance(v, str) and v), key=len, reverse=True)
+    for word in words:
+        text = text.replace(word, " ")
+    known = {"95", f"{100 * float(str(row.get('confidence', 0.95))):.3g}"}
+    for value in row.values():
+        if isinstance(value, str):
+            known.add(str(len(value.split())))  # "2 2 2": families of a design
+        elif pd.notna(value) and not isinstance(value, bool):
+            known |= {number(float(str(value)), d).lstrip("−") for d in (0, 2, 3)}
+            known |= {p_value(float(str(value))).replace("0.", ".").split("\xa0")[-1]}
+            known |= {f"{value:,}", str(value)}
+    unknown = set(numbers_in(text)) - known - {".999"}
+    assert not unknown, (text, unknown)
+
+
+def numbers_in(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.])(?:\d[\d,]*)?\.?\d+(?![\w-])", text)
+
+
+def test_wrong_numbers_would_be_found() -> None:
+    row = {"model": "gpt-2", "share": 0.412, "p": 0.0312}
+    assert_numbers("In gpt-2, share = 0.41, p = .031.", row)
+    with pytest.raises(AssertionError, match=r"0\.42"):
+        assert_numbers("In gpt-2, share = 0.42, p = .031.", row)
+
+
+def test_every_result_has_sentences() -> None:
+    tested = {*RESULTS, "claims_table", "valence_table"}
+    assert tested == {kind.name for kind in KINDS}
+    public = {n for n in analysis.__all__ if n.endswith(("_test", "_table", "_summary", "_check"))}
+    public -= {"precision_test"}  # a table of method_test
+    assert public | {"fit_curves", "dose_response", "family_departures"} <= tested
+
+
+def test_claims_in_sentences() -> None:
+    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    study = replace(of_nine(), run={"study": {"preregistered": rules}})
+    claims = analysis.claims_table(study, steered(), n_boot=39)
+    for text, row in zip(say(claims), claims.to_dict("records"), strict=True):
+        assert text.startswith(f"{row['claim']}: {row['verdict']}")
+        assert_numbers(text, row)
+    levels = claims.set_index("key")["confidence"]
+    assert levels["architecture"] == pytest.approx(0.9)
+    assert levels["peak"] == pytest.approx(0.95)
+    assert "90% CI [" in say(claims[claims["key"] == "architecture"])[0]
+
+
+def test_valence_in_sentences() -> None:
+    table = pd.DataFrame([{"model": "m", "depth": 0.5, "share": -0.1, "low": -0.3, "high": 0.3}])
+    assert say(table) == [
+        "In m, at a depth of 0.50, valence explained a share of the squared distances: "
+        "share = −0.10, 95% of shuffles [−0.30, 0.30]."
+    ]
+
+
+LOCATED = {
+    "method": "comprehension",
+    "metric": "auc",
+    "estimate": 0.4951,
+    "low": 0.41,
+    "high": 0.5849,
+    "tau": 0.05,
+    "df": 4.0,
+    "p": 0.0132,
+    "p_elsewhere": 1.0,
+    "target": 0.5,
+    "delta": 0.1,
+    "n_models": 9,
+    "n_pooled": 8,
+    "n_families": 5,
+    "verdict": "at target",
+    "reason": "the pooled peak 0.50 is within 0.40 to 0.60",
+    "confidence": 0.95,
+}
+
+
+def located(**changes: object) -> pd.DataFrame:
+    return pd.DataFrame([LOCATED | changes])
+
+
+def test_the_form_that_journals_ask_for() -> None:
+    assert say(located(), names={"auc": "AUC"}) == [
+        "The peak of the models was at the target of 0.50 ± 0.10 (comprehension, AUC): "
+        "pooled depth = 0.50, 95% CI [0.41, 0.58], df = 4, SD between models = 0.05, "
+        "p of equivalence = .013, n = 8 of 9 models in 5 families."
+    ]
+    (plain,) = say(located(), style="plain", digits=3)
+    assert "0.495, 95% CI [0.410, 0.585]" in plain
+    assert "p of equivalence = 0.013" in plain
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "< .001"), (0.9996, "> .999"), (1.0, "> .999"), (0.05, "= .050")]
+)
+def test_p_has_no_leading_zero(p: float, said: str) -> None:
+    assert f"p of equivalence {said}," in say(located(p=p))[0]
+
+
+def test_what_is_missing_is_left_out_and_said_why() -> None:
+    gone = dict.fromkeys(("estimate", "low", "high", "tau", "df", "p", "p_elsewhere"), np.nan)
+    table = located(**gone, verdict="undecided", reason="2 of 9 models have a peak")
+    assert say(table) == [
+        "Whether the peak of the models is at the target of 0.50 ± 0.10 (comprehension, auc) is "
+        "undecided (2 of 9 models have a peak): n = 8 of 9 models in 5 families."
+    ]
+
+
+def test_signs_and_open_ends() -> None:
+    table = located(estimate=-0.2, low=-np.inf, high=-0.1)
+    assert "pooled depth = −0.20, 95% CI [−∞, −0.10]" in say(table)[0]
+
+
+def test_the_level_comes_from_the_table_else_from_the_caller() -> None:
+    assert "99% CI [" in say(located(confidence=0.99))[0]
+    bare = located().drop(columns="confidence")
+    assert "95% CI [" in say(bare)[0]
+    assert "90% CI [" in say(bare, confidence=0.9)[0]
+
+
+def test_a_saved_table_says_the_same() -> None:
+    result = RESULTS["method_test"]()
+    again = pd.read_csv(io.StringIO(result.to_csv(index=False)))
+    assert say(again) == say(result)
+
+
+def test_t_has_the_sign_of_the_difference() -> None:
+    loss = of_nine().table.assign(score=lambda t: 1 - t["score"])
+    result = analysis.method_test(loss, higher_is_better=False)
+    first = say(result)[0]
+    assert result["estimate"].iloc[0] < 0
+    assert re.search(r"= −0\.05, 95% CI \[−.*t\(2\) = −", first), first
+
+
+def test_names_cannot_bring_control_characters() -> None:
+    assert "\x1b" not in say(located(metric="a\x1b[31m"))[0]
+
+
+def test_other_tables_and_styles_are_refused() -> None:
+    with pytest.raises(InputError, match="keep all of its columns"):
+        say(pd.DataFrame({"estimate": [1.0]}))
+    with pytest.raises(InputError, match="no style 'mla'"):
+        say(located(), style="mla")  # type: ignore[arg-type]
