@@ -31,17 +31,19 @@ from pipeline.options import run_parser
 from pipeline.pins import at_unit
 from pipeline.plan import ExtractionUnit, check_links, plan
 from pipeline.runner import Run, run_script
-from pipeline.steer import SteeringUnit, all_done, units_of_work
+from pipeline.steer import PEAK, SteeringUnit, all_done, units_of_work
 from pipeline.trial_tables import write_trials
 from pipeline.units import load_facts, open_unit
 from representations.corpus.corpus import Corpus
 from representations.models.weights import local_folder
-from representations.steering.judges import load_judge
+from representations.steering.judges import OWN, load_judge
+from representations.steering.opinions import CONTENT_FREE, QUESTION
 from representations.steering.trials import Scenarios, load_scenarios
 from representations.vectors import emotion_vectors, export_vectors
 from study import HOME, Study
 from study.home import command
 from study.read import InputError
+from study.tables import KINDS
 from study.terminal import Terminal
 from study.write import Place, fingerprint, is_there, locate, read_json, slug
 
@@ -75,7 +77,8 @@ def steer_study(run: Run) -> list[str]:
         return []
     with run.alone() as display:
         named = study.steering.judges
-        judges = [load_judge(n, run.corpus, study.steering.labels.get(n)) for n in named]
+        others = [name for name in named if name != OWN]
+        judges = [load_judge(n, run.corpus, study.steering.labels.get(n)) for n in others]
         failures = run.do(shards, display)
         complete = [unit for unit in units if all_done(unit, units)]
         if complete:
@@ -130,7 +133,7 @@ def plan_units(
         peak = peak_layer(study, scores, source.spec.name, n_layers)
         layers: dict[int | None, tuple[str, tuple[float, ...]]] = {
             None: ("baseline", ()),
-            peak: ("peak", settings.strengths),
+            peak: (PEAK, settings.strengths),
         }
         swept = [round(depth * n_layers) for depth in settings.sweep_depths]
         if settings.sweep_every:
@@ -139,12 +142,18 @@ def plan_units(
             layers.setdefault(layer, ("sweep", (settings.sweep_strength,)))
         for layer, (place, strengths) in layers.items():
             facts = [made_by, strengths, layer, source.path.name, scenarios.sha256, study.seed]
+            kinds = KINDS if place == PEAK else KINDS[:2]
+            asks = OWN in settings.judges and place != "sweep"
+            if place == PEAK:
+                facts.append(kinds)
+            if asks:
+                facts.append([QUESTION, CONTENT_FREE])
             key = fingerprint(facts)
             name = f"{slug(source.spec.name, 'baseline' if layer is None else layer)}.{key}.json"
-            # Each emotion and strength has a steered text and a sham; baselines have one text.
-            per_cell = 1 if layer is None else 2 * len(settings.emotions) * len(strengths)
+            # Baselines have one text per cell.
+            n = len(kinds) * len(settings.emotions) * len(strengths) if layer is not None else 1
             path = folder / "units" / name
-            units.append(SteeringUnit(source, layer, place, strengths, cells * per_cell, path))
+            units.append(SteeringUnit(source, layer, place, strengths, cells * n, path, asks))
     return units
 
 
@@ -164,7 +173,8 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
 
 def print_summary(console: Terminal, folder: Place) -> None:
     """Print how often a whole text showed the target emotion, by model and strength."""
-    table = Table(title="Steering at the peak", box=box.SIMPLE_HEAD, pad_edge=False)
+    title = "Steering at the peak: whole texts above their baseline"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in (
         "model",
         "strength",
@@ -187,6 +197,7 @@ def print_summary(console: Terminal, folder: Place) -> None:
             row["verdict"],
         )
     console.print(table)
+    console.print("any: whole or not. The sham is the matched one, where there is one.")
     console.print(f"Trials are in\n{folder}")
 
 

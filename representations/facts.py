@@ -88,6 +88,7 @@ class SteeringFacts(ModelFacts):
     place: Annotated[str, Rule.SAME]
     norms: NotRequired[Annotated[list[float], Rule.SAME]]
     norm: NotRequired[Annotated[float, Rule.SAME]]
+    own_auc: NotRequired[Annotated[float, Rule.SAME]]
     tokens: Annotated[int, Rule.ADD]
     seconds: Annotated[float, Rule.ADD]
     rows: Annotated[list[dict[str, Any]], Rule.ADD]

@@ -88,6 +88,54 @@ def sham(vector: Float32Array, seed: int) -> Float32Array:
     return scaled
 
 
+def within_emotions(unit: PooledUnit, layer: int) -> Float32Array:
+    """Return the texts' activations at a layer minus their emotion's mean, shape (texts, width).
+
+    Raises
+    ------
+    InputError
+        If no emotion has two different texts.
+    """
+    texts = np.array(unit.activations[:, layer], dtype=np.float32)
+    labels = np.array(unit.facts["emotions"])
+    for emotion in set(labels.tolist()):
+        texts[labels == emotion] -= texts[labels == emotion].mean(axis=0)
+    if not texts.any():
+        raise InputError("a matched sham needs emotions with several texts; add topics")
+    return texts
+
+
+def matched_sham(vector: Float32Array, residuals: Float32Array, seed: int) -> Float32Array:
+    """Return a random direction with a vector's length, drawn from a covariance.
+
+    Parameters
+    ----------
+    vector : ndarray, shape (width,)
+    residuals : ndarray, shape (texts, width)
+        From `within_emotions`.
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (width,)
+
+    Notes
+    -----
+    The direction is that of the sum of w_t r_t over texts, with standard normal weights w and
+    residuals r: a normal draw whose covariance is proportional to the residuals'. An emotion's
+    vector computed from texts of no particular emotion has this covariance, too.
+
+    Examples
+    --------
+    >>> vector, flat = np.array([3, 4], dtype=np.float32), np.array([[1, 0]], dtype=np.float32)
+    >>> abs(matched_sham(vector, flat, 0)).round(3).tolist()
+    [5.0, 0.0]
+    """
+    weights = np.random.default_rng(seed).standard_normal(len(residuals))
+    random = weights @ residuals.astype(np.float64)
+    return np.asarray(random * (np.linalg.norm(vector) / np.linalg.norm(random)), np.float32)
+
+
 def export_vectors(
     folder: Place, vectors: Mapping[str, Float32Array], facts: Mapping[str, Any]
 ) -> list[Place]:

@@ -164,7 +164,8 @@ class Steering:
     batch : int
         Texts written at once.
     judges : tuple of str
-        "local", "nrclex", or a text classifier by its folder or hub name.
+        "local", "nrclex", "own" (the unsteered model), or a text classifier by its folder or hub
+        name.
     labels : mapping of str to mapping
         For each classifier, which emotion each of its labels stands for.
     """

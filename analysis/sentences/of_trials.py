@@ -97,7 +97,7 @@ def of_cause(row: Row) -> str:
 def of_regime(row: Row) -> str:
     """Say how often a regime occurs."""
     about = joined([f"{n} {row.text(n)}" for n in ("model", "strength") if row.has(n)])
-    kinds = {"steered": "steered texts", "sham": "shams"}
+    kinds = {"steered": "steered texts", "sham": "isotropic shams", "matched sham": "matched shams"}
     said = f"some {kinds.get(row.text('kind'), 'texts')} were {row.text('regime')} ({about})"
     return sentence(said, [row.value("share", "share"), f"n = {row.text('n')}"])
 

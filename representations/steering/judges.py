@@ -1,4 +1,4 @@
-"""Judge whether a text shows an emotion; a judge is never the steered model."""
+"""Judge whether a text shows an emotion, by a classifier or a lexicon."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from study.arrays import Float64Array
 from study.read import InputError
 
 NEUTRAL = "neutral"
+#: The steered model itself, without its vector, as a judge: see `opinions`.
+OWN = "own"
 FOLDS = 6
 #: The emotions of this project that the lexicon covers.
 NRC = {
@@ -76,6 +78,8 @@ def load_judge(name: str, corpus: Corpus, labels: Mapping[str, Any] | None = Non
         return LocalJudge(corpus)
     if name == "nrclex":
         return LexiconJudge()
+    if name == OWN:
+        raise InputError('judge "own" is the steered model itself; steering.py asks it in a run')
     return ClassifierJudge(name, labels or {})
 
 

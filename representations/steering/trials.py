@@ -21,15 +21,19 @@ from representations.steering.text_measures import (
     share_foreign_script,
     share_non_ascii,
 )
-from representations.vectors import sham
+from representations.vectors import matched_sham, sham
 from study import Steering
 from study.arrays import Float32Array
 from study.home import find
 from study.read import InputError, read_toml
+from study.tables import KINDS
 from study.typed import typed
 
+STEERED, SHAM, MATCHED = KINDS
 Row = dict[str, Any]
 Progress = Callable[[int], object]
+#: Takes texts and returns the log-odds of emotions after each.
+Ask = Callable[[Sequence[str]], list[dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def baseline(
     scenarios: Scenarios,
     study_seed: int,
     progress: Progress = lambda tokens: None,
+    ask: Ask | None = None,
 ) -> tuple[list[Row], list[float]]:
     """Let a model continue every scenario without steering.
 
@@ -144,11 +149,14 @@ def baseline(
         Combined with a trial's names and seed, it gives the trial's random numbers.
     progress : callable
         Called with numbers of tokens.
+    ask : callable, optional
+        Asks the model about the texts.
 
     Returns
     -------
     rows : list of dict
-        scenario, seed, text, token_ids, perplexity and the other measures.
+        scenario, seed, text, token_ids, perplexity and the other measures, and `opinions` if it was
+        asked.
     norms : list of float
         Per layer, the mean norm of the residual stream at the written tokens.
 
@@ -159,7 +167,7 @@ def baseline(
     """
     cells = [(name, seed) for name in scenarios.openings for seed in settings.seeds]
     rows: list[Row] = [{"scenario": name, "seed": seed} for name, seed in cells]
-    norms = _write(loaded, settings, scenarios, study_seed, rows, None, 0, progress)
+    norms = _write(loaded, settings, scenarios, study_seed, rows, None, 0, progress, ask)
     if not any(row["token_ids"] for row in rows):
         raise InputError(
             f"model {loaded.spec.name!r}: all texts that it wrote are empty; raise "
@@ -179,14 +187,16 @@ def trials(
     strengths: Sequence[float],
     progress: Progress = lambda tokens: None,
     texts: slice = slice(None),
+    ask: Ask | None = None,
+    residuals: Float32Array | None = None,
 ) -> list[Row]:
-    """Let a model continue every scenario steered, and with a random direction as the sham.
+    """Let a model continue every scenario steered, and with random directions as shams.
 
     All trials of the layer are written together, each with its own vector.
 
     Parameters
     ----------
-    loaded, settings, scenarios, study_seed, progress
+    loaded, settings, scenarios, study_seed, progress, ask
         As for `baseline`.
     vectors : mapping of str to ndarray, shape (layers + 1, width)
         By emotion; their norms do not matter.
@@ -197,11 +207,13 @@ def trials(
     strengths : sequence of float
     texts : slice
         Which of the trials.
+    residuals : ndarray, shape (texts, width), optional
+        From `within_emotions`; with them, every trial has a matched sham, too.
 
     Returns
     -------
     list of dict
-        As from `baseline`, with emotion, strength and kind ("steered" or "sham").
+        As from `baseline`, with emotion, strength and kind, one of `study.tables.KINDS`.
 
     Raises
     ------
@@ -210,8 +222,8 @@ def trials(
 
     Notes
     -----
-    The sham of a trial has the same norm and the same random numbers for sampling. Each emotion,
-    scenario and seed has one sham direction, the same at all strengths.
+    The shams of a trial have the same norm and the same random numbers for sampling. Each emotion,
+    scenario and seed has one sham direction of each kind, the same at all strengths.
     """
     rows: list[Row] = []
     added: list[Float32Array] = []
@@ -227,14 +239,20 @@ def trials(
         for name in scenarios.openings:
             for seed in settings.seeds:
                 cell = (loaded.spec.name, layer, emotion, name, seed)
-                aside = sham(vector, derived_seed(study_seed, "sham", *cell))
+                directions = {
+                    STEERED: vector,
+                    SHAM: sham(vector, derived_seed(study_seed, SHAM, *cell)),
+                }
+                if residuals is not None:
+                    own_seed = derived_seed(study_seed, MATCHED, *cell)
+                    directions[MATCHED] = matched_sham(vector, residuals, own_seed)
                 for strength in strengths:
-                    for kind, direction in (("steered", vector), ("sham", aside)):
+                    for kind, direction in directions.items():
                         row = {"emotion": emotion, "scenario": name, "strength": strength}
                         rows.append({**row, "seed": seed, "kind": kind})
                         added.append(direction * np.float32(strength * norm / length))
     rows, stacked = rows[texts], torch.from_numpy(np.stack(added[texts]))
-    _write(loaded, settings, scenarios, study_seed, rows, stacked, layer, progress)
+    _write(loaded, settings, scenarios, study_seed, rows, stacked, layer, progress, ask)
     return rows
 
 
@@ -247,6 +265,7 @@ def _write(
     vectors: torch.Tensor | None,
     layer: int,
     progress: Progress,
+    ask: Ask | None,
 ) -> list[float]:
     """Write the rows' texts, measure them in place, and return the layers' mean norms."""
     chat = loaded.spec.instruct
@@ -278,6 +297,9 @@ def _write(
         rows, stories.texts, stories.token_ids, expected, strict=True
     ):
         row |= {"text": text, "token_ids": tokens, "perplexity": value, **measures(text, tokens)}
+    if ask is not None:
+        for row, opinions in zip(rows, ask(stories.texts), strict=True):
+            row["opinions"] = opinions
     return norms
 
 

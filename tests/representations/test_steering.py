@@ -19,7 +19,13 @@ from representations.steering.text_measures import (
     share_non_ascii,
 )
 from representations.steering.trials import Scenarios, baseline, load_scenarios, measures, trials
-from representations.vectors import emotion_vectors, export_vectors, sham
+from representations.vectors import (
+    emotion_vectors,
+    export_vectors,
+    matched_sham,
+    sham,
+    within_emotions,
+)
 from study import Steering, load_study
 from study.read import InputError
 
@@ -70,6 +76,31 @@ def test_a_sham_has_the_vectors_norm_and_its_own_direction():
     np.testing.assert_array_equal(random, sham(vector, 1))
     assert abs(np.dot(random, vector)) < 0.5 * 9
     assert not np.allclose(random, sham(vector, 2))
+
+
+def test_a_matched_sham_has_the_residuals_covariance():
+    rng = np.random.default_rng(4)
+    factor = rng.normal(size=(6, 6)) * [9, 3, 1, 1, 0.3, 0.1]
+    labels = ["happy"] * 300 + ["sad"] * 300
+    texts = rng.normal(size=(600, 6)) @ factor.T
+    texts[300:] += 50  # what tells the emotions apart is no part of it
+    some = PooledUnit(texts[:, None].astype(np.float32), texts[:1, None], {"emotions": labels})
+    residuals = within_emotions(some, 0)
+    np.testing.assert_allclose(residuals[300:].mean(axis=0), 0, atol=1e-4)
+    vector = vectors_of_length(2.0, 6)
+    draws = np.stack([matched_sham(vector, residuals, seed) for seed in range(4000)])
+    np.testing.assert_allclose(np.linalg.norm(draws, axis=1), 2, rtol=1e-5)
+    # Directions of a normal draw: the mean of d d' is that of the planted covariance's draws.
+    planted = rng.normal(size=(40_000, 6)) @ factor.T
+    planted *= 2 / np.linalg.norm(planted, axis=1, keepdims=True)
+    expected = planted.T @ planted / len(planted)
+    assert np.abs(draws.T @ draws / len(draws) - expected).max() < 0.1 * expected.max()
+    isotropic = np.stack([sham(vector, seed) for seed in range(4000)])
+    assert np.abs(isotropic.T @ isotropic / 4000 - expected).max() > 0.4 * expected.max()
+    np.testing.assert_array_equal(draws[7], matched_sham(vector, residuals, 7))
+    alone = PooledUnit(some.activations[[0, 300]], some.neutral, {"emotions": ["happy", "sad"]})
+    with pytest.raises(InputError, match="add topics"):
+        within_emotions(alone, 0)
 
 
 def vectors_of_length(length, width=200):
@@ -286,7 +317,7 @@ def study_file(tmp_path_factory, tokenizer, small_llama_settings):
         '[scoring]\nfolds = 2\nreplicates = 4\nmetrics = ["auc"]\n'
         '[steering]\nemotions = ["happy", "calm"]\nn_scenarios = 3\nstrengths = [0.5, 1.0]\n'
         "sweep_depths = [0.2, 1.0]\nsweep_every = 4\nsweep_strength = 0.5\nmax_new_tokens = 8\n"
-        'judges = ["nrclex"]\n'
+        'judges = ["nrclex", "own"]\n'
     )
     assert extraction.main(["--study", str(path), "--out", str(home / "scores")]) == 0
     return path
@@ -306,20 +337,25 @@ def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys):
     assert "tiny, baseline" in capsys.readouterr().err
     assert not out.exists()
     assert run(study_file, out) == 0
-    assert "whole, over baseline" in capsys.readouterr().out
+    assert "whole texts above" in capsys.readouterr().out
     loaded = load_trials(out)
     table = loaded.table
     peak = table[table["place"] == "peak"]
-    assert len(peak) == 2 * 3 * 2 * 2
+    assert len(peak) == 2 * 3 * 2 * 3
+    assert set(peak["kind"]) == {"steered", "sham", "matched sham"}
+    assert np.isfinite(peak[["score_own", "baseline_score_own"]]).all(axis=None)
     sweep = table[table["place"] == "sweep"]
     assert set(sweep["strength"]) == {0.5}
     assert set(sweep["layer"]) == {1, 4, 5} - set(peak["layer"])
-    assert set(table["kind"]) == {"steered", "sham"}
+    assert set(sweep["kind"]) == {"steered", "sham"}
     assert len(sweep) == sweep["layer"].nunique() * 2 * 3 * 2
+    assert sweep["score_own"].isna().all()
     assert (table["depth"] == table["layer"] / 5).all()
     assert table["score_nrclex"].isna().eq(table["emotion"] == "calm").all()
     facts = json.loads((out / "run.json").read_text())
     assert facts["judges"]["nrclex"]["labels"]["happy"] == "joy"
+    assert 0 < facts["judges"]["own"]["auc"]["tiny"] < 1
+    assert facts["judges"]["own"]["emotions"] == ["afraid", "calm", "happy"]
     assert facts["units"][0]["norms"][0] > 0
     assert facts["study"]["preregistered"]["distinct_2"] == 0.5
     assert len(steering_summary(loaded, by=("strength",))) == 2
@@ -355,14 +391,14 @@ def test_the_vectors_are_exported_without_steering(study_file, tmp_path, capsys)
     ("change", "message"),
     [
         (('["happy", "calm"]', '["happy", "proud"]'), "'proud', which has no vector"),
-        (('["nrclex"]', '["nobody/nothing"]'), "judge 'nobody/nothing' cannot be loaded"),
+        (('["nrclex", "own"]', '["nobody/nothing"]'), "judge 'nobody/nothing' cannot be loaded"),
         (("n_scenarios = 3", "n_scenarios = 99"), "ask for at most"),
         (("n_scenarios = 3", 'scenarios = "none.toml"'), "no such file of scenarios"),
         (("topics = 4", "topics = 5"), "python extraction.py --study small"),
         (("sweep_strength = 0.5", "sweep_strength = 0.7"), "is not among steering.strengths"),
         (("[0.5, 1.0]", "[0.0, 0.5]"), "must be above 0"),
         (("[0.2, 1.0]", "[0.2, 1.1]"), "steering.sweep_depths"),
-        (('["nrclex"]', "[]"), "steering.judges must list"),
+        (('["nrclex", "own"]', "[]"), "steering.judges must list"),
     ],
 )
 def test_bad_input_is_one_line(change, message, study_file, tmp_path, capsys, monkeypatch):
