@@ -14,7 +14,7 @@ from analysis.trials.agreement import judge_agreement
 from analysis.trials.dose import dose_response
 from analysis.trials.regimes import regime_table
 from analysis.trials.success import beside_published, depth_test, steering_summary
-from analysis.trials.table import Trials, example_texts
+from analysis.trials.table import MATCHED, Trials, example_texts
 from analysis.wording import (
     count,
     intervals,
@@ -40,19 +40,35 @@ def how_sentence(found: Findings) -> Markdown:
         "emotions' means. It is added at the layer where the primary measure peaks, at every "
         "position that the model writes. It is scaled to a fraction of the mean norm of the "
         "residual stream at that layer, measured on the tokens of the unsteered texts. "
-        "With {}, {}, {} and a sweep over depth, there are {:,} texts. Half of them are *shams*, "
-        "which use a random direction of the same norm instead. Baseline, "
-        "steered text and sham share their random numbers. "
-        "A text is a success if it is whole (neither collapsed nor explosive) and the judge scores "
-        "it higher on the target emotion than the "
-        "baseline text. If steering has no effect, this happens in half of the trials, and a text "
-        "is above both baseline and sham in a third of them."
+        "With {}, {}, {} and a sweep over depth, there are {:,} texts. {} Baseline, steered text "
+        "and shams share their random numbers. "
+        "A text is a success if it is *whole* (neither collapsed nor explosive) and the judge "
+        "scores it higher on the target emotion than the baseline text. If steering has no effect, "
+        "a text is above its baseline in half of the trials, and above both baseline and sham in a "
+        "third of them."
     ).format(
         count(openings["emotion"].nunique(), "emotion"),
         count(openings["scenario"].nunique(), "neutral opening"),
         count(table["strength"].nunique(), "strength"),
         len(table),
+        shams_text(found.trials),
     )
+
+
+def shams_text(trials: Trials) -> Markdown:
+    """Say what the shams are."""
+    text = Markdown(
+        "*Shams* have a random direction of the same norm instead of the vector. Every steered "
+        "text has an isotropic one."
+    )
+    if MATCHED in set(trials.table["kind"]):
+        text += Markdown(
+            " At the peak, each also has a *matched* one, drawn from the covariance that the "
+            "passages' activations have there within emotions: a vector made from passages of no "
+            "particular emotion would have that covariance. Where there is a matched sham, it "
+            "decides."
+        )
+    return text
 
 
 def judges_sentence(found: Findings) -> Markdown:
@@ -67,6 +83,17 @@ def judges_sentence(found: Findings) -> Markdown:
             "topics it identifies the emotion of {:.0%} of the texts (chance {:.0%}), and its "
             "probabilities are off by {:.2f} on average. "
         ).format(judge["accuracy"], judge["chance"], judge["expected_calibration_error"])
+    own = found.trials.run.get("judges", {}).get("own", {})
+    if "auc" in own:
+        aucs = [f"{auc:.2f} in {model}" for model, auc in own["auc"].items()]
+        text += Markdown(
+            "The judge *own* is the model itself, without its vector: after the text and the "
+            "words “{}” it gives log-odds of the target's name against the other emotions' names, "
+            "relative to those after a text without content. On passages, it tells an emotion from "
+            "the others with an area under the curve of {}. "
+        ).format(own["question"].strip(), listing(aucs))
+    if len(found.trials.judges) > 1:
+        text += Markdown("A verdict needs two judges. ")
     agreement = judge_agreement(found.trials)
     return text + Markdown(" ").join(quoted(agreement)) or Markdown(" ")
 
@@ -86,16 +113,21 @@ def shams_sentence(found: Findings) -> Markdown:
     shares = shares[shares["regime"].isin(["repetitive collapse", "explosive"])]
     weakest = shares[shares["strength"] == shares["strength"].min()]
     broken = weakest.groupby(["model", "kind"])["share"].sum()
+    names = {"steered": "steered texts", MATCHED: "matched shams", "sham": "isotropic shams"}
     parts = [
-        f"{broken[model, 'steered']:.0%} of steered texts and {broken[model, 'sham']:.0%} of shams "
-        f"in {model}"
+        listing(
+            f"{broken[model, kind]:.0%} of {name}"
+            for kind, name in names.items()
+            if (model, kind) in broken.index
+        )
+        + f" in {model}"
         for model in broken.index.unique("model")
     ]
     return Markdown(
-        "The lowest strength, {:g}, breaks {}. If a few dimensions carry most of the norm, a "
-        "random direction of the same norm can do more harm than the vector, and a broken sham is "
-        "easy to beat."
-    ).format(weakest["strength"].iloc[0], listing(parts))
+        "The lowest strength, {:g}, breaks {}. If a few dimensions carry most of the norm, an "
+        "isotropic direction of the same norm can do more harm than the vector, and a broken sham "
+        "is easy to beat."
+    ).format(weakest["strength"].iloc[0], "; ".join(parts))
 
 
 def depth_sentence(found: Findings) -> Markdown:
