@@ -23,7 +23,15 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.claims.table import decided, evidence_of, primary_method, primary_metric
+from analysis.claims.table import (
+    decided,
+    evidence_of,
+    of_scope,
+    primary_method,
+    primary_metric,
+    scope_words,
+    untestable_claims,
+)
 from analysis.loading.options import CHOICES, SourceWarning
 from analysis.loading.scores import PROFILE, Scores, read_scores
 from analysis.over_models.crossed_reading import without_crossreading
@@ -31,7 +39,7 @@ from analysis.over_models.precision import one_precision
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
-from analysis.wording import interval, number, p_value
+from analysis.wording import interval, p_value
 from study.read import InputError
 from study.terminal import Terminal, styled
 from study.text import csv_text, visible
@@ -65,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.html:
             from analysis.figures.page import page
 
-            write_text(Path(options.html), page(scores, claims, models))
+            by_scope = {w: of_scope(claims, s) for s, w in scope_words(scores).items()}
+            write_text(Path(options.html), page(scores, by_scope, models))
             print(visible(options.html))
             return 0
     except InputError as error:
@@ -216,33 +225,35 @@ def show_reading(console: Terminal, scores: Scores) -> None:
 
 
 def show_claims(console: Terminal, scores: Scores, claims: pd.DataFrame) -> None:
-    """Print the testable claims, and the number of the others."""
-    testable = claims[claims["verdict"] != "not testable"]
+    """Print the claims that can be tested, by scope, and the number of the others."""
     # On a narrow terminal, the reasons follow the table instead of filling a column.
     wide = console.width >= 120
-    table = Table(title=f"Claims, by the study {scores.name}", box=SIMPLE_HEAD)
-    table.add_column("Claim", min_width=24)
-    for heading in ("Estimate", "p (Holm)", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    if wide:
-        table.add_column("Reason", ratio=1)
-    for row in testable.to_dict("records"):
-        style = STYLES.get(row["verdict"], "dim")
-        cells = [
-            row["claim"],
-            interval(row["estimate"], row["low"], row["high"]),
-            p_value(row["p_holm"]),
-            number(row["n"], 0),
-            styled(row["verdict"], style),
-        ]
-        table.add_row(*cells, *([row["reason"]] if wide else []))
-    if len(testable):
-        console.print(table)
-    if not wide:
+    console.print(styled(f"Claims, by the study {scores.name}", "bold"))
+    for scope, words in scope_words(scores).items():
+        testable = of_scope(claims, scope)
+        if testable.empty:
+            continue
+        table = Table(title=f"What holds {words}", box=SIMPLE_HEAD)
+        table.add_column("Claim", min_width=24)
+        for heading in ("Estimate", "p (Holm)"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("Verdict", no_wrap=True)
+        if wide:
+            table.add_column("Reason", ratio=1)
         for row in testable.to_dict("records"):
-            console.print(styled(f"{row['claim']}:", "bold"), row["reason"])
-    rest = claims[claims["verdict"] == "not testable"]
+            style = STYLES.get(row["verdict"], "dim")
+            cells = [
+                row["claim"],
+                interval(row["estimate"], row["low"], row["high"]),
+                p_value(row["p_holm"]),
+                styled(row["verdict"], style),
+            ]
+            table.add_row(*cells, *([row["reason"]] if wide else []))
+        console.print(table)
+        if not wide:
+            for row in testable.to_dict("records"):
+                console.print(styled(f"{row['claim']}:", "bold"), row["reason"])
+    rest = untestable_claims(claims)
     if len(rest):
         console.print(
             styled(f"Not testable here: {len(rest)} of {len(claims)} claims (--json)", "dim")

@@ -21,7 +21,10 @@ LIKE_THESE: Scope = "models like these"
 THESE: Scope = "these models"
 SCOPES: tuple[Scope, ...] = (LIKE_THESE, THESE)
 #: How a sentence names each scope.
-WORDS = {LIKE_THESE: "in models like these", THESE: "in these models, over topics like these"}
+WORDS: dict[Scope, str] = {
+    LIKE_THESE: "in models like these",
+    THESE: "in these models, over topics like these",
+}
 
 
 def scopes_of(scope: str | None) -> tuple[Scope, ...]:

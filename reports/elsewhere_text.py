@@ -50,7 +50,8 @@ def sayings(found: Findings) -> dict[str, Markdown]:
     """Return the sentence of each claim; empty for a claim that is not in the table."""
     said: defaultdict[str, Markdown] = defaultdict(lambda: PRESENT)
     for row in found.claims.to_dict("records"):
-        if found.scores.is_foreign and row["verdict"] == "not testable":
+        verdicts = {row["verdict"], row["verdict_these"]}
+        if found.scores.is_foreign and verdicts == {"not testable"}:
             continue
         said[row["key"]] = say(found, row["key"])
     return said

@@ -21,9 +21,12 @@ from analysis.claims.specification_curve import specification_table
 from analysis.claims.table import (
     decided,
     evidence_of,
+    of_scope,
     preregistered,
     primary_method,
     primary_metric,
+    scope_words,
+    untestable_claims,
 )
 from analysis.figures.style import metric_label, model_order
 from analysis.loading.mapping import words_of
@@ -169,7 +172,8 @@ def findings(data: Path, study: str) -> Findings:
     rules = preregistered(scores)
     claims = decided(evidence[primary])
     if scores.is_foreign:
-        claims = claims[claims["verdict"] != "not testable"].reset_index(drop=True)
+        keep = claims.index.difference(untestable_claims(claims).index)
+        claims = claims.loc[keep].reset_index(drop=True)
     return Findings(
         scores=scores,
         crossed=crossed_reading(one_precision(whole), primary),
@@ -243,17 +247,40 @@ def share(verdicts: pd.Series, word: str) -> str:
     return f"{(verdicts == word).sum()} of {len(verdicts)}"
 
 
+def scopes_sentence(found: Findings) -> Markdown:
+    """Say what the two halves of the table of claims mean, and how each came out."""
+    n_topics = len(found.scores.run.get("topics", []))
+    steered = " (of steering, from the scenarios)" if found.trials is not None else ""
+    return Markdown(
+        "*Models like these* asks what holds for other models: the families are the sample, and at "
+        "least three are needed. Of {}, {}. *These models* asks what holds in each of the {} here: "
+        "the models are fixed, and the error comes from {}{}. There, {}."
+    ).format(
+        count(len(found.claims), "claim"),
+        tally(found.claims["verdict"]),
+        count(len(found.models), "model"),
+        f"the {n_topics} topics" if n_topics else "what the table has of each model",
+        steered,
+        tally(found.claims["verdict_these"]),
+    )
+
+
 def say(found: Findings, key: str) -> Markdown:
-    """Return the sentence of a claim."""
-    return claim_sentence(found.claims[found.claims["key"] == key])
+    """Return the sentences of a claim: for models like these, and for these models."""
+    claim = found.claims[found.claims["key"] == key]
+    said, fixed = claim_sentence(claim), of_scope(claim, THESE)
+    if fixed.empty:
+        return said
+    words = scope_words(found.scores)[THESE]
+    return said + Markdown(" ") + claim_sentence(fixed, words[:1].upper() + words[1:])
 
 
-def claim_sentence(claim: pd.DataFrame) -> Markdown:
-    """Return what `analysis.say` says of one claim, with its words emphasized."""
+def claim_sentence(claim: pd.DataFrame, words: str = "") -> Markdown:
+    """Return what `analysis.say` says of one claim, with its words (or other words) emphasized."""
     (text,) = quoted(claim)
     named, verdict = (visible(str(claim[name].iloc[0])) for name in ("claim", "verdict"))
     rest = text.removeprefix(f"{named}: {verdict}")
-    return Markdown("*{}:* **{}**{}").format(named, verdict, rest)
+    return Markdown("*{}:* **{}**{}").format(words or named, verdict, rest)
 
 
 def quoted(result: pd.DataFrame, titles: Mapping[str, str] | None = None) -> list[str]:

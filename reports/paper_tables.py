@@ -43,38 +43,34 @@ def _typeset(
 
 
 def claims_overview(found: Findings) -> Markdown:
-    """Typeset every claim with its estimate, p and verdict."""
-    table = found.claims.assign(
-        value=intervals(found.claims),
-        p_text=[p_value(p) for p in found.claims["p_holm"]],
-        n_text=[number(n, 0) for n in found.claims["n"]],
-        mark=markdown_column(verdict_mark(v) for v in found.claims["verdict"]),
-    )
-    columns = {
-        "claim": "Claim",
-        "quantity": "Estimated",
-        "value": "Estimate",
-        "p_text": "p",
-        "n_text": "n",
-        "mark": "Verdict",
-    }
-    return typeset(table, columns, widths=[36, 22, 17, 8, 4, 13])
+    """Typeset every claim with its estimate, p and verdict, in both scopes."""
+    claims = found.claims
+    table, columns = claims, {"claim": "Claim"}
+    for ending, heading in (("", "Models like these"), ("_these", "These models")):
+        estimate, low, high = (f"{name}{ending}" for name in ("estimate", "low", "high"))
+        shown = {
+            f"value{ending}": intervals(claims, estimate, low, high),
+            f"p_text{ending}": [p_value(p) for p in claims[f"p_holm{ending}"]],
+            f"mark{ending}": markdown_column(verdict_mark(v) for v in claims[f"verdict{ending}"]),
+        }
+        table = table.assign(**shown)
+        columns |= dict(zip(shown, (heading, "p", "Verdict"), strict=True))
+    return typeset(table, columns, widths=[25, 17, 7, 13, 17, 7, 14])
 
 
 def reasons_table(found: Findings) -> Markdown:
     """Typeset the rule and the reason of every claim's verdict."""
     table = found.claims.assign(
         source=markdown_column(CITED.get(s, markdown(s)) for s in found.claims["source"]),
-        verdict=markdown_column(verdict_mark(v) for v in found.claims["verdict"]),
     )
     columns = {
         "claim": "Claim",
         "source": "Source",
         "rule": "Rule",
-        "verdict": "Verdict",
-        "reason": "Reason",
+        "reason": "Models like these",
+        "reason_these": "These models",
     }
-    return typeset(table, columns, widths=[20, 15, 24, 13, 28])
+    return typeset(table, columns, widths=[18, 12, 20, 25, 25])
 
 
 def models_table(found: Findings) -> Markdown:

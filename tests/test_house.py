@@ -53,7 +53,7 @@ from analysis.planning.simulate import simulate_scores
 rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
 study = replace(simulate_scores(families=(2, 2)), run={"study": {"preregistered": rules}})
 claims = analysis.claims_table(study, n_boot=20).set_index("key")
-assert claims.loc["every", "verdict"] == "supported", claims["verdict"]
+assert claims.loc["every", "verdict_these"] == "supported", claims["verdict"]
 
 Absent.names = {*TORCH}
 for module in pkgutil.walk_packages(analysis.__path__, "analysis."):

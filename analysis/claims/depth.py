@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.families import too_few
 from analysis.profiles.controls import SAME
 
 Row = dict[str, Any]
@@ -22,7 +23,10 @@ def untestable(reason: str) -> Row:
 
 
 def every_model(shape: pd.DataFrame) -> Row:
-    """Judge whether every profile rises and falls."""
+    """Judge whether every profile rises and falls.
+
+    One that does not contradicts the claim; that all do generalizes with three families or more.
+    """
     profiles = shape[shape["level"] == "profile"]
     n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())
     against = profiles[profiles["verdict"].isin(["monotone", "plateau", "trough"])]
@@ -38,7 +42,10 @@ def every_model(shape: pd.DataFrame) -> Row:
         row |= {"p": float(min(1.0, n * shown.min())), "verdict": "contradicted"}
         return row | {"reason": f"{first['model']}: {first['reason']}"}
     if humps == n:
-        return row | {"verdict": "supported", "reason": f"a hump in {humps} of {n} models"}
+        few, said = too_few(profiles["family"].nunique()), f"a hump in {humps} of {n} models"
+        if few:
+            return row | {"verdict": "undecided", "reason": f"{said}, but {few}"}
+        return row | {"verdict": "supported", "reason": said}
     return row | {"verdict": "undecided", "reason": f"a hump is shown in {humps} of {n} models"}
 
 

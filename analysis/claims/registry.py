@@ -17,6 +17,7 @@ from analysis.over_models.scale import scale_test
 from analysis.profiles.controls import ANISOTROPY, control_test
 from analysis.profiles.localization import localization_test
 from analysis.profiles.shape import u_shape_test
+from analysis.scopes import LIKE_THESE, THESE, Scope
 from analysis.trials.table import Trials
 
 
@@ -100,12 +101,21 @@ class Evidence:
     @cached_property
     def invariance(self) -> pd.DataFrame:
         """Whether families share the curve."""
+        return self._invariance(LIKE_THESE)
+
+    @cached_property
+    def these_curves(self) -> pd.DataFrame:
+        """Whether these models share the curve."""
+        return self._invariance(THESE)
+
+    def _invariance(self, scope: Scope) -> pd.DataFrame:
         return invariance_test(
             self.trained,
             delta=self.rules["delta"],
             curve_delta=self.rules["curve_delta"],
             amplitude_delta=self.rules["amplitude_delta"],
             n_boot=self.n_boot,
+            scope=scope,
             seed=self.seed,
             alpha=self.alpha,
         )
@@ -113,20 +123,33 @@ class Evidence:
     @cached_property
     def scale(self) -> pd.DataFrame:
         """Whether sizes share the curve."""
+        return self._scale(LIKE_THESE)
+
+    @cached_property
+    def these_scale(self) -> pd.DataFrame:
+        """Whether the sizes of these models share the curve."""
+        return self._scale(THESE)
+
+    def _scale(self, scope: Scope) -> pd.DataFrame:
         return scale_test(
-            self.trained, delta=self.rules["delta"], peak=self.rules["peak"], alpha=self.alpha
+            self.trained,
+            delta=self.rules["delta"],
+            peak=self.rules["peak"],
+            scope=scope,
+            alpha=self.alpha,
+            seed=self.seed,
         )
 
     @cached_property
     def methods(self) -> pd.DataFrame:
         """Which method separates better."""
-        return method_test(self.trained, alpha=self.alpha)
+        return method_test(self.trained, scope=None, alpha=self.alpha)
 
     @cached_property
     def precision(self) -> pd.DataFrame:
         """Whether the numerical precision changes separation."""
         return precision_test(
-            self.precisions, metric=self.metric, method=self.method, alpha=self.alpha
+            self.precisions, metric=self.metric, method=self.method, scope=None, alpha=self.alpha
         )
 
     @cached_property
@@ -138,6 +161,7 @@ class Evidence:
             metric=self.metric,
             method=self.method,
             delta=self.rules["curve_delta"],
+            scope=None,
             alpha=self.alpha,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.claims import contested, depth
 from analysis.claims import steering as steering_claims
 from analysis.claims.depth import Row, untestable
+from analysis.claims.fixed_rules import decide_these
 from analysis.claims.registry import Evidence
 from analysis.over_models.method_contrast import method_test
 from analysis.profiles.localization import localization_test
@@ -59,8 +60,15 @@ class Claim:
         return {"key": self.key, "claim": claim, "source": self.source, "rule": rule}
 
     def decide(self, evidence: Evidence) -> Row:
-        """Return quantity, estimate, low, high, p, n, verdict and reason."""
-        return RULES[self.test][0](evidence, self.options)
+        """Return quantity, estimate, low, high, p, n, verdict and reason, for models like these."""
+        try:
+            return RULES[self.test][0](evidence, self.options)
+        except InputError as error:
+            return untestable(str(error))
+
+    def decide_these(self, evidence: Evidence) -> Row:
+        """Return the same for these models, over topics like these."""
+        return decide_these(self.test, evidence, self.options)
 
 
 def _peak(e: Evidence, o: Options) -> Row:

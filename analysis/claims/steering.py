@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.claims.depth import Row, untestable
+from analysis.scopes import LIKE_THESE, Scope
 from analysis.trials.agreement import judge_agreement, partial_conjunction
 from analysis.trials.regimes import regime_test
 from analysis.trials.shares import mean_share, share, share_of, share_row
@@ -54,23 +55,33 @@ class Opinion:
         return "supported" if self.p_for <= self.p_against else "contradicted"
 
 
-def steering(trials: Trials | pd.DataFrame, alpha: float, seed: int) -> Row:
+def steering(
+    trials: Trials | pd.DataFrame, alpha: float, seed: int, scope: Scope = LIKE_THESE
+) -> Row:
     """Judge the share of successes against the published share, and against the shams.
 
     A text must be whole to count. The verdict needs two judges, see `by_two_judges`.
     """
-    return by_two_judges(trials, alpha, lambda judge: share_opinion(trials, judge, alpha, seed))
+    return by_two_judges(
+        trials, alpha, lambda judge: share_opinion(trials, judge, alpha, seed, scope=scope)
+    )
 
 
 def share_opinion(
-    trials: Trials | pd.DataFrame, judge: str, alpha: float, seed: int, *, whole: bool = True
+    trials: Trials | pd.DataFrame,
+    judge: str,
+    alpha: float,
+    seed: int,
+    *,
+    whole: bool = True,
+    scope: Scope = LIKE_THESE,
 ) -> Opinion:
     """Return what one judge says about the share of successes."""
     table = at_chosen_strength(outcomes(trials, judge), whole=whole)
     hits, shams = table[hit(whole)].astype(float), table[f"sham_{hit(whole)}"]
-    found, published = share_row(hits, table, alpha), share(*PUBLISHED, alpha)
+    found, published = share_row(hits, table, alpha, scope), share(*PUBLISHED, alpha)
     above, beyond = (
-        over_scenarios_and_families(d, table, alpha, seed)
+        over_scenarios_and_families(d, table, alpha, seed, scope)
         for d in (hits - published["low"], hits - shams)
     )
     against = [t["p"] for t in (above, beyond) if t["difference"] < 0]
@@ -144,15 +155,17 @@ def by_two_judges(
     return first.row | {"p": p, "verdict": verdict, "reason": reason}
 
 
-def regimes(trials: Trials | pd.DataFrame, alpha: float) -> Row:
-    """Judge whether all three regimes occur more often than by chance; the family is the unit.
+def regimes(trials: Trials | pd.DataFrame, alpha: float, scope: Scope = LIKE_THESE) -> Row:
+    """Judge whether all three regimes occur more often than by chance.
 
     The verdict needs two judges, see `by_two_judges`.
     """
-    return by_two_judges(trials, alpha, lambda judge: regimes_opinion(trials, judge))
+    return by_two_judges(trials, alpha, lambda judge: regimes_opinion(trials, judge, scope))
 
 
-def regimes_opinion(trials: Trials | pd.DataFrame, judge: str) -> Opinion:
+def regimes_opinion(
+    trials: Trials | pd.DataFrame, judge: str, scope: Scope = LIKE_THESE
+) -> Opinion:
     """Return what one judge says about the regimes."""
     table = outcomes(trials, judge)
     table = table[table["place"] == "peak"]
@@ -160,7 +173,7 @@ def regimes_opinion(trials: Trials | pd.DataFrame, judge: str) -> Opinion:
     floors = {"surgical": 1 / 3, "repetitive collapse": 0.05, "explosive": 0.05}
     shown, missing, most = [], [], {}
     for regime, floor in floors.items():
-        shares = [share_of(t["regime"] == regime, t) for _, t in table.groupby("strength")]
+        shares = [share_of(t["regime"] == regime, t, scope) for _, t in table.groupby("strength")]
         shown.append(min(1.0, len(shares) * min(s.p_above(floor) for s in shares)))
         missing.append(min(1.0, len(floors) * max(s.p_below(floor) for s in shares)))
         most[regime] = max(s.estimate for s in shares)
@@ -170,7 +183,7 @@ def regimes_opinion(trials: Trials | pd.DataFrame, judge: str) -> Opinion:
         "n": table["model"].nunique(),
         "estimate": min(most.values()),
     }
-    few = share_of(table["success"], table).few
+    few = share_of(table["success"], table, scope).few
     said = f"each at the strength where it is most common: {said}"
     return Opinion(row, max(shown), min(missing), said, few)
 

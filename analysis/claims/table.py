@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analysis.claims.depth import untestable
 from analysis.claims.registry import Evidence
 from analysis.claims.rules import claims_for
 from analysis.loading.scores import Scores, method_order, metric_order, read_scores
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.over_models.precision import one_precision
+from analysis.scopes import THESE, WORDS, Scope
 from analysis.trials.table import Trials
 from study.read import InputError
 
@@ -33,6 +33,10 @@ COLUMNS = [
     "verdict",
     "reason",
 ]
+#: What a claim's row says about these models: the same columns, with this ending.
+ENDING = "_these"
+OF_THESE = ["quantity", "estimate", "low", "high", "confidence", "p", "p_holm", "verdict", "reason"]
+COLUMNS += [f"{name}{ENDING}" for name in OF_THESE]
 
 
 def claims_table(
@@ -68,7 +72,9 @@ def claims_table(
         One row per claim: key, claim, source; quantity, with its estimate, low and high, and
         confidence, the level of that interval; p of the test that decides, and p_holm, adjusted
         over the table; n, the number of models; rule; verdict in {"supported", "contradicted",
-        "undecided", "not testable"}; reason, in one sentence.
+        "undecided", "not testable"}; reason, in one sentence. These columns are about models like
+        these. The same with the ending ``_these`` (quantity_these to reason_these) say what holds
+        in these models, over topics like these.
 
     Raises
     ------
@@ -78,7 +84,10 @@ def claims_table(
     Notes
     -----
     A claim is *supported* or *contradicted* only if a test shows so after Holm's correction over
-    all testable claims [1]_. A test that shows nothing leaves it *undecided*.
+    all testable claims [1]_, within each scope. A test that shows nothing leaves it *undecided*. In
+    models like these, the families are the sample (at least three). In these models, the topics
+    are (for steering, the scenarios), and a claim must hold in each model: a p is the largest over
+    models, or, against the claim, the smallest after Holm's correction over models.
 
     References
     ----------
@@ -120,14 +129,57 @@ def decided(evidence: Evidence, claims: Any = None) -> pd.DataFrame:
     """Return the table of claims for one study's evidence."""
     rows = []
     for claim in claims_for(evidence, claims):
-        try:
-            row = claim.decide(evidence)
-        except InputError as error:
-            row = untestable(str(error))
-        if pd.notna(row.get("low")):
-            row = {"confidence": 1 - evidence.alpha, **row}
-        rows.append({**claim.words(evidence.rules), **row})
-    return holm(pd.DataFrame(rows).reindex(columns=COLUMNS), evidence.alpha)
+        row = claim.words(evidence.rules)
+        for ending, decide in (("", claim.decide), (ENDING, claim.decide_these)):
+            found = decide(evidence)
+            if pd.notna(found.get("low")):
+                found = {"confidence": 1 - evidence.alpha, **found}
+            row |= {f"{name}{ending}": value for name, value in found.items()}
+        rows.append(row)
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    for ending in ("", ENDING):
+        table = holm(table, evidence.alpha, ending)
+    return table
+
+
+def of_scope(claims: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return the claims that can be tested in a scope, with its results in the main columns.
+
+    Examples
+    --------
+    >>> claims = pd.DataFrame({"claim": ["a", "b"], "verdict": ["undecided"] * 2,
+    ...                        "verdict_these": ["supported", "not testable"]})
+    >>> of_scope(claims, "these models")
+      claim    verdict
+    0     a  supported
+    """
+    theirs = [name for name in claims if str(name).endswith(ENDING)]
+    if scope == THESE:
+        named = {name: str(name).removesuffix(ENDING) for name in theirs}
+        claims = claims.drop(columns=list(named.values())).rename(columns=named)
+    else:
+        claims = claims.drop(columns=theirs)
+    return claims[claims["verdict"] != "not testable"].reset_index(drop=True)
+
+
+def scope_words(scores: Scores) -> dict[Scope, str]:
+    """Return how a sentence names each scope, for the errors that the study has."""
+    kind = str((scores.run.get("repetitions") or {}).get("kind", ""))
+    if scores.replicates is None:
+        fixed = "in these models, by the scatter of their curves"
+    elif kind == "standard error":
+        fixed = "in these models, by their standard errors"
+    elif kind:
+        fixed = f"in these models, over {kind}s like these"
+    else:
+        fixed = WORDS[THESE]
+    return WORDS | {THESE: fixed}
+
+
+def untestable_claims(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims that can be tested in neither scope."""
+    both = claims["verdict"].eq("not testable"), claims[f"verdict{ENDING}"].eq("not testable")
+    return claims[both[0] & both[1]]
 
 
 def preregistered(scores: Scores) -> dict[str, Any]:
@@ -158,8 +210,10 @@ def primary_method(scores: Scores) -> str:
     return str(named) if named else method_order(scores.table["method"])[0]
 
 
-def holm(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+def holm(table: pd.DataFrame, alpha: float, ending: str = "") -> pd.DataFrame:
     """Adjust p over the claims that were tested; verdicts that do not survive become undecided.
+
+    `ending` is that of the columns of a scope.
 
     Examples
     --------
@@ -171,11 +225,14 @@ def holm(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     >>> holm(claims, 0.05)["verdict"].tolist()
     ['undecided', 'undecided', 'not testable']
     """
-    out = table.astype({"p": float, "p_holm": float})
-    tested = out["p"].notna()
+    p, p_holm, verdict, reason = (
+        f"{name}{ending}" for name in ("p", "p_holm", "verdict", "reason")
+    )
+    out = table.astype({p: float, p_holm: float})
+    tested = out[p].notna()
     if tested.any():
-        out.loc[tested, "p_holm"] = multipletests(out.loc[tested, "p"], alpha, method="holm")[1]
-    lost = out["verdict"].isin(["supported", "contradicted"]) & (out["p_holm"] >= alpha)
-    out.loc[lost, "reason"] += "; not significant after Holm's correction over the claims"
-    out.loc[lost, "verdict"] = "undecided"
+        out.loc[tested, p_holm] = multipletests(out.loc[tested, p], alpha, method="holm")[1]
+    lost = out[verdict].isin(["supported", "contradicted"]) & (out[p_holm] >= alpha)
+    out.loc[lost, reason] += "; not significant after Holm's correction over the claims"
+    out.loc[lost, verdict] = "undecided"
     return out

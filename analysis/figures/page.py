@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import pandas as pd
 
 from analysis.figures.cover import cover
 from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
-from analysis.wording import intervals, number, p_value
+from analysis.wording import intervals, p_value
 from study.text import html_text
 
 #: Allow no scripts, and load nothing from a network.
@@ -23,14 +24,14 @@ left; vertical-align: top; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px s
 .wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }"""
 
 
-def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
+def page(scores: Scores, claims: Mapping[str, pd.DataFrame], models: pd.DataFrame) -> str:
     """Return the page.
 
     Parameters
     ----------
     scores : Scores
-    claims : DataFrame
-        Rows of `claims_table`.
+    claims : mapping of str to DataFrame
+        The claims that can be tested in each scope (`of_scope`), by the scope in words.
     models : DataFrame
         Joined rows of `u_shape_test` and `fit_curves`.
 
@@ -39,17 +40,13 @@ def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
     str
         HTML with all text escaped.
     """
-    claims = claims[claims["verdict"] != "not testable"]
     rules = scores.run["study"]["preregistered"]
     method = rules["method"]
-    shown = {
-        "Claim": claims["claim"],
-        "Estimate": intervals(claims),
-        "p": [p_value(p) for p in claims["p_holm"]],
-        "Models": [number(n, 0) for n in claims["n"]],
-        "Verdict": claims["verdict"],
-        "Reason": claims["reason"],
-    }
+    shown = "".join(
+        f"<h3>What holds {html_text(words)}</h3>{_claims(table)}"
+        for words, table in claims.items()
+        if len(table)
+    )
     curves = {
         "Model": models["model"],
         "Method": models["method"],
@@ -69,11 +66,23 @@ def page(scores: Scores, claims: pd.DataFrame, models: pd.DataFrame) -> str:
 <html lang="en"><head><meta charset="utf-8">{POLICY}<title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>
 <body><h1>{title}</h1><p>{html_text(said)}</p>
-<h2>Claims</h2>{_table(shown)}
+<h2>Claims</h2>{shown}
 {drawing}
 <h2>Models</h2>{_table(curves)}
 </body></html>
 """
+
+
+def _claims(table: pd.DataFrame) -> str:
+    return _table(
+        {
+            "Claim": table["claim"],
+            "Estimate": intervals(table),
+            "p": [p_value(p) for p in table["p_holm"]],
+            "Verdict": table["verdict"],
+            "Reason": table["reason"],
+        }
+    )
 
 
 def _table(columns: dict[str, object]) -> str:

@@ -30,7 +30,12 @@ BLANK = (
 
 
 def fixed_curves(
-    profiles: Sequence[Profile], curve_delta: float, amplitude_delta: float, alpha: float, seed: int
+    profiles: Sequence[Profile],
+    groups: Sequence[str],
+    curve_delta: float,
+    amplitude_delta: float,
+    alpha: float,
+    seed: int,
 ) -> list[dict[str, Any]]:
     r"""Return the rows of `invariance_test` about these models: all of them, then each pair.
 
@@ -38,6 +43,8 @@ def fixed_curves(
     ----------
     profiles : sequence of Profile
         One per model.
+    groups : sequence of str
+        Of each model, for instance its family: models of one group are not compared.
     curve_delta, amplitude_delta, alpha, seed
         As in `invariance_test`, for the difference of two models.
 
@@ -53,15 +60,16 @@ def fixed_curves(
     names = [str(profile.keys["model"]) for profile in profiles]
     whole: dict[str, Any] = {"scope": THESE, "model": f"all ({len(names)})", "other": "all"}
     whole |= dict.fromkeys(BLANK, np.nan) | {"n_models": len(names), "verdict": "undecided"}
-    if len(profiles) < 2:
-        return [whole | {"reason": "one model only: nothing to compare it with"}]
+    pairs = [(a, b) for a, b in combinations(range(len(names)), 2) if groups[a] != groups[b]]
+    if not pairs:
+        return [whole | {"reason": f"one group only ({groups[0]}): nothing to compare it with"}]
     together = joint(profiles, seed)
     if isinstance(together, str):
         return [whole | {"reason": together}]
     start = max(p.depth[0] for p in profiles)
     at = start + POINTS * (min(p.depth[-1] for p in profiles) - start)
     each: list[dict[str, Any]] = []
-    for a, b in combinations(range(len(profiles)), 2):
+    for a, b in pairs:
         row = _pair(together, a, b, at, curve_delta, amplitude_delta, alpha)
         each.append({"scope": THESE, "model": names[a], "other": names[b], "n_models": 2, **row})
     worst = max(each, key=lambda row: float(row["curve_upper"]))

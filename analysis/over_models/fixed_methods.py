@@ -21,6 +21,7 @@ OVER = "; over topics, of this model alone"
 
 def fixed_methods(
     differences: pd.Series,
+    names: tuple[str, str],
     draws: Mapping[str, Float64Array],
     n_topics: int | None,
     alpha: float,
@@ -32,6 +33,8 @@ def fixed_methods(
     ----------
     differences : Series
         Of each model, in separation.
+    names : (str, str)
+        The methods a and b.
     draws : mapping of str to ndarray, shape (n_replicates,)
         The difference in each replicate; models without replicates are missing.
     n_topics, alpha, delta
@@ -51,13 +54,13 @@ def fixed_methods(
     known = np.isfinite(p)
     for number, corrected in zip(np.flatnonzero(known), holm(p[known]), strict=True):
         rows[number]["p_holm"] = float(corrected)
-    return [{**_every(differences, rows, draws, n_topics, alpha), "scope": THESE}] + [
-        {**row, "scope": THESE} for row in rows
-    ]
+    every = _every(differences, dict(zip("ab", names, strict=True)), rows, draws, n_topics, alpha)
+    return [{**row, "scope": THESE} for row in (every, *rows)]
 
 
 def _every(
     differences: pd.Series,
+    names: Mapping[str, str],
     rows: list[dict[str, Any]],
     draws: Mapping[str, Float64Array],
     n_topics: int | None,
@@ -89,7 +92,8 @@ def _every(
     row["p"] = everywhere[best]
     alike = [one["verdict"] == "alike" for one in rows]
     if row["p"] <= alpha:
-        reason = f"{best} separates better in each of {len(rows)} models (largest p {row['p']:.3g})"
+        where = "the one model" if len(rows) == 1 else f"each of {len(rows)} models"
+        reason = f"{names[best]} separates better in {where} (largest p {row['p']:.3g})"
         return row | {"verdict": f"{best} better", "reason": reason}
     if all(alike):
         return row | {"verdict": "alike", "reason": "the methods are alike in each model"}
@@ -97,7 +101,8 @@ def _every(
         side: sum(one["verdict"] == f"{side} better" and one["p_holm"] <= alpha for one in rows)
         for side in sides
     }
-    said = f"a is shown better in {shown['a']} and b in {shown['b']} of {len(rows)} models"
+    each = " and ".join(f"{names[side]} in {n}" for side, n in shown.items())
+    said = f"shown to separate better: {each} of {len(rows)} models"
     return row | {"verdict": "mixed" if all(shown.values()) else "undecided", "reason": said}
 
 

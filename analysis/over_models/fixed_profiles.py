@@ -10,10 +10,11 @@ from analysis.loading.scores import Profile, Scores
 from analysis.over_models.sums import curve_data, main_rows
 
 
-def model_profiles(scores: Scores, metric: str) -> list[Profile]:
+def model_profiles(scores: Scores, metric: str, by: str = "family") -> list[Profile]:
     """Return one profile per model, averaged over methods; sorted by model.
 
-    Untrained models and shuffled labels are ignored.
+    Untrained models and shuffled labels are ignored. The column `by`, which groups the models, is
+    among the profiles' keys.
 
     Raises
     ------
@@ -27,16 +28,19 @@ def model_profiles(scores: Scores, metric: str) -> list[Profile]:
     >>> [str(profile.keys["model"]) for profile in model_profiles(study, "score")]
     ['m1', 'm2']
     """
-    data = curve_data(scores, metric)
+    data = curve_data(scores, metric, by)
     of: dict[str, list[Profile]] = {}
     for profile in main_rows(scores.select(metric=metric)).profiles():
         of.setdefault(str(profile.keys["model"]), []).append(profile)
     out = []
-    for model, mean in zip(data.models, data.means, strict=True):
+    for model, group, mean in zip(data.models, data.group, data.means, strict=True):
         copies = [p.replicates for p in of[model] if p.replicates is not None]
         together = None
         if len(copies) == len(of[model]):
             n = min(map(len, copies))
             together = np.mean([copy[:n] for copy in copies], axis=0)
-        out.append(replace(of[model][0], separation=mean.mean(axis=1), replicates=together))
+        first = of[model][0]
+        keys = {**first.keys, by: data.groups[group]}
+        mean_of = mean.mean(axis=1)
+        out.append(replace(first, keys=keys, separation=mean_of, replicates=together))
     return out

@@ -99,7 +99,8 @@ def invariance_test(
         ``attrs["mixedlm"]`` has MixedLM's fixed effects as records
         (`analysis.over_models.mixedlm.mixedlm_fits`).
 
-        These models: one row about all of them, then one per pair (``model``, ``other``):
+        These models: one row about all of them, then one per pair (``model``, ``other``) of
+        different groups:
         ``curve_departure`` (and ``estimate, low, high``, simultaneous over depth), the largest
         difference of the two shapes; ``p_shape`` of no difference at any depth; ``amplitude`` and
         ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p`` of no difference in
@@ -171,8 +172,9 @@ def invariance_test(
     effects: list[dict[str, Any]] = []
     for name in metrics:
         if THESE in wanted:
-            profiles = model_profiles(scores, name)
-            each = fixed_curves(profiles, curve_delta, amplitude_delta, alpha, seed)
+            profiles = model_profiles(scores, name, by)
+            groups = [str(profile.keys[by]) for profile in profiles]
+            each = fixed_curves(profiles, groups, curve_delta, amplitude_delta, alpha, seed)
             of_these = [{"test": "invariance", "metric": name, **row} for row in each]
         if LIKE_THESE not in wanted:
             rows += of_these

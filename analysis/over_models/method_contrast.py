@@ -227,7 +227,8 @@ def _rows(
             yield {"test": test, "a": first, "b": second, **found}
     differences = pairs[a] - pairs[b]
     n_topics = next(scores.profiles()).n_topics
-    yield from fixed_methods(differences, _paired(draws, a, b), n_topics, alpha, delta)
+    copies = _paired(draws, a, b)
+    yield from fixed_methods(differences, (a, b), copies, n_topics, alpha, delta)
 
 
 def _paired(draws: dict[tuple[str, str], Float64Array], a: str, b: str) -> dict[str, Float64Array]:

@@ -9,6 +9,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.families import Estimate, mean_of, mean_over_families, t_above, t_critical, too_few
+from analysis.scopes import LIKE_THESE, THESE, Scope
 from study.arrays import Float64Array
 
 
@@ -41,10 +42,11 @@ class Share:
     estimate : float
         The mean over families of the mean share of their models.
     over : tuple of Estimate
-        The mean over scenarios and, for several models, over families.
+        The mean over scenarios and, for several models, over families, unless they are fixed.
     n_texts : float
         Kish's effective number of texts: as many with equal weights would have the same error.
     n_models, n_families : int
+    scope : str
 
     Notes
     -----
@@ -76,11 +78,13 @@ class Share:
     n_texts: float
     n_models: int
     n_families: int
+    scope: Scope = LIKE_THESE
 
     @property
     def few(self) -> str:
-        """A message if there are too few families to generalize; empty for one model."""
-        return too_few(self.n_families) if self.n_models > 1 else ""
+        """A message if there are too few families to generalize; empty if models are fixed."""
+        fixed = self.n_models < 2 or self.scope == THESE
+        return "" if fixed else too_few(self.n_families)
 
     @property
     def _df(self) -> float:
@@ -115,7 +119,7 @@ class Share:
         return max(float(t_above(excess / se, df)) for se, df in errors)
 
 
-def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
+def share_of(hits: pd.Series, rows: pd.DataFrame, scope: Scope = LIKE_THESE) -> Share:
     """Estimate the share of texts with some property.
 
     Parameters
@@ -124,11 +128,15 @@ def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
         Whether each text has it.
     rows : DataFrame
         The texts' scenario, model and family.
+    scope : {"models like these", "these models"}
+        With the models fixed, each has the same weight, and the scenarios are the sample.
 
     Returns
     -------
     Share
     """
+    if scope == THESE:
+        rows = rows.assign(family=rows["model"])
     value = hits.astype(float)
     weight = family_weights(rows)
     models = value.groupby([rows["family"], rows["model"]]).mean()
@@ -137,20 +145,22 @@ def share_of(hits: pd.Series, rows: pd.DataFrame) -> Share:
     each = weight.groupby(rows["scenario"])
     scenarios = (value * weight).groupby(rows["scenario"]).sum() / each.sum()
     over = [mean_of(scenarios.to_numpy(dtype=np.float64))]
-    if len(models) > 1:
+    if len(models) > 1 and scope != THESE:
         over.append(means)
     n_texts = 1 / float((weight**2).sum())
-    return Share(means.estimate, tuple(over), n_texts, len(models), means.n_families)
+    return Share(means.estimate, tuple(over), n_texts, len(models), means.n_families, scope)
 
 
-def share_row(hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05) -> dict[str, float]:
+def share_row(
+    hits: pd.Series, rows: pd.DataFrame, alpha: float = 0.05, scope: Scope = LIKE_THESE
+) -> dict[str, float]:
     """Return a share with its interval, by `share` for one model and by `Share` for several.
 
     Several models have no Clopper and Pearson interval, which treats texts as independent.
     """
     if rows["model"].nunique() < 2:
         return share(int(hits.sum()), len(hits), alpha)
-    found = share_of(hits, rows)
+    found = share_of(hits, rows, scope)
     low, high = found.ends(alpha)
     missing = float("nan")
     return {

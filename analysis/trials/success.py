@@ -14,6 +14,7 @@ from analysis.families import mean_of, mean_over_families, too_few
 from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
+from analysis.scopes import LIKE_THESE, THESE, Scope
 from analysis.trials.shares import mean_share, share, share_row
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
@@ -31,6 +32,7 @@ def steering_summary(
     whole: bool = True,
     place: str | None = "peak",
     margin: float = 0.1,
+    scope: Scope = LIKE_THESE,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -50,6 +52,9 @@ def steering_summary(
     margin : float
         Steering is no better than its sham if the difference is shown to be below this share of
         the trials.
+    scope : {"models like these", "these models"}
+        Whether rows that pool models generalize over families of models, or over scenarios with
+        these models fixed.
     alpha : float
         Intervals have level 1 - alpha.
     seed : int
@@ -88,7 +93,8 @@ def steering_summary(
     therefore the unit of p and of the difference's interval. A row that pools models generalizes
     over models, and models of a family are alike: the family is its unit as well. Every share then
     gives equal weight to each family, and to each model within a family, and has the interval of
-    `Share`; with fewer than three families it has no interval and the verdict is "undecided". The
+    `Share`; with fewer than three families it has no interval and the verdict is "undecided". With
+    these models fixed, only the scenario is, and every model has the same weight. The
     intervals of one model's shares are Wilson's, which treat trials as independent, as the
     published interval must. All results hold for these emotions.
 
@@ -112,7 +118,8 @@ def steering_summary(
         {
             **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
             "judge": name,
-            **_group(rows, whole, margin, alpha, seed),
+            "scope": scope,
+            **_group(rows, whole, margin, scope, alpha, seed),
         }
         for key, rows in groups
     ]
@@ -125,15 +132,17 @@ def hit(whole: bool) -> str:
 
 
 def _group(
-    rows: pd.DataFrame, whole: bool, margin: float, alpha: float, seed: int
+    rows: pd.DataFrame, whole: bool, margin: float, scope: Scope, alpha: float, seed: int
 ) -> dict[str, Any]:
+    if scope == THESE:
+        rows = rows.assign(family=rows["model"])
     hits, shams = rows[hit(whole)], rows[f"sham_{hit(whole)}"]
     only, other = int((hits & ~shams).sum()), int((shams & ~hits).sum())
-    surgical = share_row(rows["regime"] == "surgical", rows, alpha)
+    surgical = share_row(rows["regime"] == "surgical", rows, alpha, scope)
     out: dict[str, Any] = {
         "n": len(rows),
         "n_scenarios": rows["scenario"].nunique(),
-        **share_row(hits, rows, alpha),
+        **share_row(hits, rows, alpha, scope),
         "over_baseline": mean_share(rows["over_baseline"], rows),
         "sham": mean_share(shams, rows),
         "sham_kind": " or ".join(sorted(rows["sham_kind"].unique())),
@@ -147,7 +156,7 @@ def _group(
         else 1.0,
     }
     beyond = hits.astype(float) - shams
-    estimated = over_scenarios_and_families(beyond, rows, alpha, seed)
+    estimated = over_scenarios_and_families(beyond, rows, alpha, seed, scope)
     shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few")}
     return {**out, **shown, **_verdict(out | estimated, whole, margin, alpha)}
 
@@ -167,7 +176,11 @@ def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str,
 
 
 def over_scenarios_and_families(
-    value: pd.Series, rows: pd.DataFrame, alpha: float, seed: int = 0
+    value: pd.Series,
+    rows: pd.DataFrame,
+    alpha: float,
+    seed: int = 0,
+    scope: Scope = LIKE_THESE,
 ) -> dict[str, Any]:
     """Test the mean of a value over scenarios and, with several models, over families.
 
@@ -179,6 +192,8 @@ def over_scenarios_and_families(
         The trials' scenario, model and family.
     alpha : float
     seed : int
+    scope : {"models like these", "these models"}
+        With these models fixed, the scenarios alone are the sample.
 
     Returns
     -------
@@ -192,7 +207,7 @@ def over_scenarios_and_families(
     out |= {"n_models": len(models), "few": ""}
     mean = mean_over_families(models.to_numpy(dtype=np.float64), models.index.get_level_values(0))
     out["n_families"] = mean.n_families
-    if len(models) < 2:
+    if len(models) < 2 or scope == THESE:
         return out
     out["few"] = too_few(mean.n_families)
     if out["few"] or mean.exact:

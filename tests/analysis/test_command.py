@@ -47,7 +47,7 @@ def test_a_table_from_elsewhere_gives_what_can_be_tested(
     shown = capsys.readouterr().out
     assert "supported" in shown
     assert "not testable" not in shown
-    assert "Not testable here: 4 of 9" in shown
+    assert "Not testable here: 3 of 9" in shown
     assert "one model each" in shown
     assert f"make report STUDY={FORM}" in " ".join(shown.split()).replace(" /", "/")
     for word in ("emotion", "comprehension", "SmolLM2", "Steering"):

@@ -160,14 +160,14 @@ def test_the_amplitudes_of_two_curves_are_linearized_rightly() -> None:
         replace(p, replicates=p.separation + step * (m - m.mean(axis=0)))
         for p, m in zip(profiles, moves, strict=True)
     ]
-    row = fixed_curves(changed, 0.1, 0.25, 0.05, 0)[1]
+    row = fixed_curves(changed, ["F1", "F2"], 0.1, 0.25, 0.05, 0)[1]
     amplitudes = []
     for k in range(40):
         again = [
             replace(p, separation=p.separation + step * (m - m.mean(axis=0))[k])
             for p, m in zip(changed, moves, strict=True)
         ]
-        amplitudes.append(fixed_curves(again, 0.1, 0.25, 0.05, 0)[1]["amplitude"])
+        amplitudes.append(fixed_curves(again, ["F1", "F2"], 0.1, 0.25, 0.05, 0)[1]["amplitude"])
     t = 1.7958848187036696  # of 11 degrees of freedom, at 0.95
     widened = np.sqrt(12 / 11)
     error = (row["amplitude_high"] - row["amplitude"]) / t
