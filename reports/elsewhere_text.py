@@ -9,7 +9,6 @@ from typing import Any
 from analysis.figures.profiles import averages_families
 from analysis.loading.mapping import WORDS
 from analysis.loading.mapping import words_of as words_of
-from analysis.loading.scores import Scores
 from analysis.wording import count, listing
 from reports.paper import Findings, say, share, tally
 from study.text import Markdown, markdown
@@ -252,37 +251,6 @@ def limits_of_ours(found: Findings) -> Markdown:
     )
 
 
-def front_of_explorer(scores: Scores) -> Markdown:
-    """Return the explorer's author."""
-    return PRESENT if scores.is_foreign else Markdown("[{}]{{.author}}").format(OURS[2])
-
-
-def twins_sentence(scores: Scores) -> Markdown:
-    """Explain the dashed curves."""
-    if "untrained" not in set(scores.table["weights"]):
-        return PRESENT
-    return Markdown("Dashed curves are untrained networks of the same architecture.")
-
-
-def picked_sentence(scores: Scores) -> Markdown:
-    """Say how to select concepts."""
-    if scores.table["emotion"].nunique() < 2:
-        return PRESENT
-    return Markdown(
-        "Click on {} in the heat map to average the profiles over only these; double-click to "
-        "restore all of them."
-    ).format(words_of(scores.run)["concepts"])
-
-
-def averages_sentence(scores: Scores) -> Markdown:
-    """Say what the curves are averages over, and where their bands come from."""
-    words, text = words_of(scores.run), ""
-    if scores.table["emotion"].nunique() > 1:
-        text = f"They are means over {words['concepts']}. "
-    if scores.replicates is not None and not scores.is_foreign:
-        text += "Their bands come from the bootstrap over topics. "
-    elif scores.replicates is not None:
-        text += f"Their bands come from {scores.run['repetitions']['said']}. "
-    if text:
-        text += f"Bands and peaks refer to all {words['concepts']} together."
-    return markdown(text or " ")
+def front_of_explorer(foreign: bool) -> Markdown:
+    """Return the explorer's author; a table from elsewhere has none."""
+    return PRESENT if foreign else Markdown("[{}]{{.author}}").format(OURS[2])

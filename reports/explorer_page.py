@@ -1,43 +1,94 @@
 """Write the explorer into a page that runs only its own script and loads nothing.
 
-The chart is data: JSON in an element that the browser does not run. The script that draws it is
-the same for every study, so the page's content security policy can allow it by its hash. Vega
-interprets its expressions (`ast`); the policy would forbid compiling them.
+What studies hold is data: JSON in an element that the browser does not run. The script
+(`explorer.js` with Vega) is the same for every study, so the page's content security policy can
+allow it by its hash. Vega interprets its expressions (`ast`); the policy would forbid compiling
+them.
 """
 
 from __future__ import annotations
 
 import base64
-import csv
 import functools
 import hashlib
-import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import vl_convert
 
+from analysis.claims.table import claims_table
+from analysis.figures.explorer import charts, explorer
+from analysis.over_models.precision import one_precision
+from analysis.profiles.curves import fit_curves
+from analysis.trials.table import example_texts, load_trials
+from reports.paper import scores_of
+from study.read import InputError
 from study.text import script_data
 
-SNIPPET = """
-const {chart, tables} = JSON.parse(document.getElementById("explorer-chart").textContent);
-const row = columns => values => Object.fromEntries(columns.map((name, i) => [name, values[i]]));
-chart.datasets = Object.fromEntries(Object.entries(tables).map(
-  ([name, [columns, ...rows]]) => [name, rows.map(row(columns))]));
-const options = {renderer: "svg", actions: false, ast: true, mode: "vega-lite"};
-vegaEmbed(document.getElementById("explorer"), chart, options).catch(console.error);
-"""
+HERE = Path(__file__).parent
 POLICY = (
     "default-src 'none'; script-src {}; style-src 'unsafe-inline' data:; img-src data:; "
     "font-src data:; base-uri 'none'; form-action 'none'"
 )
+#: Headings of the columns.
+HEADS = {
+    "claims": ["Claim", "Verdict", "Estimate", "p", "n", "Reason"],
+    "examples": ["Model", "Regime", "Target", "Strength", "Text"],
+}
+
+
+def gather(data: Path, study: str) -> list[dict[str, Any]]:
+    """Return what the page shows: the study first, then the others that are in the same folder.
+
+    Parameters
+    ----------
+    data : Path
+        The folder of scores and studies, in the project's folder.
+    study : str
+        A name or source, as for `reports.paper.scores_of`. Other studies are added to a name only,
+        and only if they have trained models.
+
+    Returns
+    -------
+    list of dict
+        What `analysis.figures.explorer.explorer` returns for each.
+    """
+    found = [_explored(data, study)]
+    if Path(study).name == study and (data / "scores" / study / "run.json").exists():
+        for other in sorted(path.parent.name for path in (data / "scores").glob("*/run.json")):
+            if other != study:
+                try:
+                    found.append(_explored(data, other))
+                except InputError:  # an unfinished study, or one of untrained models alone
+                    continue
+    return found
+
+
+def _explored(data: Path, study: str) -> dict[str, Any]:
+    whole = scores_of(data, study)
+    scores = one_precision(whole)
+    rules = {"peak": "extremum", "delta": 0.1} | scores.run.get("study", {}).get(
+        "preregistered", {}
+    )
+    fits = fit_curves(scores, weights=None, peak=rules["peak"], delta=rules["delta"])
+    steered = data / "steering" / study / "trials.parquet"
+    trials = None
+    if not scores.is_foreign and steered.exists():
+        trials = load_trials(steered.parent)
+    claims = claims_table(whole, trials)
+    if scores.is_foreign:
+        claims = claims[claims["verdict"] != "not testable"]
+    return explorer(scores, fits, claims, None if trials is None else example_texts(trials))
 
 
 @functools.cache
 def script() -> str:
-    """Return Vega, Vega-Lite and the lines that draw the chart, as one script."""
+    """Return Vega, Vega-Lite and the lines that draw the page, as one script."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
-    bundle = str(vl_convert.javascript_bundle(SNIPPET, vl_version=version))
+    own = (HERE / "explorer.js").read_text(encoding="utf-8")
+    bundle = str(vl_convert.javascript_bundle(own, vl_version=version))
     # Pandoc replaces tabs and browsers replace line ends, either of which would change the hash.
     # In the bundle, both occur only within strings.
     return bundle.replace("\t", r"\t").replace("\r", r"\r").replace("</script", r"<\/script")
@@ -50,52 +101,24 @@ def policy() -> str:
     return f'<meta http-equiv="Content-Security-Policy" content="{content}">\n'
 
 
-def page(chart: Any) -> str:
-    """Return the elements that show a chart.
+def page(studies: Sequence[dict[str, Any]]) -> str:
+    """Return the elements that show studies.
 
     Parameters
     ----------
-    chart : altair.TopLevelMixin
+    studies : sequence of dict
+        What `analysis.figures.explorer.explorer` returns, the first to be shown first.
 
     Returns
     -------
     str
         HTML. If the page has a policy, it must allow the script, or nothing is shown.
     """
-    spec = chart.to_dict()
-    tables: dict[str, list[list[Any]]] = {}
-    _take_tables(spec, tables)
-    data = script_data({"chart": spec, "tables": tables})
+    data = script_data({"charts": charts(), "studies": list(studies), "heads": HEADS})
+    style = (HERE / "explorer.css").read_text(encoding="utf-8")
     return (
-        '<div id="explorer" style="width: 100%"></div>\n'
-        f'<script type="application/json" id="explorer-chart">{data}</script>\n'
+        f"<style>\n{style}</style>\n"
+        '<div id="explorer">This page is drawn by a script, which did not run.</div>\n'
+        f'<script type="application/json" id="explorer-data">{data}</script>\n'
         f"<script>{script()}</script>"
     )
-
-
-def _take_tables(part: Any, tables: dict[str, list[list[Any]]]) -> None:
-    """Move the charts' CSV into tables, without duplicates: Vega's CSV reader compiles code."""
-    if isinstance(part, list):
-        for item in part:
-            _take_tables(item, tables)
-    elif isinstance(part, dict):
-        data = part.get("data", {})
-        if data.get("format", {}).get("type") == "csv":
-            columns, *rows = csv.reader(io.StringIO(data["values"]))
-            numeric = [column in data["format"]["parse"] for column in columns]
-            table: list[list[Any]] = [columns]
-            for row in rows:
-                table.append([_value(*cell) for cell in zip(row, numeric, strict=True)])
-            same = next((name for name, other in tables.items() if other == table), None)
-            name = same or f"table{len(tables)}"
-            tables[name] = table
-            part["data"] = {"name": name}
-        for key, item in part.items():
-            if key != "data":
-                _take_tables(item, tables)
-
-
-def _value(text: str, numeric: bool) -> str | float | None:
-    if not numeric:
-        return text
-    return float(text) if text else None

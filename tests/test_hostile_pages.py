@@ -217,21 +217,35 @@ def test_the_explorer_shows_names_as_they_are(pages: Pages) -> None:
         page.open(pages.files["explore"])
         page.wait("return document.querySelectorAll('.mark-rect path').length > 10")
         options = page.run(
-            "return [...document.querySelectorAll('select')].map("
+            "return [...document.querySelectorAll('select:not(#explorer-theme)')].map("
             "box => [...box.options].map(option => option.textContent))"
         )
         assert {option for box in options for option in box} <= set(pages.forms)
         assert [len(box) for box in options] == [4, 2, 3]
-        labels = page.run(
-            "return [...document.querySelectorAll("
-            "'.role-axis-label text, .role-legend-label text')].map(label => label.textContent)"
+        ticks = page.run(
+            "return [...document.querySelectorAll('.choices label')].map(l => l.textContent)"
         )
-        assert len(set(labels) & set(pages.forms)) == 14 + 3
+        assert len(set(ticks) & set(pages.forms)) == len(ticks) == 14 + 3
+        text = shown(page.run("return document.querySelector('#explorer').textContent"))
+        examples = page.run(
+            "const {studies} = JSON.parse(document.querySelector('#explorer-data').textContent);"
+            "return studies[0].examples.map(row => row.at(-1))"
+        )
+        assert examples
+        assert all(shown(example) in text for example in examples)
         page.choose(2, options[2][1])
-        titles = "[...document.querySelectorAll('.role-title-text')].map(t => t.textContent)"
+        titles = "[...document.querySelectorAll('h2')].map(t => t.textContent)"
         page.wait(f"return ({titles}).includes({json.dumps('Emotions in ' + options[2][1])})")
-        page.choose(0, options[0][1])
-        page.choose(1, options[1][1])
+        for menu in (0, 1):
+            page.choose(
+                menu, page.run(f"return document.querySelectorAll('select')[{menu}][1].value")
+            )
+        page.run("document.querySelector('#explorer-numbers').click()")
+        # The address names the view, and a page opened with it shows the same.
+        before = page.run("return document.querySelector('#explorer').innerText")
+        page.run("location.reload()")
+        page.wait(f"return ({titles}).includes({json.dumps('Emotions in ' + options[2][1])})")
+        assert page.run("return document.querySelector('#explorer').innerText") == before
         assert page.run("return window.ran === undefined")
     assert pages.asked == []
 

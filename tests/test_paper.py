@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shutil
 import subprocess
@@ -341,36 +340,6 @@ def test_captions_and_equations_look_as_in_the_pdf(pages: Pages) -> None:
     assert found["above"]
     assert found["numbers"] == 4
     assert abs(found["gap"]) < 1
-
-
-def test_explorer_works_from_a_file(pages: Pages) -> None:
-    if shutil.which("chromedriver") is None:
-        pytest.skip("no chromedriver: the explorer was built but not opened")
-    cells = "document.querySelectorAll('.mark-rect path[aria-label*=emotion]')"
-    lines = "[...document.querySelectorAll('.mark-line path')].map(p => p.getAttribute('d'))"
-    bands = "document.querySelectorAll('.mark-area path').length"
-    tip = "document.querySelector('#vg-tooltip-element')"
-    titles = "[...document.querySelectorAll('.role-title-text')].map(t => t.textContent).join()"
-    with browser() as page:
-        page.open(pages.explorer)
-        page.wait(f"return {cells}.length >= 4 * 13")
-        assert page.run("return document.querySelectorAll('select').length") == 3
-        assert page.run(f"return {bands}") == 9
-        assert "held-out AUC by depth" in page.run(f"return {titles}")
-        assert page.run(f"return {lines}.length") == 18
-        before = page.run(f"return JSON.stringify({lines})")
-        page.choose(1, "generation")
-        page.wait(f"return JSON.stringify({lines}) !== {json.dumps(before)}")
-        page.choose(0, "crossnobis")
-        page.wait(f"return ({titles}).includes('crossnobis distance by depth')")
-        page.choose(2, "gpt-2-1")
-        page.wait(f"return ({titles}).includes('Emotions in gpt-2-1')")
-        page.point(f"return {cells}[5]")
-        assert "emotion" in page.wait(f"return {tip} && {tip}.textContent")
-        all_emotions = page.run(f"return JSON.stringify({lines})")
-        page.point(f"return {cells}[5]", press=True)
-        page.wait(f"return JSON.stringify({lines}) !== {json.dumps(all_emotions)}")
-        page.wait(f"return {bands} === 0")
 
 
 POLITE = """

@@ -21,7 +21,7 @@ from synthetic import make_study
 from analysis import as_scores, figures, load_scores, read_scores
 from analysis.__main__ import main
 from analysis.figures.explorer import explorer
-from reports import elsewhere_text, explorer_page, paper, paper_tables
+from reports import elsewhere_text, paper, paper_tables
 from study.read import InputError
 
 
@@ -83,7 +83,7 @@ def test_a_study_in_which_no_profile_fits_has_its_paper(small: Path, tmp_path: P
         assert "undecided" in paper_tables.shape_table(found, metric)
     assert "undecided" in paper_tables.claims_overview(found)
     figures.specification_curve(found.specifications, 0.5, 0.1, found.titles)
-    assert "explorer-chart" in explorer_page.page(explorer(found.scores, found.fits))
+    assert explorer(found.scores, found.fits)["curves"]
 
 
 def test_a_run_file_names_no_file_of_claims_and_poses_as_no_table_from_elsewhere(

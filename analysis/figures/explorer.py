@@ -1,246 +1,290 @@
-"""Build the interactive page: linked charts of a study's profiles, peaks and emotions."""
+"""Gather what the interactive page shows of a study, and describe its charts."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from analysis.figures.profiles import located_peaks, profile_table
-from analysis.figures.style import (
-    FEW,
-    GRAY,
-    NO_METHOD,
-    PALETTE,
-    UNTRAINED,
-    metric_label,
-    model_order,
-)
+from analysis.figures.style import FEW, PALETTE, UNTRAINED, metric_label, model_order
 from analysis.loading.mapping import words_of
 from analysis.loading.scores import Scores, method_order, metric_order
+from analysis.wording import intervals, number, p_value
 
 DIGITS = 5
-WIDTH = 610
+#: The longest text of an example of steering, in characters.
+LONGEST = 600
 #: The shared palette, extended with Paul Tol's colors for studies with many models.
 COLORS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
 
 
-def explorer(scores: Scores, fits: pd.DataFrame) -> alt.VConcatChart:
-    """Return the linked charts of one study.
+def explorer(
+    scores: Scores,
+    fits: pd.DataFrame,
+    claims: pd.DataFrame | None = None,
+    examples: pd.DataFrame | None = None,
+) -> dict[str, Any]:
+    """Gather what the interactive page shows of one study.
 
     Parameters
     ----------
     scores : Scores
     fits : DataFrame
         Rows of `fit_curves` for the same study.
+    claims : DataFrame, optional
+        Rows of `claims_table`.
+    examples : DataFrame, optional
+        Rows of `analysis.trials.table.example_texts`.
 
     Returns
     -------
-    altair.VConcatChart
-        `reports.explorer_page.page` turns it into a page that works offline.
+    dict
+        Plain values for JSON. Curves and peaks name their measure, method and model by position.
 
     Examples
     --------
     >>> from analysis.profiles.curves import fit_curves
     >>> from analysis.planning.simulate import simulate_scores
     >>> study = simulate_scores(families=(1, 1), n_emotions=3)
-    >>> "vconcat" in explorer(study, fit_curves(study)).to_dict()
-    True
+    >>> found = explorer(study, fit_curves(study))
+    >>> [model["name"] for model in found["models"]], found["emotions"]
+    (['m1', 'm2'], ['e1', 'e2', 'e3'])
     """
-    words = words_of(scores.run)
-    heading = f"{words['concepts'].capitalize()} in "
-    models = model_order(scores)
-    names = {m: metric_label(scores, m) for m in metric_order(scores.table["metric"])}
-    metric = _choice("metric", list(names), list(names.values()), "Measure ")
-    method = _choice("method", method_order(scores.table["method"]), None, "Method ")
-    model = _choice("model", models, None, "Model of the heat map ")
-    curve, peak = (
-        alt.selection_point(name, fields=["model"], on="pointerover", clear="pointerout")
-        for name in ("curve_hovered", "peak_hovered")
-    )
-    emotion = alt.selection_point("emotion_picked", fields=["emotion"], toggle="true")
-    # More models than a legend holds are colored by their families.
-    of = "model" if len(models) <= FEW else "family"
-    groups = models if of == "model" else sorted(scores.table["family"].unique())
-    color = alt.Color(
-        f"{of}:N",
-        scale=alt.Scale(domain=groups, range=[COLORS[i % len(COLORS)] for i in range(len(groups))]),
-        legend=alt.Legend(
-            title=None,
-            orient="bottom",
-            columns=4,
-            symbolType="stroke",
-            symbolOpacity=1,
-            labelLimit=0,
-        ),
-    )
-    table = scores.table[scores.table["labels"] == "true"].assign(
-        metric_label=lambda t: t["metric"].map(names)
-    )
-    columns = ["model", "weights", "method", "metric", "emotion", "layer", "depth", "score"]
-    data = _csv(table, list(dict.fromkeys([*columns, of])))
-    keys = list(dict.fromkeys(["model", "weights", "layer", "depth", of]))
-    dashes = alt.Legend(title=None, orient="top", symbolType="stroke")
-    chosen = (alt.datum.metric == metric) & (
-        (alt.datum.method == method) | (alt.datum.weights == UNTRAINED)
-    )
-    lit = alt.condition(curve & peak, alt.value(1.0), alt.value(0.15))
-    # Draw twins fainter than the models to compare them with.
-    back = alt.Scale(domain=["trained", UNTRAINED], range=[1.0, 0.35])
-    twins_back = alt.Opacity("weights:N", scale=back, legend=None)
+    table = scores.table[scores.table["labels"] == "true"]
+    places = {
+        "metric": metric_order(table["metric"]),
+        "method": method_order(table["method"]),
+        "model": model_order(scores),
+    }
+    rules = scores.run.get("study", {}).get("preregistered", {})
+    target, delta = rules.get("target"), rules.get("delta")
+    return {
+        "name": scores.name,
+        "foreign": scores.is_foreign,
+        "said": _said(scores),
+        "words": words_of(scores.run),
+        "band": None if None in (target, delta) else [target - delta, target + delta],
+        "measures": [[m, metric_label(scores, m)] for m in places["metric"]],
+        "methods": places["method"],
+        "models": _models(table, places["model"]),
+        "emotions": _emotions(table),
+        "curves": _curves(scores, table, places),
+        "peaks": _peaks(fits, places),
+        "claims": _claims(claims),
+        "examples": _examples(examples),
+    }
+
+
+def _said(scores: Scores) -> str:
+    """Say what the curves are means over, and where their bands come from."""
+    words, text = words_of(scores.run), ""
+    if len(set(scores.table["emotion"])) > 1:
+        text = f"Curves are means over {words['concepts']}. "
+    if scores.replicates is None:
+        return text
+    source = "the bootstrap over topics"
+    if scores.is_foreign:
+        source = str(scores.run["repetitions"]["said"])
+    text += f"Their bands come from {source}. "
+    return text + f"Bands and peaks refer to all {words['concepts']} together."
+
+
+def _emotions(table: pd.DataFrame) -> list[str]:
+    """Return the emotions that profiles are means over; a baseline of one kind of text has none."""
+    several = table.groupby("metric")["emotion"].transform("nunique") > 1
+    rows = table[several] if several.any() else table
+    return sorted(map(str, rows["emotion"].unique()))
+
+
+def _models(table: pd.DataFrame, models: list[str]) -> list[dict[str, str]]:
+    """Return the models with their colors; many models are colored by their families."""
+    family = table.groupby("model")["family"].first()
+    groups = models if len(models) <= FEW else sorted(family.unique())
+    color = {group: COLORS[i % len(COLORS)] for i, group in enumerate(groups)}
+    return [
+        {
+            "name": model,
+            "family": str(family[model]),
+            "color": color[model if len(models) <= FEW else family[model]],
+        }
+        for model in models
+    ]
+
+
+def _curves(
+    scores: Scores, table: pd.DataFrame, places: dict[str, list[str]]
+) -> list[dict[str, Any]]:
+    """Return one entry per profile: its layers, a row of scores per emotion, and its band."""
+    bands = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
+    keys = ["metric", "method", "model"]
+    of_band = dict(list(bands.groupby(keys)))
+    curves = []
+    for names, rows in table.groupby([*keys, "weights"], sort=False):
+        metric, method, model, weights = map(str, names)
+        grid = rows.pivot_table(index="emotion", columns="layer", values="score", sort=True)
+        depth = rows.groupby("layer")["depth"].first()
+        curve = {
+            "metric": places["metric"].index(metric),
+            "method": places["method"].index(method),
+            "model": places["model"].index(model),
+            "trained": weights != UNTRAINED,
+            "layers": [int(layer) for layer in grid.columns],
+            "depths": _numbers(depth.to_numpy()),
+            "emotions": list(map(str, grid.index)),
+            "scores": [_numbers(row) for row in grid.to_numpy()],
+        }
+        band = of_band.get((metric, method, model))
+        if weights != UNTRAINED and band is not None:
+            ends = band.groupby("layer")[["low", "high"]].mean().reindex(grid.columns)
+            curve |= {end: _numbers(ends[end].to_numpy()) for end in ("low", "high")}
+        curves.append(curve)
+    return curves
+
+
+def _peaks(fits: pd.DataFrame, places: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Return the shape and peak of each trained profile; a peak that is not located is missing."""
+    fits = fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")]
+    located = located_peaks(fits).index
+    return [
+        {
+            **{key: places[key].index(row[key]) for key in ("metric", "method", "model")},
+            "shape": row["shape"],
+            "reason": row["reason"],
+            **{
+                end: _numbers(np.array([row[column]]))[0] if index in located else None
+                for end, column in (("peak", "peak"), ("low", "peak_low"), ("high", "peak_high"))
+            },
+        }
+        for index, row in fits.iterrows()
+    ]
+
+
+def _claims(claims: pd.DataFrame | None) -> list[list[str]]:
+    """Return per claim: claim, verdict, estimate, p, n, reason."""
+    if claims is None:
+        return []
+    estimates = intervals(claims)
+    return [
+        [
+            row["claim"],
+            row["verdict"],
+            f"{row['quantity']} {value}" if pd.notna(row["quantity"]) else value,
+            p_value(row["p_holm"]),
+            number(row["n"], 0),
+            row["reason"],
+        ]
+        for row, value in zip(claims.to_dict("records"), estimates, strict=True)
+    ]
+
+
+def _examples(examples: pd.DataFrame | None) -> list[list[str]]:
+    """Return per example of steering: model, regime, emotion, strength, text."""
+    if examples is None:
+        return []
+    texts = examples["text"].astype(str).str.split().str.join(" ").str.slice(0, LONGEST)
+    return [
+        [row["model"], row["regime"], row["emotion"], f"{row['strength']:g}", text]
+        for row, text in zip(examples.to_dict("records"), texts, strict=True)
+    ]
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [None if pd.isna(v) else round(float(v), DIGITS) for v in values]
+
+
+def charts() -> dict[str, dict[str, Any]]:
+    """Return the Vega-Lite charts of the page, the same for every study: only their data differ.
+
+    Returns
+    -------
+    dict
+        ``profiles`` (data ``profiles``, ``bands``), ``peaks`` (data ``peaks``, ``band``) and
+        ``heat`` (data ``heat``). The parameter ``lit`` names the model to highlight.
+
+    Examples
+    --------
+    >>> sorted(charts())
+    ['heat', 'peaks', 'profiles']
+    """
+    found = {"profiles": _profiles_chart(), "peaks": _peaks_chart(), "heat": _heat_chart()}
+    return {name: chart.to_dict() for name, chart in found.items()}
+
+
+def _profiles_chart() -> alt.LayerChart:
+    data = alt.Chart(alt.NamedData(name="profiles"))
     axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f", grid=True)
     depth = alt.X("depth:Q", title="Depth", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    profiles = (
-        alt.Chart(data, width=WIDTH * 0.58, height=300, title=alt.Title(_lookup(names, metric)))
-        .transform_filter(chosen)
-        .transform_filter(emotion)
-        .transform_aggregate(score="mean(score)", groupby=keys)
-        .encode(
-            x=depth,
-            y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False)),
-            color=color,
-            strokeDash=alt.StrokeDash(
-                "weights:N",
-                scale=alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]]),
-                legend=dashes if UNTRAINED in set(table["weights"]) else None,
-            ),
-            opacity=alt.condition(curve & peak, twins_back, alt.value(0.15)),
-            detail=["model:N", "weights:N"],
-            tooltip=["model:N", "weights:N", "layer:Q", _number("depth"), _number("score", 4)],
-        )
+    color = alt.Color("color:N", scale=None)
+    dashes = alt.Scale(domain=["trained", UNTRAINED], range=[[1, 0], [5, 4]])
+    lines = data.encode(
+        x=depth,
+        y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False)),
+        color=color,
+        strokeDash=alt.StrokeDash("weights:N", scale=dashes, legend=None),
+        # Twins are fainter than the models that they are compared with.
+        opacity=_unlit(alt.Opacity("opacity:Q", scale=None, legend=None)),
+        detail=["model:N", "weights:N"],
+        tooltip=["model:N", "weights:N", "layer:Q", _number("depth"), _number("score", 4)],
     )
-    lines = profiles.mark_line(strokeWidth=2)
-    bands = _bands(scores, chosen, depth, color)
-    points = profiles.mark_circle(size=45).add_params(curve)
-    heat = (
-        alt.Chart(data, width=WIDTH, height=17 * table["emotion"].nunique())
-        .properties(title=alt.Title(alt.ExprRef(f"{json.dumps(heading)} + model_chosen")))
-        .transform_filter(chosen & (alt.datum.model == model) & (alt.datum.weights == "trained"))
-        .mark_rect()
-        .encode(
-            x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y(
-                "emotion:N",
-                title=None,
-                axis=alt.Axis(labelLimit=0),
-                sort=alt.EncodingSortField("score", "mean", order="descending"),
-            ),
-            color=alt.Color(
-                "score:Q",
-                scale=alt.Scale(scheme="cividis", zero=False),
-                legend=alt.Legend(title=None, orient="bottom", gradientLength=200),
-            ),
-            opacity=alt.condition(emotion, alt.value(1.0), alt.value(0.3)),
-            tooltip=[
-                alt.Tooltip("emotion:N", title=words["concept"]),
-                "layer:Q",
-                _number("depth"),
-                _number("score", 4),
-            ],
-        )
-        .add_params(emotion)
-    )
-    top = (bands + lines + points) | _peaks(scores, fits, metric, method, models, color, lit, peak)
-    page = (top & heat).resolve_scale(color="independent")
-    page = page.properties(usermeta={"embedOptions": {"actions": False}})
-    return (
-        page.add_params(metric, method, model)
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#E4E7EB", domainColor=GRAY, tickColor=GRAY, labelFontSize=11)
-        .configure_title(anchor="start", fontSize=14)
-    )
-
-
-def _peaks(
-    scores: Scores,
-    fits: pd.DataFrame,
-    metric: alt.Parameter,
-    method: alt.Parameter,
-    models: list[str],
-    color: alt.Color,
-    lit: alt.ConditionalValueDef,
-    peak: alt.Parameter,
-) -> alt.LayerChart:
-    """Return the peaks with their intervals, over the preregistered band."""
-    peaks = located_peaks(fits[(fits["weights"] != UNTRAINED) & (fits["labels"] == "true")])
-    for end in ("peak_low", "peak_high"):
-        peaks = peaks.assign(**{end: peaks[end].clip(0, 1)})
-    names = ["model", "family", "method", "metric"]
-    data = _csv(peaks, [*names, "peak", "peak_low", "peak_high"])
-    base = (
-        alt.Chart(data, width=WIDTH * 0.33, height=300, title="Depth of the peak")
-        .transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
-        .encode(
-            y=alt.Y("model:N", title=None, scale=alt.Scale(domain=models), axis=None),
-            color=color,
-            opacity=lit,
-            tooltip=["model:N", *(_number(c) for c in ("peak", "peak_low", "peak_high"))],
-        )
-    )
-    scale = alt.Scale(domain=[0, 1])
-    layers = [
-        base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("peak_low:Q", title="Depth", scale=scale), x2="peak_high:Q"
-        ),
-        base.mark_circle(size=110).encode(x=alt.X("peak:Q", scale=scale)).add_params(peak),
-    ]
-    whole = scores.table[["metric", "method"]].drop_duplicates()
-    empty = whole.merge(peaks[["metric", "method"]].drop_duplicates(), how="left", indicator=True)
-    note = alt.Chart(_csv(empty[empty["_merge"] == "left_only"], ["metric", "method"]))
-    note = note.transform_filter((alt.datum.metric == metric) & (alt.datum.method == method))
-    layers.append(
-        note.mark_text(color=GRAY).encode(
-            x=alt.datum(0.5), y=alt.value(150), text=alt.value("no peak inside any network")
-        )
-    )
-    rules = scores.run.get("study", {}).get("preregistered", {})
-    if "target" in rules and "delta" in rules:
-        ends = pd.DataFrame(
-            {"a": [rules["target"] - rules["delta"]], "b": [rules["target"] + rules["delta"]]}
-        )
-        band = alt.Chart(ends).mark_rect(color=PALETTE[4], opacity=0.15)
-        layers.insert(0, band.encode(x=alt.X("a:Q", scale=scale), x2="b:Q"))
-    return alt.layer(*layers)
-
-
-def _bands(scores: Scores, chosen: alt.ExprRef, depth: alt.X, color: alt.Color) -> alt.Chart:
-    """Return the bands of trained profiles, which hold only for the average over all emotions."""
-    table = profile_table(scores.select(labels="true", weights="trained")).dropna(subset=["low"])
-    names = ["model", "family", "weights", "method", "metric"]
-    data = _csv(table, [*names, "depth", "low", "high"])
-    return (
-        alt.Chart(data)
-        .transform_filter(chosen)
-        .transform_filter("length(data('emotion_picked_store')) == 0")
+    bands = (
+        alt.Chart(alt.NamedData(name="bands"))
         .mark_area(opacity=0.15, tooltip=None)
         .encode(x=depth, y=alt.Y("low:Q", title=None), y2="high:Q", color=color, detail="model:N")
     )
+    layers = alt.layer(bands, lines.mark_line(strokeWidth=2), lines.mark_circle(size=45))
+    return layers.properties(width="container", height=320).add_params(_lit())
 
 
-def _lookup(names: dict[str, str], metric: alt.Parameter) -> alt.ExprRef:
-    """Return the expression for the label of the selected metric."""
-    return alt.ExprRef(f"({json.dumps(names)})[{metric.name}] + ' by depth'")
-
-
-def _choice(name: str, options: list[str], labels: list[str] | None, title: str) -> alt.Parameter:
-    if options == [NO_METHOD]:
-        return alt.param(f"{name}_chosen", value=NO_METHOD)
-    return alt.param(
-        f"{name}_chosen",
-        value=options[0],
-        bind=alt.binding_select(options=options, labels=labels or options, name=title),
+def _peaks_chart() -> alt.LayerChart:
+    axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f")
+    depth = {"scale": alt.Scale(domain=[0, 1]), "axis": axis, "title": "Depth"}
+    band = alt.Chart(alt.NamedData(name="band")).mark_rect(color=PALETTE[4], opacity=0.2)
+    base = alt.Chart(alt.NamedData(name="peaks")).encode(
+        y=alt.Y("model:N", title=None, sort=None, axis=alt.Axis(labelLimit=150, grid=True)),
+        color=alt.Color("color:N", scale=None),
+        opacity=_unlit(alt.value(1.0)),
+        tooltip=["model:N", "shape:N", *(_number(c) for c in ("peak", "low", "high"))],
     )
+    absent = base.transform_filter("!isValid(datum.peak)").mark_text(fontSize=11)
+    layers = alt.layer(
+        band.encode(x=alt.X("low:Q", **depth), x2="high:Q"),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **depth), x2="high:Q"),
+        base.mark_circle(size=110).encode(x=alt.X("peak:Q", **depth)),
+        absent.encode(x=alt.datum(0.5), text=alt.value("no peak is shown")),
+    )
+    return layers.properties(width="container", height=alt.Step(24)).add_params(_lit())
+
+
+def _heat_chart() -> alt.Chart:
+    layer = alt.Axis(labelAngle=0, labelOverlap=True)
+    legend = alt.Legend(title=None, orient="bottom", gradientLength=200)
+    return (
+        alt.Chart(alt.NamedData(name="heat"))
+        .mark_rect()
+        .encode(
+            x=alt.X("layer:O", title="Layer", axis=layer),
+            y=alt.Y("emotion:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            color=alt.Color(
+                "score:Q", scale=alt.Scale(scheme="cividis", zero=False), legend=legend
+            ),
+            opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
+            tooltip=["emotion:N", "layer:Q", _number("depth"), _number("score", 4)],
+        )
+        .properties(width="container", height=alt.Step(17))
+    )
+
+
+def _lit() -> alt.Parameter:
+    return alt.param("lit", value="")
+
+
+def _unlit(otherwise: Any) -> Any:
+    """Return the opacity that makes all models but the highlighted one faint."""
+    return alt.condition("lit && datum.model != lit", alt.value(0.15), otherwise)
 
 
 def _number(column: str, digits: int = 2) -> alt.Tooltip:
     return alt.Tooltip(f"{column}:Q", format=f".{digits}f")
-
-
-def _csv(table: pd.DataFrame, columns: list[str]) -> alt.Data:
-    """Return the data as CSV, which is a third of the size of one JSON object per row."""
-    numeric = [c for c in columns if pd.api.types.is_numeric_dtype(table[c])]
-    text = table[columns].round(DIGITS).to_csv(index=False)
-    return alt.Data(
-        values=text, format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(numeric, "number"))
-    )

@@ -92,14 +92,14 @@ def test_names_in_the_explorer(guard: Any, some: list[str]) -> None:
     )
     study = type(STUDY)(table, None, STUDY.directions, STUDY.run)
     fits = FITS.assign(model=FITS["model"].map(models))
-    html, _ = guard("pages, explorer", lambda: explorer_page.page(explorer(study, fits)))
+    html, _ = guard("pages, explorer", lambda: explorer_page.page([explorer(study, fits)]))
     page = Page(html)
-    assert page.elements == {"div", "script"}
+    assert page.elements == {"div", "script", "style"}
     assert page.scripts == 2
     data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html)[0])
-    rows = next(rows for rows in data["tables"].values() if "emotion" in rows[0])
-    assert {row[rows[0].index("emotion")] for row in rows[1:]} == set(some[2:])
-    assert {row[0] for row in rows[1:]} == set(some[:2])
+    (found,) = data["studies"]
+    assert set(found["emotions"]) == set(some[2:])
+    assert {model["name"] for model in found["models"]} == set(some[:2])
 
 
 @given(some=st.lists(names, min_size=1, max_size=5))
