@@ -20,6 +20,8 @@ from study.arrays import Float64Array
 
 #: Separation far from any peak: an AUC between chance and 0.9.
 FLOOR = 0.6
+#: Depths at which the part of a topic's noise is drawn that profiles have in common.
+COMMON = 25
 
 
 def hump(
@@ -86,12 +88,16 @@ class Noise:
         Number of topics that a profile averages over; 0 for a table without replicates.
     replicates : int
         Bootstrap replicates of the topics.
+    shared : float, optional
+        The share of a topic's variance that all profiles have in common; the replicates then draw
+        the same topics for all of them. By default, each profile has topics of its own.
     """
 
     sd: float = 0.01
     rho: float = 0.9
     topics: int = 24
     replicates: int = 100
+    shared: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,12 @@ def draw_study(
         What the tests should find.
     """
     tables, copies = [], []
+    topics = max(noise.topics, 1)
+    sd = noise.sd * np.sqrt(topics)
+    if noise.shared is not None:
+        at = np.linspace(0, 1, COMMON)
+        common = noise_rows(rng, (topics, COMMON), sd * np.sqrt(noise.shared), noise.rho)
+        same = rng.multinomial(topics, np.full(topics, 1 / topics), size=noise.replicates)
     for model, columns, curve in profiles:
         n = len(curve)
         keys = {
@@ -201,13 +213,20 @@ def draw_study(
             "instruct": model.instruct,
             **columns,
         }
-        topics = max(noise.topics, 1)
-        rows = noise_rows(rng, (topics, n), noise.sd * np.sqrt(topics), noise.rho)
+        if noise.shared is None:
+            rows = noise_rows(rng, (topics, n), sd, noise.rho)
+        else:
+            rows = noise_rows(rng, (topics, n), sd * np.sqrt(1 - noise.shared), noise.rho)
+            rows = rows + np.array([np.interp(model.depth, at, row) for row in common])
         score = curve + rows.mean(axis=0)
         place = {"layer": np.arange(n), "depth": model.depth}
         tables.append(pd.DataFrame({**keys, "emotion": "all", **place, "score": score}))
         if noise.topics:
-            drawn = rng.multinomial(topics, np.full(topics, 1 / topics), size=noise.replicates)
+            drawn = (
+                rng.multinomial(topics, np.full(topics, 1 / topics), size=noise.replicates)
+                if noise.shared is None
+                else same
+            )
             long = {k: np.tile(v, noise.replicates) for k, v in place.items()}
             number = np.repeat(np.arange(noise.replicates), n)
             again = curve + drawn / topics @ rows

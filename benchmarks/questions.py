@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fixed_questions import FIXED_QUESTIONS, FIXED_TESTED
 from generator import Study
 from scipy import stats
 
@@ -240,6 +241,7 @@ TESTED: Mapping[str, Callable[..., Any]] = {
     "u_shape_test, bare": u_shape_test,
     "fit_curves": fit_curves,
     "control_test": control_test,
+    **FIXED_TESTED,
 }
 #: Questions that cost less when asked about many studies at once.
 TOGETHER: Mapping[str, Callable[[Sequence[Study]], list[Answer]]] = {
@@ -255,4 +257,5 @@ QUESTIONS: Mapping[str, Callable[[Study], Any]] = {
     "u_shape_test, bare": bare_shape,
     "fit_curves": peaks_of_profiles,
     "control_test": controls,
+    **FIXED_QUESTIONS,
 }

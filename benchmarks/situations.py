@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from fixed_situations import these_models
 from generator import decay, hump, plateau, two_humps
 from profile_situations import bare_curves, peaks, replicated, skewed
 from studies import (
@@ -237,6 +238,9 @@ def learned() -> Iterator[tuple[str, Situation]]:
 
 SITUATIONS: dict[str, Situation] = dict(
     entry
-    for part in (families_share, whole_curves, peaks, replicated, learned, bare_curves)
+    for part in (
+        *(families_share, whole_curves, peaks, replicated, learned, these_models),
+        bare_curves,
+    )
     for entry in part()
 )
