@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +21,8 @@ from analysis.scopes import THESE, every_p, some_p
 from analysis.wording import listing
 from study.arrays import Float64Array
 
+#: Of two profiles' points.
+Weights = tuple[Float64Array, Float64Array]
 #: Two curves with a smaller cosine have no common curve to be scaled to: compared as they are.
 LEAST_COSINE = 0.5
 BLANK = (
@@ -94,6 +97,43 @@ def fixed_curves(
     return [{**whole, "verdict": verdict, "reason": reason}, *each]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two of several profiles, smoothed at the same depths.
+
+    Attributes
+    ----------
+    together : Joint
+    which : (int, int)
+        The two profiles.
+    levels, shapes : tuple of ndarray, shape (1, n_points) and (n_at, n_points)
+        Weights of each profile's mean over depth, and of its curve about that mean.
+    """
+
+    together: Joint
+    which: tuple[int, int]
+    levels: Weights
+    shapes: Weights
+
+    def values(self, weights: Weights) -> list[Float64Array]:
+        """Return what each profile's weights give."""
+        profiles = (self.together.profiles[i] for i in self.which)
+        return [w @ profile.separation for w, profile in zip(weights, profiles, strict=True)]
+
+    def spread(self, weights: Weights) -> Float64Array:
+        """Write the pair's weights into those of all points."""
+        points = [len(p.depth) for p in self.together.profiles]
+        ends = np.cumsum(points)
+        full = np.zeros((len(weights[0]), int(ends[-1])))
+        for i, w in zip(self.which, weights, strict=True):
+            full[:, ends[i] - points[i] : ends[i]] = w
+        return full
+
+    def errors(self, weights: Weights) -> Float64Array:
+        """Return the standard errors of sums over both profiles."""
+        return np.maximum(standard_error(self.spread(weights), self.together.errors.cov), 1e-300)
+
+
 def _pair(
     together: Joint,
     a: int,
@@ -104,64 +144,29 @@ def _pair(
     alpha: float,
 ) -> dict[str, Any]:
     """Compare two models' curves."""
-    which = (a, b)
-    smooth = [smoother(together.profiles[i].depth, at) for i in which]
-    level = [s.mean(axis=0, keepdims=True) for s in smooth]
-    shapes = [s - m for s, m in zip(smooth, level, strict=True)]
-    x, z = (s @ together.profiles[i].separation for s, i in zip(shapes, which, strict=True))
-    mean = (x + z) / 2
-    size, df = float(mean @ mean), together.errors.df
-    rise = float(np.ptp(mean))
-    amplitude = float(x @ mean / size), float(z @ mean / size)
-
-    def tested(weights: tuple[Float64Array, Float64Array]) -> tuple[Float64Array, Float64Array]:
-        """Spread the pair's weights over all points, and return them with their errors."""
-        points = [len(p.depth) for p in together.profiles]
-        ends = np.cumsum(points)
-        full = np.zeros((len(weights[0]), int(ends[-1])))
-        for i, w in zip(which, weights, strict=True):
-            full[:, ends[i] - points[i] : ends[i]] = w
-        return full, np.maximum(standard_error(full, together.errors.cov), 1e-12)
-
-    apart = float((level[0] @ together.profiles[a].separation).item()) - float(
-        (level[1] @ together.profiles[b].separation).item()
-    )
-    row: dict[str, Any] = dict.fromkeys(BLANK, np.nan) | {"df": df, "level": apart}
-    row["p_level"] = float(2 * t_above(abs(apart) / tested((level[0], -level[1]))[1][0], df))
+    first, second = (smoother(together.profiles[i].depth, at) for i in (a, b))
+    levels = first.mean(axis=0, keepdims=True), second.mean(axis=0, keepdims=True)
+    pair = Pair(together, (a, b), levels, (first - levels[0], second - levels[1]))
+    df = together.errors.df
+    above, below = pair.values(levels)
+    apart, error = float((above - below)[0]), pair.errors((levels[0], -levels[1]))[0]
+    row: dict[str, Any] = dict.fromkeys(BLANK, np.nan)
+    row |= {"df": df, "level": apart, "p_level": float(2 * t_above(abs(apart) / error, df))}
+    x, z = pair.values(pair.shapes)
     alike = float(x @ z) > LEAST_COSINE * float(np.linalg.norm(x) * np.linalg.norm(z))
     if alike:
-        # First-order changes of each amplitude with either curve.
-        own = ((mean + x / 2 - amplitude[0] * mean) / size, (x / 2 - amplitude[0] * mean) / size)
-        other = ((z / 2 - amplitude[1] * mean) / size, (mean + z / 2 - amplitude[1] * mean) / size)
-        departure = (x / amplitude[0] - z / amplitude[1]) / rise
-        first, second = (
-            (x / amplitude[0] ** 2)[:, None] * own[k] - (z / amplitude[1] ** 2)[:, None] * other[k]
-            for k in (0, 1)
-        )
-        eye = np.eye(len(at))
-        onto = (
-            (eye / amplitude[0] - first) @ shapes[0] / rise,
-            (-eye / amplitude[1] - second) @ shapes[1] / rise,
-        )
-        relative = amplitude[0] - amplitude[1]
-        moved = tuple(((own[k] - other[k]) @ shapes[k])[None] for k in (0, 1))
-        error = float(tested((moved[0], moved[1]))[1][0])
-        row |= {
-            "amplitude": relative,
-            "amplitude_low": relative - t_critical(1 - alpha, df) * error,
-            "amplitude_high": relative + t_critical(1 - alpha, df) * error,
-            "p_amplitude": float(t_above((amplitude_delta - abs(relative)) / error, df)),
-            "p_amplitude_differs": float(2 * t_above(abs(relative) / error, df)),
-        }
+        departure, onto, amplitudes = _normalized(pair, x, z)
+        row |= _amplitudes(pair, float(amplitudes[0]), amplitudes[1], amplitude_delta, alpha)
     else:
         rise = max(float(np.ptp(x)), float(np.ptp(z)))
-        departure, onto = (x - z) / rise, (shapes[0] / rise, -shapes[1] / rise)
-    full, errors = tested(onto)
-    t = departure / errors
-    path = path_length(full, together.errors.cov)
-    row["p_shape"] = min(1.0, 2 * float(searched_p(np.abs(t).max(), df, path)))
+        departure, onto = (x - z) / rise, (pair.shapes[0] / rise, -pair.shapes[1] / rise)
+        row["p_amplitude"] = 1.0
+    errors = np.maximum(pair.errors(onto), 1e-12)  # in units of the rise
+    path = path_length(pair.spread(onto), together.errors.cov)
+    row["p_shape"] = min(1.0, 2 * float(searched_p(np.abs(departure / errors).max(), df, path)))
     where = int(np.abs(departure).argmax())
     reach = critical(df, path, alpha / 2) * errors[where]
+    same = float(t_above((curve_delta - np.abs(departure)) / errors, df).max())
     row |= {
         "curve_departure": departure[where],
         "curve_depth": at[where],
@@ -169,24 +174,56 @@ def _pair(
         "low": departure[where] - reach,
         "high": departure[where] + reach,
         "curve_upper": float((np.abs(departure) + t_critical(1 - alpha, df) * errors).max()),
-        "p_curve": float(t_above((curve_delta - np.abs(departure)) / errors, df).max())
-        if alike
-        else 1.0,
+        "p_curve": same if alike else 1.0,
     }
-    row["p_amplitude"] = row["p_amplitude"] if alike else 1.0
-    row["p"] = some_p([row["p_shape"], row["p_amplitude_differs"]]) if alike else row["p_shape"]
-    differs = [
-        name
-        for name, p in (("shape", row["p_shape"]), ("amplitude", row["p_amplitude_differs"]))
-        if 2 * p < alpha
-    ]
+    parts = {"shape": row["p_shape"]}
+    parts |= {"amplitude": row["p_amplitude_differs"]} if alike else {}
+    row["p"] = some_p(parts.values())
+    differs = [name for name, p in parts.items() if len(parts) * p < alpha]
     row["differs"] = ", ".join(differs)
     verdict, reason = _verdict(row, curve_delta, amplitude_delta, alpha)
     if verdict == "not invariant":
-        what = listing(differs) if differs else "shape"
         most = f"the shapes by up to {abs(row['estimate']):.0%} of the rise"
-        reason = f"the curves differ in {what} (p = {row['p']:.3g}), {most}"
+        reason = f"the curves differ in {listing(differs)} (p = {row['p']:.3g}), {most}"
     return {**row, "verdict": verdict, "reason": reason}
+
+
+def _normalized(
+    pair: Pair, x: Float64Array, z: Float64Array
+) -> tuple[Float64Array, Weights, tuple[float, Weights]]:
+    """Return the difference of two shapes in units of the rise, and of two amplitudes.
+
+    Each comes with the weights of its first-order change with either profile's points.
+    """
+    mean = (x + z) / 2
+    size, rise = float(mean @ mean), float(np.ptp(mean))
+    a, b = float(x @ mean / size), float(z @ mean / size)
+    # How each amplitude changes with x and with z, of which the mean curve changes by half.
+    of_a = ((mean + x / 2 - a * mean) / size, (x / 2 - a * mean) / size)
+    of_b = ((z / 2 - b * mean) / size, (mean + z / 2 - b * mean) / size)
+    changes = [np.outer(x / a**2, of_a[k]) - np.outer(z / b**2, of_b[k]) for k in (0, 1)]
+    eye = np.eye(len(mean))
+    onto = (
+        (eye / a - changes[0]) @ pair.shapes[0] / rise,
+        (-eye / b - changes[1]) @ pair.shapes[1] / rise,
+    )
+    moved = tuple(((of_a[k] - of_b[k]) @ pair.shapes[k])[None] for k in (0, 1))
+    return (x / a - z / b) / rise, onto, (a - b, (moved[0], moved[1]))
+
+
+def _amplitudes(
+    pair: Pair, apart: float, weights: Weights, amplitude_delta: float, alpha: float
+) -> dict[str, float]:
+    """Test two amplitudes, in units of their mean."""
+    df, error = pair.together.errors.df, max(float(pair.errors(weights)[0]), 1e-12)
+    reach = t_critical(1 - alpha, df) * error
+    return {
+        "amplitude": apart,
+        "amplitude_low": apart - reach,
+        "amplitude_high": apart + reach,
+        "p_amplitude": float(t_above((amplitude_delta - abs(apart)) / error, df)),
+        "p_amplitude_differs": float(2 * t_above(abs(apart) / error, df)),
+    }
 
 
 def _verdict(
