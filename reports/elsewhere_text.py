@@ -7,20 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from analysis.figures.profiles import averages_families
-from analysis.loading.mapping import WORDS
 from analysis.loading.mapping import words_of as words_of
 from analysis.wording import count, listing
-from reports.paper import Findings, say, share, tally
+from reports.paper import AUTHOR, Findings, say
 from study.text import Markdown, markdown
 
 #: A mark: adapt.lua leaves out the section, figure or table that contains it.
 ABSENT = Markdown("[]{.absent}")
 PRESENT = Markdown(" ")
-OURS = (
-    "Do language models separate emotions at half their depth?",
-    "A calibrated test of an architecture-invariant U",
-    "The emotion-depth project",
-)
 
 
 def parts(found: Findings) -> dict[str, bool]:
@@ -31,7 +25,6 @@ def parts(found: Findings) -> dict[str, bool]:
         "theirs": not ours,
         "metrics": ours or len(found.separation) > 1,
         "untrained": found.n_twins > 0,
-        "sizes": bool(found.models["n_params"].notna().any()),
         "crossed": not found.crossed.empty,
         "concepts": found.n_emotions > 1,
         "several": len(found.models) > 1,
@@ -69,38 +62,6 @@ def own_claims(found: Findings) -> Markdown:
 def drawn(there: bool, draw: Callable[[], Any]) -> Any:
     """Return a figure or table, or the mark that leaves it out."""
     return draw() if there else ABSENT
-
-
-def front(found: Findings) -> Markdown:
-    """Return title, subtitle and author."""
-    if not found.scores.is_foreign:
-        return Markdown("[{}]{{.title}}[{}]{{.subtitle}}[{}]{{.author}}").format(*OURS)
-    given = found.scores.run["words"]["concept"] != WORDS["concept"]
-    what = found.words["concepts"] if found.n_emotions > 1 or given else "classes"
-    return Markdown(
-        "[Where in their depth do language models separate {}?]{{.title}}"
-        "[Calibrated tests of the scores by layer of {}]{{.subtitle}}"
-    ).format(what, found.scores.name)
-
-
-def summary(found: Findings) -> Markdown:
-    """Say in an abstract what was tested and found."""
-    primary = found.shapes_of("trained", found.primary_metric)
-    tested = found.claims[found.claims["verdict"] != "not testable"]
-    return Markdown(
-        "We test scores by layer that were measured elsewhere, using tests with calibrated error "
-        "rates. The study has {} of {}{}. Of {} that the table can test, {}. On the "
-        "primary measure, {}, separation demonstrably rises and then falls with depth in {} "
-        "profiles."
-    ).format(
-        count(len(found.models), "model"),
-        count(found.models["family"].nunique(), "family", "families"),
-        f" and {found.counted_concepts}" if found.n_emotions > 1 else "",
-        count(len(tested), "claim"),
-        tally(tested["verdict"]),
-        found.measure_name,
-        share(primary["verdict"], "hump"),
-    )
 
 
 def read_sentence(found: Findings) -> Markdown:
@@ -229,13 +190,6 @@ def heat_sentence(found: Findings) -> Markdown:
     return Markdown("Each panel is the mean over the models of a family.")
 
 
-def tables_sentence(found: Findings) -> Markdown:
-    """Refer to the tables on architecture and scale."""
-    if found.models["n_params"].notna().any():
-        return Markdown("@tbl-invariance and @tbl-scale show all measures.")
-    return Markdown("@tbl-invariance shows all measures.")
-
-
 def limits_of_ours(found: Findings) -> Markdown:
     """State the limitations that all of the project's own studies share."""
     if found.scores.is_foreign:
@@ -253,4 +207,4 @@ def limits_of_ours(found: Findings) -> Markdown:
 
 def front_of_explorer(foreign: bool) -> Markdown:
     """Return the explorer's author; a table from elsewhere has none."""
-    return PRESENT if foreign else Markdown("[{}]{{.author}}").format(OURS[2])
+    return PRESENT if foreign else Markdown("[{}]{{.author}}").format(AUTHOR)

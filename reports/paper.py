@@ -51,6 +51,7 @@ from study.text import Markdown, markdown, visible
 
 #: `written_by` in `run.json` for stories that this project wrote.
 OURS = "emotion-depth"
+AUTHOR = "The emotion-depth project"
 #: The depth of a model's peak, by the estimator of the study.
 PLACES = {
     "vertex": "the vertex of the quadratic",
@@ -245,24 +246,6 @@ def tally(verdicts: pd.Series) -> Markdown:
 def share(verdicts: pd.Series, word: str) -> str:
     """Return how many of the profiles have this verdict, as "2 of 9"."""
     return f"{(verdicts == word).sum()} of {len(verdicts)}"
-
-
-def scopes_sentence(found: Findings) -> Markdown:
-    """Say what the two halves of the table of claims mean, and how each came out."""
-    n_topics = len(found.scores.run.get("topics", []))
-    steered = " (of steering, from the scenarios)" if found.trials is not None else ""
-    return Markdown(
-        "*Models like these* asks what holds for other models: the families are the sample, and at "
-        "least three are needed. Of {}, {}. *These models* asks what holds in each of the {} here: "
-        "the models are fixed, and the error comes from {}{}. There, {}."
-    ).format(
-        count(len(found.claims), "claim"),
-        tally(found.claims["verdict"]),
-        count(len(found.models), "model"),
-        f"the {n_topics} topics" if n_topics else "what the table has of each model",
-        steered,
-        tally(found.claims["verdict_these"]),
-    )
 
 
 def say(found: Findings, key: str) -> Markdown:

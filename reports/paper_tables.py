@@ -19,7 +19,7 @@ from analysis.wording import (
     typeset,
     verdict_mark,
 )
-from reports.elsewhere_text import ABSENT, names_methods
+from reports.elsewhere_text import ABSENT, PRESENT, names_methods
 from reports.paper import Findings
 from study.read import InputError
 from study.text import Markdown, markdown
@@ -177,8 +177,10 @@ def peaks_table(found: Findings) -> Markdown:
 
 
 def invariance_table(found: Findings) -> Markdown:
-    """Typeset the test of invariance over families by measure."""
+    """Typeset the test of invariance over families by measure, if any can be tested."""
     rows = _by_metric(found, lambda e: e.invariance)
+    if rows.empty:
+        return ABSENT
     shown = {name: [p_value(p) for p in rows[name]] for name in ("p_chi2", "p_boot", "p_perm")}
     rows["estimate"] = rows["estimate"].where(rows["p"].notna())
     rows = rows.assign(measure=rows["metric"].map(found.titles), value=intervals(rows), **shown)
@@ -195,8 +197,10 @@ def invariance_table(found: Findings) -> Markdown:
 
 
 def scale_table(found: Findings) -> Markdown:
-    """Typeset the test of invariance over sizes by measure."""
+    """Typeset the test of invariance over sizes by measure, if any can be tested."""
     rows = _by_metric(found, lambda e: e.scale)
+    if rows.empty:
+        return ABSENT
     rows = rows.assign(
         measure=rows["metric"].map(found.titles),
         value=intervals(rows),
@@ -210,6 +214,23 @@ def scale_table(found: Findings) -> Markdown:
         "reason": "Reason",
     }
     return typeset(rows, columns, widths=[20, 20, 8, 13, 39])
+
+
+def tables_sentence(found: Findings) -> Markdown:
+    """Refer to the tables on architecture and scale that the study has."""
+    there = [
+        label
+        for label, table in (
+            (Markdown("@tbl-invariance"), invariance_table(found)),
+            (Markdown("@tbl-departures"), departures_table(found)),
+            (Markdown("@tbl-scale"), scale_table(found)),
+        )
+        if table is not ABSENT
+    ]
+    if not there:
+        return PRESENT
+    verb = "has" if len(there) == 1 else "have"
+    return Markdown("{} {} the details.").format(listing(there), verb)
 
 
 def departures_table(found: Findings) -> Markdown:
@@ -256,7 +277,10 @@ def crossed_table(found: Findings) -> Markdown:
 
 
 def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of a test for each measure, or the reason why it cannot run."""
+    """Return the rows of a test for each measure; none if it can run on no measure.
+
+    A measure without p is not testable, in the words of the table of claims.
+    """
     tables = []
     for name in found.separation:
         try:
@@ -266,7 +290,9 @@ def _by_metric(found: Findings, test: Callable[[Evidence], pd.DataFrame]) -> pd.
             tables.append(pd.DataFrame([row]))
     numbers = ["estimate", "low", "high", "p", "p_chi2", "p_boot", "p_perm"]
     rows = pd.concat(tables, ignore_index=True)
-    return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *numbers])))
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *numbers])))
+    rows["verdict"] = rows["verdict"].where(rows["p"].notna(), "not testable")
+    return rows if rows["p"].notna().any() else rows.iloc[:0]
 
 
 def certificates_table(found: Findings) -> Markdown:

@@ -274,6 +274,14 @@ def test_bibliography_entries_are_complete_and_cited_keys_exist() -> None:
     assert cited == set(keys)
 
 
+def test_every_figure_and_table_is_cited() -> None:
+    text = (REPORTS / "paper.qmd").read_text(encoding="utf-8")
+    labels = set(re.findall(r"(?:#\| label: |\{#)((?:fig|tbl)-[\w-]+)", text))
+    prose = text + "".join(p.read_text(encoding="utf-8") for p in REPORTS.glob("*.py"))
+    assert len(labels) > 20
+    assert labels == {label for label in labels if re.search(rf"@{label}\b(?!-)", prose)}
+
+
 def test_command_runs_as_a_script() -> None:
     done = subprocess.run(
         [sys.executable, REPORTS / "render.py", "paper", "-P", "study:nowhere"],

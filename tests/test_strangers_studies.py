@@ -21,7 +21,7 @@ from synthetic import make_study
 from analysis import as_scores, figures, load_scores, read_scores
 from analysis.__main__ import main
 from analysis.figures.explorer import explorer
-from reports import elsewhere_text, paper, paper_tables
+from reports import elsewhere_text, paper, paper_tables, story
 from study.read import InputError
 
 
@@ -170,8 +170,8 @@ def test_a_strangers_folder_and_mapping_are_shown_as_they_are(
     said = claim.replace("{", "{{").replace("}", "}}")
     claims.write_text(CLAIM.format(json.dumps(said)))
     found = paper.findings(tmp_path, str(mapping))
-    sentences = [elsewhere_text.front(found), elsewhere_text.read_sentence(found)]
-    sentences += [elsewhere_text.summary(found), elsewhere_text.measure_sentence(found)]
+    sentences = [story.front(found), elsewhere_text.read_sentence(found)]
+    sentences += [story.summary(found), elsewhere_text.measure_sentence(found)]
     sentences += [paper.emotions_sentence(found), paper_tables.models_table(found)]
     text = "\n\n".join(map(str, sentences))
     assert "{{<" not in text

@@ -66,7 +66,9 @@ def mean_curve(profiles: Sequence[Profile], alpha: float, seed: int) -> Row:
     curves = [onto(profile, profile.separation)[0] for profile in profiles]
     copies = [onto(p, p.replicates) for p in profiles if p.replicates is not None]
     if len(copies) < len(profiles) or any(profile.repeated for profile in profiles):
-        return untestable("the mean curve of bare models has no error over topics")
+        return untestable(
+            "the repetitions of these models are not shared, so their mean curve has no error"
+        )
     n = min(map(len, copies))
     mean = replace(
         coarse,
