@@ -20,7 +20,8 @@ from analysis.profiles.controls import control_test
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.localization import localization_test
 from analysis.profiles.shape import u_shape_test
-from analysis.sentences.say import say
+from analysis.reporting.exports import to_csv, to_docx, to_latex, to_markdown
+from analysis.reporting.say import say
 from analysis.trials.dose import dose_response
 from analysis.trials.regimes import regime_test
 from analysis.trials.success import steering_summary
@@ -58,5 +59,9 @@ __all__ = [
     "say",
     "scale_test",
     "steering_summary",
+    "to_csv",
+    "to_docx",
+    "to_latex",
+    "to_markdown",
     "u_shape_test",
 ]

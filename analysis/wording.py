@@ -266,6 +266,6 @@ def _numeric(column: pd.Series, cells: list[str]) -> bool:
         return True
     cells = [re.sub(r"\[(no|from|to)\xa0(bounds)?", "[", cell) for cell in cells]
     marks = {
-        c for cell in cells for c in cell if not (c.isdigit() or c in f"−–.,%[]<=≥≤ MBk{NBSP}")
+        c for cell in cells for c in cell if not (c.isdigit() or c in f"−–.,%[]<>=≥≤ MBk{NBSP}")
     }
     return not marks and any(c.isdigit() or cell == NONE for cell in cells for c in cell)

@@ -36,7 +36,7 @@ FOLDERS = (
     "analysis/claims",
     "analysis/planning",
     "analysis/figures",
-    "analysis/sentences",
+    "analysis/reporting",
     "reports",
     "benchmarks",
 )

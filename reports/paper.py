@@ -42,8 +42,8 @@ from analysis.over_models.crossed_reading import crossed_reading_test, without_c
 from analysis.over_models.precision import one_precision
 from analysis.profiles.controls import ANISOTROPY
 from analysis.profiles.curves import fit_curves
+from analysis.reporting import say as sentences_of
 from analysis.scopes import THESE
-from analysis.sentences import say as sentences_of
 from analysis.trials.table import Trials, load_trials
 from analysis.wording import NBSP, count, inline_label, listing, size
 from study.read import InputError

@@ -17,7 +17,7 @@ import analysis
 from analysis import InputError, load_scores, load_trials, say
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.planning.simulate import simulate_scores
-from analysis.sentences.say import KINDS, kind_of
+from analysis.reporting.say import KINDS, kind_of
 from analysis.trials.agreement import judge_agreement
 from analysis.trials.regimes import regime_table
 from analysis.trials.success import beside_published, depth_test

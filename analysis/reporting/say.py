@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.sentences import of_claims, of_models, of_profiles, of_trials
-from analysis.sentences.apa import STYLES, Row, Style
+from analysis.reporting import of_claims, of_models, of_profiles, of_trials
+from analysis.reporting.apa import Row, Style, check_style
 from study.read import InputError
 
 
@@ -142,8 +142,7 @@ def say(
     these): pooled depth = 0.50, 95% CI [0.44, 0.55], df = 4, SD between models = 0.04, p of
     equivalence = .004, n = 9 of 9 models in 5 families.
     """
-    if style not in STYLES:
-        raise InputError(f"no style {style!r}; there are {', '.join(map(repr, STYLES))}")
+    check_style(style)
     kind = kind_of(result)
     decimals = kind.digits if digits is None else digits
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.sentences.apa import Row, sentence, undecided
+from analysis.reporting.apa import Row, sentence, undecided
 from analysis.wording import number
 
 #: The statistic of each test of `method_test`, and what its p comes from.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.sentences.apa import Row, sentence, undecided
+from analysis.reporting.apa import Row, sentence, undecided
 
 SHAPES = {
     "hump": "separation rose and then fell with depth",
@@ -46,7 +46,7 @@ def of_shape(row: Row) -> str:
     """Say which shape `u_shape_test` shows."""
     where, verdict = _where(row), row.text("verdict")
     arm = row.estimate("change along the weaker arm")
-    df = row.value("df", "df", 0)
+    df = row.freedom()
     if verdict in ("hump", "trough"):
         return sentence(f"{where}, {SHAPES[verdict]} ({verdict})", [arm, df, row.p()])
     if verdict in SHAPES:
@@ -65,7 +65,7 @@ def of_peak(row: Row) -> str:
     whose = row.text("model") if one else "each of these models" if fixed else "the models"
     numbers = [
         row.estimate("depth of the peak" if one else "mean depth" if fixed else "pooled depth"),
-        row.value("df", "df", 0),
+        row.freedom(),
         row.value("SD between models", "tau"),
     ]
     of = f"{row.text('n_pooled')} of " if row.has("n_pooled") else ""

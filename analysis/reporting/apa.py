@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.wording import NBSP, number, p_value
+from study.read import InputError
 from study.text import visible
 
 #: APA leaves out the zero of a p (p = .013); "plain" keeps it, as the paper's tables do.
@@ -92,19 +93,30 @@ class Row:
 
     def interval(self, low: str, high: str, kind: str = "CI") -> str:
         """Return "95% CI [0.41, 0.55]"."""
+        return f"{self.level} {kind} [{self.number(low)}, {self.number(high)}]"
+
+    @property
+    def level(self) -> str:
+        """The level of the intervals, as "95%"."""
         level = self.values["confidence"] if self.has("confidence") else self.confidence
-        return f"{100 * float(level):.3g}% {kind} [{self.number(low)}, {self.number(high)}]"
+        return f"{100 * float(level):.3g}%"
 
     def statistic(self, letter: str, name: str = "t", df: str = "df") -> str:
         """Return "t(4) = 2.31"; empty if it is missing."""
         if not self.has(name):
             return ""
         inside = ""
-        if self.has(df):
-            freedom = float(self.values[df])
-            whole = freedom == round(freedom)
-            inside = f"({number(freedom, 0 if whole else 2)})" if math.isfinite(freedom) else ""
+        if self.has(df) and math.isfinite(float(self.values[df])):
+            inside = f"({self.df(df)})"
         return f"{letter}{inside} = {self.number(name, 2)}"
+
+    def df(self, name: str = "df") -> str:
+        """Return degrees of freedom: whole, or with two decimals."""
+        return self.number(name, 0 if float(self.values[name]).is_integer() else 2)
+
+    def freedom(self) -> str:
+        """Return "df = 4"; empty if it is missing."""
+        return f"df = {self.df()}" if self.has("df") else ""
 
     def p(self, name: str = "p", label: str = "p") -> str:
         """Return "p = .013" or "p < .001"; empty if it is missing."""
@@ -136,6 +148,12 @@ class Row:
             given.append("shuffled labels")
         said = joined(given)
         return f" ({said})" if said else ""
+
+
+def check_style(style: str) -> None:
+    """Raise `InputError` for a style that is not there."""
+    if style not in STYLES:
+        raise InputError(f"no style {style!r}; there are {', '.join(map(repr, STYLES))}")
 
 
 def joined(parts: list[str]) -> str:

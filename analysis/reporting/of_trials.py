@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.sentences.apa import Row, joined, sentence, undecided
+from analysis.reporting.apa import Row, joined, sentence, undecided
 
 #: Columns by which `steering_summary` may group its rows.
 GROUPS = ("model", "family", "emotion", "strength", "depth")

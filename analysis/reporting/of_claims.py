@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.sentences.apa import Row, joined, sentence, undecided
+from analysis.reporting.apa import Row, joined, sentence, undecided
 
 
 def of_claim(row: Row) -> str:
@@ -35,7 +35,11 @@ def of_literature(row: Row) -> str:
     """Say where the published depths lie."""
     target = f"the target of {row.number('target')} ± {row.number('delta')}"
     verdict = row.text("verdict")
-    numbers = [row.estimate("pooled depth"), row.value("df", "df"), row.value("SD", "tau")]
+    numbers = [
+        row.estimate("pooled depth"),
+        row.freedom(),
+        row.value("SD", "tau"),
+    ]
     same = verdict != "elsewhere"
     numbers.append(row.p("p", "p of equivalence") if same else row.p("p_elsewhere"))
     numbers.append(f"n = {row.count('n_figures', 'figure')} of {row.count('n_sources', 'source')}")
