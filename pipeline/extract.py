@@ -128,7 +128,6 @@ def extract(
             corpus,
             study.ablation,
             pooling,
-            denoise=study.scoring.denoise,
             seed=study.seed,
             progress=lambda share: progress(share * whole),
         )

@@ -190,7 +190,7 @@ def _settings(study: Study, corpus: Corpus, method: str) -> list[Any]:
     stories = {k: v for k, v in asdict(study.generation).items() if k != "batch"}
     used = [corpus.sha256, emotions, topics, *pooling]
     if method == "ablation":
-        return [*used, asdict(study.ablation), study.scoring.denoise]
+        return [*used, asdict(study.ablation)]
     return [*used, None if method in OF_CORPUS else stories]
 
 

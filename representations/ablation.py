@@ -42,7 +42,6 @@ def ablation(
     settings: Ablation,
     pooling: Pooling,
     *,
-    denoise: float = 0.0,
     seed: int = 0,
     progress: Callable[[float], object] = lambda share: None,
 ) -> PooledUnit:
@@ -54,8 +53,6 @@ def ablation(
     corpus : Corpus
     settings : Ablation
     pooling : Pooling
-    denoise : float in [0, 1)
-        As in `separation_scores`, for the emotions' means.
     seed : int
         The study's seed: of the halves of topics and of the control's directions.
     progress : callable
@@ -76,8 +73,10 @@ def ablation(
     Notes
     -----
     The topics are split in halves. The passages of one half are ablated with the subspace from the
-    other half: the span of the emotions' mean activations there, less the mean over emotions. With
-    :math:`V` an orthonormal basis of it and :math:`\mu` the mean over tokens, every token after the
+    other half: the span of the emotions' mean activations there, less the mean over emotions and
+    the first principal components of the neutral texts (`emotion_subspace`). They hold what texts
+    differ in apart from emotions; at some layers it is nearly all variance, in a few dimensions.
+    With :math:`V` an orthonormal basis of it and :math:`\mu` the mean over tokens, every token after the
     first becomes :math:`h - V V'(h - \mu)`. The mean stays because the offset that all texts share
     is no emotion. The first token of a text stays because it is an attention sink: its norm is many
     times that of the others, and no emotion either.
@@ -88,7 +87,7 @@ def ablation(
 
     The last layer itself is never ablated, since no block follows it.
     """
-    passages = [*corpus.passages, *(corpus.neutral if denoise else ())]
+    passages = [*corpus.passages, *(corpus.neutral if settings.denoise else ())]
     tokens = tokens_of(loaded, [p.text for p in passages])
     ids = [some[: settings.tokens or None].tolist() for some in tokens]
     kept = [len(tokens) > pooling.skip for tokens in ids]
@@ -115,7 +114,7 @@ def ablation(
         removed = []
         for side in (0, 1):
             felt_here = means[felt], means[quiet], emotion, half != side
-            found = emotion_subspace(*felt_here, len(names), denoise)
+            found = emotion_subspace(*felt_here, len(names), settings.denoise)
             rng = np.random.default_rng([seed, layer, side])
             random, factor, removes = matched(covariance, found, rng)
             pair = found, random * np.sqrt(factor)

@@ -47,7 +47,7 @@ def emotion_subspace(
         ]
     )
     means -= means.mean(axis=0)
-    if denoise:
+    if denoise and len(neutral) > 1:
         means -= projection(means, neutral, denoise)
     _, size, directions = np.linalg.svd(means, full_matrices=False)
     return np.asarray(directions[size > 1e-6 * max(float(size[0]), 1e-30)].T)

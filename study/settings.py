@@ -111,10 +111,13 @@ class Ablation:
         Ablate at every layer that this number divides.
     tokens : int
         Tokens read of each passage; 0 for all.
+    denoise : float
+        Share of the neutral texts' variance that is projected out of the emotions' means first.
     """
 
     every: Count = 3
     tokens: CountOrNone = 48
+    denoise: Annotated[float, _within(0, 0.999)] = 0.5
 
 
 @dataclass(frozen=True)
