@@ -9,6 +9,7 @@ from analysis.claims.table import claims_table
 from analysis.loading.options import SourceWarning
 from analysis.loading.scores import Scores, as_scores, load_scores, read_scores
 from analysis.over_models.bayes import family_departures
+from analysis.over_models.causal import causal_profile
 from analysis.over_models.crossed_reading import crossed_reading_test
 from analysis.over_models.invariance import invariance_test
 from analysis.over_models.method_contrast import method_test
@@ -35,6 +36,7 @@ __all__ = [
     "Trials",
     "as_scores",
     "as_trials",
+    "causal_profile",
     "claims_table",
     "control_test",
     "crossed_reading_test",

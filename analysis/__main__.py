@@ -34,6 +34,7 @@ from analysis.claims.table import (
 )
 from analysis.loading.options import CHOICES, SourceWarning
 from analysis.loading.scores import PROFILE, Scores, read_scores
+from analysis.over_models.causal import without_ablation
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.over_models.precision import one_precision
 from analysis.profiles.curves import fit_curves
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
             whole = without_crossreading(read_scores(options.source, **reading(options)))
+        whole = without_ablation(whole)
         scores = one_precision(whole)
         if options.figure:
             return draw(scores, options.metric, options.figure)

@@ -26,6 +26,7 @@ def parts(found: Findings) -> dict[str, bool]:
         "metrics": ours or len(found.separation) > 1,
         "untrained": found.n_twins > 0,
         "crossed": not found.crossed.empty,
+        "ablated": found.ablated is not None,
         "concepts": found.n_emotions > 1,
         "several": len(found.models) > 1,
         "claimed": len(found.claims) > 0,

@@ -38,6 +38,7 @@ from analysis.loading.scores import (
     metric_order,
     read_scores,
 )
+from analysis.over_models.causal import ABLATION, without_ablation
 from analysis.over_models.crossed_reading import crossed_reading_test, without_crossreading
 from analysis.over_models.precision import one_precision
 from analysis.profiles.controls import ANISOTROPY
@@ -75,6 +76,8 @@ class Findings:
         The score tables, any steering trials, and the preregistered target, delta and alpha.
     crossed : DataFrame
         Result of `crossed_reading_test` on the primary metric; empty without crossreading.
+    ablated : Scores or None
+        The scores with what ablation loses, if there are any; `scores` are without.
     primary_metric, primary_method, titles
         The primary metric and method; the title of each metric.
     models, separation, methods
@@ -88,6 +91,7 @@ class Findings:
 
     scores: Scores
     crossed: pd.DataFrame
+    ablated: Scores | None
     trials: Trials | None
     rules: dict[str, Any]
     primary_metric: str
@@ -158,7 +162,7 @@ def findings(data: Path, study: str) -> Findings:
         If there is no such study; the message lists the existing ones.
     """
     whole = scores_of(data, study)
-    precisions = without_crossreading(whole)
+    precisions = without_ablation(without_crossreading(whole))
     scores = one_precision(precisions)
     trials = None
     if not scores.is_foreign:
@@ -178,6 +182,7 @@ def findings(data: Path, study: str) -> Findings:
     return Findings(
         scores=scores,
         crossed=crossed_reading(one_precision(whole), primary),
+        ablated=one_precision(whole) if ABLATION in set(whole.table["method"]) else None,
         trials=trials,
         rules=rules,
         primary_metric=primary,

@@ -76,10 +76,11 @@ def ablation(
     other half: the span of the emotions' mean activations there, less the mean over emotions and
     the first principal components of the neutral texts (`emotion_subspace`). They hold what texts
     differ in apart from emotions; at some layers it is nearly all variance, in a few dimensions.
-    With :math:`V` an orthonormal basis of it and :math:`\mu` the mean over tokens, every token after the
-    first becomes :math:`h - V V'(h - \mu)`. The mean stays because the offset that all texts share
-    is no emotion. The first token of a text stays because it is an attention sink: its norm is many
-    times that of the others, and no emotion either.
+
+    With :math:`V` an orthonormal basis of it and :math:`\mu` the mean over tokens, every token
+    after the first becomes :math:`h - V V'(h - \mu)`. The mean stays because the offset that all
+    texts share is no emotion. The first token of a text stays because it is an attention sink: its
+    norm is many times that of the others, and no emotion either.
 
     The control is a random subspace of the same dimension, which removes the same variance of the
     tokens. Its directions are drawn with the tokens' covariance to a power, and the power is chosen

@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from analysis.claims.registry import Evidence
 from analysis.claims.rules import claims_for
 from analysis.loading.scores import Scores, method_order, metric_order, read_scores
+from analysis.over_models.causal import without_ablation
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.over_models.precision import one_precision
 from analysis.scopes import THESE, WORDS, Scope
@@ -108,7 +109,7 @@ def evidence_of(
     """Return the evidence that decides the claims; parameters as in `claims_table`."""
     if not isinstance(scores, Scores):
         scores = read_scores(scores)
-    precisions = without_crossreading(scores)
+    precisions = without_ablation(without_crossreading(scores))
     scores = one_precision(precisions)
     rules = preregistered(scores)
     if metric is not None:

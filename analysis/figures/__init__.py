@@ -3,6 +3,7 @@
 All figures use the style of `analysis.figures.style`; `figure.save("name.pdf")` writes a file.
 """
 
+from analysis.figures.causal import causal_curves
 from analysis.figures.cover import cover
 from analysis.figures.profiles import (
     depth_profiles,
@@ -24,6 +25,7 @@ from analysis.figures.style import absent, metric_label, model_order
 __all__ = [
     "absent",
     "calibration",
+    "causal_curves",
     "cover",
     "depth_curves",
     "depth_profiles",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.families import Estimate, mean_of, too_few
 from analysis.loading.scores import Scores, as_scores
+from analysis.over_models.causal import without_ablation
 from analysis.over_models.method_contrast import method_values
 from analysis.over_models.sums import main_rows
 from analysis.profiles.joint import over_topics
@@ -110,7 +111,7 @@ def crossed_reading_test(
     >>> crossed_reading_test(table)["effect"].unique().tolist()
     ['text', 'familiarity', 'state']
     """
-    scores = main_rows(as_scores(scores, higher_is_better))
+    scores = without_ablation(main_rows(as_scores(scores, higher_is_better)))
     if not scores.table["method"].str.startswith(CROSSREADING).any():
         raise InputError(
             f"study {scores.name!r} has no crossreading; add it to the study's methods"
