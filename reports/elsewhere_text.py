@@ -121,10 +121,10 @@ def bands_sentence(found: Findings) -> Markdown:
         source = "the topic bootstrap" if not repeated else f"the {repeated['kind']}s"
         text += f"Bands are percentile intervals from {source}. "
     if found.n_twins:
-        text += "Dashed gray lines are untrained twins. "
+        text += "Dashed gray lines are untrained twins: the same architecture with random weights. "
     text += (
-        "Dotted curves are the fitted quadratics. Dots and bars at the bottom are the vertex and "
-        "its interval, if the quadratic has a peak inside the network."
+        "Dotted curves are the fitted quadratics. A dot and bar at the bottom are the depth of the "
+        "peak and its interval, of a curve that is shown to rise and fall (a hump)."
     )
     if found.scores.run.get("metrics", {}).get(found.primary_metric, {}).get("chance") is not None:
         text += " The horizontal dotted line is chance."

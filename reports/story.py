@@ -54,7 +54,7 @@ def summary(found: Findings) -> Markdown:
 
 
 def subtitle(found: Findings) -> Markdown:
-    """Say in one line how many claims hold in the study's models.
+    """Say in one line how the claims came out in the study's models.
 
     Examples
     --------
@@ -62,34 +62,34 @@ def subtitle(found: Findings) -> Markdown:
     >>> claims = pd.DataFrame({"verdict_these": ["supported", "contradicted", "undecided"]})
     >>> models = pd.DataFrame({"model": ["a", "b"]})
     >>> subtitle(SimpleNamespace(claims=claims, models=models))
-    'In two models, of three claims one holds, one fails and one stays open'
+    'In two models, one claim holds, one fails and one is undecided'
     """
-    verdicts = found.claims[f"verdict{ENDING}"]
     said = {
         "supported": ("holds", "hold"),
         "contradicted": ("fails", "fail"),
-        "open": ("stays open", "stay open"),
+        "undecided": ("is undecided", "are undecided"),
+        "not testable": ("cannot be tested", "cannot be tested"),
     }
-    known = verdicts.where(verdicts.isin(list(said)), "open").value_counts()
-    parts = [count(int(known[word]), *forms) for word, forms in said.items() if word in known]
-    return Markdown("In {}, of {} {}").format(
-        count(len(found.models), "model"), count(len(verdicts), "claim"), listing(parts)
-    )
+    counts = found.claims[f"verdict{ENDING}"].value_counts()
+    known = [verdict for verdict in VERDICTS if verdict in counts]
+    parts = [count(int(counts[verdict]), *said[verdict]) for verdict in known]
+    if known:  # the first says what is counted
+        one, many = said[known[0]]
+        parts[0] = count(int(counts[known[0]]), f"claim {one}", f"claims {many}")
+    return Markdown("In {}, {}").format(count(len(found.models), "model"), listing(parts))
 
 
 def these_models(found: Findings) -> Markdown:
     """Say which claims hold in the study's models, with their numbers, and which stay open."""
     rows = found.claims.to_dict("records")
+    leads = {"supported": "that", "contradicted": "that", "undecided": "whether"}
     parts = []
-    for verdict in VERDICTS[:3]:
+    for verdict, word in {**leads, "not testable": "whether"}.items():
         told = [row for row in rows if row[f"verdict{ENDING}"] == verdict]
         if told:
-            shown = verdict != "undecided"
+            shown = word == "that"
             phrases = Markdown("; ").join(_phrase(row, ENDING, numbers=shown) for row in told)
-            parts.append(Markdown("*{}*: {}.").format(verdict.capitalize(), phrases))
-    rest = int((found.claims[f"verdict{ENDING}"] == VERDICTS[3]).sum())
-    if rest:
-        parts.append(Markdown("The study cannot test {}.").format(count(rest, "claim")))
+            parts.append(Markdown("*{}* is {} {}.").format(verdict.capitalize(), word, phrases))
     return Markdown(" ").join(parts)
 
 
@@ -98,7 +98,7 @@ def models_like_these(found: Findings) -> Markdown:
     decided = found.claims[found.claims["verdict"].isin(VERDICTS[:2])]
     few = too_few(found.models["family"].nunique())
     if decided.empty and few:
-        return Markdown("No claim can be extended to other models: {}.").format(few)
+        return Markdown("No claim can be extended beyond these models: {}.").format(few)
     if decided.empty:
         return Markdown("No claim is settled: {}.").format(tally(found.claims["verdict"]))
     phrases = [
@@ -133,12 +133,12 @@ def box(found: Findings) -> dict[str, Markdown]:
     """
     separation = Markdown(
         "*Separation* says how well the activations at a layer tell the {} apart. {} All curves "
-        "here are turned so that up is better separated. The claim then asks for a *hump*: "
-        "separation rises with depth, and falls again. A *trough* is the opposite."
+        "here are turned so that up is better separated. A U of the published kind is then a "
+        "*hump*: separation rises with depth, and falls again. A *trough* is the opposite."
     ).format(found.words["concepts"], _which_way(found))
     scopes = Markdown(
-        "Each claim has two verdicts. One holds *{}*: these models are fixed. The other holds *{}* "
-        "and is about other models of such families; it takes at least three families."
+        "Each claim has two verdicts. One applies *{}*. The other applies *{}*: it generalizes to "
+        "other models, and needs at least three families."
     ).format(*(scope_words(found.scores)[scope] for scope in (THESE, LIKE_THESE)))
     verdicts = Markdown(
         "A test shows what is *supported* or *contradicted*. *Undecided* means that the data show "
@@ -161,8 +161,8 @@ def _which_way(found: Findings) -> Markdown:
     }
     if len(ways) == 2:
         return Markdown(
-            "It is better where {} is smaller, so that a best middle gives a *U*, and where {} is "
-            "larger."
+            "It is better where {} is smaller (the curve is a *U* if the middle of the network "
+            "separates best), and where {} is larger."
         ).format(ways[-1], ways[1])
     (sign, names), *_ = ways.items()
     return Markdown("It is better where {} is {}.").format(
