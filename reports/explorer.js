@@ -393,7 +393,8 @@ function build(focus) {
     section("heat", "", "This model was not measured with this method."),
     parts.tables = make("div", {id: "explorer-tables"}),
     listed("claims", "Claims", heads.claims, study.claims,
-      "Every claim that the study tests, with the reason for its verdict."),
+      "Every claim, with the reason for its verdict: about models like these, with the family as the "
+      + "unit, and about these models, with the topic as the unit."),
     listed("examples", "Examples of steering", heads.examples, study.examples,
       "For each model and regime, the text with the median gain of its group, cut where it is long."),
   ].filter(part => part != null));

@@ -34,7 +34,7 @@ POLICY = (
 )
 #: Headings of the columns.
 HEADS = {
-    "claims": ["Claim", "Verdict", "Estimate", "p", "n", "Reason"],
+    "claims": ["Claim", "Scope", "Verdict", "Estimate", "p", "n", "Reason"],
     "examples": ["Model", "Regime", "Target", "Strength", "Text"],
 }
 

@@ -119,4 +119,4 @@ def _figure(row: Mapping[Any, Any]) -> str:
     """Return a figure as its source prints it."""
     if pd.notna(row["layer"]):
         return f"layer {row['layer']} of {row['n_layers']}"
-    return f"depth {row['depth']:g}"
+    return f"depth {row['printed']}"

@@ -21,7 +21,12 @@ from study import HOME
 
 CSS = (HOME / "reports" / "theme.css").read_text(encoding="utf-8")
 STATUS = "document.querySelector('[role=status]').textContent"
-CLAIMS = {"claim": "It is so", "verdict": "supported", "quantity": "share", "reason": "it is seen"}
+CLAIM = {
+    "claim": "It is so",
+    **{"verdict": "undecided", "quantity": "share", "estimate": 0.5, "p_holm": 0.01, "n": 3},
+    **{"verdict_these": "supported", "quantity_these": "share", "estimate_these": 0.5},
+    **{"p_holm_these": 0.02, "reason": "few families", "reason_these": "it is seen"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +37,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
         scores_of(folder, str(folder)),
         simulate_scores(families=(1, 1), n_emotions=3, n_replicates=40),
     )
-    claims = pd.DataFrame(
-        [{**CLAIMS, "estimate": 0.5, "low": 0.4, "high": 0.6, "p_holm": 0.01, "n": 3}]
-    )
+    claims = pd.DataFrame([CLAIM])
     example = {"model": "gpt-2-1", "regime": "surgical", "emotion": "e1", "strength": 0.2}
     examples = pd.DataFrame([{**example, "text": "so\nit  begins"}])
     return [
@@ -88,7 +91,8 @@ def test_the_page_is_small_and_its_data_are_those_of_the_tables(
     assert len(curve["scores"]) == len(curve["emotions"]) == 4
     assert len(curve["scores"][0]) == len(curve["depths"]) == len(curve["low"])
     assert three["claims"] == [
-        ["It is so", "supported", "share 0.50\xa0[0.40,\xa00.60]", "0.010", "3", "it is seen"]
+        ["It is so", "models like these", "undecided", "share 0.50", "0.010", "3", "few families"],
+        ["It is so", "these models", "supported", "share 0.50", "0.020", "3", "it is seen"],
     ]
     assert three["examples"] == [["gpt-2-1", "surgical", "e1", "0.2", "so it begins"]]
     located = [peak for peak in three["peaks"] if peak["peak"] is not None]

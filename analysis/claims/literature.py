@@ -34,6 +34,7 @@ COLUMNS = (
     "layer",
     "n_layers",
     "n_layers_from",
+    "printed",
     "depth",
     "resolution",
     "place",
@@ -69,7 +70,7 @@ def published_depths() -> pd.DataFrame:
           url, place, quote, note: where the figure stands, and its words.
         - model, family (missing for a figure over several families), size, method.
         - kind, measure: what the source calls the figure, and the measure behind it.
-        - layer, n_layers, n_layers_from: the source's own numbers.
+        - layer, n_layers, n_layers_from, printed: the source's own numbers; `printed` is a depth.
         - depth: layer / n_layers, or the depth that the source prints.
         - resolution: the smallest step in which the figure could have differed.
 

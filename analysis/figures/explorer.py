@@ -17,6 +17,8 @@ from analysis.wording import intervals, number, p_value
 DIGITS = 5
 #: The longest text of an example of steering, in characters.
 LONGEST = 600
+#: What a claim's columns are about, by the ending of their names.
+SCOPES = {"": "models like these", "_these": "these models"}
 #: The shared palette, extended with Paul Tol's colors for studies with many models.
 COLORS = (*PALETTE, "#882255", "#999933", "#332288", "#AA4499")
 
@@ -163,21 +165,31 @@ def _peaks(fits: pd.DataFrame, places: dict[str, list[str]]) -> list[dict[str, A
 
 
 def _claims(claims: pd.DataFrame | None) -> list[list[str]]:
-    """Return per claim: claim, verdict, estimate, p, n, reason."""
+    """Return per claim and scope: claim, scope, verdict, estimate, p, n, reason."""
     if claims is None:
         return []
-    estimates = intervals(claims)
-    return [
-        [
-            row["claim"],
-            row["verdict"],
-            f"{row['quantity']} {value}" if pd.notna(row["quantity"]) else value,
-            p_value(row["p_holm"]),
-            number(row["n"], 0),
-            row["reason"],
-        ]
-        for row, value in zip(claims.to_dict("records"), estimates, strict=True)
-    ]
+    rows = []
+    for ending, scope in SCOPES.items():
+        if f"verdict{ending}" not in claims:
+            continue
+        estimate, low, high = (f"{end}{ending}" for end in ("estimate", "low", "high"))
+        for place, (row, value) in enumerate(
+            zip(claims.to_dict("records"), intervals(claims, estimate, low, high), strict=True)
+        ):
+            if pd.isna(row[f"verdict{ending}"]):
+                continue
+            quantity = row[f"quantity{ending}"]
+            cells = [
+                row["claim"],
+                scope,
+                row[f"verdict{ending}"],
+                f"{quantity} {value}" if pd.notna(quantity) else value,
+                p_value(row[f"p_holm{ending}"]),
+                number(row["n"], 0),
+                row[f"reason{ending}"],
+            ]
+            rows.append((place, cells))
+    return [cells for _, cells in sorted(rows, key=lambda item: item[0])]
 
 
 def _examples(examples: pd.DataFrame | None) -> list[list[str]]:
