@@ -181,7 +181,7 @@ def test_files_of_the_working_folder_win(away: Path) -> None:
     )
     first, second = said.splitlines()
     assert first.split() == ["('own',)", "packaged", "own"]
-    assert "there are demo, jeong2026, mine, packaged, untrained" in second
+    assert "there are causal, demo, jeong2026, mine, packaged, untrained" in second
     (away / "data/models.toml").write_text(entry.replace("family", "famly"), encoding="utf-8")
     done = run("emotion-depth", "extract", "--study", "mine", "--dry-run")
     assert done.returncode == 2
