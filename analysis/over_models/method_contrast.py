@@ -169,7 +169,14 @@ def method_test(
     rng, wanted = np.random.default_rng(seed), scopes_of(scope)
     tables = []
     for name in metrics:
-        rows = list(_rows(scores.select(metric=name), a, b, value, delta, alpha, rng))
+        of_metric = scores.select(metric=name)
+        wide, facts, draws = method_values(of_metric, value)
+        rows: list[dict[str, Any]] = []
+        if LIKE_THESE in wanted:
+            rows += _rows(wide, facts, a, b, delta, alpha, rng)
+        pairs, n_topics = wide[[a, b]].dropna(), next(of_metric.profiles()).n_topics
+        copies = _paired(draws, a, b)
+        rows += fixed_methods(pairs[a] - pairs[b], (a, b), copies, n_topics, alpha, delta)
         for row in rows:
             row.setdefault("scope", LIKE_THESE)
         rows = [row for row in rows if row["scope"] in wanted or row["test"] == WITHIN]
@@ -186,16 +193,15 @@ def method_test(
 
 
 def _rows(
-    scores: Scores,
+    wide: pd.DataFrame,
+    facts: pd.DataFrame,
     a: str,
     b: str,
-    value: str,
     delta: float | None,
     alpha: float,
     rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows for one metric, in units of separation."""
-    wide, facts, draws = method_values(scores, value)
+    """Yield the rows over families for one metric, in units of separation."""
     pairs = wide[[a, b]].dropna()
     unpaired = sorted(set(wide.index[wide[[a, b]].notna().any(axis=1)]) - set(pairs.index))
     note = f"; {', '.join(unpaired)} left out, with one method only" if unpaired else ""
@@ -225,10 +231,6 @@ def _rows(
             family = facts.loc[paired.index, "family"].tolist()
             found = paired_over_families(x, y, family, alpha, delta)
             yield {"test": test, "a": first, "b": second, **found}
-    differences = pairs[a] - pairs[b]
-    n_topics = next(scores.profiles()).n_topics
-    copies = _paired(draws, a, b)
-    yield from fixed_methods(differences, (a, b), copies, n_topics, alpha, delta)
 
 
 def _paired(draws: dict[tuple[str, str], Float64Array], a: str, b: str) -> dict[str, Float64Array]:

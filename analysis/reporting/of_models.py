@@ -37,6 +37,8 @@ def of_invariance(row: Row) -> str:
         row.estimate(f"largest departure of a vertex{f' ({of})' if of else ''}"),
         row.p("p_equivalence", "p of equivalence"),
     ]
+    if row.has("other"):
+        place = [row.estimate("largest difference of the shapes, as a share of the rise")]
     verdict = row.text("verdict")
     if verdict == "invariant":
         said = f"the depth curve was the same {within}{about}"

@@ -45,7 +45,9 @@ KINDS = (
     _kind("fit_curves", "vertex shape n_points", of_profiles.of_curve),
     _kind("literature_test", "p_elsewhere n_figures", of_claims.of_literature),
     _kind("localization_test", "p_elsewhere n_pooled", of_profiles.of_peak),
+    _kind("localization_test", "p_elsewhere peak scope", of_profiles.of_peak),
     _kind("invariance_test", "p_boot departure_of", of_models.of_invariance),
+    _kind("invariance_test", "p_shape p_curve other", of_models.of_invariance),
     _kind("scale_test", "slope range p_equivalence", of_models.of_scale),
     _kind("method_test", "a b test hedges_g", of_models.of_methods),
     _kind("crossed_reading_test", "effect scope model p", of_models.of_crossed),
@@ -82,7 +84,7 @@ def kind_of(result: pd.DataFrame) -> Kind:
             return kind
     raise InputError(
         "this is not the whole result of a test: keep all of its columns; there are sentences for "
-        + ", ".join(kind.name for kind in KINDS)
+        + ", ".join(dict.fromkeys(kind.name for kind in KINDS))
     )
 
 

@@ -25,6 +25,7 @@ from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.joint import joint
 from analysis.profiles.uncertainty import profile_errors
 from analysis.scopes import LIKE_THESE, THESE, every_p, some_p
+from analysis.sentences.say import say
 from study.read import InputError
 
 FEW: dict[str, Any] = {"families": (1, 1), "model_sd": {}, "noise_sd": 0.003, "n_topics": 12}
@@ -48,6 +49,7 @@ def test_two_models_say_where_they_peak(vertex: float, verdict: str) -> None:
     assert found.loc[1, "p"] == each["p"].max()
     assert_allclose(found.loc[1, "p_elsewhere"], min(1, 2 * each["p_elsewhere"].min()))
     assert_allclose(found.loc[1, "estimate"], each["estimate"].mean())
+    assert "these models" in say(found[found["scope"] == THESE].dropna(axis=1, how="all"))[0]
 
 
 def test_one_model_elsewhere_contradicts_all() -> None:
@@ -175,9 +177,10 @@ def test_the_amplitudes_of_two_curves_are_linearized_rightly() -> None:
 
 
 def test_opposite_curves_differ() -> None:
-    found = invariance_test(joined(one(), one(shape="trough")), scope=THESE).iloc[0]
-    assert found["verdict"] == "not invariant"
-    assert found["p_curve"] == 1
+    found = invariance_test(joined(one(), one(shape="trough")), scope=THESE)
+    assert found["verdict"].tolist() == ["not invariant"] * 2
+    assert (found["p_curve"] == 1).all()
+    assert say(found)[1].startswith("The depth curves differed between m1 and m2 (score, these")
 
 
 def test_the_peak_of_two_models_moves_with_size_or_stays() -> None:
