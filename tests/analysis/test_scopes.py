@@ -24,8 +24,8 @@ from analysis.over_models.fixed_profiles import model_profiles
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.joint import joint
 from analysis.profiles.uncertainty import profile_errors
+from analysis.reporting.say import say
 from analysis.scopes import LIKE_THESE, THESE, every_p, some_p
-from analysis.sentences.say import say
 from study.read import InputError
 
 FEW: dict[str, Any] = {"families": (1, 1), "model_sd": {}, "noise_sd": 0.003, "n_topics": 12}
