@@ -24,6 +24,7 @@ from representations.lost import halves
 from representations.models.loading import LoadedModel
 from representations.models.tokenizers import tokens_of
 from representations.pooled import PooledUnit
+from representations.separation import first_components
 from representations.steering.text_measures import LOGITS, log_likelihood
 from representations.subspaces import emotion_subspace, matched
 from study import Ablation, Pooling
@@ -83,8 +84,9 @@ def ablation(
     norm is many times that of the others, and no emotion either.
 
     The control is a random subspace of the same dimension, which removes the same variance of the
-    tokens. Its directions are drawn with the tokens' covariance to a power, and the power is chosen
-    to match the variance exactly (`matched`).
+    tokens and also leaves out the neutral texts' components. Its directions are drawn with the
+    tokens' covariance to a power, and the power is chosen to match the variance exactly
+    (`matched`).
 
     The last layer itself is never ablated, since no block follows it.
     """
@@ -112,12 +114,14 @@ def ablation(
     for number, layer in enumerate(reader.layers):
         means = reader.pooled[:, number].double().numpy()
         covariance = reader.covariance(number)
+        noise: FloatArray = np.zeros((0, loaded.width))
+        if len(quiet) > 1:
+            noise = first_components(means[quiet], settings.denoise)
         removed = []
         for side in (0, 1):
-            felt_here = means[felt], means[quiet], emotion, half != side
-            found = emotion_subspace(*felt_here, len(names), settings.denoise)
+            found = emotion_subspace(means[felt], noise, emotion, half != side, len(names))
             rng = np.random.default_rng([seed, layer, side])
-            random, factor, removes = matched(covariance, found, rng)
+            random, factor, removes = matched(covariance, found, noise, rng)
             pair = found, random * np.sqrt(factor)
             basis[number, side] = tuple(torch.from_numpy(b.astype(np.float32)) for b in pair)
             removed.append(removes)

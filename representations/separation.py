@@ -247,10 +247,23 @@ def projection(texts: FloatArray, neutral: FloatArray, share: float) -> FloatArr
     -------
     ndarray, shape (texts, width)
     """
+    kept = first_components(neutral, share)
+    return np.asarray(texts @ kept.T @ kept)
+
+
+def first_components(neutral: FloatArray, share: float) -> FloatArray:
+    """Return the first principal components of neutral texts, shape (components, width).
+
+    As few as explain this share of the texts' variance.
+
+    Examples
+    --------
+    >>> first_components(np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 0.5).shape
+    (1, 2)
+    """
     _, spectrum, components = np.linalg.svd(neutral - neutral.mean(axis=0), full_matrices=False)
     held = np.cumsum(spectrum**2) / max(float((spectrum**2).sum()), 1e-30)
-    kept = components[: int(np.searchsorted(held, share)) + 1]
-    return np.asarray(texts @ kept.T @ kept)
+    return np.asarray(components[: int(np.searchsorted(held, share)) + 1])
 
 
 def shuffled_within_topics(emotions: Sequence[str], topics: Sequence[str], seed: int) -> list[str]:

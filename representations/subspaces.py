@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from representations.separation import projection
 from study.arrays import FloatArray
 
 #: Powers of the covariance between which the control's directions are searched.
@@ -14,25 +13,23 @@ POWERS = -4.0, 4.0
 
 def emotion_subspace(
     texts: FloatArray,
-    neutral: FloatArray,
+    noise: FloatArray,
     emotion: NDArray[np.int64],
     use: NDArray[np.bool_],
     n_emotions: int,
-    denoise: float,
 ) -> FloatArray:
     """Return an orthonormal basis of the emotions' means, less the mean over emotions.
 
     Parameters
     ----------
     texts : ndarray, shape (texts, width)
-    neutral : ndarray, shape (neutral texts, width)
+    noise : ndarray, shape (directions, width)
+        Orthonormal directions to leave out, as `first_components` returns them.
     emotion : ndarray of int, shape (texts,)
         Codes from 0.
     use : ndarray of bool, shape (texts,)
         Which texts enter the means.
     n_emotions : int
-    denoise : float
-        As in `separation_scores`.
 
     Returns
     -------
@@ -47,14 +44,13 @@ def emotion_subspace(
         ]
     )
     means -= means.mean(axis=0)
-    if denoise and len(neutral) > 1:
-        means -= projection(means, neutral, denoise)
+    means -= means @ noise.T @ noise
     _, size, directions = np.linalg.svd(means, full_matrices=False)
     return np.asarray(directions[size > 1e-6 * max(float(size[0]), 1e-30)].T)
 
 
 def matched(
-    covariance: FloatArray, basis: FloatArray, rng: np.random.Generator
+    covariance: FloatArray, basis: FloatArray, noise: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, float, float]:
     r"""Draw a random subspace that removes as much variance as a given one, of the same dimension.
 
@@ -63,6 +59,8 @@ def matched(
     covariance : ndarray, shape (width, width)
     basis : ndarray, shape (width, dimension)
         Orthonormal.
+    noise : ndarray, shape (directions, width)
+        Orthonormal directions that both subspaces leave out; none for shape (0, width).
     rng : Generator
 
     Returns
@@ -76,6 +74,9 @@ def matched(
 
     Notes
     -----
+    A random subspace that held a little of a few massive dimensions would break the model, where
+    the given one leaves them out. Both are therefore drawn apart from the same `noise`.
+
     The directions are normal with covariance :math:`C^p`. At p = 0 they are isotropic and
     remove little of a stream whose variance is in a few dimensions; the larger p, the more they
     turn towards the principal components. A bisection finds the p at which
@@ -86,16 +87,17 @@ def matched(
     >>> rng = np.random.default_rng(0)
     >>> covariance = np.diag(np.geomspace(100, 1, 30))
     >>> given = np.linalg.qr(rng.normal(size=(30, 4)))[0]
-    >>> random, factor, _ = matched(covariance, given, rng)
+    >>> random, factor, _ = matched(covariance, given, np.zeros((0, 30)), rng)
     >>> variances = [np.trace(b.T @ covariance @ b).round(6) for b in (given, random)]
     >>> bool(variances[0] == variances[1]), factor
     (True, 1.0)
     """
-    spectrum, directions = np.linalg.eigh(covariance)
-    spectrum = np.maximum(spectrum, 0)
-    total, wanted = float(spectrum.sum()), float(np.sum(basis * (covariance @ basis)))
+    rest = np.linalg.svd(noise)[2][len(noise) :].T if len(noise) else np.eye(len(covariance))
+    spectrum, directions = np.linalg.eigh(rest.T @ covariance @ rest)
+    spectrum, directions = np.maximum(spectrum, 0), rest @ directions
+    total, wanted = float(np.trace(covariance)), float(np.sum(basis * (covariance @ basis)))
     relative = np.maximum(spectrum / max(float(spectrum[-1]), 1e-30), 1e-12)
-    draw = rng.normal(size=basis.shape)
+    draw = rng.normal(size=(len(spectrum), basis.shape[1]))
 
     def at(power: float) -> tuple[FloatArray, float]:
         found = np.linalg.qr(relative[:, None] ** (power / 2) * draw)[0]

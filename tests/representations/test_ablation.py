@@ -186,7 +186,8 @@ def test_the_control_removes_the_same_variance(massive):
     root[:, 0] *= massive  # one dimension that holds nearly all of the variance
     covariance = root.T @ root
     basis = np.linalg.qr(rng.normal(size=(40, 5)))[0]
-    random, factor, share = matched(covariance, basis, rng)
+    noise = np.zeros((0, 40))
+    random, factor, share = matched(covariance, basis, noise, rng)
     removed = [np.trace(b.T @ covariance @ b) for b in (basis, factor * random)]
     assert removed[1] == pytest.approx(removed[0], rel=1e-4)
     assert share == pytest.approx(removed[0] / np.trace(covariance))
@@ -242,3 +243,16 @@ def test_a_study_with_too_few_topics_says_so_in_one_line(study_file, tmp_path, c
     assert extraction.main([*asked, "--methods", "ablation"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["extraction.py: 3 topics; ablation needs at least four, two in each half"]
+
+
+def test_the_control_leaves_out_what_the_emotions_subspace_leaves_out():
+    """Else it would hold a little of a massive dimension, and break the model."""
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(30, 30))
+    root[:, 0] *= 1e3
+    covariance, noise = root.T @ root, np.eye(30)[:1]
+    basis = np.linalg.qr(np.vstack([np.zeros((1, 4)), rng.normal(size=(29, 4))]))[0]
+    random, factor, _ = matched(covariance, basis, noise, rng)
+    assert np.abs(noise @ random).max() < 1e-10
+    removed = [np.trace(b.T @ covariance @ b) for b in (basis, factor * random)]
+    assert removed[1] == pytest.approx(removed[0], rel=1e-4)
