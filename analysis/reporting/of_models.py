@@ -117,6 +117,27 @@ def of_crossed(row: Row) -> str:
     return sentence(undecided(f"whether {what} changes separation{about}", row), numbers)
 
 
+def of_causal(row: Row) -> str:
+    """Say whether ablation loses most where separation peaks, or in all models at one depth."""
+    measure = row.text("measure").replace("_", " ")
+    about = row.conditions(measure, row.named("scope"), row.named("model"))
+    numbers = [
+        row.estimate("difference of depths"),
+        row.p("p_apart"),
+        row.p("p", "p of equivalence"),
+        row.estimate("mean loss", "lost", "lost_low", "lost_high"),
+        f"n = {row.models()}",
+    ]
+    alone = row.text("compared") == "separation"
+    where = "where separation peaks" if alone else "at one depth in all models"
+    verdict = row.text("verdict")
+    if verdict == "same depth":
+        return sentence(f"ablation lost most {where}{about}", numbers)
+    if verdict == "another depth":
+        return sentence(f"ablation did not lose most {where}{about}", numbers)
+    return sentence(undecided(f"whether ablation loses most {where}{about}", row), numbers)
+
+
 def of_departure(row: Row) -> str:
     """Say how probably a family's peak departs from the mean over families."""
     about = row.conditions(row.named("scope"))

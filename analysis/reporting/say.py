@@ -51,6 +51,7 @@ KINDS = (
     _kind("scale_test", "slope range p_equivalence", of_models.of_scale),
     _kind("method_test", "a b test hedges_g", of_models.of_methods),
     _kind("crossed_reading_test", "effect scope model p", of_models.of_crossed),
+    _kind("causal_profile", "compared p_lost separation_depth", of_models.of_causal),
     _kind("family_departures", "family p_beyond", of_models.of_departure),
     _kind("steering_summary", "judge sham difference", of_trials.of_success),
     _kind("beside_published", "source sham success", of_trials.of_source),

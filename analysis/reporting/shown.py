@@ -210,6 +210,22 @@ PRINTED: dict[str, Printed] = {
         ),
         f"Differences in separation, in the metric's units. {UNDECIDED}",
     ),
+    "causal_profile": Printed(
+        (
+            Shown("Measure", "measure"),
+            Shown("Compared with", "compared"),
+            MODEL,
+            *ABOUT,
+            interval("Lost", "lost"),
+            interval("Depth of loss", "depth"),
+            interval("Difference"),
+            p("p of difference", "p_apart"),
+            p("p of equivalence"),
+            VERDICT,
+        ),
+        "Lost: averaged over layers, beyond the control. Difference: of depth, from that of "
+        f"separation's peak or of another model's loss. {UNDECIDED}",
+    ),
     "family_departures": Printed(
         (
             Shown("Family", "family"),

@@ -47,6 +47,24 @@ def without() -> analysis.Scores:
     return without_crossreading(of_two()).select(metric="auc")
 
 
+def ablated() -> analysis.Scores:
+    """The demo's separation, as if ablation lost a tenth of it at every third layer."""
+    read = of_two().select(metric="auc", method="comprehension", weights="trained", labels="true")
+    keys = {"method": "ablation", "metric": "separation_lost"}
+
+    def with_loss(table: pd.DataFrame) -> pd.DataFrame:
+        third = table[(table["layer"] % 3 == 0) & (table["depth"] < 1)]
+        return pd.concat([table, third.assign(**keys, score=third["score"] / 10)])
+
+    assert read.replicates is not None
+    return replace(
+        read,
+        table=with_loss(read.table),
+        replicates=with_loss(read.replicates),
+        directions={**read.directions, "separation_lost": 1},
+    )
+
+
 #: By kind of table: what makes one.
 RESULTS: dict[str, Callable[[], pd.DataFrame]] = {
     "control_test": lambda: analysis.control_test(without_crossreading(of_two()), scope=None),
@@ -59,6 +77,7 @@ RESULTS: dict[str, Callable[[], pd.DataFrame]] = {
     "scale_test": lambda: analysis.scale_test(of_nine(), scope=None),
     "method_test": lambda: analysis.method_test(of_nine()),
     "crossed_reading_test": lambda: analysis.crossed_reading_test(of_two(), metric="auc"),
+    "causal_profile": lambda: analysis.causal_profile(ablated()),
     "family_departures": lambda: analysis.family_departures(of_nine()),
     "steering_summary": lambda: analysis.steering_summary(steered(), by=["model", "strength"]),
     "beside_published": lambda: beside_published(steered()),
@@ -121,7 +140,7 @@ def test_every_result_has_sentences() -> None:
     assert tested == {kind.name for kind in KINDS}
     public = {n for n in analysis.__all__ if n.endswith(("_test", "_table", "_summary", "_check"))}
     public -= {"precision_test"}  # a table of method_test
-    assert public | {"fit_curves", "dose_response", "family_departures"} <= tested
+    assert public | {"fit_curves", "dose_response", "family_departures", "causal_profile"} <= tested
 
 
 def test_claims_in_sentences() -> None:
