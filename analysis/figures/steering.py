@@ -104,7 +104,7 @@ def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
     table = beside_published(trials)
     order = list(table["source"])[::-1]
     table["source"] = pd.Categorical(table["source"], order)
-    table["kind"] = np.where(table["source"] == "Jeong 2026", "published", "whole, over baseline")
+    table["kind"] = np.where(table["source"] == "Jeong 2026", "published", "whole")
     long = [table[["source", "estimate", "low", "high", "kind"]]]
     others = {"over_baseline": "whole or not"}
     if (outcomes(trials)["sham_kind"] == MATCHED).any():
@@ -115,7 +115,7 @@ def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
         long.append(part[["source"]].assign(estimate=part[column], kind=kind))
     shown = pd.concat(long, ignore_index=True)
     shown["source"] = pd.Categorical(shown["source"], order)
-    kinds = ["published", "whole, over baseline", *others.values()]
+    kinds = ["published", "whole", *others.values()]
     colors = [PALETTE[6], PALETTE[0], PALETTE[2], *(COLORS[k] for k in kinds[3:])]
     shapes = ["D", "o", "^", *({"matched sham": "s"}.get(k, "x") for k in kinds[3:])]
     return (
