@@ -18,7 +18,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from analysis.claims.table import claims_table
+from analysis.claims.table import claims_table, untestable_claims
 from analysis.figures.explorer import charts, explorer
 from analysis.over_models.precision import one_precision
 from analysis.profiles.curves import fit_curves
@@ -79,7 +79,7 @@ def _explored(data: Path, study: str) -> dict[str, Any]:
         trials = load_trials(steered.parent)
     claims = claims_table(whole, trials)
     if scores.is_foreign:
-        claims = claims[claims["verdict"] != "not testable"]
+        claims = claims.drop(index=untestable_claims(claims).index)
     return explorer(scores, fits, claims, None if trials is None else example_texts(trials))
 
 
