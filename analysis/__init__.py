@@ -17,6 +17,7 @@ from analysis.over_models.precision import precision_test
 from analysis.over_models.scale import scale_test
 from analysis.planning.design import design_power, models_needed, plot_power
 from analysis.planning.margins import reachable_margins
+from analysis.planning.preregistration import preregistration
 from analysis.profiles.controls import control_test
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.localization import localization_test
@@ -53,6 +54,7 @@ __all__ = [
     "models_needed",
     "plot_power",
     "precision_test",
+    "preregistration",
     "published_check",
     "published_depths",
     "reachable_margins",

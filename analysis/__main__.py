@@ -8,6 +8,7 @@ file (.toml).
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -27,16 +28,17 @@ from analysis.claims.table import (
     decided,
     evidence_of,
     of_scope,
-    primary_method,
-    primary_metric,
     scope_words,
     untestable_claims,
 )
+from analysis.deposit import write_deposit
 from analysis.loading.options import CHOICES, SourceWarning
 from analysis.loading.scores import PROFILE, Scores, read_scores
+from analysis.named import FIGURES, RESULTS, Source, write_figure, write_result
 from analysis.over_models.causal import without_ablation
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.over_models.precision import one_precision
+from analysis.planning.preregistration import preregistration
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
@@ -53,17 +55,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, or 2 after a one-line error about the input."""
     options = parsed(arguments)
     try:
+        if options.preregister:
+            write_text(Path(options.preregister), preregistration(options.source))
+            return wrote([options.preregister])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
-            whole = without_crossreading(read_scores(options.source, **reading(options)))
-        whole = without_ablation(whole)
+            crossed = read_scores(options.source, **reading(options))
+        whole = without_ablation(without_crossreading(crossed))
         scores = one_precision(whole)
-        if options.figure:
-            return draw(scores, options.metric, options.figure)
         place = options.trials or steering_folder(options.source)
         trials = load_trials(place) if place else None
         evidence = evidence_of(whole, trials, metric=options.metric)
+        named = Source(crossed, scores, evidence, options.claims)
+        if options.figure:
+            return wrote(write_figure(named, Path(options.figure)))
+        if options.table:
+            return wrote(write_result(named, Path(options.table)))
         claims = decided(evidence, options.claims)
+        if options.deposit:
+            command = shlex.join(["python", "-m", "analysis", *(arguments or sys.argv[1:])])
+            return wrote(write_deposit(Path(options.deposit), evidence, claims, command))
         if options.json:
             print(claims.to_json(orient="records", indent=2), flush=True)
             return 0
@@ -77,8 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             by_scope = {w: of_scope(claims, s) for s, w in scope_words(scores).items()}
             write_text(Path(options.html), page(scores, by_scope, models))
-            print(visible(options.html))
-            return 0
+            return wrote([options.html])
     except InputError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
@@ -116,7 +126,25 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--picture",
         metavar="FILE",
         dest="figure",
-        help="draw an overview of the study instead",
+        help="draw a figure as SVG, PDF or PNG; its name (depth-profiles.svg) chooses it, with its "
+        f"data (.csv) and description (.txt) beside it: {', '.join(FIGURES)}; any other name draws "
+        "the overview alone",
+    )
+    out.add_argument(
+        "--table",
+        metavar="FILE",
+        help="write a result for Word (.docx), LaTeX (.tex), as Markdown (.md), CSV (.csv) or "
+        f"sentences (.txt); its name (peaks.docx) chooses it: {', '.join(RESULTS)}",
+    )
+    out.add_argument(
+        "--deposit",
+        metavar="FOLDER",
+        help="write the result as JSON with its schema, a log, CITATION.cff and RO-Crate metadata",
+    )
+    out.add_argument(
+        "--preregister",
+        metavar="FILE",
+        help="write the preregistration of a study file (SOURCE), before there are data",
     )
     read = parser.add_argument_group(
         "how to read a table of your own (default: worked out from it)"
@@ -307,14 +335,10 @@ def steering_folder(study: str) -> Path | None:
     return place if (place / "trials.parquet").exists() else None
 
 
-def draw(scores: Scores, metric: str | None, path: str) -> int:
-    """Save an overview of the study as a picture; return 0."""
-    from analysis.figures import cover  # the only thing here that needs the report extra
-
-    chosen = metric or primary_metric(scores)
-    method = primary_method(scores)
-    figure = cover(scores, chosen, fit_curves(scores, metric=chosen, method=method), method)
-    figure.save(path, dpi=200, verbose=False)
+def wrote(paths: Sequence[str | Path]) -> int:
+    """Print the files that were written; return 0."""
+    for path in paths:
+        print(visible(str(path)))
     return 0
 
 

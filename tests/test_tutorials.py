@@ -33,7 +33,15 @@ TUTORIALS = HOME / "docs" / "tutorials"
 #: Where each tutorial must run; one of another name fails, so none goes untested.
 NAMES = (
     *("csv-file", "json-folder", "probe-folds", "activations", "model-collection"),
-    *("own-scores", "own-concepts", "own-model", "other-engines", "nine-models", "planning"),
+    *(
+        "own-scores",
+        "own-concepts",
+        "own-model",
+        "other-engines",
+        "nine-models",
+        "planning",
+        "quoting",
+    ),
 )
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+?) -->\s*)?"

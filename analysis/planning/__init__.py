@@ -2,5 +2,6 @@
 
 from analysis.planning.design import design_power, models_needed, plot_power
 from analysis.planning.margins import reachable_margins
+from analysis.planning.preregistration import preregistration
 
-__all__ = ["design_power", "models_needed", "plot_power", "reachable_margins"]
+__all__ = ["design_power", "models_needed", "plot_power", "preregistration", "reachable_margins"]

@@ -1,0 +1,256 @@
+"""Write what a deposit of a study needs: result, schema, log, citation and RO-Crate metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.registry import Evidence
+from analysis.reporting.say import say
+from study.text import visible
+from study.write import write_text
+
+#: Libraries whose versions may change a result.
+LIBRARIES = ("emotion-depth", "numpy", "pandas", "scipy", "statsmodels")
+#: Media types by ending.
+MEDIA = {
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+    ".cff": "application/yaml",
+    ".toml": "application/toml",
+    ".parquet": "application/vnd.apache.parquet",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".pdf": "application/pdf",
+}
+WORDS = ["supported", "contradicted", "undecided", "not testable"]
+NUMBERS = ("estimate", "low", "high", "confidence", "p", "p_holm", "n")
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON Schema of `result.json`."""
+    number = {"type": ["number", "null"]}
+    text = {"type": "string"}
+    claim = {
+        "type": "object",
+        "required": ["key", "claim", "verdict", "reason", "sentence", *NUMBERS],
+        "properties": {
+            **dict.fromkeys(("key", "claim", "source", "rule", "reason", "sentence"), text),
+            "quantity": {"type": ["string", "null"]},
+            "verdict": {"enum": WORDS},
+            **dict.fromkeys(NUMBERS, number),
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Result of an emotion-depth study",
+        "type": "object",
+        "required": [
+            "study",
+            "written",
+            "metric",
+            "method",
+            "rules",
+            "versions",
+            "models",
+            "claims",
+        ],
+        "additionalProperties": False,
+        "properties": {
+            "$schema": text,
+            "study": text,
+            "written": {**text, "description": "the day of the score tables, or of the analysis"},
+            "metric": {**text, "description": "the primary metric, which decides the claims"},
+            "method": text,
+            "rules": {"type": "object", "description": "the preregistered numbers"},
+            "study_sha256": {"type": ["string", "null"]},
+            "git_commit": {"type": ["string", "null"], "description": "of the score tables"},
+            "versions": {"type": "object", "additionalProperties": text},
+            "models": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["model", "family"],
+                    "properties": {
+                        "model": text,
+                        "family": text,
+                        "n_layers": number,
+                        "n_params": number,
+                    },
+                },
+            },
+            "claims": {"type": "array", "items": claim},
+        },
+    }
+
+
+def result_of(evidence: Evidence, claims: pd.DataFrame) -> dict[str, Any]:
+    """Return the result of a study as JSON values: its claims, and what decided them.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    claims : DataFrame
+        From `claims_table`.
+    """
+    run, table = evidence.scores.run, evidence.scores.table
+    facts = table.drop_duplicates("model")[["model", "family", "n_layers", "n_params"]]
+    rows = claims.assign(sentence=say(claims)).to_dict("records")
+    return {
+        "study": evidence.scores.name,
+        "written": str(run.get("written") or date.today().isoformat())[:10],
+        "metric": evidence.metric,
+        "method": evidence.method,
+        "rules": _plain(evidence.rules),
+        "study_sha256": run.get("study_sha256"),
+        "git_commit": run.get("git_commit"),
+        "versions": versions(),
+        "models": [_plain(row) for row in facts.to_dict("records")],
+        "claims": [_plain(row) for row in rows],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that may change a result."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a checkout that is not installed
+            found[name] = "unknown"
+    return found
+
+
+def _plain(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return values that JSON has: numbers without NaN and infinity, which become null."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, str | bool) or value is None:
+            out[str(name)] = value
+        elif isinstance(value, Mapping):
+            out[str(name)] = _plain(value)
+        elif pd.api.types.is_number(value):
+            number = float(str(value))
+            whole = number.is_integer()
+            out[str(name)] = (int(number) if whole else number) if math.isfinite(number) else None
+        else:
+            out[str(name)] = str(value)
+    return out
+
+
+def analysis_log(result: Mapping[str, Any], command: str) -> str:
+    """Return the log of an analysis: what was run, with what, and what came of it."""
+    lines = ["# Analysis log", "", f"- Study: {result['study']}", f"- Command: {visible(command)}"]
+    lines += [f"- Study file (SHA-256): {result['study_sha256']}"]
+    lines += [f"- Commit of the score tables: {result['git_commit']}"]
+    lines += [f"- {name} {number}" for name, number in result["versions"].items()]
+    rules = ", ".join(f"{name} = {value}" for name, value in result["rules"].items())
+    lines += [f"- Preregistered: {visible(rules)}", "", "## Claims", ""]
+    lines += [f"{number}. {row['sentence']}" for number, row in enumerate(result["claims"], 1)]
+    return "\n".join([*lines, ""])
+
+
+def citation(result: Mapping[str, Any]) -> str:
+    """Return CITATION.cff of a study's folder, which also names the software."""
+    title = json.dumps(f"Results of the study {result['study']}", ensure_ascii=False)
+    lines = [
+        "cff-version: 1.2.0",
+        "message: If you use these results, please cite them and the software that made them.",
+        "type: dataset",
+        f"title: {title}",
+        "authors:",
+        "  - name: The authors of the study",
+        "references:",
+        "  - type: software",
+        "    title: emotion-depth",
+        f"    version: {json.dumps(result['versions']['emotion-depth'])}",
+        "    authors:",
+        "      - name: The emotion-depth authors",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def crate(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return RO-Crate 1.1 metadata of a folder: what each of its files is.
+
+    References
+    ----------
+    Sefton, P. et al. (2021). RO-Crate Metadata Specification 1.1. https://w3id.org/ro/crate/1.1
+    """
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    names = [name for name in names if name != "ro-crate-metadata.json"]
+    files = []
+    for name in names:
+        content = (folder / name).read_bytes()
+        entry: dict[str, Any] = {"@id": name, "@type": "File", "name": name}
+        entry |= {"contentSize": str(len(content)), "sha256": hashlib.sha256(content).hexdigest()}
+        kind = MEDIA.get(Path(name).suffix)
+        files.append(entry | ({"encodingFormat": kind} if kind else {}))
+    described = {"@id": "ro-crate-metadata.json", "@type": "CreativeWork", "about": {"@id": "./"}}
+    described["conformsTo"] = {"@id": "https://w3id.org/ro/crate/1.1"}
+    verdicts = [row["verdict"] for row in result["claims"]]
+    said = ", ".join(f"{verdicts.count(word)} {word}" for word in WORDS)
+    software = {"@id": "#emotion-depth", "@type": "SoftwareApplication", "name": "emotion-depth"}
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Results of the study {result['study']}",
+        "description": f"Score tables and calibrated tests of published claims: {said}.",
+        "datePublished": result["written"],
+        "license": "to be chosen by the authors when they deposit it",
+        "hasPart": [{"@id": name} for name in names],
+        "mentions": [{"@id": "#emotion-depth"}],
+    }
+    software["softwareVersion"] = result["versions"]["emotion-depth"]
+    return {
+        "@context": "https://w3id.org/ro/crate/1.1/context",
+        "@graph": [described, root, software, *files],
+    }
+
+
+def write_deposit(
+    folder: Path, evidence: Evidence, claims: pd.DataFrame, command: str
+) -> list[Path]:
+    """Write the records of a study into a folder, and metadata of all files that are in it.
+
+    Parameters
+    ----------
+    folder : Path
+        For instance the folder of the study's score tables, which are then part of the deposit.
+    evidence : Evidence
+    claims : DataFrame
+        From `claims_table`.
+    command : str
+        The command line that made them, for the log.
+
+    Returns
+    -------
+    list of Path
+        result.json, result.schema.json, analysis-log.md, CITATION.cff, ro-crate-metadata.json.
+    """
+    result = result_of(evidence, claims)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "result.json": _json({"$schema": "result.schema.json"} | result),
+        "result.schema.json": _json(result_schema()),
+        "analysis-log.md": analysis_log(result, command),
+        "CITATION.cff": citation(result),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    write_text(folder / "ro-crate-metadata.json", _json(crate(folder, result)))
+    return [folder / name for name in (*texts, "ro-crate-metadata.json")]
+
+
+def _json(value: Any) -> str:
+    return f"{json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)}\n"

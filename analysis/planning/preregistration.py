@@ -1,0 +1,185 @@
+"""Write a preregistration from a study file alone: hypotheses, rules, sample and power."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.rules import read_claims
+from analysis.planning.design import design_power
+from analysis.reporting.exports import laid_out
+from analysis.wording import count, listing, typeset
+from study import Study, load_study
+from study.home import HOME, find
+from study.read import InputError, read_toml
+from study.text import Markdown
+
+#: The effects whose power is stated: shares of the depth in margins, and a difference of methods.
+APART, METHOD_EFFECT = 2.0, 0.02
+#: The tests whose power is stated.
+TESTS = ("invariance", "scale", "method, paired over families")
+
+FIXED = Markdown(
+    "The study file fixes all numbers below before there are data, and the record of the run holds "
+    "its hash. The unit of generalization is the model, nested in its family; layers, topics and "
+    "concepts are repeated measures. A claim is *supported* or *contradicted* only if a test shows "
+    "so after Holm's correction over all testable claims. A result that is not significant leaves "
+    "it *undecided* and is never read as sameness. No model, layer or text is left out after its "
+    "scores are known; what failed to run is listed in the record of the run."
+)
+
+
+def preregistration(study: str | Path, *, n_sim: int = 200, seed: int = 0) -> str:
+    """Return the preregistration of a study as a Markdown page.
+
+    Parameters
+    ----------
+    study : str or Path
+        A study's name, or the path of its file. No data are read.
+    n_sim : int
+        Simulated studies behind the stated power; 0 leaves the power out.
+    seed : int
+        Of the simulation.
+
+    Returns
+    -------
+    str
+        Hypotheses with their decision rules, the fixed numbers, the sample, the analysis, and the
+        power of the tests for the study's families, layers and topics.
+
+    Raises
+    ------
+    InputError
+        If the study file is faulty or names an unknown model.
+
+    Examples
+    --------
+    >>> page = preregistration("jeong2026", n_sim=0)
+    >>> page.splitlines()[0], "nine models of five families" in page
+    ('# Preregistration: jeong2026', True)
+    """
+    plan = load_study(study)
+    models = models_of(plan)
+    parts = [
+        Markdown("# Preregistration: {}").format(plan.name),
+        *([Markdown("{}.").format(plan.description.rstrip("."))] if plan.description else []),
+        Markdown("Study file: SHA-256 `{}`. No data were read for this page.").format(plan.sha256),
+        Markdown("## Hypotheses and decision rules"),
+        _claims(plan),
+        Markdown("## What is fixed"),
+        FIXED,
+        _numbers(plan),
+        Markdown("## Sample"),
+        _sample(plan, models),
+        typeset(models, {"family": "Family", "model": "Model", "kind": "Kind"}, group=1),
+    ]
+    if n_sim:
+        parts += [Markdown("## Power"), *_power(plan, models, n_sim, seed)]
+    return str(Markdown("\n\n").join(parts)) + "\n"
+
+
+def models_of(plan: Study) -> pd.DataFrame:
+    """Return the models that a study names: family, model, kind and layers (NaN if unknown)."""
+    _, known = read_toml(find(HOME / "data" / "models.toml"), "there is no data/models.toml")
+    entries = {entry["name"]: entry for entry in [*known["model"], *plan.model]}
+    rows = []
+    for name in plan.models or tuple(str(entry["name"]) for entry in plan.model):
+        if name not in entries:
+            raise InputError(f"study {plan.name!r}: no model {name!r} in data/models.toml")
+        entry = entries[name]
+        config = entry.get("config", {})
+        layers = config.get("n_layer", config.get("num_hidden_layers"))
+        kind = "instruction-tuned" if entry.get("instruct") else "base"
+        rows.append({"family": entry["family"], "model": name, "kind": kind, "n_layers": layers})
+    table = pd.DataFrame(rows, columns=["family", "model", "kind", "n_layers"])
+    return table.sort_values("family", kind="stable", ignore_index=True)
+
+
+def _claims(plan: Study) -> Markdown:
+    rules = {name: getattr(plan.preregistered, name) for name in ("target", "delta", "alpha")}
+    claims = read_claims(find(HOME / "data" / "claims.toml"))
+    table = pd.DataFrame([claim.words(rules) for claim in claims])
+    columns = {"claim": "Hypothesis", "source": "Source", "rule": "Decision rule"}
+    return typeset(table, columns, widths=[35, 15, 50])
+
+
+def _numbers(plan: Study) -> Markdown:
+    fixed = plan.preregistered
+    rows = {
+        "Primary measure": fixed.metric,
+        "Primary method": fixed.method,
+        "Level of every test": f"{fixed.alpha:g}",
+        "Target depth of the peak": f"{fixed.target:g}",
+        "Margin of the depth": f"{fixed.delta:g}",
+        "Margin of the curve, as a share of its rise": f"{fixed.curve_delta:g}",
+        "Margin of the amplitude, as a share": f"{fixed.amplitude_delta:g}",
+        "Where a curve peaks": fixed.peak,
+        "Repetitive collapse below a distinct-2 of": f"{fixed.distinct_2:g}",
+        "Explosive above a perplexity ratio of": f"{fixed.perplexity_ratio:g}",
+    }
+    return typeset(pd.DataFrame(list(rows.items()), columns=["Setting", "Value"]))
+
+
+def _sample(plan: Study, models: pd.DataFrame) -> Markdown:
+    sizes = Counter(models["family"])
+    return Markdown(
+        "The study has {} of {} ({}), under {} ({}), with {} and {} (crossed), {} and {} of the "
+        "topic bootstrap. Weights: {}. Labels: {}. Seed: {}."
+    ).format(
+        count(len(models), "model"),
+        count(len(sizes), "family", "families"),
+        listing(f"{family}: {n}" for family, n in sizes.items()),
+        count(len(plan.methods), "method"),
+        listing(plan.methods),
+        count(_n(plan, "emotions"), "concept"),
+        count(_n(plan, "topics"), "topic"),
+        count(len(plan.scoring.metrics), "measure"),
+        count(plan.scoring.replicates, "replicate"),
+        listing(plan.weights),
+        listing(plan.labels),
+        plan.seed,
+    )
+
+
+def _n(plan: Study, what: str) -> int:
+    """Return the number of emotions or topics: the study's choice, or the whole corpus."""
+    chosen = getattr(plan, what)
+    if isinstance(chosen, int) and chosen:
+        return chosen
+    if isinstance(chosen, tuple) and chosen:
+        return len(chosen)
+    path = find(Path(plan.corpus) / f"{what}.toml")
+    return len(read_toml(path, f"there is no {path}")[1][what[:-1]])
+
+
+def _power(plan: Study, models: pd.DataFrame, n_sim: int, seed: int) -> list[Markdown]:
+    fixed, layers = plan.preregistered, models["n_layers"].dropna()
+    design: dict[str, Any] = {
+        "families": tuple(Counter(models["family"]).values()),
+        "n_topics": _n(plan, "topics"),
+        "delta": fixed.delta,
+        "alpha": fixed.alpha,
+        "n_sim": n_sim,
+        "seed": seed,
+    }
+    if len(layers):
+        design["n_layers"] = (int(layers.min()), int(layers.max()))
+    apart = APART * fixed.delta
+    some: dict[str, Any] = {
+        "departure": apart,
+        "scale_change": apart,
+        "method_effect": METHOD_EFFECT,
+    }
+    tables = [design_power(**design), design_power(**design, **some)]
+    shown = pd.concat([table[table["test"].isin(TESTS)] for table in tables])
+    assumed = Markdown(
+        "Simulated studies have these families, layers and topics. Their other assumptions are "
+        "the standard ones of `design_power`. The effects are a family's peak at {:g} of the depth "
+        "from the mean, a change of the peak by {:g} over the range of sizes, and a difference of "
+        "{:g} between methods."
+    ).format(apart, apart, METHOD_EFFECT)
+    layout = laid_out(shown)
+    return [assumed, typeset(layout.table), Markdown("{}").format(" ".join(layout.notes))]
