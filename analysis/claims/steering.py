@@ -151,7 +151,11 @@ def by_two_judges(
         verdict = "undecided"
         for word in ("supported", "contradicted"):
             if alone := [judge for judge, said in words.items() if said == word]:
-                reason += f"; {word} by judge {listing(alone)} alone"
+                reason += f"; {word} by judge {listing(alone)}"
+                if len(alone) == 1:
+                    reason += " alone"
+                else:
+                    reason += ", each without correction for the choice of two judges"
     return first.row | {"p": p, "verdict": verdict, "reason": reason}
 
 
