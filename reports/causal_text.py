@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.figures.style import metric_label
 from analysis.over_models.causal import causal_profile
 from analysis.scopes import THESE
-from analysis.wording import inline_label, interval, intervals, number, p_value, typeset
+from analysis.wording import interval, intervals, number, p_value, typeset
 from reports.paper import Findings
 from study.text import Markdown
 
@@ -59,7 +59,7 @@ def sentence(found: Findings, rows: pd.DataFrame) -> Markdown:
     assert found.ablated is not None
     parts = []
     for measure, of in rows.groupby("measure", sort=False):
-        label = inline_label(metric_label(found.ablated, str(measure)))
+        label = metric_label(found.ablated, str(measure))
         each = of[(of["compared"] == "separation") & (of["scope"] == THESE)]
         said = [_said(row) for row in each.to_dict("records")]
         text = Markdown("*{}*, beyond the control: {}.").format(label, Markdown("; ").join(said))

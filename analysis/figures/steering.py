@@ -124,10 +124,11 @@ def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
         + p9.geom_point(size=2.4)
         + p9.scale_color_manual(values=colors, limits=kinds, breaks=kinds)
         + p9.scale_shape_manual(values=shapes, limits=kinds, breaks=kinds)
+        + p9.guides(color=p9.guide_legend(nrow=2), shape=p9.guide_legend(nrow=2))
         + p9.coord_flip()
         + _share_scale("Share of trials")
         + p9.labs(x="")
-        + house_style(0.9 + 0.35 * len(order))
+        + house_style(1.15 + 0.35 * len(order))
     )
 
 
