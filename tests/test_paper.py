@@ -397,4 +397,3 @@ def test_the_paper_of_a_strangers_table_has_no_word_that_does_not_fit(tmp_path: 
     shown = html.split("<body>")[1].split("<script")[0]
     assert "emotion" not in shown.lower()
     assert "levels of politeness" in html
-    assert "Levels of politeness in " in html

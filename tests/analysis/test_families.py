@@ -15,7 +15,7 @@ from analysis.families import (
     regression_over_families,
     too_few,
 )
-from analysis.profiles.localization import hartung_knapp
+from analysis.profiles.pooling import hartung_knapp
 
 pytestmark = pytest.mark.arithmetic
 

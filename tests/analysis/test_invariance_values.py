@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.loading.scores import as_scores
 from analysis.over_models import invariance
-from analysis.over_models.departures import between_sd, departures
+from analysis.over_models.departures import N_PIVOT, between_sd, departures
 from analysis.over_models.departures import left_out as left_out_r2
 from analysis.over_models.invariance import (
     _hindrance,
@@ -128,8 +128,8 @@ def test_between_sd_of_families_of_equal_size(apart: float) -> None:
     _, mean, s2, df = pooled(turns)
     squares = ((mean - mean.mean()) ** 2).sum()
     rng = np.random.default_rng(7)
-    right = rng.chisquare(3, invariance.N_PIVOT)
-    error = s2 * df / rng.chisquare(df, invariance.N_PIVOT)
+    right = rng.chisquare(3, N_PIVOT)
+    error = s2 * df / rng.chisquare(df, N_PIVOT)
     draws = np.sqrt(np.maximum(squares / right - error / 3, 0))
     wanted = [np.sqrt(max(squares / 3 - s2 / 3, 0)), *np.quantile(draws, [0.05, 0.95])]
     names = ("between_sd", "between_sd_low", "between_sd_high")
