@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.registry import Evidence
+from analysis.claims.table import ENDING, of_these
 from analysis.reporting.say import say
+from analysis.scopes import LIKE_THESE, THESE
+from analysis.scopes import WORDS as SCOPE_WORDS
 from study.text import visible
 from study.write import write_text
 
@@ -43,12 +46,19 @@ def result_schema() -> dict[str, Any]:
     text = {"type": "string"}
     claim = {
         "type": "object",
-        "required": ["key", "claim", "verdict", "reason", "sentence", *NUMBERS],
+        "required": [
+            *("key", "claim", *NUMBERS),
+            *(f"{name}{end}" for name in ("verdict", "reason", "sentence") for end in ("", ENDING)),
+        ],
         "properties": {
             **dict.fromkeys(("key", "claim", "source", "rule", "reason", "sentence"), text),
             "quantity": {"type": ["string", "null"]},
-            "verdict": {"enum": WORDS},
+            "verdict": {"enum": WORDS, "description": "in models like these"},
             **dict.fromkeys(NUMBERS, number),
+            f"quantity{ENDING}": {"type": ["string", "null"]},
+            f"verdict{ENDING}": {"enum": WORDS, "description": "in these models"},
+            **dict.fromkeys((f"reason{ENDING}", f"sentence{ENDING}"), text),
+            **{f"{name}{ENDING}": number for name in NUMBERS if name != "n"},
         },
     }
     return {
@@ -105,7 +115,9 @@ def result_of(evidence: Evidence, claims: pd.DataFrame) -> dict[str, Any]:
     """
     run, table = evidence.scores.run, evidence.scores.table
     facts = table.drop_duplicates("model")[["model", "family", "n_layers", "n_params"]]
-    rows = claims.assign(sentence=say(claims)).to_dict("records")
+    rows = claims.assign(
+        sentence=say(claims), **{f"sentence{ENDING}": say(of_these(claims))}
+    ).to_dict("records")
     return {
         "study": evidence.scores.name,
         "written": str(run.get("written") or date.today().isoformat())[:10],
@@ -155,8 +167,10 @@ def analysis_log(result: Mapping[str, Any], command: str) -> str:
     lines += [f"- Commit of the score tables: {result['git_commit']}"]
     lines += [f"- {name} {number}" for name, number in result["versions"].items()]
     rules = ", ".join(f"{name} = {value}" for name, value in result["rules"].items())
-    lines += [f"- Preregistered: {visible(rules)}", "", "## Claims", ""]
-    lines += [f"{number}. {row['sentence']}" for number, row in enumerate(result["claims"], 1)]
+    lines += [f"- Preregistered: {visible(rules)}"]
+    for scope, key in ((LIKE_THESE, "sentence"), (THESE, f"sentence{ENDING}")):
+        lines += ["", f"## Claims {SCOPE_WORDS[scope]}", ""]
+        lines += [f"{number}. {row[key]}" for number, row in enumerate(result["claims"], 1)]
     return "\n".join([*lines, ""])
 
 
@@ -198,8 +212,10 @@ def crate(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
         files.append(entry | ({"encodingFormat": kind} if kind else {}))
     described = {"@id": "ro-crate-metadata.json", "@type": "CreativeWork", "about": {"@id": "./"}}
     described["conformsTo"] = {"@id": "https://w3id.org/ro/crate/1.1"}
-    verdicts = [row["verdict"] for row in result["claims"]]
-    said = ", ".join(f"{verdicts.count(word)} {word}" for word in WORDS)
+    said = "; ".join(
+        f"{SCOPE_WORDS[scope]}, {_counted(row[key] for row in result['claims'])}"
+        for scope, key in ((LIKE_THESE, "verdict"), (THESE, f"verdict{ENDING}"))
+    )
     software = {"@id": "#emotion-depth", "@type": "SoftwareApplication", "name": "emotion-depth"}
     root = {
         "@id": "./",
@@ -216,6 +232,12 @@ def crate(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
         "@context": "https://w3id.org/ro/crate/1.1/context",
         "@graph": [described, root, software, *files],
     }
+
+
+def _counted(verdicts: Iterable[str]) -> str:
+    """Return "2 supported, 3 undecided" and so on."""
+    found = list(verdicts)
+    return ", ".join(f"{found.count(word)} {word}" for word in WORDS if word in found)
 
 
 def write_deposit(

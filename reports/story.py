@@ -36,18 +36,18 @@ def front(found: Findings) -> Markdown:
 def summary(found: Findings) -> Markdown:
     """Say in an abstract what was tested and found."""
     primary = found.shapes_of("trained", found.primary_metric)
-    tested = found.claims[found.claims["verdict"] != "not testable"]
+    verdicts = found.claims["verdict"], found.claims[f"verdict{ENDING}"]
     return Markdown(
         "We test scores by layer that were measured elsewhere, using tests with calibrated error "
-        "rates. The study has {} of {}{}. Of {} that the table can test, {}. On the "
-        "primary measure, {}, separation demonstrably rises and then falls with depth in {} "
-        "profiles."
+        "rates. The study has {} of {}{}. Of {} that the table can test, {} in models like these; "
+        "in these models, {}. On the primary measure, {}, separation demonstrably rises and then "
+        "falls with depth in {} profiles."
     ).format(
         count(len(found.models), "model"),
         count(found.models["family"].nunique(), "family", "families"),
         f" and {found.counted_concepts}" if found.n_emotions > 1 else "",
-        count(len(tested), "claim"),
-        tally(tested["verdict"]),
+        count(len(found.claims), "claim"),
+        *map(tally, verdicts),
         found.measure_name,
         share(primary["verdict"], "hump"),
     )
@@ -106,7 +106,8 @@ def models_like_these(found: Findings) -> Markdown:
         for row in decided.to_dict("records")
     ]
     rest = len(found.claims) - len(decided)
-    open_ = Markdown(" The other {} stay open.").format(count(rest, "claim")) if rest > 1 else ""
+    left = count(rest, "other claim stays", "other claims stay")
+    open_ = Markdown(" For models like these, {} open.").format(left) if rest else ""
     return Markdown("; ").join(phrases) + Markdown(".{}").format(open_)
 
 

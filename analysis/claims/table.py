@@ -154,13 +154,17 @@ def of_scope(claims: pd.DataFrame, scope: Scope) -> pd.DataFrame:
       claim    verdict
     0     a  supported
     """
-    theirs = [name for name in claims if str(name).endswith(ENDING)]
     if scope == THESE:
-        named = {name: str(name).removesuffix(ENDING) for name in theirs}
-        claims = claims.drop(columns=list(named.values())).rename(columns=named)
+        claims = of_these(claims)
     else:
-        claims = claims.drop(columns=theirs)
+        claims = claims.drop(columns=[name for name in claims if str(name).endswith(ENDING)])
     return claims[claims["verdict"] != "not testable"].reset_index(drop=True)
+
+
+def of_these(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return all claims with what holds in these models in the main columns."""
+    named = {n: str(n).removesuffix(ENDING) for n in claims if str(n).endswith(ENDING)}
+    return claims.drop(columns=list(named.values())).rename(columns=named)
 
 
 def scope_words(scores: Scores) -> dict[Scope, str]:

@@ -87,7 +87,8 @@ def test_a_deposit_is_complete_and_valid(tmp_path: Path) -> None:
     assert schema == result_schema()
     jsonschema.validate(result, schema)
     assert [row["sentence"] for row in result["claims"]] == say(claims())
-    assert [row["verdict"] for row in result["claims"]] == claims()["verdict"].tolist()
+    for name in ("verdict", "verdict_these"):
+        assert [row[name] for row in result["claims"]] == claims()[name].tolist()
     crate = json.loads((tmp_path / "ro-crate-metadata.json").read_text(encoding="utf-8"))
     parts = {one["@id"]: one for one in crate["@graph"]}
     assert parts["ro-crate-metadata.json"]["about"] == {"@id": "./"}
@@ -109,7 +110,10 @@ def test_a_result_that_breaks_the_schema_would_be_found() -> None:
 
 def test_the_log_says_what_was_run() -> None:
     log = analysis_log(result_of(source().evidence, claims()), "python -m analysis demo")
-    for said in ("python -m analysis demo", "delta = 0.1", "numpy ", "Study file (SHA-256)"):
+    for said in (
+        *("python -m analysis demo", "delta = 0.1", "numpy ", "Study file (SHA-256)"),
+        *("## Claims in models like these", "## Claims in these models, over topics like these"),
+    ):
         assert said in log
 
 
