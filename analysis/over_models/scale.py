@@ -20,6 +20,7 @@ from analysis.profiles.curves import PEAKS, Peak
 from analysis.profiles.splines import extrema, tops
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
+from analysis.wording import count
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -201,9 +202,8 @@ def decide_scale(
         "verdict": "undecided",
     }
     if turn.size < 3:
-        return row | {
-            "reason": f"{turn.size} models with a peak: a trend and its error need at least 3"
-        }
+        found = count(turn.size, "model with a peak", "models with a peak")
+        return row | {"reason": f"{found}: a trend and its error need at least three"}
     if not np.isfinite(x).all():
         return row | {"reason": "n_params is missing for a model: its size is unknown"}
     if span == 0:
