@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 from generator import Study
 
-from analysis import invariance_test, localization_test, method_test, scale_test
+from analysis import (
+    causal_profile,
+    control_test,
+    invariance_test,
+    localization_test,
+    method_test,
+    scale_test,
+    u_shape_test,
+)
 from analysis.claims.fixed_contested import embeddings
 from analysis.scopes import THESE
 
@@ -90,6 +98,41 @@ def first_layer(study: Study) -> Answer:
     }
 
 
+def shapes(study: Study) -> Answer:
+    """Ask whether every model has a hump; "otherwise" is that one is shown to have none."""
+    table = u_shape_test(study.scores(), alpha=ALPHA, scope=THESE)
+    row = table[table["level"] == THESE].iloc[0]
+    return {
+        **words(row, "hump", "mixed", "undecided"),
+        "otherwise": float(row["p_otherwise"] < ALPHA),
+    }
+
+
+def learned(study: Study) -> Answer:
+    """Ask whether every model has learned its hump."""
+    table = control_test(study.scores(), alpha=ALPHA, scope=THESE)
+    rows = table[(table["level"] == THESE) & (table["contrast"] == "trained - untrained")]
+    return words(rows.iloc[0], "learned", "not learned", "undecided")
+
+
+def causal(study: Study) -> Answer:
+    """Ask where ablation loses most; the truth is each model's distance from its peak."""
+    scores = replace(study.scores(), directions={"separation_lost": 1, "auc": 1})
+    table = causal_profile(scores, delta=DELTA, alpha=ALPHA)
+    table = table[table["scope"] == THESE]
+    each = table[table["compared"] == "separation"]
+    first, between = each.iloc[0], table[table["compared"] == "models"].iloc[0]
+    return {
+        "same depth": float((each["verdict"] == "same depth").mean()),
+        "another depth": float((each["verdict"] == "another depth").mean()),
+        "first same": float(first["verdict"] == "same depth"),
+        "first lost": float(first["p_lost"] < ALPHA),
+        "models together": float(between["verdict"] == "same depth"),
+        "models apart": float(between["verdict"] == "another depth"),
+        "each model's interval covers": covered(each, each["model"].map(study.truth)),
+    }
+
+
 #: The function behind each question.
 FIXED_TESTED: Mapping[str, Callable[..., Any]] = {
     "localization_test, these models": localization_test,
@@ -97,6 +140,9 @@ FIXED_TESTED: Mapping[str, Callable[..., Any]] = {
     "method_test, these models": method_test,
     "scale_test, these models": scale_test,
     "embeddings, these models": embeddings,
+    "u_shape_test, these models": u_shape_test,
+    "control_test, these models": control_test,
+    "causal_profile": causal_profile,
 }
 FIXED_QUESTIONS: Mapping[str, Callable[[Study], Answer]] = {
     "localization_test, these models": peaks,
@@ -104,4 +150,7 @@ FIXED_QUESTIONS: Mapping[str, Callable[[Study], Answer]] = {
     "method_test, these models": methods,
     "scale_test, these models": scale,
     "embeddings, these models": first_layer,
+    "u_shape_test, these models": shapes,
+    "control_test, these models": learned,
+    "causal_profile": causal,
 }

@@ -7,16 +7,20 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from generator import FLOOR, Noise, Study, draw_models, draw_study, hump
+import pandas as pd
+from generator import FLOOR, Noise, Study, decay, draw_models, draw_study, hump, plateau
 from scipy.optimize import brentq
 from studies import HEIGHT, LEVEL_SD, Curve, Rng
 from targets import COVERAGE, SIZE, Asked, Situation
 
+from analysis.over_models.causal import ABLATION
 from study.arrays import Float64Array
 
 GRID = np.linspace(0, 1, 401)
 #: The margins of the standard rules.
 DELTA, CURVE_DELTA, AMPLITUDE_DELTA = 0.10, 0.10, 0.25
+#: The margin of `control_test`.
+SAME = 0.1
 wide, wide_back = (partial(hump, peak=0.5, left=a, right=b) for a, b in ((0.2, 0.35), (0.35, 0.2)))
 
 
@@ -61,6 +65,53 @@ def fixed_models(
     known = dict(truth or {})
     known |= {m.name: x for m, x in zip(models, peaks or added, strict=False)}
     return draw_study(rng, profiles, noise, known)
+
+
+def fixed_twins(
+    rng: Rng, pairs: Sequence[tuple[Curve, Curve]], *, topics: int, sd: float, times: float = 1.0
+) -> Study:
+    """Draw a trained and an untrained model for each pair; the first twin is `times` as high."""
+    noise = Noise(sd=sd, topics=topics, replicates=200, shared=0.5)
+    profiles = []
+    for i, (model, pair) in enumerate(zip(draw_models(rng, (1,) * len(pairs)), pairs, strict=True)):
+        for weights, curve in zip(("trained", "untrained"), pair, strict=True):
+            height = HEIGHT * (times if (i, weights) == (0, "untrained") else 1.0)
+            y = FLOOR + LEVEL_SD * rng.standard_normal() + height * curve(model.depth)
+            profiles.append((model, {"weights": weights}, y))
+    return draw_study(rng, profiles, noise)
+
+
+def fixed_ablation(
+    rng: Rng, places: Sequence[tuple[float, float]], *, topics: int, sd: float, lost: float = 1.0
+) -> Study:
+    """Draw losses at every third layer, and separation at every layer.
+
+    Parameters
+    ----------
+    rng : Generator
+    places : sequence of (float, float)
+        For each model, the depth where ablation loses most, and the peak of separation.
+    topics, sd
+        Of the noise.
+    lost : float
+        The first model's loss, in units of the others'.
+    """
+    noise = Noise(sd=sd, topics=topics, replicates=200, shared=0.5)
+    models = draw_models(rng, (1,) * len(places), (24, 32))
+    profiles = []
+    for i, (model, (causal, read)) in enumerate(zip(models, places, strict=True)):
+        loss = HEIGHT * (1.0 if i else lost) * hump(model.depth, causal)
+        profiles.append((model, {"method": ABLATION, "metric": "separation_lost"}, loss))
+        profiles.append((model, {"metric": "auc"}, FLOOR + HEIGHT * hump(model.depth, read)))
+    truth = {m.name: causal - read for m, (causal, read) in zip(models, places, strict=True)}
+    study = draw_study(rng, profiles, noise, truth)
+    assert study.replicates is not None
+    return replace(study, table=thinned(study.table), replicates=thinned(study.replicates))
+
+
+def thinned(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with every third layer of what ablation loses."""
+    return table[(table["method"] != ABLATION) | (table["layer"] % 3 == 0)]
 
 
 def departure(first: Float64Array, second: Float64Array) -> float:
@@ -174,6 +225,46 @@ def these_models() -> Iterator[tuple[str, Situation]]:
                     },
                 ),
             )
+
+
+def these_shapes() -> Iterator[tuple[str, Situation]]:
+    """Yield shapes, controls and causal depths of two and nine models, with 24 topics."""
+    false: Asked = {"u_shape_test, these models": {"hump": SIZE}}
+    taught: Asked = {"control_test, these models": {"learned": SIZE}}
+    for n in (2, 9):
+        name = f"24 topics, {n} models"
+        draw = partial(fixed_models, topics=24, sd=0.01)
+        for curve, word in ((plateau, "a plateau"), (decay, "a decay")):
+            one = partial(draw, curves=[curve, *[hump] * (n - 1)])
+            yield f"one model has {word}, the rest humps, {name}", _these(one, false)
+        humps = partial(draw, curves=[hump] * n)
+        true: Asked = {"u_shape_test, these models": {"otherwise": SIZE}}
+        yield f"each model has a hump, {name}", _these(humps, true)
+        twins = partial(fixed_twins, topics=24, sd=0.01)
+        learned = [(hump, decay)] * (n - 1)
+        one = partial(twins, pairs=[(hump, hump), *learned])
+        yield f"one untrained twin has the same hump, the rest decays, {name}", _these(one, taught)
+        one = partial(twins, pairs=[(plateau, decay), *learned])
+        yield f"one model has a plateau and no hump to learn, {name}", _these(one, taught)
+        edge = partial(twins, pairs=[(hump, hump), *learned], times=1 / (1 + SAME))
+        never: Asked = {"control_test, these models": {"not learned": SIZE}}
+        yield f"one untrained twin is lower by the margin, {name}", _these(edge, never)
+        causal = partial(fixed_ablation, topics=24, sd=0.005)
+        same = [(0.5, 0.5)] * n
+        covers = {"each model's interval covers": COVERAGE}
+        equal: Asked = {"causal_profile": {"another depth": SIZE, "models apart": SIZE, **covers}}
+        yield f"ablation and separation at 0.5, {name}", _these(partial(causal, places=same), equal)
+        apart = [(0.4, 0.5), *same[1:]]
+        moved: Asked = {"causal_profile": {"first same": SIZE, "models together": SIZE, **covers}}
+        yield (
+            f"one model loses most a margin before its peak, {name}",
+            _these(partial(causal, places=apart), moved),
+        )
+        nothing: Asked = {"causal_profile": {"first lost": SIZE, "models together": SIZE}}
+        yield (
+            f"one model loses nothing, {name}",
+            _these(partial(causal, places=same, lost=0.0), nothing),
+        )
 
 
 def _these(draw: partial[Study], asked: Asked) -> Situation:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from fixed_situations import these_models
+from fixed_situations import these_models, these_shapes
 from generator import decay, hump, plateau, two_humps
 from profile_situations import bare_curves, peaks, replicated, skewed
 from studies import (
@@ -239,7 +239,7 @@ def learned() -> Iterator[tuple[str, Situation]]:
 SITUATIONS: dict[str, Situation] = dict(
     entry
     for part in (
-        *(families_share, whole_curves, peaks, replicated, learned, these_models),
+        *(families_share, whole_curves, peaks, replicated, learned, these_models, these_shapes),
         bare_curves,
     )
     for entry in part()
