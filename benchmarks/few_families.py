@@ -131,7 +131,7 @@ def of_power(table: pd.DataFrame) -> str:
 
 def of_margins(table: pd.DataFrame) -> str:
     """Return the page's table of margins."""
-    names = {"delta": "vertex", "curve_delta": "curve", "amplitude_delta": "amplitude"}
+    names = {"delta": "peak", "curve_delta": "curve", "amplitude_delta": "amplitude"}
     rows = [["models (families)", "vertices differ by", *names.values()], ["---:"] * 5]
     keys = ["n_models", "n_families", "vertex_sd"]
     for (n_models, n_families, sd), part in table.groupby(keys, sort=True):

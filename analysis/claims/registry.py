@@ -114,6 +114,7 @@ class Evidence:
             delta=self.rules["delta"],
             curve_delta=self.rules["curve_delta"],
             amplitude_delta=self.rules["amplitude_delta"],
+            peak=self.rules["peak"],
             n_boot=self.n_boot,
             scope=scope,
             seed=self.seed,

@@ -11,9 +11,9 @@ from scipy import optimize, special
 from analysis.families import meta_regression
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.optimize import Codes
-from analysis.over_models.scale import places, sampling_variance
+from analysis.over_models.scale import sampling_variance
 from analysis.over_models.sums import curve_data
-from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
+from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p, places
 from analysis.profiles.curves import PEAKS, Peak
 from analysis.profiles.uncertainty import check_alpha
 from study.arrays import Float64Array

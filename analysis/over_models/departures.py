@@ -1,4 +1,4 @@
-"""How far families' vertices depart from their mean, and how much the families' curves explain."""
+"""How far families' peaks depart from their mean, and how much the families' curves explain."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ import numpy as np
 
 from analysis.families import t_above, t_critical
 from analysis.over_models.optimize import Codes
-from analysis.over_models.sums import CurveData, basis, vertex
+from analysis.over_models.sums import CurveData, basis
+from analysis.over_models.whole_curve import places
+from analysis.profiles.curves import Peak
+from analysis.profiles.splines import GRID
 from study.arrays import Float64Array
 
 #: Draws of the generalized confidence interval.
 N_PIVOT = 2000
+#: Least variance of a depth that is read off a grid: that of rounding.
+ROUNDED = float(GRID[1] - GRID[0]) ** 2 / 12
 
 
-def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
-    """Departures of the groups' vertices from their mean, and their equivalence to 0.
+def departures(
+    data: CurveData, delta: float, alpha: float, peak: Peak = "extremum"
+) -> dict[str, Any]:
+    """Departures of the groups' peaks from their mean, and their equivalence to 0.
 
-    The vertex of a group is the mean over its models; v_g - mean(v) has the variance
+    The peak of a group is the mean over its models that have one; v_g - mean(v) has the variance
     s2 (1 / n_g (1 - 2 / G) + sum_k 1 / n_k / G^2), s2 pooled within groups.
     """
-    turn = vertex(data.coef[0])
+    turn, group, names = _turns(data, peak)
     out = {
+        "n_no_peak": len(data.models) - turn.size,
         "estimate": np.nan,
         "low": np.nan,
         "high": np.nan,
@@ -30,20 +38,20 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
         "departure_of": "",
         "p_equivalence": np.nan,
     }
-    n_groups = len(data.groups)
+    n_groups = len(names)
     if n_groups < 2 or not np.isfinite(turn).all():
         return out
-    count, means, s2, df = _within(turn, data.group)
+    count, means, s2, df = _within(turn, group, peak)
     shift = means - means.mean()
     worst = int(np.abs(shift).argmax())
-    out |= {"estimate": shift[worst], "departure_of": data.groups[worst]}
-    same_bend = len(set(np.sign(data.coef[0, :, 1]))) == 1
+    out |= {"estimate": shift[worst], "departure_of": names[worst]}
+    # The vertices of a hump and of a trough are not comparable.
+    same_bend = peak != "vertex" or len(set(np.sign(data.coef[0, :, 1]))) == 1
     if df < 1 or s2 <= 0:
         return out
     error = np.sqrt(s2 * ((1 - 2 / n_groups) / count + (1 / count).sum() / n_groups**2))
     reach = t_critical(1 - alpha, df) * error[worst]
     p = t_above((delta - np.abs(shift)) / error, df)
-    # The vertices of a hump and of a trough are not comparable.
     out |= {
         "low": shift[worst] - reach,
         "high": shift[worst] + reach,
@@ -55,23 +63,38 @@ def departures(data: CurveData, delta: float, alpha: float) -> dict[str, Any]:
     return out
 
 
-def _within(turn: Float64Array, group: Codes) -> tuple[Float64Array, Float64Array, float, int]:
+def _turns(data: CurveData, peak: Peak) -> tuple[Float64Array, Codes, tuple[str, ...]]:
+    """Return the peaks of the models that have one, their groups, and the groups' names."""
+    turn, there = places(data, peak, either=True)
+    left, group = np.unique(data.group[there], return_inverse=True)
+    return turn[there], group, tuple(data.groups[g] for g in left)
+
+
+def _within(
+    turn: Float64Array, group: Codes, peak: Peak
+) -> tuple[Float64Array, Float64Array, float, int]:
     """Group sizes, means, pooled variance within groups and its degrees of freedom."""
     count = np.bincount(group).astype(np.float64)
     means = np.bincount(group, weights=turn) / count
     df = turn.size - count.size
-    return count, means, float(((turn - means[group]) ** 2).sum() / max(df, 1)), df
+    s2 = float(((turn - means[group]) ** 2).sum() / max(df, 1))
+    return count, means, s2 if peak == "vertex" else max(s2, ROUNDED), df
 
 
-def between_sd(data: CurveData, rng: np.random.Generator, level: float = 0.95) -> dict[str, float]:
-    """Estimate the standard deviation of the vertex between groups, with its interval.
+def between_sd(
+    data: CurveData,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    peak: Peak = "extremum",
+) -> dict[str, float]:
+    """Estimate the standard deviation of the peak between groups, with its interval.
 
     The estimate solves sum_g w_g (v_g - v_w)^2 = G - 1 with w_g = 1 / (t2 + s2 / n_g) (Paule and
     Mandel); a draw of the interval takes s2 df / chi2(df) for s2 and chi2(G - 1) on the right.
     """
-    turn = vertex(data.coef[0])
+    turn, group, _ = _turns(data, peak)
     names = ("between_sd", "between_sd_low", "between_sd_high")
-    count, means, s2, df = _within(turn, data.group)
+    count, means, s2, df = _within(turn, group, peak)
     if count.size < 2 or df < 1 or s2 <= 0 or not np.isfinite(turn).all():
         return dict.fromkeys(names, np.nan)
     right = np.concatenate([[count.size - 1.0], rng.chisquare(count.size - 1, N_PIVOT)])

@@ -21,6 +21,7 @@ from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, curve_data
 from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, whole_curve
+from analysis.profiles.curves import PEAKS, Peak
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import listing
 from study.read import InputError
@@ -40,6 +41,7 @@ def invariance_test(
     delta: float = 0.1,
     curve_delta: float = 0.1,
     amplitude_delta: float = 0.25,
+    peak: Peak = "extremum",
     n_boot: int = 2000,
     scope: Scope | None = LIKE_THESE,
     alpha: float = 0.05,
@@ -58,12 +60,14 @@ def invariance_test(
     by : str
         Column that groups the models.
     delta : float
-        Equivalence margin for a family's vertex, in units of depth.
+        Equivalence margin for the depth of a family's peak, in units of depth.
     curve_delta : float
         Equivalence margin for a family's whole curve after removing level and amplitude, as a share
         of the mean curve's rise.
     amplitude_delta : float
         Equivalence margin for a family's amplitude, as a share of the mean amplitude.
+    peak : {"vertex", "extremum", "center"}
+        Where a model's curve peaks (see `fit_curves`), for models like these.
     n_boot : int
         Number of parametric-bootstrap replicates, and of random permutations if there are too many
         to enumerate.
@@ -83,10 +87,11 @@ def invariance_test(
         of family x (d + d^2); ``p_welch`` of the same coefficients, if families have three
         models; ``p``, the largest of p_boot, p_perm and p_welch, which decides; ``differs``, what
         differs if a difference is shown (level, amplitude, place, shape);
-        ``estimate, low, high``, the largest departure of a family's vertex from the families'
+        ``peak``, the estimator, and ``n_no_peak``, models whose curve is highest at an end;
+        ``estimate, low, high``, the largest departure of a family's peak from the families'
         mean (``departure_of``), with its 1 - 2 alpha interval; ``departure_upper``, the largest
         upper bound over families; ``p_equivalence`` that every family is within delta;
-        ``between_sd, between_sd_low, between_sd_high``, the standard deviation of the vertex
+        ``between_sd, between_sd_low, between_sd_high``, the standard deviation of the peak
         between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
         ``curve_departure, curve_upper, curve_of, curve_depth, p_curve``, ``amplitude,
@@ -111,7 +116,8 @@ def invariance_test(
     Raises
     ------
     InputError
-        If some models lack a method or an emotion, or n_boot is too small for alpha.
+        If some models lack a method or an emotion, n_boot is too small for alpha, or the
+        estimator is unknown.
 
     Notes
     -----
@@ -128,9 +134,12 @@ def invariance_test(
     *Invariant* describes the whole curve: its normalized form, its amplitude and the depth of its
     turn must each be shown to be the same in all families. The turn itself must be shown, too: a
     plateau has no peak that could be at one depth, and if no peak is shown, its departures and
-    their spread are missing. Levels may differ. Equivalence of the vertices
-    is tested by two one-sided t tests per family on the models' vertices, with pooled
-    within-family variance; all families have to pass (intersection-union [2]_). The
+    their spread are missing. Levels may differ. Equivalence of the peaks
+    is tested by two one-sided t tests per family on the models' peaks, with pooled
+    within-family variance; all families have to pass (intersection-union [2]_). Models that are
+    highest at an end of their range are left out there; with any of them the verdict is never
+    *invariant*. The quadratics only test for a difference: `peak` locates what has to be shown to
+    be the same. The
     interval of the between-family standard deviation is a generalized confidence interval [3]_.
     If the covariance of the random curves is singular under the null hypothesis, d^2 and then d
     leave the random part of both hypotheses, unless their spread between models is shown
@@ -166,6 +175,9 @@ def invariance_test(
             f"n_boot {n_boot} cannot give a p below alpha {alpha}; take at least "
             f"{int(np.ceil(1 / alpha - 1))}"
         )
+    if peak not in PEAKS:
+        known = ", ".join(map(repr, PEAKS))
+        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
     wanted = scopes_of(scope)
     rows: list[dict[str, Any]] = []
@@ -185,7 +197,9 @@ def invariance_test(
             "metric": name,
             "scope": LIKE_THESE,
             "by": by,
-            **decide_invariance(data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta),
+            **decide_invariance(
+                data, delta, n_boot, seed, alpha, curve_delta, amplitude_delta, peak
+            ),
         }
         reported = NOT_FITTED
         if np.isfinite(row["lr"]):
@@ -208,6 +222,7 @@ def decide_invariance(
     alpha: float,
     curve_delta: float = 0.1,
     amplitude_delta: float = 0.25,
+    peak: Peak = "extremum",
 ) -> dict[str, Any]:
     """One row of `invariance_test`, from the sufficient statistics."""
     rng = np.random.default_rng(seed)
@@ -229,9 +244,10 @@ def decide_invariance(
         "delta": delta,
         "curve_delta": curve_delta,
         "amplitude_delta": amplitude_delta,
-        **departures(data, delta, alpha),
+        "peak": peak,
+        **departures(data, delta, alpha, peak),
         **whole_curve(data, curve_delta, amplitude_delta, alpha),
-        **between_sd(data, rng),
+        **between_sd(data, rng, peak=peak),
         **left_out(data),
         "random_terms": "",
         "n_random": 0,
@@ -308,11 +324,11 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
             f"only {row['n_perm']} ways: no permutation p can reach {alpha:g}"
         )
     if row["p"] <= alpha:
-        differs = what_differs(data, alpha)
+        differs = what_differs(data, alpha, row["peak"])
         row["differs"] = ", ".join(differs)
         note = (
-            f"; their vertices are nonetheless within {delta:g} of the mean"
-            if row["p_equivalence"] <= alpha
+            f"; their peaks are nonetheless within {delta:g} of the mean"
+            if row["p_equivalence"] <= alpha and not row["n_no_peak"]
             else ""
         )
         what = f" in {listing(differs)}" if set(differs) - {"level"} else ""
@@ -323,21 +339,23 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
         return "invariant", (
             f"every group's curve is within {row['curve_delta']:.0%} of the mean's rise (at most "
             f"{row['curve_upper']:.0%}), its amplitude within {row['amplitude_delta']:.0%} and its "
-            f"vertex within {delta:g} (equivalence p = {row['p_equivalence']:.3g}), and no "
+            f"peak within {delta:g} (equivalence p = {row['p_equivalence']:.3g}), and no "
             "difference of the curves is shown"
         )
     if row["p_equivalence"] <= alpha:
         return "undecided", (
-            f"neither difference (p = {row['p']:.3g}) nor sameness is shown: the vertices are "
+            f"neither difference (p = {row['p']:.3g}) nor sameness is shown: the peaks are "
             f"within {delta:g} of the mean, but {listing(lacking)}"
         )
-    bends = np.sign(data.coef[0, :, 1])
     if not row["p_peak"] <= alpha:
         return (
             "undecided",
             f"neither difference (p = {row['p']:.3g}) nor sameness is shown: {NO_PEAK}",
         )
-    if not np.isfinite(row["p_equivalence"]):
+    if not np.isfinite(row["p_equivalence"]) and row["n_no_peak"]:
+        why = _peakless(row)
+    elif not np.isfinite(row["p_equivalence"]):
+        bends = np.sign(data.coef[0, :, 1])
         why = f"{int((bends > 0).sum())} of {bends.size} curves bend upwards and the rest downwards"
     else:
         why = (
@@ -350,6 +368,8 @@ def _verdict(row: dict[str, Any], data: CurveData) -> tuple[str, str]:
 def _lacking(row: dict[str, Any]) -> list[str]:
     """List which parts of the whole curve are not shown to be the same."""
     alpha, out = row["alpha"], []
+    if row["n_no_peak"]:
+        out.append(_peakless(row))
     if not row["p_peak"] <= alpha:
         out.append("that the curves have a peak is not shown")
     if not row["p_curve"] <= alpha:
@@ -364,3 +384,8 @@ def _lacking(row: dict[str, Any]) -> list[str]:
             f"{row['amplitude_delta']:.0%})"
         )
     return out
+
+
+def _peakless(row: dict[str, Any]) -> str:
+    """Say how many models have no peak that could be compared."""
+    return f"{row['n_no_peak']} of {row['n_models']} models are highest at an end of their range"

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.fixed_profiles import model_profiles
 from analysis.over_models.fixed_scale import fixed_scale
 from analysis.over_models.optimize import Codes
-from analysis.over_models.sums import CurveData, basis, curve_data, main_rows, vertex
-from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p
+from analysis.over_models.sums import CurveData, basis, curve_data, main_rows
+from analysis.over_models.whole_curve import NO_PEAK, centers, curves, peak_p, places
 from analysis.profiles.curves import PEAKS, Peak
-from analysis.profiles.splines import extrema, tops
+from analysis.profiles.splines import extrema
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import count
@@ -151,27 +150,6 @@ def _like_these(
     return {"n_no_peak": missing, **decided}
 
 
-def places(data: CurveData, peak: Peak) -> tuple[Float64Array, NDArray[np.bool_]]:
-    """Return where each model peaks, and whether that is a peak and not an end of its range.
-
-    A quadratic's vertex is one also beyond the range: leaving it out would truncate the errors.
-    """
-    if peak == "vertex":
-        turn = vertex(data.coef[0])
-        return turn, np.ones(turn.size, dtype=bool)
-    profiles = [mean.mean(axis=1)[None, :] for mean in data.means]
-    top = np.array([extrema(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
-    there = np.array([d[0] < at < d[-1] for d, at in zip(data.depths, top, strict=True)])
-    if peak == "center":
-        top = np.array([_center(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
-    return top, there
-
-
-def _center(depth: Float64Array, profiles: Float64Array) -> Float64Array:
-    start, end = tops(depth, profiles)
-    return np.asarray((start + end) / 2)
-
-
 def decide_scale(
     turn: Float64Array,
     variance: Float64Array,
@@ -280,7 +258,7 @@ def sampling_variance(
             out[m] = vertex_variance(data.coef[0, m], depth, np.cov(copies, rowvar=False))
         else:
             drawn = data.means[m].mean(axis=1) + copies - copies.mean(axis=0)
-            out[m] = (extrema if peak == "extremum" else _center)(depth, drawn).var(ddof=1)
+            out[m] = (extrema if peak == "extremum" else centers)(depth, drawn).var(ddof=1)
     return out if peak == "vertex" else np.full_like(out, out.mean())
 
 

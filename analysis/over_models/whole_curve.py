@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.families import t_above, t_critical
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, vertex
-from analysis.profiles.splines import smoother
+from analysis.profiles.curves import Peak
+from analysis.profiles.splines import extrema, smoother, tops
 from study.arrays import Float64Array
 
 #: Depths at which curves are compared, as shares of the range that all models have.
@@ -38,6 +40,32 @@ def curves(data: CurveData) -> tuple[Float64Array, Float64Array]:
         [smoother(d, at) @ m.mean(axis=1) for d, m in zip(data.depths, data.means, strict=True)]
     )
     return at, smooth - smooth.mean(axis=1, keepdims=True)
+
+
+def places(
+    data: CurveData, peak: Peak, either: bool = False
+) -> tuple[Float64Array, NDArray[np.bool_]]:
+    """Return where each model peaks, and whether that is a peak and not an end of its range.
+
+    A quadratic's vertex is one also beyond the range: leaving it out would truncate the errors.
+    With `either`, the place of curves that fall and then rise on average is their lowest.
+    """
+    if peak == "vertex":
+        turn = vertex(data.coef[0])
+        return turn, np.ones(turn.size, dtype=bool)
+    sign = -1.0 if either and data.coef[0, :, 1].mean() > 0 else 1.0
+    profiles = [sign * mean.mean(axis=1)[None, :] for mean in data.means]
+    top = np.array([extrema(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
+    there = np.array([d[0] < at < d[-1] for d, at in zip(data.depths, top, strict=True)])
+    if peak == "center":
+        top = np.array([centers(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
+    return top, there
+
+
+def centers(depth: Float64Array, profiles: Float64Array) -> Float64Array:
+    """Return the middle of each profile's top; `profiles` is (n_profiles, n_points)."""
+    start, end = tops(depth, profiles)
+    return np.asarray((start + end) / 2)
 
 
 def whole_curve(
@@ -213,11 +241,11 @@ def welch_p(values: Float64Array, group: Codes) -> float:
     return float(min(1.0, p.size * p.min()))
 
 
-def what_differs(data: CurveData, alpha: float) -> list[str]:
+def what_differs(data: CurveData, alpha: float, peak: Peak = "extremum") -> list[str]:
     """Name what differs between families: level, amplitude, place, shape.
 
     One-way tests between families on one or two numbers per model: its level (mean over depth),
-    its amplitude (share of the mean curve in it), the depth of its turn, and the first two
+    its amplitude (share of the mean curve in it), the depth of its peak, and the first two
     principal components over models of its curve's residual from the shifted and stretched mean
     curve.
     """
@@ -226,11 +254,13 @@ def what_differs(data: CurveData, alpha: float) -> list[str]:
     share = own @ mean / float(mean @ mean)
     moved = np.column_stack([mean, np.gradient(mean)])
     left = own / np.where(np.abs(share) < 0.05, np.nan, share)[:, None]
+    turn, there = places(data, peak, either=True)
+    turn = np.where(there, turn, np.nan)
     left = left - (left @ moved) @ np.linalg.pinv(moved)
     numbers = {
         "level": data.coef[0, :, 2:],
         "amplitude": share[:, None],
-        "place": vertex(data.coef[0])[:, None],
+        "place": turn[:, None],
         "shape": _components(left),
     }
     found = []

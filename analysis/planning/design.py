@@ -16,8 +16,9 @@ from analysis.families import family_means
 from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.method_contrast import paired_over_families
 from analysis.over_models.rank_tests import mann_whitney, signed_rank
-from analysis.over_models.scale import decide_scale, places, vertex_variance
+from analysis.over_models.scale import decide_scale, vertex_variance
 from analysis.over_models.sums import CurveData, basis, curve_sums
+from analysis.over_models.whole_curve import places
 from analysis.planning.simulate import ar1_noise, curve
 from study.arrays import Float64Array
 from study.read import InputError

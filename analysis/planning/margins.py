@@ -45,7 +45,7 @@ def reachable_margins(
     Returns
     -------
     DataFrame
-        Three rows, ``margin``: delta (depth of the vertex), curve_delta (share of the mean curve's
+        Three rows, ``margin``: delta (depth of the peak), curve_delta (share of the mean curve's
         rise) and amplitude_delta (share of the mean amplitude). ``alone``: the margin within which
         `enough` of the studies show this one to be the same; ``together``: the margins within
         which `enough` of the studies show all three, which *invariant* requires;

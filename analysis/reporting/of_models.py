@@ -34,7 +34,7 @@ def of_invariance(row: Row) -> str:
     of = row.named("departure_of")
     test = [row.statistic("LR χ²", "lr"), row.p()]
     place = [
-        row.estimate(f"largest departure of a vertex{f' ({of})' if of else ''}"),
+        row.estimate(f"largest departure of a peak{f' ({of})' if of else ''}"),
         row.p("p_equivalence", "p of equivalence"),
     ]
     if row.has("other"):

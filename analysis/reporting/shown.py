@@ -167,7 +167,7 @@ PRINTED: dict[str, Printed] = {
             VERDICT,
         ),
         "LR: likelihood ratio of family by curve; its χ² p is for comparison only; p decides. "
-        "Departure: the largest of a family's vertex from the mean over families, in depth. "
+        "Departure: the largest of a family's peak from the mean over families, in depth. "
         f"{UNDECIDED}",
     ),
     "scale_test": Printed(

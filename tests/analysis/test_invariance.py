@@ -36,11 +36,11 @@ def study(**settings):
 def test_equivalence_and_heterogeneity_equal_r():
     # R: lm(v ~ 0 + family), contrasts from the mean; rma(means, s2 / n, method = "PM")
     assert_allclose(vertex(CURVES.coef[0]), R["vertex"], rtol=1e-9)
-    found = departures(CURVES, delta=0.1, alpha=0.05)
+    found = departures(CURVES, delta=0.1, alpha=0.05, peak="vertex")
     assert_allclose(found["p_equivalence"], R["p_equivalence"], rtol=1e-8)
     assert_allclose(found["estimate"], R["departure"][1], rtol=1e-8)
     assert found["departure_of"] == "B"
-    sd = between_sd(CURVES, np.random.default_rng(0))
+    sd = between_sd(CURVES, np.random.default_rng(0), peak="vertex")
     assert_allclose(sd["between_sd"], R["between_sd"], rtol=1e-6)
 
 

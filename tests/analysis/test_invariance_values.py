@@ -69,7 +69,7 @@ def pooled(turns: dict[str, list[float]]) -> tuple[Float64Array, Float64Array, f
 
 def test_departures_of_groups_of_unequal_size() -> None:
     """Each departure is a contrast of the families' means, with its own variance."""
-    found = departures(with_vertices(UNEVEN), delta=0.1, alpha=0.1)
+    found = departures(with_vertices(UNEVEN), delta=0.1, alpha=0.1, peak="vertex")
     size, mean, s2, df = pooled(UNEVEN)
     contrast = np.eye(3) - 1 / 3
     shift, error = contrast @ mean, np.sqrt(np.diag(contrast @ np.diag(s2 / size) @ contrast.T))
@@ -85,7 +85,7 @@ def test_departures_of_groups_of_unequal_size() -> None:
 def test_equivalence_needs_every_family_and_not_the_one_that_departs_most() -> None:
     """A family of one model has the least certain mean, though another family's is farther off."""
     turns = {"A": [0.47, 0.44, 0.45, 0.46], "B": [0.55], "C": [0.49, 0.53]}
-    found = departures(with_vertices(turns), delta=0.07, alpha=0.05)
+    found = departures(with_vertices(turns), delta=0.07, alpha=0.05, peak="vertex")
     size, mean, s2, df = pooled(turns)
     contrast = np.eye(3) - 1 / 3
     shift, error = contrast @ mean, np.sqrt(np.diag(contrast @ np.diag(s2 / size) @ contrast.T))
@@ -106,7 +106,7 @@ def test_equivalence_needs_every_family_and_not_the_one_that_departs_most() -> N
 )
 def test_what_has_no_equivalence(turns: dict[str, list[float]], bends: list[float] | None) -> None:
     data = with_vertices(turns, bends)
-    found = departures(data, delta=0.1, alpha=0.05)
+    found = departures(data, delta=0.1, alpha=0.05, peak="vertex")
     assert np.isnan(found["p_equivalence"])
     assert np.isnan(found["low"]) == (bends is None)
     assert (found["departure_of"] in data.groups) == (len(turns) > 1)
@@ -115,8 +115,8 @@ def test_what_has_no_equivalence(turns: dict[str, list[float]], bends: list[floa
 def test_a_straight_model_has_no_vertex_to_depart_with() -> None:
     data = with_vertices(UNEVEN)
     data.coef[0, 2, 1] = 0.0
-    assert np.isnan(departures(data, 0.1, 0.05)["estimate"])
-    assert np.isnan(between_sd(data, np.random.default_rng(0))["between_sd"])
+    assert np.isnan(departures(data, 0.1, 0.05, peak="vertex")["estimate"])
+    assert np.isnan(between_sd(data, np.random.default_rng(0), peak="vertex")["between_sd"])
 
 
 @pytest.mark.parametrize("apart", [0.12, 0.01])
@@ -124,7 +124,7 @@ def test_between_sd_of_families_of_equal_size(apart: float) -> None:
     """Paule and Mandel's equation then has a closed form: that of the analysis of variance."""
     offsets = np.array([-0.03, 0.0, 0.03])
     turns = {f: list(0.5 + apart * k + offsets) for k, f in enumerate("ABCD", -2)}
-    found = between_sd(with_vertices(turns), np.random.default_rng(7), level=0.9)
+    found = between_sd(with_vertices(turns), np.random.default_rng(7), level=0.9, peak="vertex")
     _, mean, s2, df = pooled(turns)
     squares = ((mean - mean.mean()) ** 2).sum()
     rng = np.random.default_rng(7)
@@ -141,7 +141,7 @@ def test_between_sd_of_families_of_equal_size(apart: float) -> None:
     "turns", [{"A": [0.4, 0.5]}, {"A": [0.4], "B": [0.6]}, {"A": [0.4, 0.4], "B": [0.6, 0.6]}]
 )
 def test_between_sd_needs_families_and_models_within_them(turns: dict[str, list[float]]) -> None:
-    found = between_sd(with_vertices(turns), np.random.default_rng(0))
+    found = between_sd(with_vertices(turns), np.random.default_rng(0), peak="vertex")
     assert np.isnan(list(found.values())).all()
     assert list(found) == ["between_sd", "between_sd_low", "between_sd_high"]
 
@@ -174,6 +174,9 @@ def test_prediction_of_constant_profiles_is_not_a_number() -> None:
 
 
 CLEAR = {
+    "peak": "vertex",
+    "n_models": 7,
+    "n_no_peak": 0,
     "alpha": 0.05,
     "delta": 0.1,
     "converged": True,
@@ -210,7 +213,7 @@ CLEAR = {
         (
             {"p": 0.01, "p_equivalence": 0.05},
             "not invariant",
-            "the curves differ between groups (p = 0.01); their vertices are nonetheless "
+            "the curves differ between groups (p = 0.01); their peaks are nonetheless "
             "within 0.1 "
             "of the mean",
         ),
@@ -219,21 +222,21 @@ CLEAR = {
             "invariant",
             "every group's curve is within 10% of the mean's rise (at most 8%), its "
             "amplitude within "
-            "25% and its vertex within 0.1 (equivalence p = 0.05), and no difference of the "
+            "25% and its peak within 0.1 (equivalence p = 0.05), and no difference of the "
             "curves is "
             "shown",
         ),
         (
             {"p_equivalence": 0.05, "p_curve": 0.06, "curve_upper": 0.11},
             "undecided",
-            "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 "
+            "neither difference (p = 0.5) nor sameness is shown: the peaks are within 0.1 "
             "of the "
             "mean, but the shape of A may depart by 11% of the rise, against a margin of 10%",
         ),
         (
             {"p_equivalence": 0.05, "p_amplitude": 0.06, "p_peak": NAN},
             "undecided",
-            "neither difference (p = 0.5) nor sameness is shown: the vertices are within 0.1 "
+            "neither difference (p = 0.5) nor sameness is shown: the peaks are within 0.1 "
             "of the "
             "mean, but that the curves have a peak is not shown and the amplitude of B may differ "
             "(-10% to +30% of the mean's, against 25%)",
@@ -365,11 +368,13 @@ def test_ways_to_sort_the_models_are_counted_while_they_can_be(
 
 def test_one_degree_of_freedom_within_families_is_enough() -> None:
     data = with_vertices({"A": [0.40, 0.44], "B": [0.50]})
-    found = departures(data, delta=0.5, alpha=0.05)
+    found = departures(data, delta=0.5, alpha=0.05, peak="vertex")
     # The families' means are 0.42 and 0.50; half their difference is each one's departure.
     error = np.sqrt(0.02**2 * 2 * (1 / 2 + 1) / 4)
     assert found["p_equivalence"] == pytest.approx(stats.t.sf((0.5 - 0.04) / error, 1))
-    assert np.isfinite(list(between_sd(data, np.random.default_rng(0)).values())).all()
+    assert np.isfinite(
+        list(between_sd(data, np.random.default_rng(0), peak="vertex").values())
+    ).all()
 
 
 def test_a_table_that_cannot_be_tested_has_a_row() -> None:

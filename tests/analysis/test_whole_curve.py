@@ -1,5 +1,7 @@
 """Sameness of whole curves, on truths that the vertex of a quadratic cannot see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -7,6 +9,7 @@ from numpy.testing import assert_allclose
 from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.sums import curve_sums
 from analysis.over_models.whole_curve import welch_p, what_differs, whole_curve
+from analysis.profiles.curves import PEAKS
 
 pytestmark = pytest.mark.arithmetic
 
@@ -114,3 +117,28 @@ def test_welch_equals_r_and_holds_its_size_under_unequal_spread():
     spread = np.array([0.01, 0.15])[group]
     small = [welch_p((spread * rng.standard_normal(11))[:, None], group) for _ in range(1000)]
     assert np.mean(np.array(small) <= 0.05) < 0.08
+
+
+def broad(peak):
+    """A broad top, slightly higher on one side, with arms at both ends."""
+    top = 0.1 * np.minimum(1, np.minimum(DEPTH, 1 - DEPTH) / 0.2)
+    return top + 0.004 * np.exp(-0.5 * ((DEPTH - peak) / 0.1) ** 2)
+
+
+def test_the_peak_is_located_as_asked():
+    # The whole curves and the vertices are alike, but one family is highest at 0.3.
+    data = study([broad(0.3), broad(0.7), broad(0.7)], noise=0.0003, height_sd=0.002)
+    rows = {peak: decide_invariance(data, 0.1, 99, 0, 0.05, peak=peak) for peak in PEAKS}
+    assert rows["vertex"]["verdict"] == rows["center"]["verdict"] == "invariant"
+    assert rows["extremum"]["verdict"] == "undecided"
+    assert "the largest departure, -0.25" in rows["extremum"]["reason"]
+    assert rows["extremum"]["p_curve"] < 0.01
+
+
+def test_a_model_that_is_highest_at_an_end_forbids_sameness():
+    data = study([HUMP, HUMP, HUMP], noise=0.001)
+    odd = data.means[0] + 0.3 * DEPTH[:, None]
+    row = found(replace(data, means=(odd, *data.means[1:])))
+    assert row["n_no_peak"] == 1
+    assert row["verdict"] == "undecided"
+    assert "1 of 18 models are highest at an end of their range" in row["reason"]
