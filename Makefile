@@ -5,13 +5,15 @@
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
 # make steering  steer the models of the study (about twenty minutes for the demo)
 # make report  render the paper from the committed tables (no torch, no models); STUDY may also be a
-#              table of your own (STUDY=probe.csv), a folder, a glob or a mapping file
+#              table of your own (STUDY=probe.csv), a folder, a glob or a mapping file; TO=docx
+#              renders for Word
 # make mutants  change the code of two tests line by line, and see whether their tests notice
 # make docs    write the reference from the docstrings (docs/api.md, build/docs/index.html) and, with
 #              Quarto, the documentation as a website (build/site/_site/index.html)
 
 PYTHON ?= python3
 STUDY ?= demo
+FORMAT = $(if $(TO),--to $(TO))
 VENV := .venv
 BIN := $(VENV)/bin
 # Quarto where it is installed; QUARTO=none renders without it.
@@ -30,9 +32,9 @@ steering: $(VENV)/.extract $(VENV)/.judges
 report: $(VENV)/.report $(RENDER)
 ifeq ($(RENDER),)
 	@$(BIN)/python reports/ready.py $(QUARTO)
-	QUARTO_PYTHON="$(abspath $(BIN)/python)" $(QUARTO) render reports -P 'study:$(STUDY)'
+	QUARTO_PYTHON="$(abspath $(BIN)/python)" $(QUARTO) render reports -P 'study:$(STUDY)' $(FORMAT)
 else
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python reports/render.py -P 'study:$(STUDY)'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python reports/render.py -P 'study:$(STUDY)' $(FORMAT)
 endif
 
 setup: $(VENV)/.extract $(VENV)/.judges $(VENV)/.report $(RENDER)

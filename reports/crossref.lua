@@ -1,9 +1,9 @@
 -- Quarto's numbered divs, equations, references and callouts as what pandoc writes by itself.
--- Typst numbers and resolves on its own; for HTML the numbers are counted here.
+-- Typst numbers and resolves on its own; for HTML and Word the numbers are counted here.
 
 local names = {fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section"}
 local counts, levels, numbers = {fig = 0, tbl = 0, eq = 0}, {}, {}
-local typst = FORMAT == "typst"
+local typst, word = FORMAT == "typst", FORMAT == "docx"
 
 local function raw(text) return pandoc.RawInline("typst", text) end
 
@@ -45,15 +45,19 @@ local number = {
   end,
 }
 
+-- The label of a caption: "Figure 1: ".
+local function labelled(div, caption)
+  local text = names[kind(div.identifier)] .. "\u{a0}" .. numbers[div.identifier] .. ":"
+  return pandoc.Inlines({pandoc.Str(text), pandoc.Space()}) .. caption.content
+end
+
 -- As Quarto writes it: the caption above a table and below a figure, each in a box of its own.
 local function html_float(div, caption)
   local prefix, id = kind(div.identifier), div.identifier .. "-caption"
-  local text = names[prefix] .. "\u{a0}" .. numbers[div.identifier] .. ":"
-  caption.content = pandoc.Inlines({pandoc.Str(text), pandoc.Space()}) .. caption.content
   local class = "quarto-float-" .. prefix
   local captioned = pandoc.Blocks({
     pandoc.RawBlock("html", '<figcaption class="quarto-float-caption ' .. class .. '" id="' .. id .. '">'),
-    pandoc.Plain(caption.content), pandoc.RawBlock("html", "</figcaption>"),
+    pandoc.Plain(labelled(div, caption)), pandoc.RawBlock("html", "</figcaption>"),
   })
   local content = pandoc.Blocks({pandoc.Div(div.content, {["aria-describedby"] = id})})
   local blocks = prefix == "tbl" and captioned .. content or content .. captioned
@@ -68,12 +72,13 @@ local function with_number(div)
   if kind(div.identifier) == "tbl" and (#div.content ~= 1 or tbl.t ~= "Table") then
     error(div.identifier .. " is not one table and its caption")
   end
-  if not typst then return html_float(div, caption) end
-  local long = {pandoc.Plain(caption.content)}
+  if not typst and not word then return html_float(div, caption) end
+  local long = {pandoc.Plain(word and labelled(div, caption) or caption.content)}
   if kind(div.identifier) == "fig" then
     return pandoc.Figure(div.content, {long = long}, pandoc.Attr(div.identifier))
   end
   tbl.caption = {long = long}
+  if word then return pandoc.Div({tbl}, pandoc.Attr(div.identifier)) end
   tbl.identifier = div.identifier
   return tbl
 end
@@ -85,7 +90,16 @@ local function callout(div, name)
       .. div.content .. {pandoc.RawBlock("typst", "]")}
   end
   div.content:insert(1, pandoc.Para(pandoc.Strong(title)))
+  if word then return pandoc.BlockQuote(div.content) end
   return pandoc.Div(div.content, {class = "callout " .. name})
+end
+
+-- Quarto's conditional content: a block that one format alone has, or lacks.
+local function conditional(block)
+  local visible = block.classes:includes("content-visible")
+  if not visible and not block.classes:includes("content-hidden") then return end
+  local here = (FORMAT:match("^html") and "html" or FORMAT) == block.attributes["when-format"]
+  return here == visible and block.content or {}
 end
 
 local write = {
@@ -133,8 +147,12 @@ local write = {
   end,
   Image = function(image)
     image.attributes.alt, image.attributes["fig-alt"] = image.attributes["fig-alt"], nil
+    if word then
+      image.src = image.src:gsub("%.svg$", ".png")
+      image.caption = pandoc.Inlines(image.attributes.alt or {})
+    end
     return image
   end,
 }
 
-return {number, write}
+return {{Div = conditional, Span = conditional}, number, write}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ CALLOUTS = {f"callout-{name}" for name in ("note", "tip", "important", "warning"
 #: Classes that `adapt.lua` reads.
 ADAPTED = {"absent", "title", "subtitle", "author"}
 CELL_OPTIONS = {"label", "fig-cap", "tbl-cap", "fig-alt", "echo", "output", "include", "tags"}
-CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS | ADAPTED
-ATTRIBUTES = {"title", "fig-alt"}
+#: Quarto's conditional content, by the format.
+CONDITIONAL = {"content-visible", "content-hidden"}
+CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS | ADAPTED | CONDITIONAL
+ATTRIBUTES = {"title", "fig-alt", "when-format"}
 METADATA = {"title", "subtitle", "author", "date", "lang", "link-citations"}
 TOP_LEVEL = METADATA | {
     "bibliography",
@@ -54,6 +57,7 @@ FORMATS: dict[str, dict[str, str | None]] = {
         "section-numbering": "variables",
         "page-numbering": "variables",
     },
+    "docx": {"filters": "filters", "reference-doc": "file"},
 }
 
 FENCE = re.compile(r"^(`{3,}|~{3,})\s*(.*?)\s*$")
@@ -80,11 +84,20 @@ class Chunk:
 
 @dataclass
 class Report:
-    """A parsed .qmd: its front matter merged over the project's, and its chunks."""
+    """A parsed .qmd: its front matter merged over the project's, and its chunks.
+
+    `project_formats` has the options of formats that any report can be rendered to on request.
+    """
 
     path: Path
     meta: dict[str, Any]
     chunks: list[Chunk]
+    project_formats: dict[str, Any] = field(default_factory=dict)
+
+    def formats(self, to: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """Return the formats to write with their options: its own, or those asked for."""
+        own, shared = self.meta["format"], self.project_formats
+        return {name: (shared.get(name) or {}) | (own.get(name) or {}) for name in to or own}
 
     def fail(self, line: int, message: str) -> RenderError:
         """Return an error that names the file and the line."""
@@ -99,7 +112,8 @@ def parse(path: Path) -> Report:
     end = lines.index("---", 1)
     project = path.with_name("_quarto.yml")
     shared = yaml.safe_load(project.read_text(encoding="utf-8")) if project.exists() else {}
-    report = Report(path, shared | _yaml(path, "\n".join(lines[1:end]), 2), [])
+    own = _yaml(path, "\n".join(lines[1:end]), 2)
+    report = Report(path, shared | own, [], shared.get("format") or {})
     _check_meta(report, lines)
     start, i = end + 1, end + 1
     while i < len(lines):
@@ -133,7 +147,7 @@ def _yaml(path: Path, text: str, first: int) -> dict[str, Any]:
 
 
 def _check_meta(report: Report, lines: list[str]) -> None:
-    formats = report.meta.get("format", {})
+    formats = report.project_formats | report.meta.get("format", {})
     known = [
         ("front matter", TOP_LEVEL, report.meta),
         ("format", set(FORMATS), formats),

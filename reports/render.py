@@ -1,12 +1,12 @@
 """Render a Quarto report without Quarto.
 
-    python reports/render.py [paper|explore] [-P study:NAME]
+    python reports/render.py [paper|explore] [-P study:NAME] [--to docx]
 
 The script reads the same .qmd as `quarto render reports`, runs its cells in a Jupyter kernel of
-this Python, and writes reports/_output/NAME.html (pandoc: self-contained, MathML) and, for a report
-with that format, NAME.pdf (Typst). It gives the constructs that the reports use (`qmd.py`) the same
-meaning as Quarto, and rejects all others with the file and the line. Quarto renders whatever this
-renderer accepts.
+this Python, and writes reports/_output/NAME.html (pandoc: self-contained, MathML), for a report
+with that format NAME.pdf (Typst), and on request NAME.docx (Word). It gives the constructs that the
+reports use (`qmd.py`) the same meaning as Quarto, and rejects all others with the file and the
+line. Quarto renders whatever this renderer accepts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ from study.text import markdown
 
 HERE = Path(__file__).resolve().parent
 
+#: What pandoc writes for each of Quarto's formats, and the ending of the report.
+WRITERS = {"html": ("html", ".html"), "typst": ("typst", ".pdf"), "docx": ("docx", ".docx")}
+#: Pixels per inch of a figure in Word, which does not show every SVG.
+PPI = 220
 #: Pandoc's markdown as Quarto reads it, without raw HTML and TeX: the other format would lose them.
 MARKDOWN = "markdown-raw_html-raw_tex-latex_macros"
 
@@ -216,16 +221,20 @@ def _display(report: Report, chunk: Chunk, data: dict[str, str], target: Path) -
     return f"```\n{data.get('text/plain', '')}\n```"
 
 
-def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
-    """Write the report in each of its formats; return the files."""
+def write(
+    report: Report, text: str, folder: Path, output: Path, to: Sequence[str] = ()
+) -> list[Path]:
+    """Write the report in each of its formats, or in those asked for; return the files."""
     written = []
     # Allow raw HTML only in a report without a PDF: the explorer.
     source_format = MARKDOWN + ("" if set(report.meta["format"]) == {"html"} else "-raw_attribute")
-    for name, options in report.meta["format"].items():
+    for name, options in report.formats(to).items():
+        writer, ending = WRITERS[name]
         defaults: dict[str, Any] = {
             "standalone": True,
-            "section-divs": name == "html",
-            "embed-resources": name == "html",
+            "section-divs": writer == "html",
+            "embed-resources": writer == "html",
+            "dpi": PPI,
             "resource-path": [str(folder)],
             "html-math-method": {"method": "mathml"},
             "highlight-style": "monochrome",
@@ -235,8 +244,10 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
         }
         if "bibliography" in report.meta:
             defaults["bibliography"] = [str(report.path.with_name(report.meta["bibliography"]))]
-        for key, value in (options or {}).items():
+        for key, value in options.items():
             match FORMATS[name][key]:
+                case "file":
+                    defaults[key] = str(report.path.with_name(value))
                 case "files":
                     defaults[key] = [str(report.path.with_name(value))]
                 case "variables":
@@ -254,15 +265,18 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
                     crossref, *rest = defaults["filters"]
                     defaults["filters"] = [*before, crossref, *after, *rest]
         (folder / "defaults.yaml").write_text(yaml.safe_dump(defaults), encoding="utf-8")
-        source = folder / f"{report.path.stem}.{'typ' if name == 'typst' else 'html'}"
+        target = (folder / report.path.stem).with_suffix(ending)
+        source = target.with_suffix(".typ") if name == "typst" else target
         arguments = [f"--defaults={folder / 'defaults.yaml'}"]
         try:
-            pypandoc.convert_text(text, name, source_format, arguments, outputfile=str(source))
+            if name == "docx":
+                _draw_as_png(folder)
+            pypandoc.convert_text(text, writer, source_format, arguments, outputfile=str(source))
             if name == "typst":
-                typst.compile(source, output=source.with_suffix(".pdf"), root=folder)
+                typst.compile(source, output=target, root=folder)
         except RuntimeError as error:
             raise RenderError(f"{report.path.name}: converting to {name}: {error}") from None
-        written.append(source.with_suffix(".pdf") if name == "typst" else source)
+        written.append(target)
     output.mkdir(parents=True, exist_ok=True)
     # Copy to the same disk first, then move into place: a page is never half written.
     with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished.") as scratch:
@@ -271,13 +285,22 @@ def write(report: Report, text: str, folder: Path, output: Path) -> list[Path]:
     return [output / file.name for file in written]
 
 
-def render(path: Path, params: dict[str, Any], output: Path) -> list[Path]:
+def _draw_as_png(folder: Path) -> None:
+    """Draw the figures again as PNG."""
+    for svg in folder.glob("*.svg"):
+        source, target = svg.with_suffix(".typ"), svg.with_suffix(".png")
+        page = f'#set page(width: auto, height: auto, margin: 0pt)\n#image("{svg.name}")'
+        source.write_text(page, encoding="utf-8")
+        typst.compile(source, output=target, root=folder, format="png", ppi=PPI)
+
+
+def render(path: Path, params: dict[str, Any], output: Path, to: Sequence[str] = ()) -> list[Path]:
     """Render one report; write nothing unless every format succeeds."""
     report = parse(path)
     if report.meta["format"].get("html", {}).get("include-in-header") == POLICY:
         write_policy(path.parent)
     with tempfile.TemporaryDirectory() as name:
-        return write(report, execute(report, params, Path(name)), Path(name), output)
+        return write(report, execute(report, params, Path(name)), Path(name), output, to)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -285,6 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
     parser.add_argument("reports", nargs="*", metavar="paper|explore", help="default: all")
     parser.add_argument("-P", dest="params", action="append", default=[], metavar="NAME:VALUE")
+    parser.add_argument("--to", choices=list(WRITERS), help="default: the formats of the report")
     parser.add_argument("--output", type=Path, default=HERE / "_output", metavar="FOLDER")
     options = parser.parse_args(arguments)
     try:
@@ -295,7 +319,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not path.exists():
                 names = ", ".join(sorted(p.stem for p in HERE.glob("*.qmd")))
                 raise RenderError(f"{name}: no such report; there are {names}")
-            for file in render(path, params, options.output):
+            for file in render(path, params, options.output, [options.to] if options.to else []):
                 print(file)
     except RenderError as error:
         print(f"render.py: {error}", file=sys.stderr)

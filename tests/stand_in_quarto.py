@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     known = tomllib.loads(OPTIONS.read_text(encoding="utf-8"))
     inputs: list[str] = []
     parameters: dict[str, str] = {}
+    to: str | None = None
     rest = arguments[1:]
     while rest:
         option = rest.pop(0)
@@ -46,6 +47,8 @@ def main(arguments: list[str]) -> None:
                 if ":" not in value:
                     fail(f"-P {value}: not KEY:VALUE")
                 parameters.update([value.split(":", 1)])
+            elif option in ("-t", "--to"):
+                to = value
         elif option not in known["alone"].split():
             fail(f"unknown option {option}")
     folder = Path(inputs[0] if inputs else ".").resolve()
@@ -60,7 +63,7 @@ def main(arguments: list[str]) -> None:
     before = re.search(r"pre-render: (\S+)", (folder / "_quarto.yml").read_text(encoding="utf-8"))
     if before and subprocess.call([python, before[1]], cwd=folder, env=environment):
         fail(f"{before[1]} failed")
-    call = {"folder": str(folder), "parameters": parameters, "python": python}
+    call = {"folder": str(folder), "parameters": parameters, "python": python, "to": to}
     Path(os.environ["QUARTO_CALLS"]).write_text(json.dumps(call), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pypandoc
 import pytest
 from browser import browser
 from synthetic import make_study
@@ -83,6 +85,7 @@ class Pages:
     paper: Path
     pdf: Path
     explorer: Path
+    word: list[Path]  # both reports
     shown: list[set[str]]  # the types of each output that a cell displayed
 
 
@@ -97,9 +100,10 @@ def pages(nine: Path, tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render, "_display", note)
-        paper, pdf = render.render(REPORTS / "paper.qmd", {"study": str(nine)}, folder)
-        (explorer,) = render.render(REPORTS / "explore.qmd", {"study": str(nine)}, folder)
-    return Pages(paper, pdf, explorer, shown)
+        for name, formats in (("paper", ["html", "typst", "docx"]), ("explore", ["html", "docx"])):
+            render.render(REPORTS / f"{name}.qmd", {"study": str(nine)}, folder, formats)
+    paper, pdf, explorer = (folder / name for name in ("paper.html", "paper.pdf", "explore.html"))
+    return Pages(paper, pdf, explorer, [folder / "paper.docx", folder / "explore.docx"], shown)
 
 
 def text_of(html: str) -> str:
@@ -187,6 +191,41 @@ def test_paper_of_nine_models(pages: Pages) -> None:
         command = ["pdftotext", "-l", "3", "-layout", str(pdf), "-"]
         first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert [claim for claim in CLAIMS if claim not in first] == []
+
+
+def test_the_word_version_has_the_same_words_and_numbers(pages: Pages) -> None:
+    page = pages.paper.read_text(encoding="utf-8")
+    word = pypandoc.convert_file(str(pages.word[0]), "html", extra_args=["--standalone"])
+    claims = page.index('id="tbl-claims"'), word.index("Each claim and its verdict in two scopes")
+    cells = cells_after(page, claims[0]), cells_after(word, word.rindex("<table", 0, claims[1]))
+    assert len(cells[0]) > 40
+    assert cells[0] == cells[1]
+    title, abstract = r'<h1 class="title">(.*?)</h1>', r">Abstract</h\d>(.*?)<h1"
+    for part, length in ((title, 200), (abstract, 1500)):
+        texts = [re.search(part, html, re.DOTALL) for html in (page, word)]
+        said = [plain(text[1])[:length] for text in texts if text is not None]
+        assert said[0] == said[1]
+    with zipfile.ZipFile(pages.word[0]) as parts:
+        media = [parts.read(name) for name in parts.namelist() if "/media/" in name]
+        document = parts.read("word/document.xml").decode()
+    assert len(media) == page.count("<img") > 5
+    assert all(picture.startswith(b"\x89PNG") for picture in media)
+    assert document.count("<w:tbl>") == page.count("<table") > 5
+
+
+def cells_after(html: str, start: int) -> list[str]:
+    """Return the cells of the table that follows a place."""
+    table = html[html.index("<table", start) : html.index("</table>", start)]
+    return [plain(cell) for cell in re.findall(r"<t[dh]\b.*?</t[dh]>", table, re.DOTALL)]
+
+
+def plain(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", html)).split())
+
+
+def test_the_explorer_for_word_says_where_it_is(pages: Pages) -> None:
+    text = pypandoc.convert_file(str(pages.word[1]), "plain")
+    assert " ".join(text.split()) == "The explorer is a page for browsers: explore.html."
 
 
 def test_the_certificates_of_a_run_are_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import plotnine
 import pypandoc
 import pytest
 import yaml
 
-from reports import qmd, ready
+from reports import pictures, qmd, ready, render
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "reports"
@@ -47,12 +49,13 @@ def undocumented(meta: dict[str, Any]) -> set[str]:
     """Return the options of a document or project that Quarto does not document."""
     common = DOCUMENTED["document"] | DOCUMENTED["pandoc"]
     formats = meta.get("format", {})
-    known = common | DOCUMENTED["html"] | DOCUMENTED["typst"]
+    supported = ("html", "typst", "docx", "revealjs")
+    known = common.union(*(DOCUMENTED[name] for name in supported))
     if meta.get("project", {}).get("type") == "website":
         known = known | {"website"}
     found = set(meta) - known
-    found |= {f"format: {name}" for name in formats if name not in ("html", "typst")}
-    for name in {"html", "typst"} & set(formats):
+    found |= {f"format: {name}" for name in formats if name not in supported}
+    for name in set(supported) & set(formats):
         found |= set(formats[name]) - DOCUMENTED[name]
         for entry in formats[name].get("filters", []):
             found |= set(entry) - {"at", "path"} | {entry["at"]} - DOCUMENTED["filter"]
@@ -73,6 +76,8 @@ def test_every_option_is_one_that_quarto_documents(name: str) -> None:
     assert undocumented(project) == set()
     report = qmd.parse(REPORTS / f"{name}.qmd")
     assert report.meta["format"].keys() <= {"html", "typst"}
+    conditions = set(re.findall(r'when-format="(.*?)"', text))
+    assert conditions <= DOCUMENTED["when-format"]
     assert report.meta["format"]["html"]["theme"] == "none"
     for chunk in report.chunks:
         options = set(chunk.options) - set(project["execute"])
@@ -83,8 +88,32 @@ def test_what_the_light_renderer_accepts_quarto_documents() -> None:
     for name, options in qmd.FORMATS.items():
         assert set(options) <= DOCUMENTED[name]
     assert DOCUMENTED["cell"] >= qmd.CELL_OPTIONS
+    assert set(qmd.FORMATS) == set(render.WRITERS)
     known = set().union(*(DOCUMENTED[key] for key in ("html", "document", "pandoc")))
     assert known >= qmd.TOP_LEVEL
+
+
+def test_reports_have_the_same_formats_for_both_renderers() -> None:
+    """For Word, Quarto merges the project's options into every report, whatever its own formats."""
+    for file in REPORTS.glob("*.qmd"):
+        report = qmd.parse(file)
+        assert report.formats() == report.meta["format"]
+        options = report.formats(["docx"])["docx"]
+        assert [entry["path"] for entry in options["filters"]] == ["adapt.lua"]
+        assert (REPORTS / options["reference-doc"]).exists()
+
+
+def test_pictures_are_png_where_quarto_renders_for_word(tmp_path: Path) -> None:
+    """By the file that Quarto documents in advanced/quarto-execute-info.html."""
+    before = plotnine.options.figure_format
+    try:
+        for target, chosen in (("docx", "retina"), ("html", "svg"), ("typst", "svg")):
+            info = {"format": {"identifier": {"target-format": target}}}
+            (tmp_path / "info.json").write_text(json.dumps(info), encoding="utf-8")
+            pictures.choose({"QUARTO_EXECUTE_INFO": str(tmp_path / "info.json")})
+            assert plotnine.options.figure_format == chosen
+    finally:
+        plotnine.options.figure_format = before
 
 
 def test_undocumented_options_would_be_found() -> None:
@@ -174,15 +203,24 @@ def called(machine: dict[str, str]) -> Any:
     return json.loads(Path(machine["QUARTO_CALLS"]).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("study", ["demo", "packaged"])
-def test_make_report_calls_quarto_as_it_asks(machine: dict[str, str], study: str) -> None:
-    done = make(machine, "report", f"STUDY={study}")
+@pytest.mark.parametrize(("study", "to"), [("demo", None), ("packaged", "docx")])
+def test_make_report_calls_quarto_as_it_asks(
+    machine: dict[str, str], study: str, to: str | None
+) -> None:
+    done = make(machine, "report", f"STUDY={study}", *([f"TO={to}"] if to else []))
     assert done.returncode == 0, done.stderr
     assert called(machine) == {
         "folder": str(REPORTS),
         "parameters": {"study": study},
         "python": f"{machine['VENV']}/bin/python",
+        "to": to,
     }
+
+
+def test_make_report_for_word_without_quarto(machine: dict[str, str]) -> None:
+    done = make(machine, "--dry-run", "report", "TO=docx", "QUARTO=none")
+    assert done.returncode == 0, done.stderr
+    assert "render.py -P 'study:demo' --to docx" in done.stdout
 
 
 @pytest.mark.parametrize("folder", ["reports", "report"])

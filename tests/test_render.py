@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import pypandoc
 import pytest
 
-from reports import published_text, qmd, render
+from reports import published_text, qmd, render, word_styles
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
@@ -113,8 +116,9 @@ print("Printed, with a reference to @tbl-one.")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("_quarto.yml", "theme.css", "house.typ", "references.bib"):
+    for name in ("_quarto.yml", "adapt.lua", "theme.css", "house.typ", "references.bib"):
         shutil.copy(REPORTS / name, tmp_path)
+    shutil.copy(REPORTS / "reference.docx", tmp_path)
     return tmp_path
 
 
@@ -143,8 +147,8 @@ def text_of(html: str) -> str:
 def test_every_construct_is_rendered(folder: Path) -> None:
     path = folder / "t.qmd"
     path.write_text(FRONT + DOCUMENT, encoding="utf-8")
-    written = render.render(path, {"study": "other"}, folder / "out")
-    assert [p.name for p in written] == ["t.html", "t.pdf"]
+    written = render.render(path, {"study": "other"}, folder / "out", ["html", "typst", "docx"])
+    assert [p.name for p in written] == ["t.html", "t.pdf", "t.docx"]
     assert written[1].read_bytes().startswith(b"%PDF")
     html = written[0].read_text(encoding="utf-8")
     text = text_of(html)
@@ -168,6 +172,53 @@ def test_every_construct_is_rendered(folder: Path) -> None:
     assert "secret = 41" not in text
     assert "Oxford Bulletin" in text
     assert not re.search(r'(src|href)="(?!#|data:|https://)', html), "not self-contained"
+    word = pypandoc.convert_file(str(written[2]), "plain", extra_args=["--columns=200"])
+    for said in ("The study is other; bold but *plain*", "1.1 Second", "[A rising line]"):
+        assert said in word
+    assert "Section 1.1, Figure 1, 1, Table 2, Equation 1." in word.replace("\xa0", " ")
+    assert re.search(r"a +0\.5\n.*?Table.1: Label by cell\.", word, re.DOTALL)
+    with zipfile.ZipFile(written[2]) as parts:
+        (picture,) = [name for name in parts.namelist() if "/media/" in name]
+        assert parts.read(picture).startswith(b"\x89PNG")
+        document = parts.read("word/document.xml").decode()
+    assert 'descr="A rising line"' in document
+    assert ">Figure\xa01: A<" in document
+
+
+CONDITIONAL = """
+::: {.content-visible when-format="html"}
+
+Only in the page.
+
+:::
+
+::: {.content-hidden when-format="html"}
+
+[x]{.title}Only elsewhere.
+
+:::
+"""
+
+
+@pytest.mark.parametrize(("to", "has"), [("html", "page"), ("docx", "elsewhere")])
+def test_content_is_conditional_on_the_format(folder: Path, to: str, has: str) -> None:
+    path = folder / "t.qmd"
+    path.write_text("---\nformat:\n  html:\n    css: theme.css\n---\n" + CONDITIONAL, "utf-8")
+    (file,) = render.write(qmd.parse(path), CONDITIONAL, folder, folder / "out", [to])
+    text = pypandoc.convert_file(str(file), "plain", extra_args=["--standalone"])
+    assert f"Only {'in the page' if has == 'page' else 'elsewhere'}." in text
+    assert text.count("Only") == 1
+    assert ("x" in text.split("Only")[0]) == (to == "docx")  # by the project's filter
+
+
+def test_the_styles_for_word_are_made_by_their_script() -> None:
+    with (
+        zipfile.ZipFile(REPORTS / "reference.docx") as committed,
+        zipfile.ZipFile(io.BytesIO(word_styles.reference())) as made,
+    ):
+        assert committed.namelist() == made.namelist()
+        for name in made.namelist():
+            assert committed.read(name) == made.read(name), name
 
 
 @pytest.mark.parametrize(
@@ -203,7 +254,7 @@ def test_errors_name_the_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["subtitel: x", "format:\n  docx: default", "execute:\n  cache: true"]
+    "key", ["subtitel: x", "format:\n  odt: default", "execute:\n  cache: true"]
 )
 def test_unknown_front_matter_is_an_error(folder: Path, key: str) -> None:
     front = f"---\ntitle: x\n{key}\n---\n"
