@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from analysis.planning.design import ENOUGH
 from analysis.wording import markdown_column, typeset
 from study.text import Markdown
 
@@ -79,6 +81,77 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
         naive["test"],
         calibrated["rate"],
         calibrated["test"],
+    )
+
+
+def cost_sentence(folder: Path) -> Markdown:
+    """State the power that families as the unit cost where they share nothing, if simulated.
+
+    Two designs are named: the first of families_power.csv and the one that loses most.
+    """
+    path = folder / "families_power.csv"
+    if not path.exists():
+        return Markdown("")
+    table = pd.read_csv(path)
+    keys = ["n_models", "n_families", "per_family"]
+    lost = (table["over_models"] - table["over_families"]).groupby([table[k] for k in keys]).mean()
+    designs = dict.fromkeys([tuple(table.loc[0, keys]), lost.idxmax()])
+    rows = [
+        row
+        for d in designs
+        for _, row in table[(table[keys].to_numpy() == d).all(axis=1)].iterrows()
+    ]
+    parts = [
+        Markdown(
+            "{} with {} models of {} families in {:.0%} of them instead of {:.0%} ({})"
+        ).format(
+            row["test"].split(",")[0].strip("`"),
+            row["n_models"],
+            row["n_families"],
+            row["over_families"],
+            row["over_models"],
+            f"{row['restored_by']:.0f} families"
+            if np.isfinite(row["restored_by"])
+            else "no number tried",
+        )
+        for row in rows
+    ]
+    return Markdown(
+        "The family is the unit of every test over models, which costs power where families share "
+        "nothing. An effect that Student's test over models finds is then found less often (in "
+        "brackets, the number of families of the same size that finds it in {:.0%} of the "
+        "studies): by {}."
+    ).format(ENOUGH, Markdown("; ").join(parts))
+
+
+def bound_sentence(folder: Path) -> Markdown:
+    """State which unmet targets for humps in bare curves are out of reach, if simulated."""
+    path, rates = folder / "bare_bound.csv", read_rates(folder)
+    if not path.exists():
+        return Markdown("")
+    known = {
+        f"bare hump of {row.height:g} SD, AR {row.correlation}, {row.n_layers} layers": row.hump
+        for row in pd.read_csv(path).itertuples()
+    }
+    asked = rates[(rates["quantity"] == "hump") & (rates["bound"] == ">=")]
+    both = asked.assign(reach=asked["situation"].map(known)).dropna(subset=["reach"])
+    missed = both[both["met"] == "no"]
+    beyond = missed[missed["reach"] < missed["target"]]
+    if beyond.empty:
+        return Markdown("")
+    return Markdown(
+        "Of the {} targets for a hump in a curve without replicates whose reach is known, {} are "
+        "missed. In {} of these, even a test that knows the possible shapes finds the hump in only "
+        "{:.0%} to {:.0%} of the curves, fewer than the {:.0%} to {:.0%} asked for. The errors "
+        "have to be estimated there from a few layers, and the targets are out of reach."
+    ).format(
+        len(both),
+        len(missed),
+        "all" if len(beyond) == len(missed) else len(beyond),
+        beyond["reach"].min(),
+        beyond["reach"].max(),
+        beyond["target"].min(),
+        beyond["target"].max(),
     )
 
 

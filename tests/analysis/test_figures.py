@@ -166,6 +166,37 @@ def test_false_rates_are_the_worst_of_their_kind(tmp_path: Path) -> None:
     assert "0.950" in str(table)
 
 
+def test_what_calibration_costs_and_cannot_reach_is_computed(tmp_path: Path) -> None:
+    assert not calibration_text.cost_sentence(tmp_path)
+    assert not calibration_text.bound_sentence(tmp_path)
+    (tmp_path / "families_power.csv").write_text(
+        "test,n_models,n_families,per_family,over_models,over_families,restored_by\n"
+        "`a`,9,5,2,0.8,0.6,7\n`b`,9,5,2,0.8,0.7,6\n"
+        "`a`,12,3,4,0.8,0.3,\n`b`,12,3,4,0.8,0.4,5\n`a`,20,5,4,0.8,0.7,7\n"
+    )
+    said = calibration_text.cost_sentence(tmp_path)
+    assert (
+        "a with 9 models of 5 families in 60% of them instead of 80% (7 families)"
+        in said.replace("\\", "")
+    )
+    assert "a with 12 models of 3 families in 30% of them instead of 80% (no number tried)" in said
+    assert "20 models" not in said
+    (tmp_path / "bare_bound.csv").write_text(
+        "n_layers,height,correlation,hump\n8,5,0,0.3\n8,5,0.5,0.6\n8,5,0.97,1\n"
+    )
+    (tmp_path / "calibration.csv").write_text(
+        "about,situation,test,quantity,rate,mc_error,n_studies,bound,target,met\n"
+        + "".join(
+            f'bare,"bare hump of 5 SD, AR {ar}, 8 layers",u,hump,{rate},0.01,400,>=,0.7,{met}\n'
+            for ar, rate, met in ((0.0, 0.2, "no"), (0.5, 0.69, "within error"), (0.97, 1, "yes"))
+        )
+    )
+    said = calibration_text.bound_sentence(tmp_path)
+    assert "Of the 3 targets" in said
+    assert "1 are missed" in said
+    assert "30% to 30% of the curves, fewer than the 70% to 70% asked" in said.replace("\\", "")
+
+
 def test_typeset_aligns_and_groups() -> None:
     table = pd.DataFrame(
         {"m": ["a", "a", "b"], "x": [1.0, -0.001, np.nan], "ok": [True, False, True]}
