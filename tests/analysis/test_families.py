@@ -13,14 +13,23 @@ from analysis.families import (
     mean_of,
     mean_over_families,
     regression_over_families,
+    skew_corrected,
     too_few,
 )
 from analysis.profiles.pooling import hartung_knapp
 
 pytestmark = pytest.mark.arithmetic
 
-R = json.loads((Path(__file__).parents[1] / "reference" / "families.json").read_text())
+REFERENCE = Path(__file__).parents[1] / "reference"
+R = json.loads((REFERENCE / "families.json").read_text())
+SKEWED = json.loads((REFERENCE / "skewed_mean.json").read_text())
 NINE = (2, 2, 2, 2, 1)
+
+
+@pytest.mark.parametrize("case", SKEWED.values(), ids=SKEWED)
+def test_skew_corrected_mean_equals_root_finding_in_r(case):
+    found = skew_corrected(np.array(case["y"]), 0.05)
+    assert_allclose(found, [case["low"], case["high"], case["p"]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("design", ["nine", "twelve", "uneven"])
