@@ -10,6 +10,7 @@ from typing import Any
 from representations.ablation import passes
 from representations.corpus.corpus import Corpus
 from representations.generation import WRITTEN
+from representations.lost import LEAST_TOPICS, TOO_FEW
 from representations.metrics import METRICS
 from representations.models.forms import plain
 from representations.models.loading import resolved
@@ -110,7 +111,8 @@ def plan(
     Raises
     ------
     InputError
-        For an unknown model or metric, or if weights are not installed or are the wrong ones.
+        For an unknown model or metric, too few topics for ablation, or if weights are not
+        installed or are the wrong ones.
     """
     unknown = [m for m in study.scoring.metrics if m not in METRICS]
     if unknown:
@@ -118,6 +120,9 @@ def plan(
             f"study {study.name}: scoring.metrics has unknown {unknown[0]!r}; "
             f"choose from {', '.join(METRICS)}"
         )
+    n_topics = len(corpus.topics)
+    if "ablation" in study.methods + study.untrained_methods and n_topics < LEAST_TOPICS:
+        raise InputError(f"study {study.name}: {n_topics} topics; {TOO_FEW}")
     check_links(folder)
     units: list[ExtractionUnit] = []
     specs: dict[str, str] = {}

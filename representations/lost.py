@@ -17,6 +17,9 @@ MEASURES = {
     "separation_lost": Measure("Held-out AUC lost at the last layer", True, 0.0),
     "prediction_lost": Measure("Log-probability lost (nats per token)", True, 0.0),
 }
+#: Two in each half.
+LEAST_TOPICS = 4
+TOO_FEW = "ablation needs at least four, two in each half"
 
 
 def halves(n_topics: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -33,8 +36,8 @@ def halves(n_topics: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     >>> np.bincount(half).tolist(), sorted(place.tolist())
     ([3, 3], [0, 0, 1, 1, 2, 2])
     """
-    if n_topics < 4:
-        raise InputError(f"{n_topics} topics; ablation needs at least four, two in each half")
+    if n_topics < LEAST_TOPICS:
+        raise InputError(f"{n_topics} topics; {TOO_FEW}")
     order = np.random.default_rng(seed).permutation(n_topics)
     return order % 2, order // 2
 

@@ -240,9 +240,11 @@ def test_a_study_ablates_and_its_profiles_go_through_the_tests(study_file, tmp_p
 def test_a_study_with_too_few_topics_says_so_in_one_line(study_file, tmp_path, capsys):
     study_file.write_text(study_file.read_text().replace("topics = 6", "topics = 3"))
     asked = ["--study", str(study_file), "--out", str(tmp_path / "out"), "--quiet"]
-    assert extraction.main([*asked, "--methods", "ablation"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said == ["extraction.py: 3 topics; ablation needs at least four, two in each half"]
+    assert extraction.main([*asked, "--dry-run"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == (
+        "extraction.py: study ablated: 3 topics; ablation needs at least four, two in each half"
+    )
 
 
 def test_the_control_leaves_out_what_the_emotions_subspace_leaves_out():
