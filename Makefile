@@ -1,5 +1,5 @@
 # make setup   the environment of the studies and the paper
-# make paper   set up, extract the demo study, analyze, render the paper
+# make paper   set up, extract the demo study, analyze, render the paper, summary and explorer
 # make test    set up, run the tests
 # make test-processors  run the tests of arithmetic as other processors would (half an hour)
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs

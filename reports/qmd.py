@@ -25,7 +25,7 @@ CELL_OPTIONS = {"label", "fig-cap", "tbl-cap", "fig-alt", "echo", "output", "inc
 CONDITIONAL = {"content-visible", "content-hidden"}
 CLASSES = {"unnumbered", "unlisted", "abstract"} | CALLOUTS | ADAPTED | CONDITIONAL
 ATTRIBUTES = {"title", "fig-alt", "when-format"}
-METADATA = {"title", "subtitle", "author", "date", "lang", "link-citations"}
+METADATA = {"title", "pagetitle", "subtitle", "author", "date", "lang", "link-citations"}
 TOP_LEVEL = METADATA | {
     "bibliography",
     "format",
@@ -56,6 +56,12 @@ FORMATS: dict[str, dict[str, str | None]] = {
         "margin": "variables",
         "section-numbering": "variables",
         "page-numbering": "variables",
+    },
+    "revealjs": {
+        **dict.fromkeys(("theme", "embed-resources", "slide-level", "width", "height")),
+        **dict.fromkeys(("margin", "center", "controls", "auto-stretch")),
+        "css": "files",
+        "filters": "filters",
     },
     "docx": {"filters": "filters", "reference-doc": "file"},
 }

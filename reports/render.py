@@ -1,6 +1,6 @@
 """Render a Quarto report without Quarto.
 
-    python reports/render.py [paper|explore] [-P study:NAME] [--to docx]
+    python reports/render.py [paper|summary|explore] [-P study:NAME] [--to docx]
 
 The script reads the same .qmd as `quarto render reports`, runs its cells in a Jupyter kernel of
 this Python, and writes reports/_output/NAME.html (pandoc: self-contained, MathML), for a report
@@ -53,8 +53,14 @@ from study.text import markdown
 
 HERE = Path(__file__).resolve().parent
 
-#: What pandoc writes for each of Quarto's formats, and the ending of the report.
-WRITERS = {"html": ("html", ".html"), "typst": ("typst", ".pdf"), "docx": ("docx", ".docx")}
+#: What pandoc writes for each of Quarto's formats, and the ending of the report. Without reveal.js,
+#: slides are sections of a page.
+WRITERS = {
+    "html": ("html", ".html"),
+    "revealjs": ("html", ".html"),
+    "typst": ("typst", ".pdf"),
+    "docx": ("docx", ".docx"),
+}
 #: Pixels per inch of a figure in Word, which does not show every SVG.
 PPI = 220
 #: Pandoc's markdown as Quarto reads it, without raw HTML and TeX: the other format would lose them.
@@ -306,7 +312,7 @@ def render(path: Path, params: dict[str, Any], output: Path, to: Sequence[str] =
 def main(arguments: list[str] | None = None) -> int:
     """Render the named reports; return 0, or 1 after a one-line error."""
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
-    parser.add_argument("reports", nargs="*", metavar="paper|explore", help="default: all")
+    parser.add_argument("reports", nargs="*", metavar="paper|summary|explore", help="default: all")
     parser.add_argument("-P", dest="params", action="append", default=[], metavar="NAME:VALUE")
     parser.add_argument("--to", choices=list(WRITERS), help="default: the formats of the report")
     parser.add_argument("--output", type=Path, default=HERE / "_output", metavar="FOLDER")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotnine as p9
 import pypandoc
 import pytest
 
@@ -50,6 +51,29 @@ def text_of_paper(source: Path | str, monkeypatch: pytest.MonkeyPatch, n_boot: i
     arguments = ["--wrap=none", f"--lua-filter={REPORTS / 'adapt.lua'}", "--standalone"]
     plain = " ".join(pypandoc.convert_text(text, "plain", render.MARKDOWN, arguments).split())
     return re.sub(r"@[\w-]+|\{#[\w-]+\}", "", plain)  # references are numbers in the end
+
+
+def slides(source: Path | str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the two slides of a source as a page and a PDF, made with fewer bootstraps."""
+    monkeypatch.setattr(paper, "evidence_of", partial(paper.evidence_of, n_boot=9))
+    one = pd.DataFrame({"verdict": ["undecided"]})
+    monkeypatch.setattr(paper, "specification_table", lambda _: one)
+    report, names = qmd.parse(REPORTS / "summary.qmd"), dict[str, Any]()
+    parts = []
+    with chdir(REPORTS):
+        for chunk in report.chunks:
+            if not chunk.is_cell:
+                parts.append(qmd.INLINE.sub(lambda m: _shown(eval(m[1], names)), chunk.text))
+                continue
+            value = _run(chunk.text, names)
+            if "parameters" in (chunk.options.get("tags") or []):
+                names["study"] = str(source)
+            elif isinstance(value, p9.ggplot):
+                value.save(folder / "figure.svg", verbose=False)
+                parts.append(f'\n![](figure.svg){{fig-alt="{chunk.options["fig-alt"]}"}}\n')
+            elif value is not None:
+                parts.append(f"\n{_shown(value)}\n")
+    return render.write(report, "\n".join(parts), folder, folder / "out")
 
 
 def _run(code: str, names: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ from reports import (
     render,
     steering_text,
     story,
+    summary_text,
 )
 from study.read import InputError
 from tests import forms
@@ -125,7 +126,7 @@ def test_no_result_is_typed_into_the_paper() -> None:
             texts += sentences(chunk.text)
         else:
             texts.append(re.sub(r"`[^`]*`|\{[^}]*\}|\[?@[\w-]+", "", qmd._prose(chunk.text)))
-    for module in (paper, steering_text, calibration_text, elsewhere_text, story):
+    for module in (paper, steering_text, calibration_text, elsewhere_text, story, summary_text):
         assert module.__file__ is not None
         texts += sentences(Path(module.__file__).read_text(encoding="utf-8"))
     for text in texts:
