@@ -10,11 +10,26 @@ from analysis.claims.table import ENDING, scope_words
 from analysis.families import too_few
 from analysis.loading.mapping import WORDS
 from analysis.scopes import LIKE_THESE, THESE
-from analysis.wording import count, inline_label, interval, listing
+from analysis.wording import count, inline_label, interval, listing, size
 from reports.paper import AUTHOR, Findings, share, tally
 from study.text import Markdown, markdown
 
 TITLE = "Do language models separate emotions at half their depth?"
+#: The source of the claims that the title asks about.
+PUBLISHED = "Jeong 2026"
+#: What a contradiction of a claim shows; for other claims, the reason says it.
+INSTEAD = {
+    "every": "At least one model has another shape",
+    "overall": "The mean curve has another shape",
+    "peak": "It peaks elsewhere",
+    "architecture": "It differs between architectures",
+    "scale": "It changes with scale",
+    "steering": "Too few steered texts stay whole and show the emotion more than unsteered ones",
+    "regimes": "At least one of them is too rare",
+    "learned": "Untrained networks have as much of one",
+    "embeddings": "Less than half of it is there",
+    "tuning": "It stays where it was",
+}
 #: The order in which verdicts are told.
 VERDICTS = ("supported", "contradicted", "undecided", "not testable")
 
@@ -54,43 +69,91 @@ def summary(found: Findings) -> Markdown:
 
 
 def subtitle(found: Findings) -> Markdown:
-    """Say in one line how the claims came out in the study's models.
+    """Answer the title for the study's models, and say how the published claims came out.
 
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> claims = pd.DataFrame({"verdict_these": ["supported", "contradicted", "undecided"]})
+    >>> claims = pd.DataFrame({"key": ["peak", "scale", "own"],
+    ...                        "source": ["Jeong 2026", "Jeong 2026", "control"],
+    ...                        "verdict_these": ["undecided", "contradicted", "supported"]})
     >>> models = pd.DataFrame({"model": ["a", "b"]})
     >>> subtitle(SimpleNamespace(claims=claims, models=models))
-    'In two models, one claim holds, one fails and one is undecided'
+    'Undecided in two models. Of two published claims, one fails and one is undecided'
     """
+    answers = {"supported": "Yes", "contradicted": "No", "undecided": "Undecided"}
     said = {
         "supported": ("holds", "hold"),
         "contradicted": ("fails", "fail"),
         "undecided": ("is undecided", "are undecided"),
         "not testable": ("cannot be tested", "cannot be tested"),
     }
-    counts = found.claims[f"verdict{ENDING}"].value_counts()
-    known = [verdict for verdict in VERDICTS if verdict in counts]
-    parts = [count(int(counts[verdict]), *said[verdict]) for verdict in known]
-    if known:  # the first says what is counted
-        one, many = said[known[0]]
-        parts[0] = count(int(counts[known[0]]), f"claim {one}", f"claims {many}")
-    return Markdown("In {}, {}").format(count(len(found.models), "model"), listing(parts))
+    claims = found.claims[found.claims["source"] == PUBLISHED]
+    verdicts = claims[f"verdict{ENDING}"]
+    (answer,) = verdicts[claims["key"] == "peak"]
+    counts = verdicts.value_counts()
+    parts = [count(int(counts[word]), *said[word]) for word in VERDICTS if word in counts]
+    return Markdown("{} in {}. Of {}, {}").format(
+        answers.get(answer, "Not testable"),
+        count(len(found.models), "model"),
+        count(len(claims), "published claim"),
+        listing(parts),
+    )
 
 
 def these_models(found: Findings) -> Markdown:
-    """Say which claims hold in the study's models, with their numbers, and which stay open."""
+    """List what the study's models show of each claim, with its numbers, and what stays open."""
     rows = found.claims.to_dict("records")
-    leads = {"supported": "that", "contradicted": "that", "undecided": "whether"}
-    parts = []
-    for verdict, word in {**leads, "not testable": "whether"}.items():
-        told = [row for row in rows if row[f"verdict{ENDING}"] == verdict]
-        if told:
-            shown = word == "that"
-            phrases = Markdown("; ").join(_phrase(row, ENDING, numbers=shown) for row in told)
-            parts.append(Markdown("*{}* is {} {}.").format(verdict.capitalize(), word, phrases))
-    return Markdown(" ").join(parts)
+    items = [
+        _decided(row, ENDING) for word in VERDICTS[:2] for row in rows if _is(row, word, ENDING)
+    ]
+    open_ = [row for row in rows if _is(row, "undecided", ENDING)]
+    if open_:
+        items.append(_undecided(open_))
+    if left := sum(_is(row, "not testable", ENDING) for row in rows):
+        text = Markdown("**Not testable** with this study: {}.")
+        items.append(text.format(count(left, "claim")))
+    return Markdown("\n").join(Markdown("- {}").format(item) for item in items)
+
+
+def _is(row: dict[Any, Any], verdict: str, ending: str) -> bool:
+    return bool(row[f"verdict{ending}"] == verdict)
+
+
+def _decided(row: dict[Any, Any], ending: str) -> Markdown:
+    """Return a claim with its verdict, what a contradiction shows instead, and the estimate."""
+    verdict = row[f"verdict{ending}"]
+    text = Markdown("**{}:** “{}.”").format(verdict.capitalize(), row["claim"])
+    if verdict == "contradicted":
+        text += Markdown(" {}").format(_instead(row, ending))
+    value = row[f"estimate{ending}"]
+    if pd.isna(value):
+        return text + Markdown("." if verdict == "contradicted" else "")
+    shown = interval(value, row[f"low{ending}"], row[f"high{ending}"])
+    return text + Markdown(" ({} {}).").format(row[f"quantity{ending}"], shown)
+
+
+def _instead(row: dict[Any, Any], ending: str) -> str:
+    """Return what the contradiction of a claim shows."""
+    reason = str(row[f"reason{ending}"])
+    if row["key"] != "method":
+        return INSTEAD.get(row["key"], reason[:1].upper() + reason[1:])
+    if not ending:
+        return "Reading separates better"
+    which = "each" if " in each of " in reason else "at least one"
+    return f"Reading separates better in {which} of these models"
+
+
+def _undecided(rows: list[dict[Any, Any]]) -> Markdown:
+    """Name the published claims that stay open, and count the others."""
+    named = [row for row in rows if row["source"] == PUBLISHED] or rows
+    phrases = [markdown(inline_label(str(row["claim"]))) for row in named]
+    text = Markdown("**Undecided**, neither shown nor ruled out: whether {}").format(
+        Markdown("; ").join(phrases)
+    )
+    others = len(rows) - len(named)
+    more = count(others, "claim by others", "claims by others")
+    return text + (Markdown("; and {}.").format(more) if others else Markdown("."))
 
 
 def models_like_these(found: Findings) -> Markdown:
@@ -98,29 +161,37 @@ def models_like_these(found: Findings) -> Markdown:
     decided = found.claims[found.claims["verdict"].isin(VERDICTS[:2])]
     few = too_few(found.models["family"].nunique())
     if decided.empty and few:
-        return Markdown("No claim can be extended beyond these models: {}.").format(few)
+        return Markdown("No claim can be extended to other models: {}.").format(few)
     if decided.empty:
-        return Markdown("No claim is settled: {}.").format(tally(found.claims["verdict"]))
-    phrases = [
-        Markdown("*{}*: {}").format(row["verdict"], _phrase(row, "", numbers=True))
-        for row in decided.to_dict("records")
-    ]
+        return Markdown("No claim is settled for other models: {}.").format(
+            tally(found.claims["verdict"])
+        )
+    items = [_decided(row, "") for row in decided.to_dict("records")]
     rest = len(found.claims) - len(decided)
     left = count(rest, "other claim stays", "other claims stay")
-    open_ = Markdown(" For models like these, {} open.").format(left) if rest else ""
-    return Markdown("; ").join(phrases) + Markdown(".{}").format(open_)
+    if rest:
+        items.append(Markdown("For models like these, {} open.").format(left))
+    return Markdown("\n\n{}").format(
+        Markdown("\n").join(Markdown("- {}").format(item) for item in items)
+    )
 
 
-def _phrase(row: dict[Any, Any], ending: str, *, numbers: bool) -> Markdown:
-    """Return a claim within a sentence, with the estimate that decides it."""
-    text = markdown(inline_label(str(row["claim"])))
-    value = row[f"estimate{ending}"]
-    if not numbers or pd.isna(value):
-        return text
-    return Markdown("{} ({} {})").format(
-        text,
-        row[f"quantity{ending}"],
-        interval(value, row[f"low{ending}"], row[f"high{ending}"]),
+def how_sure(found: Findings) -> Markdown:
+    """Say what the intervals and verdicts guarantee, and under which caveats."""
+    sizes = found.models["n_params"].dropna()
+    span = f" of {size(sizes.min())} to {size(sizes.max())} parameters" if len(sizes) else ""
+    return Markdown(
+        "Brackets hold {:.0%} intervals ({:.0%} for sameness between architectures). The verdicts "
+        "allow for the number of claims: at most {:.0%} of such studies would print any false "
+        "verdict in a scope. The sample is {}{}. The texts and measures are ours, because the "
+        "published study does not disclose its own in enough detail: we test its claims, and do "
+        "not repeat its run."
+    ).format(
+        1 - found.alpha,
+        1 - 2 * found.alpha,
+        found.alpha,
+        count(len(found.models), "model"),
+        span,
     )
 
 
@@ -134,17 +205,18 @@ def box(found: Findings) -> dict[str, Markdown]:
     """
     separation = Markdown(
         "*Separation* says how well the activations at a layer tell the {} apart. {} All curves "
-        "here are turned so that up is better separated. A U of the published kind is then a "
-        "*hump*: separation rises with depth, and falls again. A *trough* is the opposite."
-    ).format(found.words["concepts"], _which_way(found))
+        "here are turned so that up is better. The published U is then a *hump*: separation rises "
+        "with depth, then falls. A *trough* is the opposite. {}"
+    ).format(found.words["concepts"], _which_way(found), _main_measure(found))
     scopes = Markdown(
-        "Each claim has two verdicts. One applies *{}*. The other applies *{}*: it generalizes to "
-        "other models, and needs at least three families."
+        "Each claim has two verdicts. One applies *{}*, and asks whether the claim holds in each "
+        "of them. The other applies *{}*: it extends to other models, and needs at least three "
+        "families of models."
     ).format(*(scope_words(found.scores)[scope] for scope in (THESE, LIKE_THESE)))
     verdicts = Markdown(
-        "A test shows what is *supported* or *contradicted*. *Undecided* means that the data show "
-        "neither, not that there is no effect. *Not testable* means that the study lacks what the "
-        "test needs."
+        "A claim is *supported* or *contradicted* only if a test shows so. *Undecided* means that "
+        "the data show neither, not that there is no effect. *Not testable* means that the study "
+        "lacks what the test needs."
     )
     return {"separation": separation, "scopes": scopes, "verdicts": verdicts}
 
@@ -162,10 +234,18 @@ def _which_way(found: Findings) -> Markdown:
     }
     if len(ways) == 2:
         return Markdown(
-            "It is better where {} is smaller (the curve is a *U* if the middle of the network "
-            "separates best), and where {} is larger."
-        ).format(ways[-1], ways[1])
+            "Larger is better for {}; smaller is better for {}, whose curve is a *U* if the middle "
+            "of the network separates best."
+        ).format(ways[1], ways[-1])
     (sign, names), *_ = ways.items()
-    return Markdown("It is better where {} is {}.").format(
-        names, "larger" if sign > 0 else "smaller"
-    )
+    return Markdown("{} is better for {}.").format("Larger" if sign > 0 else "Smaller", names)
+
+
+def _main_measure(found: Findings) -> Markdown:
+    """Explain the primary measure, if it is one of ours."""
+    if found.scores.is_foreign or found.primary_metric != "auc":
+        return Markdown("")
+    return Markdown(
+        "The main measure is {}: how often a text that shows an emotion scores higher for it than "
+        "a text that does not, on topics that were held out. One half is guessing."
+    ).format(found.measure_name)
