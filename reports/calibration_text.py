@@ -73,14 +73,15 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
     largest = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
     naive, calibrated = largest.loc["naive"], largest.loc["calibrated"]
     return Markdown(
-        "Each of these worst situations has at least {:.0f} simulated studies. The naive tests are "
-        "wrong in up to {:.0%} of them ({}), and the calibrated tests in up to {:.1%} ({})."
+        "In the worst simulated situations, naive tests say what is not so in up to {:.0%} of the "
+        "studies ({}), and the tests used here in up to {:.1%} ({}). Each situation has at least "
+        "{:.0f} studies."
     ).format(
-        rates["n_studies"].min(),
         naive["rate"],
         naive["test"],
         calibrated["rate"],
         calibrated["test"],
+        rates["n_studies"].min(),
     )
 
 

@@ -19,6 +19,7 @@ from analysis.claims.published_check import published_check
 from analysis.claims.registry import Evidence
 from analysis.claims.specification_curve import specification_table
 from analysis.claims.table import (
+    ENDING,
     decided,
     evidence_of,
     of_scope,
@@ -59,6 +60,8 @@ PLACES = {
     "extremum": "the maximum of a spline through the points, corrected for noise",
     "center": "the middle of the top of a smoothed curve",
 }
+#: The claims of other studies.
+CONTESTED = ("embeddings", "valence", "tuning", "precision")
 READ = {
     "comprehension": "comprehension (the model reads passages)",
     "generation": "generation (it writes a story)",
@@ -364,6 +367,14 @@ def crossed_sentence(found: Findings) -> Markdown:
     rows = found.crossed[(found.crossed["model"] == "all") & (found.crossed["scope"] == THESE)]
     said = Markdown(" ").join(quoted(rows, found.titles))
     return said + Markdown(" @tbl-crossed has the models one by one.")
+
+
+def contested_sentence(found: Findings) -> Markdown:
+    """Say how the claims came out that contradict the published one."""
+    claims = found.claims[found.claims["key"].isin(CONTESTED)]
+    return Markdown(
+        "Of {} that contradict the published one or qualify it, {} in these models."
+    ).format(count(len(claims), "claim"), tally(claims[f"verdict{ENDING}"]))
 
 
 def published_sentence() -> Markdown:

@@ -61,10 +61,11 @@ def literature_sentence(found: Findings, printed: Literature | None) -> Markdown
     row, papers = printed.pooled.iloc[0], printed.papers.iloc[0]
     kinds = printed.depths.drop_duplicates("source")["source_kind"].value_counts()
     text = Markdown(
-        "We found {} in the texts of {} and {} (repositories and pages without an arXiv number). "
+        "We found {} at which emotion, valence or sentiment is said to be best represented, in the "
+        "texts of {} and {} (repositories and pages without an arXiv number). "
         "Of these, {} lie within {:g} of the depth {:g}. "
     ).format(
-        count(row["n_figures"], "figure"),
+        count(row["n_figures"], "printed depth"),
         count(int(kinds.get("paper", 0)), "paper"),
         count(int(kinds.get("report", 0)), "report"),
         row["n_within"],

@@ -128,7 +128,7 @@ def _decided(row: dict[Any, Any], ending: str) -> Markdown:
         text += Markdown(" {}").format(_instead(row, ending))
     value = row[f"estimate{ending}"]
     if pd.isna(value):
-        return text + Markdown("." if verdict == "contradicted" else "")
+        return text + ("." if verdict == "contradicted" else "")
     shown = interval(value, row[f"low{ending}"], row[f"high{ending}"])
     return text + Markdown(" ({} {}).").format(row[f"quantity{ending}"], shown)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import plotnine as p9
 import pypandoc
@@ -86,3 +89,29 @@ def _run(code: str, names: dict[str, Any]) -> Any:
 
 def _shown(value: Any) -> str:
     return str(value if isinstance(value, Markdown) else markdown(str(value)))
+
+
+class Look(NamedTuple):
+    """A page: its largest blank gap (share of the height), and where its ink begins and ends."""
+
+    name: str
+    gap: float
+    left: float
+    right: float
+
+
+def looked_at(pdf: Path) -> list[Look]:
+    """Return how each page of a PDF is filled, by pdftoppm."""
+    command = ["pdftoppm", "-r", "36", "-png", str(pdf), str(pdf.with_suffix(""))]
+    subprocess.run(command, check=True, capture_output=True)
+    found = []
+    for image in sorted(pdf.parent.glob(f"{pdf.stem}-*.png")):
+        colors = plt.imread(image)
+        height, width = colors.shape[:2]
+        inked = colors.reshape(height, width, -1)[..., :3].min(axis=2) < 0.8
+        start, end = round(0.08 * height), round(0.92 * height)  # the margins are 2.4 of 29.7 cm
+        rows = start + np.flatnonzero(inked[start:end].any(axis=1))
+        gap = np.diff([start, *rows, end]).max() / (end - start)
+        columns = np.flatnonzero(inked.any(axis=0)) / width
+        found.append(Look(image.name, float(gap), float(columns.min()), float(columns.max())))
+    return found

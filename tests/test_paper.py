@@ -17,6 +17,7 @@ import pandas as pd
 import pypandoc
 import pytest
 from browser import browser
+from paper_text import looked_at
 from synthetic import make_study
 
 from reports import (
@@ -227,6 +228,16 @@ def plain(html: str) -> str:
 def test_the_explorer_for_word_says_where_it_is(pages: Pages) -> None:
     text = pypandoc.convert_file(str(pages.word[1]), "plain")
     assert " ".join(text.split()) == "The explorer is a page for browsers: explore.html."
+
+
+def test_no_page_is_more_than_a_third_empty_and_nothing_is_in_its_margins(pages: Pages) -> None:
+    if shutil.which("pdftoppm") is None:
+        pytest.skip("no pdftoppm: the pages were made but not looked at")
+    *pages_before, last = looked_at(pages.pdf)
+    assert len(pages_before) > 10
+    for page in (*pages_before, last):
+        assert 0.1 < page.left < page.right < 0.9, page
+        assert page.gap < 1 / 3 or page == last, page
 
 
 def test_the_certificates_of_a_run_are_shown() -> None:

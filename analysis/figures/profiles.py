@@ -120,7 +120,7 @@ def depth_profiles(
         + _line_scales(table["line"])
         + (small_panels(n)[:1] or [depth_scale()])
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
-        + house_style(0.9 + 1.75 * -(-n // width))
+        + house_style(0.9 + (1.75 if n <= 2 * width else 1.4) * -(-n // width))
         + small_panels(n)[1:]
         + (p9.theme(legend_position="none") if set(table["line"]) == {NO_METHOD} else None)
     )
@@ -274,7 +274,7 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
         + p9.theme(
             panel_grid=p9.element_blank(),
             legend_title=p9.element_text(size=8),
-            axis_text_y=p9.element_text(size=6.5),
+            axis_text_y=p9.element_text(size=7),
             legend_key_width=130,
             legend_key_height=7,
             legend_title_position="top",

@@ -161,7 +161,7 @@ def literature_forest(
         + p9.coord_flip()
         + p9.scale_y_continuous(breaks=[0, 0.25, 0.5, 0.75, 1], limits=(0, 1))
         + p9.labs(x="", y="Published depth")
-        + house_style(1.2 + 0.17 * len(rows))
+        + house_style(1.2 + 0.145 * len(rows))
         + p9.theme(strip_text_y=p9.element_text(rotation=0, ha="left"), plot_margin_right=0.05)
     )
 
@@ -295,7 +295,7 @@ def calibration(table: pd.DataFrame, nominal: float = 0.05) -> p9.ggplot:
         + p9.coord_flip()
         + p9.scale_y_continuous(limits=(0, 1), labels=lambda x: [f"{v:.0%}" for v in x])
         + p9.labs(x="", y="Share of true hypotheses rejected")
-        + house_style(1.0 + 0.22 * len(order))
+        + house_style(1.0 + 0.17 * len(order))
     )
 
 
@@ -328,5 +328,5 @@ def valence_course(table: pd.DataFrame) -> p9.ggplot:
             labels=lambda shares: [f"{s:.0%}".replace("-", "−") for s in shares]
         )
         + p9.labs(x="Depth (layer / number of layers)", y="Share of valence")
-        + house_style(0.7 + 1.5 * -(-len(models) // width))
+        + house_style(0.7 + (1.5 if len(models) <= 2 * width else 1.2) * -(-len(models) // width))
     )
