@@ -24,6 +24,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from analysis.claims.registry import Evidence
 from analysis.claims.table import (
     decided,
     evidence_of,
@@ -38,7 +39,7 @@ from analysis.named import FIGURES, RESULTS, Source, write_figure, write_result
 from analysis.over_models.causal import without_ablation
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.over_models.precision import one_precision
-from analysis.planning.preregistration import preregistration
+from analysis.planning.preregistration import write_preregistration
 from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parsed(arguments)
     try:
         if options.preregister:
-            write_text(Path(options.preregister), preregistration(options.source))
+            write_preregistration(options.source, Path(options.preregister))
             return wrote([options.preregister])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         claims = decided(evidence, options.claims)
         if options.deposit:
             command = shlex.join(["python", "-m", "analysis", *(arguments or sys.argv[1:])])
-            return wrote(write_deposit(Path(options.deposit), evidence, claims, command))
+            return deposited(options, evidence, claims, command)
         if options.json:
             print(claims.to_json(orient="records", indent=2), flush=True)
             return 0
@@ -141,10 +142,21 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="write the result as JSON with its schema, a log, CITATION.cff and RO-Crate metadata",
     )
+    parser.add_argument(
+        "--author",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="author of a deposit, as 'Family, Given' or the name of a group; may be repeated",
+    )
+    parser.add_argument(
+        "--license", metavar="ID", help="license of a deposit: CC-BY-4.0, or an address"
+    )
     out.add_argument(
         "--preregister",
         metavar="FILE",
-        help="write the preregistration of a study file (SOURCE), before there are data",
+        help="write the preregistration of a study file (SOURCE), before there are data, as "
+        "Markdown or as a page (.html)",
     )
     read = parser.add_argument_group(
         "how to read a table of your own (default: worked out from it)"
@@ -333,6 +345,22 @@ def steering_folder(study: str) -> Path | None:
     folder = Path(study).resolve()
     place = folder.parent.parent / "steering" / folder.name
     return place if (place / "trials.parquet").exists() else None
+
+
+def deposited(
+    options: argparse.Namespace, evidence: Evidence, claims: pd.DataFrame, command: str
+) -> int:
+    """Write a deposit, and say what it lacks; return 0."""
+    given = {"authors": options.author, "license": options.license}
+    wrote(write_deposit(Path(options.deposit), evidence, claims, command, **given))
+    lacking = [f"no {name}" for name, value in given.items() if not value]
+    if lacking:
+        print(
+            f"CITATION.cff and ro-crate-metadata.json name {' and '.join(lacking)}: "
+            "give --author 'FAMILY, GIVEN' and --license SPDX-ID",
+            file=sys.stderr,
+        )
+    return 0
 
 
 def wrote(paths: Sequence[str | Path]) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +36,7 @@ MEDIA = {
     ".png": "image/png",
     ".pdf": "application/pdf",
 }
+SPDX = "https://spdx.org/licenses"
 WORDS = ["supported", "contradicted", "undecided", "not testable"]
 NUMBERS = ("estimate", "low", "high", "confidence", "p", "p_holm", "n")
 
@@ -174,28 +175,80 @@ def analysis_log(result: Mapping[str, Any], command: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def citation(result: Mapping[str, Any]) -> str:
-    """Return CITATION.cff of a study's folder, which also names the software."""
-    title = json.dumps(f"Results of the study {result['study']}", ensure_ascii=False)
+def citation(
+    result: Mapping[str, Any], authors: Sequence[str] = (), license: str | None = None
+) -> str:
+    """Return CITATION.cff of a study's folder, which also names the software.
+
+    Parameters
+    ----------
+    result : mapping
+        From `result_of`.
+    authors : sequence of str
+        "Family, Given" for a person, any other text for a group.
+    license : str, optional
+        An identifier of SPDX (CC-BY-4.0), or an address.
+
+    Examples
+    --------
+    >>> result = {"study": "demo", "versions": {"emotion-depth": "1.0"}}
+    >>> print(citation(result, ["Curie, Marie"], "CC-BY-4.0").split("references:")[0], end="")
+    cff-version: 1.2.0
+    message: If you use these results, please cite them and the software that made them.
+    type: dataset
+    title: "Results of the study demo"
+    authors:
+      - family-names: "Curie"
+        given-names: "Marie"
+    license: "CC-BY-4.0"
+    """
     lines = [
         "cff-version: 1.2.0",
         "message: If you use these results, please cite them and the software that made them.",
         "type: dataset",
-        f"title: {title}",
-        "authors:",
-        "  - name: The authors of the study",
+        f"title: {_quoted(_title(result))}",
+        *(["authors:"] if authors else []),
+    ]
+    for author in authors:
+        family, comma, given = (part.strip() for part in author.partition(","))
+        if comma:
+            lines += [f"  - family-names: {_quoted(family)}", f"    given-names: {_quoted(given)}"]
+        else:
+            lines += [f"  - name: {_quoted(author)}"]
+    if license:
+        lines += [f"license{'-url' if '://' in license else ''}: {_quoted(license)}"]
+    lines += [
         "references:",
         "  - type: software",
         "    title: emotion-depth",
-        f"    version: {json.dumps(result['versions']['emotion-depth'])}",
+        f"    version: {_quoted(result['versions']['emotion-depth'])}",
         "    authors:",
-        "      - name: The emotion-depth authors",
+        "      - name: The emotion-depth project",
     ]
     return "\n".join([*lines, ""])
 
 
-def crate(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+def _title(result: Mapping[str, Any]) -> str:
+    return f"Results of the study {result['study']}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def crate(
+    folder: Path,
+    result: Mapping[str, Any],
+    authors: Sequence[str] = (),
+    license: str | None = None,
+) -> dict[str, Any]:
     """Return RO-Crate 1.1 metadata of a folder: what each of its files is.
+
+    Parameters
+    ----------
+    folder : Path
+    result, authors, license
+        As in `citation`.
 
     References
     ----------
@@ -220,17 +273,24 @@ def crate(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     root = {
         "@id": "./",
         "@type": "Dataset",
-        "name": f"Results of the study {result['study']}",
+        "name": _title(result),
         "description": f"Score tables and calibrated tests of published claims: {said}.",
         "datePublished": result["written"],
-        "license": "to be chosen by the authors when they deposit it",
         "hasPart": [{"@id": name} for name in names],
         "mentions": [{"@id": "#emotion-depth"}],
     }
     software["softwareVersion"] = result["versions"]["emotion-depth"]
+    people = [
+        {"@id": f"#author-{n}", "@type": "Person" if "," in name else "Organization", "name": name}
+        for n, name in enumerate(authors, 1)
+    ]
+    if people:
+        root["author"] = [{"@id": person["@id"]} for person in people]
+    if license:
+        root["license"] = {"@id": license if "://" in license else f"{SPDX}/{license}"}
     return {
         "@context": "https://w3id.org/ro/crate/1.1/context",
-        "@graph": [described, root, software, *files],
+        "@graph": [described, root, software, *people, *files],
     }
 
 
@@ -241,7 +301,13 @@ def _counted(verdicts: Iterable[str]) -> str:
 
 
 def write_deposit(
-    folder: Path, evidence: Evidence, claims: pd.DataFrame, command: str
+    folder: Path,
+    evidence: Evidence,
+    claims: pd.DataFrame,
+    command: str,
+    *,
+    authors: Sequence[str] = (),
+    license: str | None = None,
 ) -> list[Path]:
     """Write the records of a study into a folder, and metadata of all files that are in it.
 
@@ -254,6 +320,8 @@ def write_deposit(
         From `claims_table`.
     command : str
         The command line that made them, for the log.
+    authors, license
+        As in `citation`; what is not given is left out.
 
     Returns
     -------
@@ -266,11 +334,12 @@ def write_deposit(
         "result.json": _json({"$schema": "result.schema.json"} | result),
         "result.schema.json": _json(result_schema()),
         "analysis-log.md": analysis_log(result, command),
-        "CITATION.cff": citation(result),
+        "CITATION.cff": citation(result, authors, license),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    write_text(folder / "ro-crate-metadata.json", _json(crate(folder, result)))
+    metadata = crate(folder, result, authors, license)
+    write_text(folder / "ro-crate-metadata.json", _json(metadata))
     return [folder / name for name in (*texts, "ro-crate-metadata.json")]
 
 

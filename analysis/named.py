@@ -263,13 +263,20 @@ def write_figure(source: Source, path: Path) -> list[Path]:
     named = FIGURES.get(path.stem)
     check(path, (path.stem,), PICTURES, "figure")
     figure = (named or FIGURES["overview"]).draw(source)
-    figure.save(path, dpi=200, verbose=False)
+    with_texts(figure).save(path, dpi=200, verbose=False)
     if named is None:
         return [path]
     data, text = path.with_suffix(".csv"), path.with_suffix(".txt")
     to_csv(drawn_from(figure), data)
     write_text(text, f"{named.alt}\n")
     return [path, data, text]
+
+
+def with_texts(figure: p9.ggplot) -> p9.ggplot:
+    """Return a figure whose texts stay texts in SVG, to be read aloud, searched and edited."""
+    from plotnine import theme  # part of the extra "report", which drew the figure
+
+    return figure + theme(svg_usefonts=True)
 
 
 def drawn_from(figure: p9.ggplot) -> pd.DataFrame:

@@ -10,18 +10,9 @@ import pandas as pd
 from analysis.figures.cover import cover
 from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
+from analysis.reporting.web import POLICY, STYLE
 from analysis.wording import intervals, p_value
 from study.text import html_text
-
-#: Allow no scripts, and load nothing from a network.
-POLICY = (
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
-)
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-padding: 0 1rem; } table { border-collapse: collapse; font-size: 0.9rem; } th, td { text-align:
-left; vertical-align: top; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #ccc; }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }"""
 
 
 def page(scores: Scores, claims: Mapping[str, pd.DataFrame], models: pd.DataFrame) -> str:

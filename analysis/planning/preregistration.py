@@ -11,11 +11,13 @@ import pandas as pd
 from analysis.claims.rules import read_claims
 from analysis.planning.design import design_power
 from analysis.reporting.exports import laid_out
+from analysis.reporting.web import as_page
 from analysis.wording import count, listing, typeset
 from study import Study, load_study
 from study.home import HOME, find
 from study.read import InputError, read_toml
 from study.text import Markdown
+from study.write import write_text
 
 #: The effects whose power is stated: shares of the depth in margins, and a difference of methods.
 APART, METHOD_EFFECT = 2.0, 0.02
@@ -79,6 +81,27 @@ def preregistration(study: str | Path, *, n_sim: int = 200, seed: int = 0) -> st
     if n_sim:
         parts += [Markdown("## Power"), *_power(plan, models, n_sim, seed)]
     return str(Markdown("\n\n").join(parts)) + "\n"
+
+
+def write_preregistration(study: str | Path, path: Path, *, n_sim: int = 200) -> None:
+    """Write the preregistration of a study as a page (.html), or as Markdown (any other ending).
+
+    Parameters
+    ----------
+    study, n_sim
+        As in `preregistration`.
+    path : Path
+        The file to write.
+
+    Raises
+    ------
+    InputError
+        As `preregistration`; also if pandoc, which makes the page, is missing.
+    """
+    text = preregistration(study, n_sim=n_sim)
+    if path.suffix == ".html":
+        text = as_page(text, text.splitlines()[0].removeprefix("# "))
+    write_text(path, text)
 
 
 def models_of(plan: Study) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +15,15 @@ import yaml
 
 import analysis
 from analysis import InputError, load_scores, preregistration, say
+from analysis import __main__ as command
 from analysis.__main__ import main
 from analysis.claims.table import decided, evidence_of
-from analysis.deposit import analysis_log, result_of, result_schema, write_deposit
+from analysis.deposit import analysis_log, citation, crate, result_of, result_schema, write_deposit
 from analysis.named import FIGURES, RESULTS, Source, check, drawn_from, write_figure, write_result
+from analysis.planning.preregistration import write_preregistration
 from reports import qmd
 from study import load_study
+from tests.browser import browser
 
 HOME = Path(analysis.__file__).parent.parent
 DEMO = HOME / "data" / "scores" / "demo"
@@ -69,6 +73,24 @@ def test_a_preregistration_needs_no_data(
     assert "none.toml" in capsys.readouterr().err
 
 
+def test_a_preregistration_as_a_page_has_the_same_content(tmp_path: Path) -> None:
+    text = preregistration("demo", n_sim=0)
+    for name in ("page.md", "page.html"):
+        write_preregistration("demo", tmp_path / name, n_sim=0)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == text
+    assert "<title>Preregistration: demo</title>" in page
+    assert page.count("<h2") == text.count("\n## ")
+    assert page.count("<table") == 3
+    assert "Content-Security-Policy" in page
+    read = [
+        pypandoc.convert_text(t, "plain", f, extra_args=["--wrap=none", "--columns=400"]).split()
+        for t, f in ((text, "markdown"), (page.split("<body>")[1], "html"))
+    ]
+    words = [[w for w in side if set(w) - set("-")] for side in read]  # without rules of tables
+    assert words[0] == words[1]
+
+
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     text = (HOME / "data" / "studies" / "demo.toml").read_text(encoding="utf-8")
     (tmp_path / "s.toml").write_text(text.replace('"gemma-3-270m-q4"', '"gema"'), encoding="utf-8")
@@ -99,6 +121,40 @@ def test_a_deposit_is_complete_and_valid(tmp_path: Path) -> None:
     cited = yaml.safe_load((tmp_path / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["type"] == "dataset"
     assert "demo" in cited["title"]
+    assert not {"authors", "license"} & set(cited)
+    assert not {"author", "license"} & set(parts["./"])
+
+
+def test_a_deposit_names_its_authors_and_license(tmp_path: Path) -> None:
+    authors = ["Curie, Marie", 'The "Radium" group']
+    result = result_of(source().evidence, claims())
+    cited = yaml.safe_load(citation(result, authors, "CC-BY-4.0"))
+    assert cited["license"] == "CC-BY-4.0"
+    assert cited["authors"] == [
+        {"family-names": "Curie", "given-names": "Marie"},
+        {"name": 'The "Radium" group'},
+    ]
+    assert "license-url" in yaml.safe_load(citation(result, authors, "https://example.org/l"))
+    parts = {one["@id"]: one for one in crate(tmp_path, result, authors, "CC-BY-4.0")["@graph"]}
+    named = [parts[one["@id"]] for one in parts["./"]["author"]]
+    assert [one["name"] for one in named] == authors
+    assert [one["@type"] for one in named] == ["Person", "Organization"]
+    assert parts["./"]["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
+
+
+@pytest.mark.parametrize("given", [[], ["--author", "Curie, Marie"], None])
+def test_the_command_says_what_a_deposit_lacks(
+    given: list[str] | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "evidence_of", lambda *_, **__: source().evidence)
+    options = ["--author", "Curie, Marie", "--license", "MIT"] if given is None else given
+    assert main([str(DEMO), "--deposit", str(tmp_path / "d"), *options]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == (given is not None)
+    assert ("no authors" in said, "no license" in said) == (given == [], given is not None)
 
 
 def test_a_result_that_breaks_the_schema_would_be_found() -> None:
@@ -129,6 +185,36 @@ def test_a_figure_by_name_has_its_data_and_text(ending: str, tmp_path: Path) -> 
     data = pd.read_csv(paths[1])
     assert set(data["model"]) == set(source().scores.table["model"])
     assert paths[2].read_text(encoding="utf-8") == FIGURES["methods"].alt + "\n"
+
+
+def test_a_figure_opens_in_a_browser_and_names_its_data(tmp_path: Path) -> None:
+    if shutil.which("chromedriver") is None:
+        pytest.skip("no chromedriver: the figure was not opened")
+    svg, csv, alt = write_figure(source(), tmp_path / "methods.svg")
+    data = pd.read_csv(csv)
+    with browser() as page:
+        page.open(svg)
+        assert page.run("return document.documentElement.tagName") == "svg"
+        texts = page.run(
+            "return [...document.querySelectorAll('text')].map(t => t.textContent.trim())"
+        )
+        box = page.run(
+            "const b = document.documentElement.getBoundingClientRect(); return [b.width, b.height]"
+        )
+        outside = page.run(
+            "const all = document.documentElement.getBoundingClientRect();"
+            "return [...document.querySelectorAll('text')].filter(t => {"
+            "const b = t.getBoundingClientRect();"
+            "return b.left < all.left - 1 || b.right > all.right + 1 || b.bottom > all.bottom + 1"
+            "}).map(t => t.textContent)"
+        )
+        lines = page.run("return document.querySelectorAll('path').length")
+    assert min(box) > 100
+    assert outside == []
+    assert lines > len(data)
+    for column in ("family", "method"):  # as the description says: methods, colored by family
+        assert set(data[column]) <= set(texts), column
+        assert column in alt.read_text(encoding="utf-8")
 
 
 def test_a_figure_of_another_name_is_the_overview_alone(tmp_path: Path) -> None:
