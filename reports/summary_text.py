@@ -30,7 +30,13 @@ def title(found: Findings) -> Markdown:
 
 def headline(found: Findings) -> Markdown:
     """Say how the claims came out, as the paper does under its title."""
-    return Markdown("{}.").format(subtitle(found))
+    if not found.scores.is_foreign:
+        return Markdown("{}.").format(subtitle(found))
+    return Markdown("Of {}, in {}, {}.").format(
+        count(len(found.claims), "claim that can be tested", "claims that can be tested"),
+        count(len(found.models), "model"),
+        tally(found.claims[f"verdict{ENDING}"]),
+    )
 
 
 def claims_in_words(found: Findings) -> Markdown:
@@ -74,8 +80,9 @@ def how_sure(found: Findings) -> Markdown:
     else:
         reach = Markdown("No verdict extends to models like these.")
     return Markdown(
-        "{} Every test has a calibrated error rate; *undecided* means that it shows neither side."
-    ).format(reach)
+        "{} The verdicts allow for the number of claims: at most {:.0%} of such studies would "
+        "print any false verdict in a scope. *Undecided* means neither shown nor ruled out."
+    ).format(reach, found.alpha)
 
 
 def shape(found: Findings) -> Markdown:
