@@ -15,7 +15,8 @@ from study.text import Markdown, markdown
 
 #: More claims than this do not fit on a slide.
 ROWS = 9
-#: Width and height of the figure in inches.
+#: The largest number of panels in a row of the figure; its width and height in inches.
+COLUMNS = 5
 SIZE = (8.4, 3.2)
 
 
@@ -95,7 +96,9 @@ def shape(found: Findings) -> Markdown:
 
 def picture(found: Findings) -> p9.ggplot:
     """Draw the paper's first figure in the format of a slide."""
-    figure = figures.depth_profiles(found.scores, found.primary_metric, found.fits, columns=5)
+    n = len(found.models)
+    columns = -(-n // -(-n // COLUMNS))  # rows of equal length: six models are three and three
+    figure = figures.depth_profiles(found.scores, found.primary_metric, found.fits, columns)
     return figure + p9.theme(figure_size=SIZE)
 
 
