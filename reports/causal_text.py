@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.figures.style import metric_label
 from analysis.over_models.causal import causal_profile
 from analysis.scopes import THESE
-from analysis.wording import interval, intervals, number, p_value, typeset
-from reports.paper import Findings
+from analysis.wording import NBSP, count, interval, intervals, number, p_value, typeset
+from reports.paper import Findings, tally
 from study.text import Markdown
 
 NOTHING = Markdown("")
@@ -57,7 +57,12 @@ def sentence(found: Findings, rows: pd.DataFrame) -> Markdown:
     if rows.empty:
         return NOTHING
     assert found.ablated is not None
-    parts = []
+    each = rows[(rows["compared"] == "separation") & (rows["scope"] == THESE)]
+    parts = [
+        Markdown("Of {} of the layers that cost most with those that separate best, {}.").format(
+            count(len(each), "comparison"), tally(each["verdict"])
+        )
+    ]
     for measure, of in rows.groupby("measure", sort=False):
         label = metric_label(found.ablated, str(measure))
         each = of[(of["compared"] == "separation") & (of["scope"] == THESE)]
@@ -89,10 +94,12 @@ def table(found: Findings, rows: pd.DataFrame) -> Markdown:
     each = rows[rows["compared"] == "separation"]
     shown = each.assign(
         measure=each["measure"].map(labels),
-        loss=intervals(each, "lost", "lost_low", "lost_high", digits=3),
-        place=intervals(each, "depth", "depth_low", "depth_high"),
-        reading=intervals(each, "separation_depth", "separation_low", "separation_high"),
-        value=intervals(each),
+        loss=_in_two_lines(intervals(each, "lost", "lost_low", "lost_high", digits=3)),
+        place=_in_two_lines(intervals(each, "depth", "depth_low", "depth_high")),
+        reading=_in_two_lines(
+            intervals(each, "separation_depth", "separation_low", "separation_high")
+        ),
+        value=_in_two_lines(intervals(each)),
         p_text=[p_value(p) for p in each["p"]],
     )
     columns = {
@@ -105,4 +112,9 @@ def table(found: Findings, rows: pd.DataFrame) -> Markdown:
         "p_text": "p",
         "verdict": "Verdict",
     }
-    return typeset(shown, columns, widths=[16, 15, 16, 12, 12, 13, 6, 10], group=1)
+    return typeset(shown, columns, widths=[16, 16, 16, 12, 12, 13, 6, 11], group=1)
+
+
+def _in_two_lines(values: list[str]) -> list[str]:
+    """Return estimates whose intervals may stand below them."""
+    return [value.replace(f"{NBSP}[", " [") for value in values]

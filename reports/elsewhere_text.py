@@ -26,6 +26,8 @@ def parts(found: Findings) -> dict[str, bool]:
         "metrics": ours or len(found.separation) > 1,
         "untrained": found.n_twins > 0,
         "crossed": not found.crossed.empty,
+        "methods": ours and len(found.methods) > 1,
+        "certified": ours and bool(found.scores.run.get("certificates")),
         "ablated": found.ablated is not None,
         "concepts": found.n_emotions > 1,
         "several": len(found.models) > 1,
@@ -162,6 +164,20 @@ def figures_sentence(found: Findings) -> Markdown:
             "@fig-profiles shows the primary measure and @fig-metrics all of them, by family."
         )
     return Markdown("@fig-profiles shows the primary measure.")
+
+
+def certified_sentence(has: dict[str, bool]) -> Markdown:
+    """Refer to the models' certificates, or say that there are none."""
+    if has["certified"]:
+        return Markdown(
+            "@tbl-certificates shows the checks that each model passes before it is read."
+        )
+    return Markdown("These tables were made before models had certificates.")
+
+
+def method_sentence(has: dict[str, bool]) -> Markdown:
+    """Refer to the figure of methods, which a study of one method does not have."""
+    return Markdown("@fig-methods shows the individual models.") if has["methods"] else PRESENT
 
 
 def names_methods(found: Findings) -> bool:

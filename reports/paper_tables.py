@@ -70,6 +70,9 @@ def reasons_table(found: Findings) -> Markdown:
         "reason": "Models like these",
         "reason_these": "These models",
     }
+    if found.scores.is_foreign and not any(found.claims["source"]):
+        del columns["source"]
+        return typeset(table, columns, widths=[18, 22, 30, 30])
     return typeset(table, columns, widths=[18, 12, 20, 25, 25])
 
 
@@ -141,6 +144,7 @@ def controls_table(found: Findings) -> Markdown:
         contrast=[c.replace(" - ", " − ") for c in rows["contrast"]],
         value=intervals(rows, digits=3),
         p=[p_value(p) for p in rows["p"]],
+        verdict=rows["verdict"].where(rows["p"].notna(), "not testable"),
     )
     columns = {
         "contrast": "Contrast",
@@ -183,6 +187,7 @@ def invariance_table(found: Findings) -> Markdown:
         return ABSENT
     shown = {name: [p_value(p) for p in rows[name]] for name in ("p_chi2", "p_boot", "p_perm")}
     rows["estimate"] = rows["estimate"].where(rows["p"].notna())
+    rows["reason"] = rows["reason"].str.partition("; ")[0]  # the text has the rest
     rows = rows.assign(measure=rows["metric"].map(found.titles), value=intervals(rows), **shown)
     columns = {
         "measure": "Measure",
@@ -264,6 +269,7 @@ def crossed_table(found: Findings) -> Markdown:
         value=intervals(rows),
         p=[p_value(p) for p in rows["p"]],
         model=rows["model"].replace("all", "all models"),
+        verdict=rows["verdict"].where(rows["p"].notna(), "not testable"),
     )
     columns = {
         "effect": "Effect",
@@ -317,8 +323,8 @@ def certificates_table(found: Findings) -> Markdown:
                 "Limit": f"{worst['limit']:.0e}",
             }
         )
-    if not rows:  # the label needs a table in any case
-        rows = [{"Model": "none", "Reason": "made before models had certificates"}]
+    if not rows:
+        return ABSENT
     return typeset(pd.DataFrame(rows))
 
 

@@ -30,6 +30,17 @@ INSTEAD = {
     "embeddings": "Less than half of it is there",
     "tuning": "It stays where it was",
 }
+#: Plainer names of some quantities.
+QUANTITIES = {
+    "share of models": "share of models where it is shown",
+    "weaker arm": "the smaller of rise and fall",
+    "pooled depth": "depth of the peak",
+    "mean depth": "depth of the peak",
+    "mean difference": "difference",
+    "bulge, trained minus untrained": "extra bulge of the trained curves",
+    "share of the best layer": "its share of the best layer's separation",
+    "share whole and above the baseline": "share",
+}
 #: The order in which verdicts are told.
 VERDICTS = ("supported", "contradicted", "undecided", "not testable")
 
@@ -130,7 +141,8 @@ def _decided(row: dict[Any, Any], ending: str) -> Markdown:
     if pd.isna(value):
         return text + ("." if verdict == "contradicted" else "")
     shown = interval(value, row[f"low{ending}"], row[f"high{ending}"])
-    return text + Markdown(" ({} {}).").format(row[f"quantity{ending}"], shown)
+    quantity = row[f"quantity{ending}"]
+    return text + Markdown(" ({} {}).").format(QUANTITIES.get(quantity, quantity), shown)
 
 
 def _instead(row: dict[Any, Any], ending: str) -> str:
@@ -181,11 +193,11 @@ def how_sure(found: Findings) -> Markdown:
     sizes = found.models["n_params"].dropna()
     span = f" of {size(sizes.min())} to {size(sizes.max())} parameters" if len(sizes) else ""
     return Markdown(
-        "Brackets hold {:.0%} intervals ({:.0%} for sameness between architectures). The verdicts "
-        "allow for the number of claims: at most {:.0%} of such studies would print any false "
-        "verdict in a scope. The sample is {}{}. The texts and measures are ours, because the "
-        "published study does not disclose its own in enough detail: we test its claims, and do "
-        "not repeat its run."
+        "Brackets hold {:.0%} confidence intervals ({:.0%} for sameness between architectures). "
+        "The verdicts allow for the number of claims: at most {:.0%} of such studies would print "
+        "any false verdict in either scope. The sample is {}{}. The texts and measures are ours, "
+        "because the published study does not disclose its own in enough detail: we test its "
+        "claims, and do not repeat its run."
     ).format(
         1 - found.alpha,
         1 - 2 * found.alpha,

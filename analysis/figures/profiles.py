@@ -20,6 +20,7 @@ from analysis.figures.style import (
     absent,
     depth_scale,
     house_style,
+    in_room,
     metric_label,
     model_order,
     panel_columns,
@@ -116,7 +117,7 @@ def depth_profiles(
         figure += _peaks(fits[fits["metric"] == metric], table)
     return (
         figure
-        + p9.facet_wrap("panel", ncol=width)
+        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width))
         + _line_scales(table["line"])
         + (small_panels(n)[:1] or [depth_scale()])
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
@@ -266,7 +267,7 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
     return (
         p9.ggplot(table, p9.aes("depth", "emotion", fill="score", width="breadth"))
         + p9.geom_tile()
-        + p9.facet_wrap("panel", ncol=width)
+        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width))
         + p9.scale_fill_cmap("cividis", breaks=breaks_extended(5))
         + p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], expand=(0, 0))
         + p9.labs(x="Depth (layer / number of layers)", y="", fill=metric_label(scores, metric))

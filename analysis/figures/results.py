@@ -15,6 +15,7 @@ from analysis.figures.style import (
     band,
     depth_scale,
     house_style,
+    in_room,
     require,
 )
 from analysis.loading.scores import method_order
@@ -197,9 +198,11 @@ def specification_curve(
         ["none", "estimate", "verdict", *CHOICES]
     )
     shown["column"] = np.arange(1.0, len(shown) + 1)
-    panels = ["Depth of\nthe peak", *CHOICES.values()]
+    # A table that names no method has no choice of it.
+    choices = {c: h for c, h in CHOICES.items() if set(table[c].astype(str)) != {NO_METHOD}}
+    panels = ["Depth of\nthe peak", *choices.values()]
     rows, labels = [], {UNITS * v: f"{v:g}" for v in (0, 0.25, 0.5, 0.75, 1)}
-    for i, (column, heading) in enumerate(CHOICES.items(), start=1):
+    for i, (column, heading) in enumerate(choices.items(), start=1):
         levels = list(dict.fromkeys(table[column]))[::-1]
         heights = {level: 100.0 * i + j for j, level in enumerate(levels)}
         labels |= {h: (names or {}).get(str(n), str(n)) for n, h in heights.items()}
@@ -322,7 +325,7 @@ def valence_course(table: pd.DataFrame) -> p9.ggplot:
         + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), fill=GRAY, alpha=0.2)
         + p9.geom_hline(yintercept=0, color=GRAY, size=0.4, linetype="dotted")
         + p9.geom_line(color=PALETTE[0], size=0.8)
-        + p9.facet_wrap("model", ncol=width)
+        + p9.facet_wrap("model", ncol=width, labeller=in_room(width))
         + depth_scale()
         + p9.scale_y_continuous(
             labels=lambda shares: [f"{s:.0%}".replace("-", "−") for s in shares]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
-from analysis.figures.style import GRAY, PALETTE, depth_scale, house_style
+from analysis.figures.style import GRAY, PALETTE, depth_scale, house_style, in_room
 from analysis.loading.scores import Scores
 from analysis.trials.regimes import regime_table
 from analysis.trials.shares import share
@@ -56,13 +56,14 @@ def dose_curves(trials: Trials | pd.DataFrame) -> p9.ggplot:
     order = [line for line in lines if line in set(shown["line"])]
     colors = [{**COLORS, BROKEN_TEXT: PALETTE[1]}[line] for line in order]
     strengths = sorted(shown["strength"].unique())
+    width = min(3, shown["model"].nunique())
     return (
         p9.ggplot(shown, p9.aes("strength", "estimate", color="line", fill="line"))
         + p9.geom_hline(yintercept=0.5, color=GRAY, size=0.4, linetype="dotted")
         + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), alpha=0.15, color="none")
         + p9.geom_line(p9.aes(linetype="line"), size=0.7)
         + p9.geom_point(p9.aes(shape="line"), size=1.8)
-        + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
+        + p9.facet_wrap("model", ncol=width, labeller=in_room(width))
         + p9.scale_x_log10(breaks=strengths, labels=[f"{s:g}" for s in strengths])
         + p9.scale_color_manual(values=colors, limits=order, breaks=order)
         + p9.scale_fill_manual(values=colors, limits=order, breaks=order)
@@ -166,6 +167,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
     order = [n for n in ("steered", KINDS[SHAM], "separation (scaled)") if n in set(shown["line"])]
     colors = {**COLORS, "separation (scaled)": PALETTE[4]}
     points = shown[shown["line"] != "separation (scaled)"]
+    width = min(3, shown["model"].nunique())
     return (
         p9.ggplot(shown, p9.aes("depth", "estimate", color="line"))
         + p9.geom_line(p9.aes(linetype="line"), size=0.7)
@@ -176,7 +178,7 @@ def depth_curves(trials: Trials | pd.DataFrame, scores: Scores | None = None) ->
             show_legend=False,
         )
         + p9.geom_point(data=points, size=1.8, show_legend=False)
-        + p9.facet_wrap("model", ncol=min(3, shown["model"].nunique()))
+        + p9.facet_wrap("model", ncol=width, labeller=in_room(width))
         + p9.scale_color_manual(values=[colors[n] for n in order], limits=order, breaks=order)
         + p9.scale_linetype_manual(values=["solid", "dashed", "dotted"][: len(order)], limits=order)
         + depth_scale()

@@ -7,6 +7,8 @@ color. Widths match an A4 text column.
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -65,6 +67,21 @@ def panel_columns(n_panels: int, usual: int = 3) -> int:
     (2, 3, 6)
     """
     return min(n_panels, usual) if n_panels <= FEW else 6
+
+
+def in_room(columns: int) -> Callable[[str], str]:
+    r"""Return a function that breaks the title of a panel where it would be cut.
+
+    >>> in_room(3)("Qwen · Qwen2.5-1.5B-Instruct")
+    'Qwen · Qwen2.5-1.5B-\nInstruct'
+    """
+    room = 78 // columns if columns < 6 else 18  # titles of many panels are smaller
+
+    def broken(title: str) -> str:
+        lines = [textwrap.wrap(line, room, drop_whitespace=False) for line in title.split("\n")]
+        return "\n".join(part for line in lines for part in line)
+
+    return broken
 
 
 def small_panels(n_panels: int) -> list[Any]:
