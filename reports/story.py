@@ -60,20 +60,16 @@ def front(found: Findings) -> Markdown:
 
 
 def summary(found: Findings) -> Markdown:
-    """Say in an abstract what was tested and found."""
+    """Say in an abstract which table from elsewhere was tested, and what shape its curves have."""
     primary = found.shapes_of("trained", found.primary_metric)
-    verdicts = found.claims["verdict"], found.claims[f"verdict{ENDING}"]
     return Markdown(
         "We test scores by layer that were measured elsewhere, using tests with calibrated error "
-        "rates. The study has {} of {}{}. Of {} that the table can test, {} in models like these; "
-        "in these models, {}. On the primary measure, {}, separation demonstrably rises and then "
-        "falls with depth in {} profiles."
+        "rates. The study has {} of {}{}. On the primary measure, {}, separation demonstrably "
+        "rises and then falls with depth in {} profiles."
     ).format(
         count(len(found.models), "model"),
         count(found.models["family"].nunique(), "family", "families"),
         f" and {found.counted_concepts}" if found.n_emotions > 1 else "",
-        count(len(found.claims), "claim"),
-        *map(tally, verdicts),
         found.measure_name,
         share(primary["verdict"], "hump"),
     )
@@ -124,6 +120,8 @@ def these_models(found: Findings) -> Markdown:
     if left := sum(_is(row, "not testable", ENDING) for row in rows):
         text = Markdown("**Not testable** with this study: {}.")
         items.append(text.format(count(left, "claim")))
+    if not items:
+        return Markdown("no claim can be tested.")
     return Markdown("\n").join(Markdown("- {}").format(item) for item in items)
 
 
@@ -148,7 +146,7 @@ def _decided(row: dict[Any, Any], ending: str) -> Markdown:
 def _instead(row: dict[Any, Any], ending: str) -> str:
     """Return what the contradiction of a claim shows."""
     reason = str(row[f"reason{ending}"])
-    if row["key"] != "method":
+    if row["key"] != "method" or row["source"] != PUBLISHED:
         return INSTEAD.get(row["key"], reason[:1].upper() + reason[1:])
     if not ending:
         return "Reading separates better"

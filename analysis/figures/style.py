@@ -73,7 +73,7 @@ def in_room(columns: int) -> Callable[[str], str]:
     r"""Return a function that breaks the title of a panel where it would be cut.
 
     >>> in_room(3)("Qwen · Qwen2.5-1.5B-Instruct")
-    'Qwen · Qwen2.5-1.5B-\nInstruct'
+    'Qwen · \nQwen2.5-1.5B-Instruct'
     """
     room = 78 // columns if columns < 6 else 18  # titles of many panels are smaller
 
