@@ -24,7 +24,7 @@ INSTEAD = {
     "peak": "It peaks elsewhere",
     "architecture": "It differs between architectures",
     "scale": "It changes with scale",
-    "steering": "Too few steered texts stay whole and show the emotion more than unsteered ones",
+    "steering": "Too few steered texts stay readable and show the emotion more than unsteered ones",
     "regimes": "At least one of them is too rare",
     "learned": "Untrained networks have as much of one",
     "embeddings": "Less than half of it is there",
@@ -36,7 +36,8 @@ QUANTITIES = {
     "weaker arm": "the smaller of rise and fall",
     "pooled depth": "depth of the peak",
     "mean depth": "depth of the peak",
-    "mean difference": "difference",
+    "mean difference": "difference in separation",
+    "difference": "difference in separation",
     "bulge, trained minus untrained": "extra bulge of the trained curves",
     "share of the best layer": "its share of the best layer's separation",
     "share whole and above the baseline": "share",
@@ -193,9 +194,9 @@ def how_sure(found: Findings) -> Markdown:
     return Markdown(
         "Brackets hold {:.0%} confidence intervals ({:.0%} for sameness between architectures). "
         "The verdicts allow for the number of claims: at most {:.0%} of such studies would print "
-        "any false verdict in either scope. The sample is {}{}. The texts and measures are ours, "
-        "because the published study does not disclose its own in enough detail: we test its "
-        "claims, and do not repeat its run."
+        "any false verdict on these models, and as few on models like these. The sample is {}{}. "
+        "The texts and measures are ours, because the published study does not disclose its own in "
+        "enough detail: we test its claims, and do not repeat its run."
     ).format(
         1 - found.alpha,
         1 - 2 * found.alpha,
