@@ -24,6 +24,13 @@ FALSE = {
     "not learned": None,
 }
 
+#: The tests whose power families_power.csv gives.
+IN_WORDS = {
+    "method_test": "the comparison of two methods",
+    "localization_test": "the test of the peak's depth",
+    "scale_test": "the test of scale",
+}
+
 
 def read_rates(folder: Path) -> pd.DataFrame:
     """Read calibration.csv; no rows if the benchmark has not been run."""
@@ -45,19 +52,21 @@ def false_rates(folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns test, kind ("naive" or "calibrated"), rate and n_studies.
+        Columns test, kind ("naive" or "calibrated"), said (the wrong verdict, and where), rate and
+        n_studies.
     """
     rates = read_rates(folder)
     false = rates[(rates["bound"] == "<=") & rates["quantity"].isin(list(FALSE))]
     rows = []
     for (about, test, quantity), part in false.groupby(["about", "test", "quantity"], sort=False):
         name = f"{quantity}: {test} ({about})"
-        rows.append({"test": name, "kind": "calibrated", **worst(part)})
+        said = f"“{quantity}”, in the situations “{about}”"
+        rows.append({"test": name, "kind": "calibrated", "said": said, **worst(part)})
         naive = rates[(rates["test"] == test) & (rates["quantity"] == FALSE[str(quantity)])]
         naive = naive[naive["situation"].isin(part["situation"])].dropna(subset=["rate"])
         if len(naive):
-            rows.append({"test": name, "kind": "naive", **worst(naive)})
-    return pd.DataFrame(rows, columns=["test", "kind", "rate", "n_studies"])
+            rows.append({"test": name, "kind": "naive", "said": said, **worst(naive)})
+    return pd.DataFrame(rows, columns=["test", "kind", "said", "rate", "n_studies"])
 
 
 def worst(rates: pd.DataFrame) -> dict[str, float]:
@@ -78,9 +87,9 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
         "{:.0f} studies."
     ).format(
         naive["rate"],
-        naive["test"],
+        naive["said"],
         calibrated["rate"],
-        calibrated["test"],
+        calibrated["said"],
         rates["n_studies"].min(),
     )
 
@@ -106,7 +115,7 @@ def cost_sentence(folder: Path) -> Markdown:
         Markdown(
             "{} with {} models of {} families in {:.0%} of them instead of {:.0%} ({})"
         ).format(
-            row["test"].split(",")[0].strip("`"),
+            IN_WORDS.get(name := row["test"].split(",")[0].strip("`"), name),
             row["n_models"],
             row["n_families"],
             row["over_families"],

@@ -126,7 +126,8 @@ def test_two_workers_share_the_texts_of_one_model(five, address, tmp_path):
 
     threading.Thread(target=kill, daemon=True).start()
     here, there = tmp_path / "here", tmp_path / "ray"
-    alone = part(five, "cut", '["tiny-Mistral"]', 'weights = ["trained"]\n')
+    methods = 'methods = ["comprehension", "generation", "ablation"]\n'
+    alone = part(five, "cut", '["tiny-Mistral"]', 'weights = ["trained"]\n' + methods)
     assert run(alone, there, "--shards", "2", "--engine", "ray", "--address", address) == 0
     assert killed
     assert beside
