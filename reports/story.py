@@ -40,7 +40,7 @@ QUANTITIES = {
     "difference": "difference in separation",
     "bulge, trained minus untrained": "extra bulge of the trained curves",
     "share of the best layer": "its share of the best layer's separation",
-    "share whole and above the baseline": "share",
+    "share whole and above the baseline": "share of texts",
 }
 #: The order in which verdicts are told.
 VERDICTS = ("supported", "contradicted", "undecided", "not testable")
@@ -87,7 +87,7 @@ def subtitle(found: Findings) -> Markdown:
     ...                        "verdict_these": ["undecided", "contradicted", "supported"]})
     >>> models = pd.DataFrame({"model": ["a", "b"]})
     >>> subtitle(SimpleNamespace(claims=claims, models=models))
-    'Undecided in two models. Of two published claims, one fails and one is undecided'
+    'Undecided in two models. Of two claims of one paper, one fails and one is undecided'
     """
     answers = {"supported": "Yes", "contradicted": "No", "undecided": "Undecided"}
     said = {
@@ -104,7 +104,7 @@ def subtitle(found: Findings) -> Markdown:
     return Markdown("{} in {}. Of {}, {}").format(
         answers.get(answer, "Not testable"),
         count(len(found.models), "model"),
-        count(len(claims), "published claim"),
+        f"{count(len(claims), 'claim')} of one paper",
         listing(parts),
     )
 
@@ -115,12 +115,11 @@ def these_models(found: Findings) -> Markdown:
     items = [
         _decided(row, ENDING) for word in VERDICTS[:2] for row in rows if _is(row, word, ENDING)
     ]
-    open_ = [row for row in rows if _is(row, "undecided", ENDING)]
-    if open_:
-        items.append(_undecided(open_))
-    if left := sum(_is(row, "not testable", ENDING) for row in rows):
-        text = Markdown("**Not testable** with this study: {}.")
-        items.append(text.format(count(left, "claim")))
+    if open_ := [row for row in rows if _is(row, "undecided", ENDING)]:
+        text = Markdown("**Undecided**, neither shown nor ruled out: whether {}.")
+        items.append(text.format(_named(open_)))
+    if left := [row for row in rows if _is(row, "not testable", ENDING)]:
+        items.append(Markdown("**Not testable** with this study: whether {}.").format(_named(left)))
     if not items:
         return Markdown("no claim can be tested.")
     return Markdown("\n").join(Markdown("- {}").format(item) for item in items)
@@ -155,16 +154,25 @@ def _instead(row: dict[Any, Any], ending: str) -> str:
     return f"Reading separates better in {which} of these models"
 
 
-def _undecided(rows: list[dict[Any, Any]]) -> Markdown:
-    """Name the published claims that stay open, and count the others."""
+def _named(rows: list[dict[Any, Any]]) -> Markdown:
+    """Name the claims of the paper that the title asks about, and count the other claims."""
     named = [row for row in rows if row["source"] == PUBLISHED] or rows
-    phrases = [markdown(inline_label(str(row["claim"]))) for row in named]
-    text = Markdown("**Undecided**, neither shown nor ruled out: whether {}").format(
-        Markdown("; ").join(phrases)
-    )
+    phrases = [markdown(inline_label(str(row["claim"]))) + _measured(row) for row in named]
     others = len(rows) - len(named)
-    more = count(others, "claim by others", "claims by others")
-    return text + (Markdown("; and {}.").format(more) if others else Markdown("."))
+    if others:
+        phrases.append(markdown(count(others, "other claim")))
+    if len(phrases) > 1:
+        phrases[-1] = Markdown("and ") + phrases[-1]
+    return Markdown("; ").join(phrases)
+
+
+def _measured(row: dict[Any, Any]) -> Markdown:
+    """Return the measured depth of the peak, which a reader asks for even if it is undecided."""
+    value = row[f"estimate{ENDING}"]
+    if row["key"] != "peak" or pd.isna(value):
+        return Markdown("")
+    shown = interval(value, row[f"low{ENDING}"], row[f"high{ENDING}"])
+    return Markdown(" (measured: {})").format(shown)
 
 
 def models_like_these(found: Findings) -> Markdown:
@@ -194,7 +202,8 @@ def how_sure(found: Findings) -> Markdown:
     return Markdown(
         "Brackets hold {:.0%} confidence intervals ({:.0%} for sameness between architectures). "
         "The verdicts allow for the number of claims: at most {:.0%} of such studies would print "
-        "any false verdict on these models, and as few on models like these. The sample is {}{}. "
+        "any false verdict on these models; the same holds for models like these. The sample is "
+        "{}{}. "
         "The texts and measures are ours, because the published study does not disclose its own in "
         "enough detail: we test its claims, and do not repeat its run."
     ).format(

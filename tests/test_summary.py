@@ -30,7 +30,7 @@ def test_the_page_is_whole_and_has_two_slides(made: list[Path]) -> None:
     assert page.count('class="level1"') == 2
     text = " ".join(re.sub(r"<[^>]+>", "", page.split("<body>")[1]).split())
     assert story.TITLE in text
-    assert " in four models. Of nine published claims, " in text
+    assert " in four models. Of nine claims of one paper, " in text
     assert "How sure? " in text
     assert "Caveats. The study has four models in three families" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
