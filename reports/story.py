@@ -40,8 +40,9 @@ QUANTITIES = {
     "difference": "difference in separation",
     "bulge, trained minus untrained": "extra bulge of the trained curves",
     "share of the best layer": "its share of the best layer's separation",
-    "share whole and above the baseline": "share of texts",
 }
+#: The share that is told in percent, as its claim is.
+OF_TEXTS = "share whole and above the baseline"
 #: The order in which verdicts are told.
 VERDICTS = ("supported", "contradicted", "undecided", "not testable")
 
@@ -138,9 +139,15 @@ def _decided(row: dict[Any, Any], ending: str) -> Markdown:
     value = row[f"estimate{ending}"]
     if pd.isna(value):
         return text + ("." if verdict == "contradicted" else "")
-    shown = interval(value, row[f"low{ending}"], row[f"high{ending}"])
+    ends = row[f"low{ending}"], row[f"high{ending}"]
     quantity = row[f"quantity{ending}"]
-    return text + Markdown(" ({} {}).").format(QUANTITIES.get(quantity, quantity), shown)
+    if quantity == OF_TEXTS:  # beside the percentage of the claim
+        shown = f"{value:.0%}" + (f" [{ends[0]:.0%}, {ends[1]:.0%}]" if pd.notna(ends[0]) else "")
+        return text + Markdown(" ({} of texts).").format(shown)
+    name = QUANTITIES.get(quantity, quantity)
+    if row["key"] == "method" and row["source"] == PUBLISHED:
+        name = "generation minus reading"
+    return text + Markdown(" ({} {}).").format(name, interval(value, *ends))
 
 
 def _instead(row: dict[Any, Any], ending: str) -> str:
