@@ -34,6 +34,12 @@ from study import HOME
 REPORTS = Path(__file__).parents[1] / "reports"
 TRIALS = HOME / "data" / "steering" / "demo"
 
+#: References, figures, and what no page in HTML has.
+LEFT_TO_QUARTO = (
+    r"(?<!\\)@(fig|tbl|eq|sec)-[\w-]+|!\[\]\([\w.-]+\)"
+    r'|(?s:::: \{\.content-hidden when-format="html"\}.*?\n:::\n)'
+)
+
 
 def hostile_study(folder: Path, forms: list[str]) -> Path:
     """Write a study and trials with each form in some field."""
@@ -137,8 +143,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             files[f"{name}, no policy"].write_text(bare, encoding="utf-8")
             as_quarto = folder / f"{name}-quarto.html"
             pypandoc.convert_text(
-                # References are resolved by Quarto itself; the figures lie elsewhere.
-                re.sub(r"(?<!\\)@(fig|tbl|eq|sec)-[\w-]+|!\[\]\([\w.-]+\)", "", texts[name]),
+                # Quarto itself resolves references and conditions; the figures lie elsewhere.
+                re.sub(LEFT_TO_QUARTO, "", texts[name]),
                 "html",
                 "markdown+emoji+autolink_bare_uris+mark+hard_line_breaks",
                 ["--standalone", "--mathml", "--metadata=title:As Quarto"],
