@@ -184,7 +184,7 @@ def test_typed_numbers_would_be_found() -> None:
 
 def test_paper_of_nine_models(pages: Pages) -> None:
     text, pdf = text_of(pages.paper.read_text(encoding="utf-8")), pages.pdf
-    assert "The study nine has nine models of five families" in text
+    assert "This study (nine) has nine models of five families" in text
     assert not re.search(r"\b(nan|NaN|inf|None)\b", text)
     assert all(word in text for word in ("supported", "undecided", "not testable"))
     assert "families with both kinds" in text
