@@ -53,12 +53,18 @@ def front(found: Findings) -> Markdown:
         return Markdown("[{}]{{.title}}[{}]{{.subtitle}}[{}]{{.author}}").format(
             TITLE, subtitle(found), AUTHOR
         )
+    return Markdown(
+        "[{}]{{.title}}[Calibrated tests of the scores by layer of {}]{{.subtitle}}"
+    ).format(question(found), found.scores.name)
+
+
+def question(found: Findings) -> Markdown:
+    """Return the question that the study asks."""
+    if not found.scores.is_foreign:
+        return markdown(TITLE)
     given = found.scores.run["words"]["concept"] != WORDS["concept"]
     what = found.words["concepts"] if found.n_emotions > 1 or given else "classes"
-    return Markdown(
-        "[Where in their depth do language models separate {}?]{{.title}}"
-        "[Calibrated tests of the scores by layer of {}]{{.subtitle}}"
-    ).format(what, found.scores.name)
+    return Markdown("Where in their depth do language models separate {}?").format(what)
 
 
 def summary(found: Findings) -> Markdown:
@@ -122,7 +128,7 @@ def these_models(found: Findings) -> Markdown:
     if left := [row for row in rows if _is(row, "not testable", ENDING)]:
         items.append(Markdown("**Not testable** with this study: whether {}.").format(_named(left)))
     if not items:
-        return Markdown("no claim can be tested.")
+        return Markdown("No claim can be tested.")
     return Markdown("\n").join(Markdown("- {}").format(item) for item in items)
 
 

@@ -10,23 +10,14 @@ from analysis.families import too_few
 from analysis.wording import count, typeset, verdict_mark
 from analysis.wording import markdown_column as column
 from reports.paper import Findings, limits_sentence, share, tally
-from reports.story import TITLE, VERDICTS, subtitle
-from study.text import Markdown, markdown
+from reports.story import VERDICTS, subtitle
+from study.text import Markdown
 
 #: More claims than this do not fit on a slide.
 ROWS = 9
 #: The largest number of panels in a row of the figure; its width and height in inches.
 COLUMNS = 5
 SIZE = (8.4, 3.2)
-
-
-def title(found: Findings) -> Markdown:
-    """Return the question that the study asks."""
-    if not found.scores.is_foreign:
-        return markdown(TITLE)
-    return Markdown("Where in their depth do language models separate {}?").format(
-        found.words["concepts"] if found.n_emotions > 1 else "classes"
-    )
 
 
 def headline(found: Findings) -> Markdown:
