@@ -315,6 +315,9 @@ def _read_once(
     cut = cut if before is not None else 0
     ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
+    # An index, unlike the number 1, gives the head a copy of the last position. It would read its
+    # whole matrix once per prompt for a view.
+    last = torch.tensor([ids.shape[1] - cut - 1], device=loaded.device)
     output = loaded.run(
         loaded.model,
         input_ids=ids[:, cut:],
@@ -322,7 +325,7 @@ def _read_once(
         position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, cut:],
         past_key_values=before,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last,
     )
     logits, cache = output.logits[:, -1].float(), getattr(output, "past_key_values", None)
     if cache is None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from representations.activations import Steer, Window, residual_stream
-from representations.generation import Sampling, draw, write
+from representations.generation import Sampling, draw, read_prompts, write
 from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic
@@ -71,6 +71,18 @@ def test_sampling_follows_the_probabilities():
     assert torch.bincount(tokens).tolist() == pytest.approx([300, 1800, 900], abs=2)
     two = draw(logits, uniform, Sampling(top_k=2))
     assert torch.bincount(two, minlength=3).tolist() == pytest.approx([0, 2000, 1000], abs=2)
+
+
+def test_the_head_gets_the_last_position_of_prompts_as_a_copy(llama):
+    """For a view of several prompts, torch reads the head's matrix once per prompt."""
+    seen = []
+    handle = llama.model.lm_head.register_forward_pre_hook(lambda module, args: seen.append(*args))
+    try:
+        read_prompts(llama, prompts([5, 8, 6]))
+    finally:
+        handle.remove()
+    assert [tuple(hidden.shape) for hidden in seen] == [(3, 1, llama.width)]
+    assert seen[0].is_contiguous()
 
 
 def test_stories_end_at_the_end_token_and_not_before_the_minimum(llama):
