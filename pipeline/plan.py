@@ -33,7 +33,7 @@ class ExtractionUnit:
     """A unit of extraction: a model and its weights under one method.
 
     `told` has its stories, where another engine wrote them; `writer` is the unit whose stories it
-    reads.
+    reads; `detail` is what tells its title from those of the same model's other units.
     """
 
     spec: ModelSpec
@@ -44,12 +44,13 @@ class ExtractionUnit:
     path: Place
     told: EngineStories | None = None
     writer: ExtractionUnit | None = None
+    detail: str = ""
 
     @property
     def title(self) -> str:
         """Name in progress output and messages."""
         by = f" by {self.told.engine}" if self.told and self.method == "generation" else ""
-        return f"{self.spec.name}, {self.weights}, {self.method}{by}"
+        return f"{self.spec.name}, {self.weights}{self.detail}, {self.method}{by}"
 
     @property
     def untrained_seed(self) -> int | None:
@@ -143,8 +144,9 @@ def plan(
                 kinds = [plain(kind) for kind in kinds]
             for seed in seeds:
                 for dtype in dict.fromkeys(kinds[:1] if weights == "untrained" else kinds):
+                    detail = f" with seed {seed}" if len(seeds) > 1 else ""
                     if dtype != kinds[0]:  # a further precision reads passages only
-                        methods = ("comprehension",)
+                        methods, detail = ("comprehension",), f" in {dtype}"
                     told = (stories or {}).get(spec.name) if weights == "trained" else None
                     writer: ExtractionUnit | None = None
                     for method in sorted({*methods} - {"crossreading"}, key=METHODS.index):
@@ -154,7 +156,9 @@ def plan(
                         stem = slug(spec.name, weights, seed, dtype, method)
                         path = folder / "units" / f"{stem}.{key}.safetensors"
                         reads = writer if method == "rereading" else None
-                        unit = ExtractionUnit(spec, weights, seed, dtype, method, path, told, reads)
+                        unit = ExtractionUnit(
+                            spec, weights, seed, dtype, method, path, told, reads, detail
+                        )
                         writer = unit if method == "generation" else writer
                         units.append(unit)
     return units + _crossreading(study, corpus, units)
