@@ -1,15 +1,15 @@
-"""Extract the score tables of a study: where in each model, and how well, emotions separate.
+"""Extract the score tables of a study: how well each layer separates emotions.
 
-    python extraction.py                       the study `demo`
-    python extraction.py --study jeong2026     another study, or your own .toml file
-    python extraction.py --dry-run             list what would run, and estimate the time
-    python extraction.py --engine ray          run models, and shards of large ones, in parallel
-    python extraction.py --out s3://bucket/x   write to an object store (s3, gs, abfs)
-    python extraction.py --prompts-out FILE    write the prompts, for another engine to answer
-    python extraction.py --stories FILE        read the stories that the other engine wrote
+    python extraction.py                      the study `demo`
+    python extraction.py --study jeong2026    another study, or a .toml file
+    python extraction.py --dry-run            list the units with their cost
+    python extraction.py --engine ray         run the units in parallel
+    python extraction.py --out s3://bucket/x  write to an object store
+    python extraction.py --prompts-out FILE   write prompts for another engine
+    python extraction.py --stories FILE       read what that engine wrote
 
-Every unit (one model x weights x precision x method) is saved when it is finished. To resume a run
-that was stopped, run the same command again.
+A unit is one model x weights x precision x method. Each is saved when it is
+finished. To resume a run that was stopped, run the same command again.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ SCORES = HOME / "data" / "scores"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; return the exit code."""
     parser = run_parser("extraction.py", __doc__, "data/scores/STUDY")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="only these of the study")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the study")
+    parser.add_argument(
+        "--models", nargs="+", metavar="NAME", help="run only these models of the study"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="run only these methods of the study"
+    )
     parser.add_argument(
         "--prompts-out", metavar="FILE", help="write the prompts of all stories as a batch file"
     )
     parser.add_argument(
-        "--stories", nargs="+", metavar="FILE", help="stories that another engine wrote"
+        "--stories", nargs="+", metavar="FILE", help="read the stories that another engine wrote"
     )
     return run_script(parser, arguments, SCORES, extract_study)
 

@@ -1,12 +1,13 @@
-"""Run the steering trials of a study: do the emotion vectors change what the models write?
+"""Steer a study's models: do the emotion vectors change what they write?
 
-    python steering.py                       the study `demo`, after its extraction
-    python steering.py --study jeong2026     another study, or your own .toml file
-    python steering.py --dry-run             list what would run, and estimate the time
-    python steering.py --export              write safetensors and GGUF control vectors
+    python steering.py                     the study `demo`, after extraction
+    python steering.py --study jeong2026   another study, or a .toml file
+    python steering.py --dry-run           list the units with their cost
+    python steering.py --export            write vectors as safetensors and GGUF
 
-Every unit (a model's baselines, or all its trials at one layer) is saved when it is finished. To
-resume a run that was stopped, run the same command again.
+A unit is a model's baselines, or all its trials at one layer. Each is saved
+when it is finished. To resume a run that was stopped, run the same command
+again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ STEERING = HOME / "data" / "steering"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; return the exit code."""
     parser = run_parser("steering.py", __doc__, "data/steering/STUDY")
-    parser.add_argument("--scores", metavar="FOLDER", help="or a URL, instead of data/scores/STUDY")
+    parser.add_argument(
+        "--scores",
+        metavar="FOLDER",
+        help="folder or URL of the scores (default: data/scores/STUDY)",
+    )
     parser.add_argument("--export", action="store_true", help="write the vectors, steer nothing")
     return run_script(parser, arguments, STEERING, steer_study)
 

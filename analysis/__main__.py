@@ -1,8 +1,8 @@
-"""Print verdicts on scores by layer: ``python -m analysis SOURCE``.
+"""Test scores by layer and print the verdicts.
 
-SOURCE is a study's folder (data/scores/demo), a table of your own (CSV, Excel, JSON, ...), a
-folder of them, a glob, a URL, a path with names in it (results/{model}/run.json), or a mapping
-file (.toml).
+SOURCE is a study's folder (data/scores/demo), a table of your own (CSV, Excel,
+JSON, ...), a folder of tables, a glob, a URL, a path with names in it
+(results/{model}/run.json), or a mapping file (.toml).
 """
 
 from __future__ import annotations

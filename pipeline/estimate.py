@@ -65,7 +65,8 @@ def print_estimate(
         console.print("Large units are split into shards; --engine ray runs them in parallel.")
     if total or not unknown:
         console.print(
-            f"About {total:.0f} minutes for what is not done yet, on this machine's processor."
+            f"About {total:.0f} minutes for what is not done yet, on this machine's processor, "
+            "as busy as it is now."
         )
     if unknown:
         console.print("A question mark means that the model has not been loaded here yet.")

@@ -313,12 +313,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Render the named reports; return 0, or 1 after a one-line error."""
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
     parser.add_argument("reports", nargs="*", metavar="paper|summary|explore", help="default: all")
-    parser.add_argument("-P", dest="params", action="append", default=[], metavar="NAME:VALUE")
+    parser.add_argument(
+        "-P",
+        dest="params",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="set a parameter, such as study:NAME or study:FILE.csv; may be repeated",
+    )
     parser.add_argument("--to", choices=list(WRITERS), help="default: the formats of the report")
-    parser.add_argument("--output", type=Path, default=HERE / "_output", metavar="FOLDER")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=HERE / "_output",
+        metavar="FOLDER",
+        help="where the reports go (default: reports/_output)",
+    )
     options = parser.parse_args(arguments)
     try:
-        pairs = dict(p.split(":", 1) if ":" in p else (p, "") for p in options.params)
+        for given in options.params:
+            if not all(given.partition(":")):
+                raise RenderError(f"-P {given}: give NAME:VALUE, for instance -P study:demo")
+        pairs = dict(given.split(":", 1) for given in options.params)
         params = {name: yaml.safe_load(value) for name, value in pairs.items()}
         for name in options.reports or sorted(p.stem for p in HERE.glob("*.qmd")):
             path = HERE / f"{name}.qmd" if not Path(name).suffix else Path(name).resolve()

@@ -294,6 +294,14 @@ def test_unknown_parameter_lists_those_known(folder: Path) -> None:
     assert "no cell is tagged parameters" in failure(folder, "Text.\n", params={"study": "x"})
 
 
+@pytest.mark.parametrize("given", ["study", "study:", ":demo"])
+def test_parameter_without_name_or_value_is_refused(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render.main(["-P", given]) == 1
+    assert f"-P {given}: give NAME:VALUE, for instance -P study:demo" in capsys.readouterr().err
+
+
 def test_command_line_says_which_reports_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert render.main(["nothing"]) == 1
     err = capsys.readouterr().err
