@@ -74,8 +74,8 @@ def family_departures(
         Credible intervals have probability 1 - alpha. A peak that is not shown at this level has
         no departures.
     higher_is_better : bool, optional
-        For a DataFrame: whether a larger score means better separation. Default: True, unless the
-        metric's name is ambiguous.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------

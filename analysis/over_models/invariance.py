@@ -77,8 +77,8 @@ def invariance_test(
     alpha : float
     seed : int
     higher_is_better : bool, optional
-        For a DataFrame: whether a larger score means better separation. Default: True, unless the
-        metric's name is ambiguous.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------
@@ -116,7 +116,7 @@ def invariance_test(
     Raises
     ------
     InputError
-        If some models lack a method or an emotion, n_boot is too small for alpha, or the
+        If some models lack a method, n_boot is too small for alpha, or the
         estimator is unknown.
 
     Notes

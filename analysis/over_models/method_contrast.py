@@ -98,8 +98,8 @@ def method_test(
     seed : int
         For random sign flips, with more than 16 families.
     higher_is_better : bool, optional
-        For a DataFrame: whether a larger score means better separation. Default: True, unless the
-        metric's name is ambiguous.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------

@@ -62,8 +62,8 @@ def scale_test(
     seed : int
         Of the draws for bare curves, in the scope "these models".
     higher_is_better : bool, optional
-        For a DataFrame: whether a larger score means better separation. Default: True, unless the
-        metric's name is ambiguous.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------

@@ -70,8 +70,8 @@ def fit_curves(
     seed : int
         For the draws of the AR(1) model, used where a profile has no replicates.
     higher_is_better : bool, optional
-        For a table: whether a larger score means better separation. Default: taken from the
-        metric's name; an error if it does not tell.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------

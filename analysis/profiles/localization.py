@@ -76,8 +76,8 @@ def localization_test(
     seed : int
         Seed of the AR(1) model's draws, for profiles without replicates.
     higher_is_better : bool, optional
-        For a table: whether a larger score means better separation. Default: taken from the
-        metric's name; an error if it does not tell.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------

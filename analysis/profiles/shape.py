@@ -87,8 +87,8 @@ def u_shape_test(
     alpha : float
         Level of the tests; intervals have level 1 - alpha.
     higher_is_better : bool, optional
-        For a table: whether a larger score means better separation. Default: taken from the
-        metric's name; an error if it does not tell.
+        For a table: whether a larger score means better separation. Default: True; an error if
+        the metric's name leaves it open ("loss", "distance", "cosine").
 
     Returns
     -------
