@@ -135,7 +135,9 @@ def _found(device: str, cpus: int, where: str) -> str:
         raise InputError(f"--device {device}: on Ray choose auto, cpu, cuda or balanced")
     gpus, most = _largest("GPU"), _largest("CPU")
     if not 1 <= cpus <= most:
-        raise InputError(f"--cpus {cpus}: the largest node at {where} has {most:g}")
+        raise InputError(
+            f"--cpus {cpus}: give 1 to {most:g}; the largest node at {where} has no more"
+        )
     if device == "auto":
         return "cuda" if gpus else "cpu"
     if device != "cpu" and not gpus:

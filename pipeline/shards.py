@@ -103,7 +103,7 @@ def n_shards(
         most = OPERATIONS["cpu" if device == "cpu" else "gpu"]
         asked = max(1, math.ceil(2 * n_params * tokens / most))
     if asked < 1:
-        raise InputError(f"--shards {asked}: a unit has at least one; leave it out to go by size")
+        raise InputError(f"--shards {asked}: give 1 or more, or leave it out to split by size")
     return min(asked, n_texts)
 
 

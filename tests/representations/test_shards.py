@@ -242,7 +242,7 @@ def test_a_large_model_is_cut_without_being_asked(five, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("wrong", ["0", "-3"])
 def test_fewer_than_one_shard(wrong, five, tmp_path, capsys):
     assert run(five, tmp_path / "out", "--shards", wrong) == 2
-    assert f"--shards {wrong}: a unit has at least one" in capsys.readouterr().err
+    assert f"--shards {wrong}: give 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
