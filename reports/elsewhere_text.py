@@ -70,9 +70,11 @@ def drawn(there: bool, draw: Callable[[], Any]) -> Any:
 def read_sentence(found: Findings) -> Markdown:
     """Say how the numbers were read."""
     run = found.scores.run
-    text = Markdown("The numbers were read from {}: {}. ").format(
-        run.get("source", ""), "; ".join(run.get("notes", [])) or "as they are"
-    )
+    source, notes = run.get("source", ""), "; ".join(run.get("notes", []))
+    if notes:
+        text = Markdown("The numbers were read from {}: {}. ").format(source, notes)
+    else:
+        text = Markdown("The numbers were read from {}. ").format(source)
     if run.get("assumed"):
         text += Markdown("Assumed or left out: {}.").format("; ".join(run["assumed"]))
     return text

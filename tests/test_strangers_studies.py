@@ -9,6 +9,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,3 +214,18 @@ def test_a_message_that_quotes_a_file_is_one_printable_line(tmp_path: Path) -> N
             read_scores(tmp_path / name)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ({"source": "a.csv"}, "The numbers were read from a.csv."),
+        (
+            {"source": "a.csv", "notes": ["depth in percent"], "assumed": ["one family"]},
+            "The numbers were read from a.csv: depth in percent. Assumed or left out: one family.",
+        ),
+    ],
+)
+def test_the_paper_says_how_a_table_was_read(run, said):
+    found = SimpleNamespace(scores=SimpleNamespace(run=run))
+    assert str(elsewhere_text.read_sentence(found)).strip() == said
