@@ -1,8 +1,8 @@
 """Test scores by layer and print the verdicts.
 
-SOURCE is a study's folder (data/scores/demo), a table of your own (CSV, Excel,
-JSON, ...), a folder of tables, a glob, a URL, a path with names in it
-(results/{model}/run.json), or a mapping file (.toml).
+SOURCE is a study's name or folder (demo, data/scores/demo), a table of your own
+(CSV, Excel, JSON, ...), a folder of tables, a glob, a URL, a path with names in
+it (results/{model}/run.json), or a mapping file (.toml).
 """
 
 from __future__ import annotations
@@ -59,9 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
         if options.preregister:
             write_preregistration(options.source, Path(options.preregister))
             return wrote([options.preregister])
+        options.source = found(options.source)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceWarning)  # said below, in the order of reading
             crossed = read_scores(options.source, **reading(options))
+        if "trained" not in set(crossed.table["weights"]):
+            raise InputError(
+                f"{options.source}: every model is untrained, and the claims are about trained "
+                'ones; extract a study with weights = ["trained", "untrained"]'
+            )
         whole = without_ablation(without_crossreading(crossed))
         scores = one_precision(whole)
         place = options.trials or steering_folder(options.source)
@@ -99,6 +105,13 @@ def main(arguments: list[str] | None = None) -> int:
     show_models(console, models)
     show_next(console, scores, str(options.source))
     return 0
+
+
+def found(source: str) -> str:
+    """Return the folder of a study that is named, and any other source as it is."""
+    folder = Path("data") / "scores" / source
+    is_name = Path(source).name == source and not Path(source).exists()
+    return str(folder) if is_name and folder.is_dir() else source
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -259,9 +272,10 @@ def by_model(scores: Scores, metric: str) -> pd.DataFrame:
 def show_reading(console: Terminal, scores: Scores) -> None:
     """Print how a table from elsewhere was read, and what was assumed."""
     if scores.is_foreign:
-        table = scores.table
-        said = f"{table['model'].nunique()} models, {len(table):,} scores"
-        console.print(styled("Read", "bold"), f"{said}: {'; '.join(scores.run['notes'])}.")
+        n_models, notes = scores.table["model"].nunique(), scores.run["notes"]
+        said = f"{n_models} model{'' if n_models == 1 else 's'}, {len(scores.table):,} scores"
+        said += f": {'; '.join(notes)}" if notes else ""
+        console.print(styled("Read", "bold"), f"{said}.")
     for said in scores.run.get("assumed", []):
         console.print(styled("Note:", "yellow"), f"{said}.")
 
@@ -303,25 +317,17 @@ def show_claims(console: Terminal, scores: Scores, claims: pd.DataFrame) -> None
 
 
 def show_models(console: Terminal, models: pd.DataFrame) -> None:
-    """Print the verdict on each model."""
-    table = Table(title="Models", box=SIMPLE_HEAD)
-    methods = len(models["method"].unique()) > 1
-    for heading, right in zip(
-        ("Model", *(["Method"] if methods else []), "Metric", "Vertex", "Turn p", "Verdict"),
-        (False, *([False] if methods else []), False, True, True, False),
-        strict=True,
-    ):
+    """Print the verdict on each model; with several methods, the metric goes to the title."""
+    several = len(models["method"].unique()) > 1
+    by = "method" if several else "metric"
+    title = f"Models, by {models['metric'].iloc[0]}" if several else "Models"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=several, pad_edge=not several)
+    for heading in ("Model", by.capitalize(), "Vertex", "Turn p", "Verdict"):
+        right = heading in ("Vertex", "Turn p")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for row in models.to_dict("records"):
         ends = (row.get(f"vertex{end}", float("nan")) for end in ("", "_low", "_high"))
-        table.add_row(
-            row["model"],
-            *([row["method"]] if methods else []),
-            row["metric"],
-            interval(*ends),
-            p_value(row["p"]),
-            row["verdict"],
-        )
+        table.add_row(row["model"], row[by], interval(*ends), p_value(row["p"]), row["verdict"])
     console.print(table)
 
 

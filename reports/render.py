@@ -310,7 +310,7 @@ def render(path: Path, params: dict[str, Any], output: Path, to: Sequence[str] =
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Render the named reports; return 0, or 1 after a one-line error."""
+    """Render the named reports; return 0, or 2 after a one-line error."""
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
     parser.add_argument("reports", nargs="*", metavar="paper|summary|explore", help="default: all")
     parser.add_argument(
@@ -345,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(file)
     except RenderError as error:
         print(f"render.py: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

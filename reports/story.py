@@ -153,7 +153,7 @@ def _decided(row: dict[Any, Any], ending: str) -> Markdown:
     name = QUANTITIES.get(quantity, quantity)
     if row["key"] == "method" and row["source"] == PUBLISHED:
         name = "generation minus reading"
-    return text + Markdown(" ({} {}).").format(name, interval(value, *ends))
+    return text + Markdown(" ({}: {}).").format(name, interval(value, *ends))
 
 
 def _instead(row: dict[Any, Any], ending: str) -> str:

@@ -298,12 +298,12 @@ def test_unknown_parameter_lists_those_known(folder: Path) -> None:
 def test_parameter_without_name_or_value_is_refused(
     given: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert render.main(["-P", given]) == 1
+    assert render.main(["-P", given]) == 2
     assert f"-P {given}: give NAME:VALUE, for instance -P study:demo" in capsys.readouterr().err
 
 
 def test_command_line_says_which_reports_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert render.main(["nothing"]) == 1
+    assert render.main(["nothing"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "there are" in err
@@ -348,6 +348,6 @@ def test_command_runs_as_a_script() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such study folder" in done.stderr

@@ -37,6 +37,29 @@ def test_a_study_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str
     assert shown.err.count("\n") == 1
 
 
+def test_a_study_can_be_given_by_its_name_and_fits_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(
+        DEMO, tmp_path / "data" / "scores" / "mine", ignore=shutil.ignore_patterns("units")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "Models, by auc" in shown
+    assert "…" not in shown.partition("Models, by auc")[2]
+
+
+def test_a_study_of_untrained_models_alone_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([str(DEMO.parent / "untrained")]) == 2
+    error = capsys.readouterr().err
+    assert "every model is untrained" in error
+    assert error.count("\n") == 1
+
+
 FORM = str(Path(__file__).parents[1] / "data" / "forms" / "wide_by_model.csv")
 
 
