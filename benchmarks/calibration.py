@@ -163,6 +163,17 @@ def summarize(kept: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def others_kept(table: pd.DataFrame, out: Path) -> pd.DataFrame:
+    """Add the rows of a file about other situations and tests, in the order of the situations."""
+    before = pd.read_csv(out) if out.exists() else table[:0]
+    asked = ["situation", "test"]
+    theirs = ~pd.MultiIndex.from_frame(before[asked]).isin(pd.MultiIndex.from_frame(table[asked]))
+    both = pd.concat([part for part in (before[theirs], table) if len(part)])
+    order = {name: number for number, name in enumerate(SITUATIONS)}
+    known = both[both["situation"].isin(order)]
+    return known.sort_values("situation", key=lambda names: names.map(order), kind="stable")
+
+
 def compared(rates: pd.Series, rate: float, error: float, target: Target | None) -> dict[str, Any]:
     """Compare a rate with its target: "yes", "no", or "within error" (two Monte Carlo errors)."""
     if target is None or not np.isfinite(rate):
@@ -210,7 +221,11 @@ def main() -> None:
         default=np.inf,
         help="stop after this long, with about as many studies of each situation",
     )
-    parser.add_argument("--out", type=Path, help=f"default: {OUT.name}, of a run of everything")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"default: {OUT.name}, of a run of everything; rows of other situations stay in it",
+    )
     parser.add_argument("--partial", type=Path, default=HERE / "results" / "partial")
     parser.add_argument("--all", action="store_true", help="print quantities without a target too")
     add_options(parser)
@@ -252,7 +267,7 @@ def main() -> None:
     report(table, args.all)
     out = args.out or (None if args.only else OUT)
     if out is not None:
-        table.to_csv(out, index=False, float_format="%.4g")
+        others_kept(table, out).to_csv(out, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":
