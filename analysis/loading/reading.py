@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -296,6 +297,16 @@ def _refuse_short(table: pd.DataFrame, where: str) -> None:
         )
 
 
+def _families_told(table: pd.DataFrame, given: Mapping[str, str]) -> pd.Series:
+    """Return each row's family by the caller or the column, missing where neither names one."""
+    by_caller = table["model"].map(dict(given)).astype(object)
+    if "family" not in table:
+        return by_caller
+    column = table["family"].astype("string").str.strip().astype(object)
+    told = by_caller.fillna(column.where(column != ""))
+    return told.fillna(told.groupby(table["model"], sort=False).transform("first"))
+
+
 def _named_models(
     table: pd.DataFrame,
     where: str,
@@ -310,24 +321,23 @@ def _named_models(
         unknown = [m for m in given if m not in models]
         if unknown:
             raise InputError(f"family: no model {unknown[0]!r}; there are {', '.join(models[:20])}")
-    if "family" in table and not isinstance(given, str):
-        table["family"] = table["family"].astype(str)
-    elif isinstance(given, str):
+    if isinstance(given, str):
         table["family"] = given
     else:
-        names = {m: (given or {}).get(m) or family_of(m) for m in models}
-        unknown = [m for m in models if names[m] is None]
-        if len(unknown) < len(models):
-            by: dict[str, int] = {}
-            for name in names.values():
-                by[name or "unknown"] = by.get(name or "unknown", 0) + 1
+        told = _families_told(table, given or {})
+        unnamed = list(dict.fromkeys(table["model"][told.isna()]))
+        names = {m: family_of(m) for m in unnamed}
+        unknown = [m for m in unnamed if names[m] is None]
+        if len(unknown) < len(unnamed):
+            by = Counter(name or "unknown" for name in names.values())
             notes["families by name: " + ", ".join(f"{k} {n}" for k, n in by.items())] = None
         if unknown and len(models) > 1:
             assumed[
                 f"no family is known for {_some(unknown)}: they are taken as one, 'unknown'; "
                 f"otherwise give {hint('family', {unknown[0]: 'FAMILY'})}"
             ] = None
-        table["family"] = table["model"].map({m: names[m] or "unknown" for m in models})
+        by_name = table["model"].map({m: names[m] or "unknown" for m in unnamed})
+        table["family"] = told.fillna(by_name).astype(str)
     if "n_params" not in table:
         sizes = {m: size_of(m) for m in models}
         if any(s == s for s in sizes.values()):

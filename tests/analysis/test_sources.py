@@ -163,6 +163,21 @@ def test_a_score_keeps_its_columns_name_and_metrics_must_be_there(tmp_path: Path
         read_scores(tmp_path / "t.toml")
 
 
+def test_empty_families_are_named_by_the_model_or_the_caller() -> None:
+    rows = [
+        (model, "", layer, 0.1 * layer) for model in ("gpt2", "mine", "other") for layer in range(6)
+    ]
+    table = pd.DataFrame(rows, columns=["model", "family", "layer", "score"])
+    table.loc[table.query("model == 'other'").index[:2], "family"] = " Owl "
+    first = read_scores(table)
+    families = first.table.groupby("model")["family"].unique().map(list).to_dict()
+    assert families == {"gpt2": ["GPT-2"], "mine": ["unknown"], "other": ["Owl"]}
+    assert any("no family is known for mine" in said for said in first.run["assumed"])
+    again = read_scores(table, family={"mine": "Llama", "other": "Hawk"})
+    families = again.table.groupby("model")["family"].unique().map(list).to_dict()
+    assert families == {"gpt2": ["GPT-2"], "mine": ["Llama"], "other": ["Hawk"]}
+
+
 def test_names_say_family_size_and_tuning() -> None:
     names = {
         "openai-community/gpt2-xl": ("GPT-2", 1558e6, False),
