@@ -170,7 +170,8 @@ def others_kept(table: pd.DataFrame, out: Path) -> pd.DataFrame:
     theirs = ~pd.MultiIndex.from_frame(before[asked]).isin(pd.MultiIndex.from_frame(table[asked]))
     both = pd.concat([part for part in (before[theirs], table) if len(part)])
     order = {name: number for number, name in enumerate(SITUATIONS)}
-    known = both[both["situation"].isin(order)]
+    asked_still = {(name, test) for name, found in SITUATIONS.items() for test in found.asked}
+    known = both[pd.MultiIndex.from_frame(both[asked]).isin(asked_still)]
     return known.sort_values("situation", key=lambda names: names.map(order), kind="stable")
 
 

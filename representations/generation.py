@@ -315,8 +315,8 @@ def _read_once(
     cut = cut if before is not None else 0
     ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
-    # An index, unlike the number 1, gives the head a copy of the last position. It would read its
-    # whole matrix once per prompt for a view.
+    # An index, unlike the number 1, gives the head a copy of the last position. For a view, torch
+    # reads the head's whole matrix once per prompt.
     last = torch.tensor([ids.shape[1] - cut - 1], device=loaded.device)
     output = loaded.run(
         loaded.model,
