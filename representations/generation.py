@@ -21,13 +21,14 @@ from representations.activations import (
     check_layers,
     finite,
     halving,
-    pad,
     residual_stream,
 )
+from representations.key_cache import reserve
 from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
 from representations.models.tokenizers import Prompted, tokens_of
-from representations.prompt_cache import best_cut, has_only_keys, read_stems, reserve
+from representations.prompt_cache import read_prompts
+from representations.shared_attention import CannotShare, attention_to, may_share
 from study.read import InputError
 
 #: Writing a token takes about as long as reading this many.
@@ -189,7 +190,18 @@ def write(
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
+    once = may_share(loaded)
+
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
+        nonlocal once
+        if once:
+            try:
+                return write_batch(batch)
+            except (CannotShare, InputError):
+                once = False  # it writes with copies, or fails for another reason
+        return write_batch(batch)
+
+    def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
         return _write_batch(
             loaded,
             [prompts[i] for i in batch],
@@ -198,6 +210,7 @@ def write(
             window,
             hook(batch) if hook else None,
             hook_layers,
+            once,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -217,9 +230,11 @@ def _write_batch(
     window: Window,
     hook: Hook | None,
     hook_layers: Sequence[int],
+    once: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device = loaded.device
-    logits, cache, mask = read_prompts(loaded, prompts)
+    more = sampling.max_new_tokens if once else None
+    logits, cache, mask = read_prompts(loaded, prompts, more=more)
     reserve(cache, sampling.max_new_tokens)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
     ends = end_tokens(loaded, logits.shape[1]).to(device)
@@ -230,6 +245,7 @@ def _write_batch(
     alive: list[Tensor] = []
     pool = RunningMean(loaded.n_layers)
     with ExitStack() as stack:
+        stack.enter_context(attention_to(cache))
         if hook is not None:
             stack.enter_context(residual_stream(loaded.blocks, hook, hook_layers))
         stack.enter_context(residual_stream(loaded.blocks, pool))
@@ -266,74 +282,6 @@ def _write_batch(
         empty = torch.zeros(len(prompts), loaded.n_layers + 1, loaded.width)
         return stories, empty, [0] * len(prompts)
     return stories, pool.means(), pool.counts
-
-
-@torch.inference_mode()
-def read_prompts(
-    loaded: LoadedModel, prompts: Sequence[Sequence[int]], *, share: bool = True
-) -> tuple[Tensor, Any, Tensor]:
-    """Read prompts up to the point where the model continues; read what they share once.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-    prompts : sequence of sequences of int
-    share : bool
-        Whether prompts that differ share the reading of equal beginnings; equal prompts always do.
-
-    Returns
-    -------
-    logits : Tensor, shape (prompts, vocabulary), float32
-        For the token after each prompt.
-    cache : transformers.Cache
-        The keys and values of the prompts, padded on the left.
-    mask : Tensor, shape (prompts, longest), int64
-        1 for tokens, 0 for padding.
-
-    Raises
-    ------
-    InputError
-        If the model has no key-value cache.
-    """
-    rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    logits, cache, mask = _read_once(loaded, list(rows), share)
-    if len(rows) < len(prompts):
-        if not has_only_keys(cache):
-            return _read_once(loaded, list(map(tuple, prompts)), share)
-        where = torch.tensor([rows[tuple(prompt)] for prompt in prompts], device=loaded.device)
-        logits, mask = logits[where], mask[where]
-        cache.batch_select_indices(where)
-    return logits, cache, mask
-
-
-def _read_once(
-    loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], share: bool
-) -> tuple[Tensor, Any, Tensor]:
-    """Read each prompt, after what it shares with others."""
-    cut = best_cut(prompts) if share else 0
-    before = read_stems(loaded, prompts, cut) if cut else None
-    cut = cut if before is not None else 0
-    ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
-    ids, mask = ids.to(loaded.device), mask.to(loaded.device)
-    # An index, unlike the number 1, gives the head a copy of the last position. For a view, torch
-    # reads the head's whole matrix once per prompt.
-    last = torch.tensor([ids.shape[1] - cut - 1], device=loaded.device)
-    output = loaded.run(
-        loaded.model,
-        input_ids=ids[:, cut:],
-        attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, cut:],
-        past_key_values=before,
-        use_cache=True,
-        logits_to_keep=last,
-    )
-    logits, cache = output.logits[:, -1].float(), getattr(output, "past_key_values", None)
-    if cache is None:
-        raise InputError(
-            f"model {loaded.spec.name!r}: {type(loaded.model).__name__} keeps no keys and values, "
-            'which writing needs; let it read only, with methods = ["comprehension"]'
-        )
-    return logits, cache, mask
 
 
 class RunningMean:

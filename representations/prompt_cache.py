@@ -1,10 +1,10 @@
-"""Read the shared beginning of prompts once, and reserve memory for keys and values.
+"""Read prompts, and what they share only once.
 
 The prompts of a study differ only in their last words: the chat template, the instructions and the
 topic come first. A batch is laid out as if padded on the left. The first `cut` positions of a row
-hold its padding and the beginning of its prompt. Rows with the same beginning get their keys and
-values from a single reading, shifted past their padding. Only the positions after the cut are read
-for each prompt.
+hold its padding and the beginning of its prompt. Rows with the same beginning, or stem, get its
+keys and values from a single reading. Only the positions after the cut are read for each prompt.
+Stems share their own beginnings in the same way.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from torch import Tensor, nn
 
 from representations.activations import pad
+from representations.key_cache import has_only_keys
 from representations.models.loading import LoadedModel
+from representations.shared_attention import CannotShare, keep_once
+from study.read import InputError
 
 Tokens = tuple[int, ...]
 
@@ -77,8 +79,117 @@ def best_cut(prompts: Sequence[Tokens]) -> int:
     return best if best and 2 * costs[best] <= len(prompts) * longest else 0
 
 
-def read_stems(loaded: LoadedModel, prompts: Sequence[Tokens], cut: int) -> Any:
-    """Return a cache of the first positions of left-padded prompts, or None if it cannot be shared.
+@torch.inference_mode()
+def read_prompts(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    share: bool = True,
+    more: int | None = None,
+) -> tuple[Tensor, Any, Tensor]:
+    """Read prompts up to the point where the model continues; read what they share once.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    prompts : sequence of sequences of int
+    share : bool
+        Whether prompts that differ share the reading of equal beginnings; equal prompts always do.
+    more : int, optional
+        Let the cache keep what prompts share only once, with room for so many tokens per prompt.
+        The model runs on it within `attention_to(cache)`. By default each prompt has a copy.
+
+    Returns
+    -------
+    logits : Tensor, shape (prompts, vocabulary), float32
+        For the token after each prompt.
+    cache : transformers.Cache
+        The keys and values of the prompts, padded on the left.
+    mask : Tensor, shape (prompts, longest), int64
+        1 for tokens, 0 for padding.
+
+    Raises
+    ------
+    InputError
+        If the model has no key-value cache.
+    CannotShare
+        If the cache should keep anything only once, and the model does not attend in that way.
+    """
+    asked = list(map(tuple, prompts))
+    rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(asked))}
+    if more is not None:
+        if 2 * len(rows) <= len(asked):
+            return _share_equal(loaded, asked, rows, share, more)
+        if share and (cut := best_cut(asked)):
+            return _share_stems(loaded, asked, cut, more)
+    logits, cache, mask = _read_once(loaded, list(rows), share)
+    if len(rows) < len(asked):
+        if not has_only_keys(cache):
+            return _read_once(loaded, asked, share)
+        where = torch.tensor([rows[prompt] for prompt in asked], device=loaded.device)
+        logits, mask = logits[where], mask[where]
+        cache.batch_select_indices(where)
+    return logits, cache, mask
+
+
+def _share_equal(
+    loaded: LoadedModel, asked: list[Tokens], rows: dict[Tokens, int], share: bool, more: int
+) -> tuple[Tensor, Any, Tensor]:
+    """Read prompts of which many are equal, and keep each of them once."""
+    logits, cache, mask = _read_once(loaded, list(rows), share)
+    cut = mask.shape[1]
+    _check(cache, cut)
+    where = torch.tensor([rows[prompt] for prompt in asked])
+    keep_once(cache, where, torch.zeros_like(where), cut, more)
+    return logits[where], cache, mask[where]
+
+
+def _share_stems(
+    loaded: LoadedModel, asked: list[Tokens], cut: int, more: int
+) -> tuple[Tensor, Any, Tensor]:
+    """Read prompts, and keep the stems of their first positions once."""
+    cache, which, shift = read_stems(loaded, asked, cut)
+    room = max(map(len, asked)) - cut + more
+    with keep_once(cache, which, shift, cut, room) as beginnings:
+        found = _read_rest(loaded, asked, cache, cut)
+        beginnings.expect(None)
+    return found
+
+
+def _read_once(
+    loaded: LoadedModel, prompts: Sequence[Tokens], share: bool
+) -> tuple[Tensor, Any, Tensor]:
+    """Read each prompt, after what it shares with others."""
+    cut = best_cut(prompts) if share else 0
+    try:
+        before = _copies(*read_stems(loaded, prompts, cut), cut) if cut else None
+    except CannotShare:
+        before = None
+    return _read_rest(loaded, prompts, before, cut if before is not None else 0)
+
+
+def _read_rest(
+    loaded: LoadedModel, prompts: Sequence[Tokens], before: Any, cut: int
+) -> tuple[Tensor, Any, Tensor]:
+    """Read what follows the first positions of left-padded prompts."""
+    # An index, unlike the number 1, gives the head a copy of the last position. For a view, torch
+    # reads the head's whole matrix once per prompt.
+    longest = max(map(len, prompts))
+    last = torch.tensor([longest - cut - 1], device=loaded.device)
+    output, mask = _run(loaded, loaded.model, prompts, before, cut, logits_to_keep=last)
+    cache = getattr(output, "past_key_values", None)
+    if cache is None:
+        raise InputError(
+            f"model {loaded.spec.name!r}: {type(loaded.model).__name__} keeps no keys and values, "
+            'which writing needs; let it read only, with methods = ["comprehension"]'
+        )
+    return output.logits[:, -1].float(), cache, mask
+
+
+def read_stems(
+    loaded: LoadedModel, prompts: Sequence[Tokens], cut: int
+) -> tuple[Any, Tensor, Tensor]:
+    """Read the stems of left-padded prompts.
 
     Parameters
     ----------
@@ -89,130 +200,76 @@ def read_stems(loaded: LoadedModel, prompts: Sequence[Tokens], cut: int) -> Any:
 
     Returns
     -------
-    transformers.Cache or None
-        None for a model whose cache holds something other than keys and values, or no longer holds
+    cache : transformers.Cache
+        The keys and values of the stems, padded on the left.
+    which : Tensor, shape (prompts,), int64
+        The stem of each prompt.
+    shift : Tensor, shape (prompts,), int64
+        The position of the batch at which the first column of a prompt's stem lies.
+
+    Raises
+    ------
+    CannotShare
+        For a model whose cache holds something other than keys and values, or no longer holds
         those of the first tokens.
     """
     heads, which = stems(prompts, cut)
-    ids, mask = pad(heads, loaded.tokenizer.pad_token_id, "right")
-    output = loaded.run(
-        loaded.body,
-        input_ids=ids.to(loaded.device),
-        attention_mask=mask.to(loaded.device),
-        use_cache=True,
-    )
+    first = best_cut(heads)
+    before = _copies(*read_stems(loaded, heads, first), first) if first else None
+    try:
+        output, _ = _run(loaded, loaded.body, heads, before, first)
+    except InputError as error:
+        raise CannotShare("a body that takes other inputs than its model") from error
     cache: Any = getattr(output, "past_key_values", None)
+    longest_head, longest = max(map(len, heads)), max(map(len, prompts))
+    _check(cache, longest_head)
+    places = [
+        (longest - len(prompt)) - (longest_head - len(heads[stem]))
+        for prompt, stem in zip(prompts, which, strict=True)
+    ]
+    return cache, torch.tensor(which), torch.tensor(places)
+
+
+def _check(cache: Any, length: int) -> None:
+    """Raise CannotShare unless a cache holds keys and values of all positions and no more."""
     if not has_only_keys(cache) or any(
-        layer.get_seq_length() != ids.shape[1] or layer.keys.shape[-2] != ids.shape[1]
-        for layer in cache.layers
+        layer.get_seq_length() != length or layer.keys.shape[-2] != length for layer in cache.layers
     ):
-        return None
-    longest = max(map(len, prompts))
-    padding = torch.tensor([longest - len(prompt) for prompt in prompts])
-    place = (torch.arange(cut) - padding[:, None]).clamp(0, ids.shape[1] - 1)
-    rows = torch.tensor(which)[:, None]
+        raise CannotShare("a cache of another kind")
+
+
+def _copies(cache: Any, which: Tensor, shift: Tensor, cut: int) -> Any:
+    """Give every prompt a copy of its stem's keys and values, at its place."""
+    length = cache.layers[0].keys.shape[-2]
+    place = (torch.arange(cut) - shift[:, None]).clamp(0, length - 1)
     for layer in cache.layers:
         moved = [
-            part.transpose(1, 2)[rows.to(part.device), place.to(part.device)].transpose(1, 2)
+            part.transpose(1, 2)[which[:, None].to(part.device), place.to(part.device)]
             for part in (layer.keys, layer.values)
         ]
         layer.reset()
-        layer.update(*moved)
+        layer.update(*(part.transpose(1, 2) for part in moved))
     return cache
 
 
-def has_only_keys(cache: Any) -> bool:
-    """Return whether a cache holds keys and values of single tokens and no other state."""
-    kinds = (DynamicLayer, DynamicSlidingWindowLayer)
-    return all(type(layer) in kinds for layer in getattr(cache, "layers", [None]))
-
-
-def reserve(cache: Any, more: int) -> None:
-    """Reserve room in a cache for `more` tokens, to avoid copying it.
-
-    transformers' own cache concatenates, which copies all keys and values for every token.
-
-    Parameters
-    ----------
-    cache : transformers.Cache
-        Left unchanged unless it `has_only_keys`.
-    more : int
-    """
-    if not has_only_keys(cache):
-        return
-    for index, layer in enumerate(cache.layers):
-        if type(layer) is DynamicLayer and layer.is_initialized:
-            cache.layers[index] = _Buffer(layer, more)
-        elif type(layer) is DynamicSlidingWindowLayer and layer.is_initialized:
-            cache.layers[index] = _SlidingBuffer(layer, more)
-
-
-class _Room:
-    """Tensors with room for more keys and values, of which the first positions are in use."""
-
-    def __init__(self, keys: Tensor, values: Tensor, more: int) -> None:
-        self._tensors = []
-        for part in (keys, values):
-            rows, heads, length, width = part.shape
-            tensor = part.new_empty(rows, heads, length + more, width)
-            tensor[:, :, :length] = part
-            self._tensors.append(tensor)
-        self.used = keys.shape[-2]
-
-    def append(self, keys: Tensor, values: Tensor) -> bool:
-        """Add keys and values of new tokens; return False if there is no room."""
-        end = self.used + keys.shape[-2]
-        if end > self._tensors[0].shape[-2]:
-            return False
-        for tensor, new in zip(self._tensors, (keys, values), strict=True):
-            tensor[:, :, self.used : end] = new
-        self.used = end
-        return True
-
-    def shown(self) -> list[Tensor]:
-        """Return the keys and the values in use."""
-        return [tensor[:, :, : self.used] for tensor in self._tensors]
-
-
-class _Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
-    """Keys and values in reserved memory; concatenated like any others once that is full."""
-
-    def __init__(self, layer: DynamicLayer, more: int) -> None:
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self._room = _Room(layer.keys, layer.values, more)
-        self.keys, self.values = self._room.shown()
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Add keys and values, each (batch, heads, positions, width); return all of them."""
-        if self.keys.shape[-2] == self._room.used and self._room.append(key_states, value_states):
-            self.keys, self.values = self._room.shown()
-            return self.keys, self.values
-        both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
-        return both
-
-
-class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
-    """The same for a sliding window, until the window is full."""
-
-    def __init__(self, layer: DynamicSlidingWindowLayer, more: int) -> None:
-        super().__init__(layer.sliding_window)
-        self.lazy_initialization(layer.keys, layer.values)
-        self.cumulative_length = layer.cumulative_length
-        more = min(more, max(layer.sliding_window - layer.cumulative_length, 0))
-        self._room = _Room(layer.keys, layer.values, more)
-        self.keys, self.values = self._room.shown()
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Add keys and values, each (batch, heads, positions, width); return all that are seen."""
-        seen = self.cumulative_length + key_states.shape[-2]
-        if seen < self.sliding_window and self._room.append(key_states, value_states):
-            self.cumulative_length = seen
-            self.keys, self.values = self._room.shown()
-            return self.keys, self.values
-        both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
-        return both
+def _run(
+    loaded: LoadedModel,
+    part: nn.Module,
+    prompts: Sequence[Tokens],
+    before: Any,
+    cut: int,
+    **options: Any,
+) -> tuple[Any, Tensor]:
+    """Run a model or its body on left-padded prompts after the cut; return its output and mask."""
+    ids, mask = pad(prompts, loaded.tokenizer.pad_token_id, "left")
+    ids, mask = ids.to(loaded.device), mask.to(loaded.device)
+    output = loaded.run(
+        part,
+        input_ids=ids[:, cut:],
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, cut:],
+        past_key_values=before,
+        use_cache=True,
+        **options,
+    )
+    return output, mask

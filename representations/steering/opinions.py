@@ -10,10 +10,10 @@ from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
 from representations.activations import halving, pad
-from representations.generation import read_prompts
+from representations.key_cache import has_only_keys
 from representations.models.loading import LoadedModel
 from representations.models.tokenizers import tokens_of
-from representations.prompt_cache import has_only_keys
+from representations.prompt_cache import read_prompts
 from representations.steering.text_measures import LOGITS, log_likelihood
 from study.arrays import Float64Array
 from study.read import InputError

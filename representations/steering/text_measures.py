@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from representations.activations import halving, pad, residual_stream
-from representations.generation import read_prompts
 from representations.models.loading import LoadedModel
+from representations.prompt_cache import read_prompts
 
 #: Maximum number of logits in memory; batches are smaller for large vocabularies.
 LOGITS = 60_000_000

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from representations import generation
+from representations import generation, prompt_cache
 from representations.activations import Window
-from representations.generation import Sampling, read_prompts, write
-from representations.prompt_cache import best_cut, reserve, stems
+from representations.generation import Sampling, write
+from representations.key_cache import reserve
+from representations.prompt_cache import best_cut, read_prompts, stems
+from representations.shared_attention import Beginnings, attention_to
 
 pytestmark = pytest.mark.arithmetic
 
@@ -29,13 +31,33 @@ def tree(instructions, topics=3, emotions=4, seed=1):
 def test_stories_do_not_depend_on_what_is_shared(double, instructions, monkeypatch):
     """Gemma's windows of 16 positions are full in one case, and fill while writing in the other."""
     asked = tree(instructions)
+    # Some are equal, and all of them in the second call, as in steering.
+    asked += asked[:3]
+    equal = [asked[0]] * 4 + [asked[1]] * 4
     assert best_cut([tuple(prompt) for prompt in asked]) > 0
-    shared = write(double, asked, range(12), SAMPLING, WINDOW)
-    monkeypatch.setattr(generation, "best_cut", lambda prompts: 0)
+    seeds = range(len(asked))
+    once = [write(double, part, seeds[: len(part)], SAMPLING, WINDOW) for part in (asked, equal)]
+    monkeypatch.setattr(generation, "may_share", lambda loaded: False)
+    copies = [write(double, part, seeds[: len(part)], SAMPLING, WINDOW) for part in (asked, equal)]
+    monkeypatch.setattr(prompt_cache, "best_cut", lambda prompts: 0)
     monkeypatch.setattr(generation, "reserve", lambda cache, more: None)
-    apart = write(double, asked, range(12), SAMPLING, WINDOW)
-    assert shared.token_ids == apart.token_ids
-    torch.testing.assert_close(shared.activations, apart.activations, rtol=1e-5, atol=1e-5)
+    apart = [write(double, part, seeds[: len(part)], SAMPLING, WINDOW) for part in (asked, equal)]
+    for first, second, third in zip(once, copies, apart, strict=True):
+        assert first.token_ids == second.token_ids == third.token_ids
+        torch.testing.assert_close(first.activations, third.activations, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(second.activations, third.activations, rtol=1e-5, atol=1e-5)
+
+
+def test_beginnings_are_kept_once(llama):
+    asked = tree(40)
+    caches = [read_prompts(llama, asked, more=more)[1] for more in (None, 8)]
+    assert not isinstance(attention_to(caches[0]), Beginnings)
+    with attention_to(caches[1]) as beginnings:
+        assert isinstance(beginnings, Beginnings)
+    copied = sum(layer.keys.numel() for layer in caches[0].layers)
+    own = sum(layer.keys.numel() for layer in caches[1].layers)
+    shared = sum(keys.numel() for keys, _ in beginnings.held)
+    assert own + shared < 0.4 * copied
 
 
 def test_fewer_tokens_are_read(llama):
