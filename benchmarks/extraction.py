@@ -27,9 +27,11 @@ from transformers.cache_utils import DynamicLayer
 
 from representations.activations import Window, pad, read, token_batches
 from representations.corpus.corpus import load_corpus
-from representations.generation import Sampling, prompts_ids, read_prompts, write
+from representations.generation import Sampling, prompts_ids, write
 from representations.models.loading import LoadedModel, load
 from representations.models.registry import find_model
+from representations.prompt_cache import read_prompts
+from representations.shared_attention import attention_to
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "smollm2-135m-instruct"
@@ -201,17 +203,22 @@ def bare_writing(loaded: LoadedModel, texts: list[str]) -> int:
 def bound_of_writing(loaded: LoadedModel, texts: list[str]) -> int:
     """Multiply the model's matrices and pass over the cache once per step: what no code can save.
 
-    Prompts are read as ours are.
+    Prompts are read and kept as ours are: what they share once.
     """
     asked = sorted(map(tuple, prompts(loaded, texts)))
     matrices = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear)]
+    more = SAMPLING.max_new_tokens
     for start in range(0, len(asked), BATCH):
-        _, cache, mask = read_prompts(loaded, asked[start : start + BATCH])
-        layers = [Still(layer, SAMPLING.max_new_tokens) for layer in cache.layers]
+        _, cache, mask = read_prompts(loaded, asked[start : start + BATCH], more=more)
+        with attention_to(cache) as beginnings:
+            shared = [part for pair in beginnings.held for part in pair] if beginnings else []
+        layers = [Still(layer, more) for layer in cache.layers]
         rows = {m.in_features: torch.ones(len(mask), m.in_features) for m in matrices}
         for step in range(1, SAMPLING.max_new_tokens):
             for matrix in matrices:
                 matrix(rows[matrix.in_features])
+            for part in shared:
+                part.sum()
             for layer in layers:
                 layer.keys[:, :, : layer.used + step].sum()
                 layer.values[:, :, : layer.used + step].sum()
