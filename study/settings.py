@@ -306,8 +306,9 @@ def load_study(name: str | Path) -> Study:
         path = find(HOME / "data" / "studies" / f"{name}.toml")
         if not os.path.isfile(path):
             known = ", ".join(studies())
+            what = "is not a study file" if os.path.isfile(name) else "is unknown"
             raise InputError(
-                f"unknown study {str(name)!r}; there are {known}, or name a .toml file"
+                f"study {str(name)!r} {what}; there are {known}, or name a .toml file"
             )
     raw, settings = read_toml(path, "no such study file")
     settings.setdefault("name", path.stem)

@@ -133,7 +133,9 @@ def _shares(
     ):
         depth = depth / 100
         notes["depth in percent"] = None
-    elif high > 1 or low < 0:
+    elif low < 0:
+        raise InputError(f"{where}: column depth goes from {low:g} to {high:g}, below 0")
+    elif high > 1:
         whole = (depth % 1 == 0).all()
         raise InputError(
             f"{where}: column depth goes from {low:g} to {high:g}, outside [0, 1]; give "

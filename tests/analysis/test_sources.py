@@ -273,6 +273,11 @@ BAD = {
         {},
         r"column depth goes from 0 to 100, outside \[0, 1\]; give --depth percent",
     ),
+    "depth below 0": (
+        "model,depth,accuracy\n" + "".join(f"m,{i / 8 - 0.5},0.5\n" for i in range(9)),
+        {},
+        r"column depth goes from -0.5 to 0.5, below 0$",
+    ),
     "from 0 and from 1": (
         "model,layer,accuracy\n"
         + "".join(f"a,{i},0.5\n" for i in range(8))

@@ -262,7 +262,10 @@ def test_bad_input_is_one_line_and_writes_nothing(change, message, study_file, t
 
 def test_unknown_names_on_the_command_line(study_file, tmp_path, capsys):
     assert extraction.main(["--study", "nonsense"]) == 2
-    assert "unknown study 'nonsense'; there are causal, demo" in capsys.readouterr().err
+    assert "study 'nonsense' is unknown; there are causal, demo" in capsys.readouterr().err
+    (tmp_path / "scores.csv").touch()
+    assert extraction.main(["--study", str(tmp_path / "scores.csv")]) == 2
+    assert "scores.csv' is not a study file; there are causal" in capsys.readouterr().err
     assert run(study_file, tmp_path / "scores", "--models", "big") == 2
     assert "study manners has no model 'big'; it has tiny" in capsys.readouterr().err
     assert run(study_file, tmp_path / "scores", "--device", "tpu9") == 2
