@@ -31,6 +31,8 @@ from representations.prompt_cache import read_prompts
 from representations.shared_attention import CannotShare, attention_to, may_share
 from study.read import InputError
 
+#: Tokens per block in the search for the highest logits.
+BLOCK = 64
 #: Writing a token takes about as long as reading this many.
 WRITTEN = 6
 
@@ -355,10 +357,35 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    best, index = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
+    best, index = highest(logits, min(sampling.top_k, logits.shape[-1]))
     mass = (best / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
     chosen = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1, keepdim=True)
     return index.gather(1, chosen.clamp(max=index.shape[1] - 1)).squeeze(1)
+
+
+def highest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k highest logits and their tokens, as `topk` does, in less time.
+
+    The k highest logits lie in the k blocks of tokens that have the highest maxima.
+
+    Examples
+    --------
+    >>> highest(torch.arange(2000.0)[None], 2)
+    (tensor([[1999., 1998.]]), tensor([[1999, 1998]]))
+    """
+    texts, vocabulary = logits.shape
+    blocks = vocabulary // BLOCK
+    if blocks < 4 * k:
+        best = logits.topk(k, dim=-1)
+        return best.values, best.indices
+    whole, device = blocks * BLOCK, logits.device
+    maxima = logits[:, :whole].view(texts, blocks, BLOCK).amax(dim=-1)
+    first = maxima.topk(k, dim=-1).indices[:, :, None] * BLOCK
+    tokens = (first + torch.arange(BLOCK, device=device)).flatten(1)
+    rest = torch.arange(whole, vocabulary, device=device).expand(texts, -1)
+    tokens = torch.cat([tokens, rest], dim=1)
+    best = logits.gather(1, tokens).topk(k, dim=-1)
+    return best.values, tokens.gather(1, best.indices)
 
 
 def derived_seed(*parts: object) -> int:

@@ -73,7 +73,10 @@ def keep_once(cache: Any, which: Tensor, shift: Tensor, cut: int, more: int) -> 
     for layer in cache.layers:
         if isinstance(layer, DynamicSlidingWindowLayer) and cut + more > layer.sliding_window:
             raise CannotShare("a window that moves")
-    held = [(layer.keys, layer.values) for layer in cache.layers]
+    held = [
+        (layer.keys.transpose(0, 1).contiguous(), layer.values.transpose(0, 1).contiguous())
+        for layer in cache.layers
+    ]
     beginnings = Beginnings(held, which, shift, cut)
     cache.layers = [_Own(beginnings, index, more) for index in range(len(held))]
     return beginnings
@@ -90,7 +93,7 @@ class Beginnings:
 
     Parameters
     ----------
-    held : list of pairs of Tensor, shape (beginnings, heads, positions, width)
+    held : list of pairs of Tensor, shape (heads, beginnings, positions, width)
         The keys and values of each layer.
     which, shift, cut
         As in `keep_once`.
@@ -100,7 +103,7 @@ class Beginnings:
         self, held: list[tuple[Tensor, Tensor]], which: Tensor, shift: Tensor, cut: int
     ) -> None:
         self.held, self.which, self.cut = held, which, cut
-        beginnings, _, length, _ = held[0][0].shape
+        _, beginnings, length, _ = held[0][0].shape
         place = torch.arange(length) + shift[:, None]
         self._inside = (place >= 0) & (place < cut)
         self._place = place.clamp(0, cut - 1)
@@ -109,8 +112,8 @@ class Beginnings:
         rank = torch.empty_like(which)
         rank[which.argsort(stable=True)] = torch.cat([torch.arange(n) for n in sizes.tolist()])
         self._slot = which * sizes.max() + rank
-        self._grid = torch.zeros(beginnings, int(sizes.max()), dtype=torch.int64)
-        self._grid.view(-1)[self._slot] = torch.arange(len(which))
+        self._grid = torch.zeros(beginnings * int(sizes.max()), dtype=torch.int64)
+        self._grid[self._slot] = torch.arange(len(which))
         self._due: _Own | None = None
         self._masks: dict[int, tuple[Tensor, Tensor | None]] = {}
 
@@ -193,13 +196,15 @@ class Beginnings:
         return found.view(texts, heads, queries, -1).transpose(1, 2).contiguous(), None
 
     def _by_beginning(self, rows: Tensor, matrices: Tensor) -> Tensor:
-        """Multiply each text's rows with its beginning's matrix, all texts of one together."""
-        _, heads, count, width = rows.shape
-        beginnings, most = self._grid.shape
-        together = rows[self._grid.view(-1)].view(beginnings, most, heads, count, width)
-        product = together.transpose(1, 2).reshape(beginnings, heads, -1, width) @ matrices
-        apart = product.view(beginnings, heads, most, count, -1).transpose(1, 2)
-        return apart.reshape(beginnings * most, heads, count, -1)[self._slot]
+        """Multiply each text's rows with its beginning's matrix, all texts of one together.
+
+        Rows are (texts, heads, rows, inner), matrices (heads, beginnings, inner, outer).
+        """
+        heads, beginnings, inner, outer = matrices.shape
+        together = rows.transpose(0, 1).index_select(1, self._grid)
+        product = together.view(heads, beginnings, -1, inner) @ matrices
+        product = product.view(heads, len(self._grid), -1, outer)
+        return product.index_select(1, self._slot).transpose(0, 1)
 
     def _hidden(self, mask: Tensor | None, queries: int, own: int) -> Tensor | None:
         """Return which columns of the beginnings and of the own positions a mask hides; or None."""
@@ -225,7 +230,7 @@ class _Own(Buffer):
     def __init__(self, beginnings: Beginnings, index: int, more: int) -> None:
         texts = len(beginnings.which)
         keys, values = (
-            part.new_empty(texts, part.shape[1], 0, part.shape[3])
+            part.new_empty(texts, part.shape[0], 0, part.shape[3])
             for part in beginnings.held[index]
         )
         super().__init__(keys, values, more)

@@ -307,9 +307,7 @@ def load_study(name: str | Path) -> Study:
         if not os.path.isfile(path):
             known = ", ".join(studies())
             what = "is not a study file" if os.path.isfile(name) else "is unknown"
-            raise InputError(
-                f"study {str(name)!r} {what}; there are {known}, or name a .toml file"
-            )
+            raise InputError(f"study {str(name)!r} {what}; there are {known}, or name a .toml file")
     raw, settings = read_toml(path, "no such study file")
     settings.setdefault("name", path.stem)
     study = typed(Study, settings, str(path), hidden=("sha256",))

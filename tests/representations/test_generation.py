@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from representations.activations import Steer, Window, residual_stream
-from representations.generation import Sampling, draw, read_prompts, write
+from representations.generation import Sampling, draw, highest, write
+from representations.prompt_cache import read_prompts
 from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic
@@ -71,6 +72,17 @@ def test_sampling_follows_the_probabilities():
     assert torch.bincount(tokens).tolist() == pytest.approx([300, 1800, 900], abs=2)
     two = draw(logits, uniform, Sampling(top_k=2))
     assert torch.bincount(two, minlength=3).tolist() == pytest.approx([0, 2000, 1000], abs=2)
+
+
+@pytest.mark.parametrize("vocabulary", [40, 640, 12_800, 50_257])
+def test_the_highest_logits_are_those_of_topk(vocabulary):
+    draws = torch.Generator().manual_seed(1)
+    mixed = torch.randperm(vocabulary, generator=draws)
+    logits = torch.stack([mixed, torch.arange(vocabulary), -torch.arange(vocabulary)]).float()
+    for k in (1, 30):
+        found, expected = highest(logits, k), logits.topk(k)
+        assert torch.equal(found[0], expected.values)
+        assert torch.equal(found[1], expected.indices)
 
 
 def test_the_head_gets_the_last_position_of_prompts_as_a_copy(llama):
