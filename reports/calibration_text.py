@@ -135,25 +135,31 @@ def cost_sentence(folder: Path) -> Markdown:
 
 
 def bound_sentence(folder: Path) -> Markdown:
-    """State which unmet targets for humps in bare curves are out of reach, if simulated."""
+    """State which unmet targets for bare curves are out of reach, if simulated."""
     path, rates = folder / "bare_bound.csv", read_rates(folder)
     if not path.exists():
         return Markdown("")
+    curves = {"hump": "hump", "monotone": "linear"}
     known = {
-        f"bare hump of {row.height:g} SD, AR {row.correlation}, {row.n_layers} layers": row.hump
+        (
+            f"bare {curves[row.verdict]} of {row.height:g} SD, AR {row.correlation}, "
+            f"{row.n_layers} layers",
+            row.verdict,
+        ): row.reach
         for row in pd.read_csv(path).itertuples()
     }
-    asked = rates[(rates["quantity"] == "hump") & (rates["bound"] == ">=")]
-    both = asked.assign(reach=asked["situation"].map(known)).dropna(subset=["reach"])
+    asked = rates[rates["bound"] == ">="]
+    keys = zip(asked["situation"], asked["quantity"], strict=True)
+    both = asked.assign(reach=[known.get(key, np.nan) for key in keys]).dropna(subset=["reach"])
     missed = both[both["met"] == "no"]
     beyond = missed[missed["reach"] < missed["target"]]
     if beyond.empty:
         return Markdown("")
     return Markdown(
-        "Of the {} targets for a hump in a curve without replicates whose reach is known, {} are "
-        "missed. In {} of these, even a test that knows the possible shapes finds the hump in only "
-        "{:.0%} to {:.0%} of the curves, fewer than the {:.0%} to {:.0%} asked for. The errors "
-        "have to be estimated there from a few layers, and the targets are out of reach."
+        "Of the {} targets for a hump or a rise in a curve without replicates whose reach is "
+        "known, {} are missed. In {} of these, even a test that knows the possible shapes finds it "
+        "in only {:.0%} to {:.0%} of the curves, fewer than the {:.0%} to {:.0%} asked for. The "
+        "errors have to be estimated there from a few layers, and the targets are out of reach."
     ).format(
         len(both),
         len(missed),

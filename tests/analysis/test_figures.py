@@ -182,7 +182,8 @@ def test_what_calibration_costs_and_cannot_reach_is_computed(tmp_path: Path) -> 
     assert "a with 12 models of 3 families in 30% of them instead of 80% (no number tried)" in said
     assert "20 models" not in said
     (tmp_path / "bare_bound.csv").write_text(
-        "n_layers,height,correlation,hump\n8,5,0,0.3\n8,5,0.5,0.6\n8,5,0.97,1\n"
+        "verdict,n_layers,height,correlation,reach\n"
+        "hump,8,5,0,0.3\nhump,8,5,0.5,0.6\nhump,8,5,0.97,1\nmonotone,8,5,0.0,0.01\n"
     )
     (tmp_path / "calibration.csv").write_text(
         "about,situation,test,quantity,rate,mc_error,n_studies,bound,target,met\n"
@@ -190,11 +191,12 @@ def test_what_calibration_costs_and_cannot_reach_is_computed(tmp_path: Path) -> 
             f'bare,"bare hump of 5 SD, AR {ar}, 8 layers",u,hump,{rate},0.01,400,>=,0.7,{met}\n'
             for ar, rate, met in ((0.0, 0.2, "no"), (0.5, 0.69, "within error"), (0.97, 1, "yes"))
         )
+        + 'bare,"bare linear of 5 SD, AR 0.0, 8 layers",u,monotone,0.0,0.01,400,>=,0.1,no\n'
     )
     said = calibration_text.bound_sentence(tmp_path)
-    assert "Of the 3 targets" in said
-    assert "1 are missed" in said
-    assert "30% to 30% of the curves, fewer than the 70% to 70% asked" in said.replace("\\", "")
+    assert "Of the 4 targets" in said
+    assert "2 are missed" in said
+    assert "1% to 30% of the curves, fewer than the 10% to 70% asked" in said.replace("\\", "")
 
 
 def test_typeset_aligns_and_groups() -> None:
