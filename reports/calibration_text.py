@@ -141,16 +141,14 @@ def bound_sentence(folder: Path) -> Markdown:
         return Markdown("")
     curves = {"hump": "hump", "monotone": "linear"}
     known = {
-        (
-            f"bare {curves[row.verdict]} of {row.height:g} SD, AR {row.correlation}, "
-            f"{row.n_layers} layers",
-            row.verdict,
-        ): row.reach
-        for row in pd.read_csv(path).itertuples()
+        f"bare {curves[verdict]} of {height:g} SD, AR {ar}, {n} layers | {verdict}": reach
+        for verdict, n, height, ar, reach in pd.read_csv(path)[
+            ["verdict", "n_layers", "height", "correlation", "reach"]
+        ].itertuples(index=False)
     }
     asked = rates[rates["bound"] == ">="]
-    keys = zip(asked["situation"], asked["quantity"], strict=True)
-    both = asked.assign(reach=[known.get(key, np.nan) for key in keys]).dropna(subset=["reach"])
+    keys = asked["situation"] + " | " + asked["quantity"]
+    both = asked.assign(reach=keys.map(known)).dropna(subset=["reach"])
     missed = both[both["met"] == "no"]
     beyond = missed[missed["reach"] < missed["target"]]
     if beyond.empty:

@@ -23,7 +23,7 @@ from representations.activations import (
     halving,
     residual_stream,
 )
-from representations.key_cache import reserve
+from representations.key_cache import reserve, select
 from representations.models.chat_templates import Thoughts, render
 from representations.models.loading import LoadedModel
 from representations.models.tokenizers import Prompted, tokens_of
@@ -31,6 +31,8 @@ from representations.prompt_cache import read_prompts
 from representations.shared_attention import CannotShare, attention_to, may_share
 from study.read import InputError
 
+#: Finished stories leave a batch when no more than this share of it goes on.
+FULL = 0.75
 #: Tokens per block in the search for the highest logits.
 BLOCK = 64
 #: Writing a token takes about as long as reading this many.
@@ -192,15 +194,15 @@ def write(
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
-    once = may_share(loaded)
+    lean = True
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
-        nonlocal once
-        if once:
+        nonlocal lean
+        if lean:
             try:
                 return write_batch(batch)
             except (CannotShare, InputError):
-                once = False  # it writes with copies, or fails for another reason
+                lean = False  # it writes with copies of everything, or fails for another reason
         return write_batch(batch)
 
     def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
@@ -210,9 +212,9 @@ def write(
             [seeds[i] for i in batch],
             sampling,
             window,
-            hook(batch) if hook else None,
+            (lambda rows: hook([batch[row] for row in rows])) if hook else None,
             hook_layers,
-            once,
+            lean,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -230,43 +232,53 @@ def _write_batch(
     seeds: list[int],
     sampling: Sampling,
     window: Window,
-    hook: Hook | None,
+    hook: Callable[[list[int]], Hook] | None,
     hook_layers: Sequence[int],
-    once: bool,
+    lean: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
-    device = loaded.device
-    more = sampling.max_new_tokens if once else None
+    device, n = loaded.device, len(prompts)
+    more = sampling.max_new_tokens if lean and may_share(loaded) else None
     logits, cache, mask = read_prompts(loaded, prompts, more=more)
     reserve(cache, sampling.max_new_tokens)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
     ends = end_tokens(loaded, logits.shape[1]).to(device)
     last = mask.sum(dim=1, keepdim=True) - 1
-    open_ = torch.ones(len(prompts), dtype=torch.bool, device=device)
+    rows = torch.arange(n, device=device)
+    open_ = torch.ones(n, dtype=torch.bool, device=device)
     thoughts = Thoughts(loaded.tokenizer, prompts, device)
     new: list[Tensor] = []
     alive: list[Tensor] = []
-    pool = RunningMean(loaded.n_layers)
+    pool = RunningMean(loaded.n_layers, n)
+    change: Hook = hook(list(range(n))) if hook else pool
     with ExitStack() as stack:
         stack.enter_context(attention_to(cache))
         if hook is not None:
-            stack.enter_context(residual_stream(loaded.blocks, hook, hook_layers))
+            act: Hook = lambda layer, hidden: change(layer, hidden)  # noqa: E731
+            stack.enter_context(residual_stream(loaded.blocks, act, hook_layers))
         stack.enter_context(residual_stream(loaded.blocks, pool))
         for step in range(sampling.max_new_tokens):
             if step < sampling.min_new_tokens:
                 logits[:, ends] = -torch.inf
-            token = draw(logits, uniform[:, step], sampling)
+            token = draw(logits, uniform[rows, step], sampling)
             open_ = open_ & ~torch.isin(token, ends)
-            new.append(token)
             spoken = thoughts.after(token)
-            alive.append(open_ & spoken)
+            new.append(token.new_zeros(n).index_copy(0, rows, token))
+            alive.append(open_.new_zeros(n).index_copy(0, rows, open_ & spoken))
             if not open_.any() or step + 1 == sampling.max_new_tokens:
                 break
+            kept = open_.nonzero()[:, 0]
+            if lean and len(kept) <= FULL * len(open_) and select(cache, kept):
+                rows, token, open_, spoken = rows[kept], token[kept], open_[kept], spoken[kept]
+                mask, last = mask[kept], last[kept]
+                thoughts.select(kept)
+                if hook is not None:
+                    change = hook(rows.tolist())
             # Positions are counted over what is said, from 1 for its first token.
             inside = spoken & (thoughts.said > window.skip)
             if window.size is not None:
                 inside &= thoughts.said <= window.skip + window.size
-            pool.weights = (open_ & inside).to(torch.float32)
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            pool.expect(rows, (open_ & inside).to(torch.float32))
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             last = last + 1
             output = loaded.run(
                 loaded.model,
@@ -281,36 +293,38 @@ def _write_batch(
     drawn = torch.stack(new, dim=1).cpu()
     stories = [row[keep].tolist() for row, keep in zip(drawn, kept, strict=True)]
     if not pool.counts:  # every story ended with its first token
-        empty = torch.zeros(len(prompts), loaded.n_layers + 1, loaded.width)
-        return stories, empty, [0] * len(prompts)
+        empty = torch.zeros(n, loaded.n_layers + 1, loaded.width)
+        return stories, empty, [0] * n
     return stories, pool.means(), pool.counts
 
 
 class RunningMean:
     """A hook that averages one position per pass over the passes of a decoding loop.
 
-    Attributes
-    ----------
-    weights : Tensor, shape (batch,)
-        1 for stories whose current token counts, otherwise 0. Set it before each pass.
-
     Parameters
     ----------
-    n_layers : int
+    n_layers, n_texts : int
     """
 
-    def __init__(self, n_layers: int) -> None:
-        self.weights = torch.zeros(0)
+    def __init__(self, n_layers: int, n_texts: int) -> None:
+        self._n_texts = n_texts
         self._came = [0] * (n_layers + 1)
         self._sums: dict[int, Tensor] = {}
         self._counts: dict[int, Tensor] = {}
 
+    def expect(self, texts: Tensor, weights: Tensor) -> None:
+        """Say which texts the rows of the next pass are, and which of them count (1 or 0)."""
+        self._texts, self._weights = texts, weights
+
     def __call__(self, layer: int, hidden: Tensor) -> None:
-        """Add the last position of `hidden`, shape (batch, 1, width)."""
-        weights = self.weights.to(hidden.device)
+        """Add the last position of `hidden`, shape (rows, 1, width)."""
+        texts, weights = self._texts.to(hidden.device), self._weights.to(hidden.device)
         part = hidden[:, -1].float() * weights[:, None]
-        self._sums[layer] = self._sums[layer] + part if layer in self._sums else part
-        self._counts[layer] = self._counts.get(layer, torch.zeros_like(weights)) + weights
+        if layer not in self._sums:
+            self._sums[layer] = part.new_zeros(self._n_texts, part.shape[1])
+            self._counts[layer] = part.new_zeros(self._n_texts)
+        self._sums[layer].index_add_(0, texts, part)
+        self._counts[layer].index_add_(0, texts, weights)
         self._came[layer] += 1
 
     def means(self) -> Tensor:

@@ -34,6 +34,15 @@ def reserve(cache: Any, more: int) -> None:
             cache.layers[index] = _SlidingBuffer(layer, more)
 
 
+def select(cache: Any, rows: Tensor) -> bool:
+    """Keep some rows of a cache with reserved room; return False for another, left unchanged."""
+    layers = getattr(cache, "layers", [])
+    if not layers or not all(isinstance(layer, Buffer | _SlidingBuffer) for layer in layers):
+        return False
+    cache.batch_select_indices(rows)
+    return True
+
+
 class _Room:
     """Tensors with room for more keys and values, of which the first positions are in use."""
 
@@ -59,6 +68,11 @@ class _Room:
     def shown(self) -> list[Tensor]:
         """Return the keys and the values in use."""
         return [tensor[:, :, : self.used] for tensor in self._tensors]
+
+    def select(self, rows: Tensor) -> _Room:
+        """Return room of the same size that holds some rows."""
+        keys, values = (part[rows.to(part.device)] for part in self.shown())
+        return _Room(keys, values, self._tensors[0].shape[-2] - self.used)
 
 
 class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
@@ -87,6 +101,14 @@ class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows at `indices`, and the room."""
+        if self.keys.shape[-2] == self._room.used:
+            self._room = self._room.select(indices)
+            self.keys, self.values = self._room.shown()
+        else:
+            super().batch_select_indices(indices)
+
 
 class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
     """The same for a sliding window, until the window is full."""
@@ -110,3 +132,11 @@ class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
             return self.keys, self.values
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows at `indices`, and the room."""
+        if self.keys.shape[-2] == self._room.used:
+            self._room = self._room.select(indices)
+            self.keys, self.values = self._room.shown()
+        else:
+            super().batch_select_indices(indices)

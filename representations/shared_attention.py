@@ -102,11 +102,17 @@ class Beginnings:
     def __init__(
         self, held: list[tuple[Tensor, Tensor]], which: Tensor, shift: Tensor, cut: int
     ) -> None:
-        self.held, self.which, self.cut = held, which, cut
-        _, beginnings, length, _ = held[0][0].shape
+        self.held, self.cut = held, cut
+        self._due: _Own | None = None
+        self._masks: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._arrange(which, shift)
+
+    def _arrange(self, which: Tensor, shift: Tensor) -> None:
+        self.which, self._shift = which, shift
+        _, beginnings, length, _ = self.held[0][0].shape
         place = torch.arange(length) + shift[:, None]
-        self._inside = (place >= 0) & (place < cut)
-        self._place = place.clamp(0, cut - 1)
+        self._inside = (place >= 0) & (place < self.cut)
+        self._place = place.clamp(0, self.cut - 1)
         # Texts are put in a grid with one row per beginning, and taken out of it again.
         sizes = torch.bincount(which, minlength=beginnings)
         rank = torch.empty_like(which)
@@ -114,8 +120,10 @@ class Beginnings:
         self._slot = which * sizes.max() + rank
         self._grid = torch.zeros(beginnings * int(sizes.max()), dtype=torch.int64)
         self._grid[self._slot] = torch.arange(len(which))
-        self._due: _Own | None = None
-        self._masks: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some of the texts."""
+        self._arrange(self.which[rows], self._shift[rows])
 
     def __enter__(self) -> Beginnings:
         self._before = AttentionInterface()["sdpa"]
@@ -243,6 +251,12 @@ class _Own(Buffer):
         """Add keys and values, each (texts, heads, positions, width); return the own ones."""
         self.beginnings.expect(self)
         return super().update(key_states, value_states, *args, **kwargs)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the texts at `indices`."""
+        super().batch_select_indices(indices)
+        if self.index == 0:
+            self.beginnings.select(indices)
 
     def get_seq_length(self) -> int:
         """Return the number of positions, with those of the beginnings."""

@@ -84,6 +84,10 @@ class Thoughts:
         self.said = self.said + spoken
         return spoken
 
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows of the batch."""
+        self._within, self.said = self._within[rows], self.said[rows]
+
 
 def spoken(
     tokenizer: Any, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from representations import generation
 from representations.activations import Steer, Window, residual_stream
 from representations.generation import Sampling, draw, highest, write
 from representations.prompt_cache import read_prompts
@@ -72,6 +73,43 @@ def test_sampling_follows_the_probabilities():
     assert torch.bincount(tokens).tolist() == pytest.approx([300, 1800, 900], abs=2)
     two = draw(logits, uniform, Sampling(top_k=2))
     assert torch.bincount(two, minlength=3).tolist() == pytest.approx([0, 2000, 1000], abs=2)
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_stories_that_end_leave_the_batch(double, equal, monkeypatch):
+    """Every text is the same as in a batch of which none leaves, also while it is steered."""
+    ends = torch.arange(2, 60)
+    monkeypatch.setattr(generation, "end_tokens", lambda loaded, n_tokens: ends)
+    asked = [[1, *range(60, 90), 100 + (0 if equal else n)] for n in range(12)]
+    sampling = Sampling(max_new_tokens=30, min_new_tokens=3)
+    vectors = torch.randn(12, double.width, generator=torch.Generator().manual_seed(2)).double()
+    sizes = []
+    handle = double.blocks[0].register_forward_hook(
+        lambda module, args, output: sizes.append(len(args[0])) if args else None
+    )
+    found = []
+    try:
+        for full in (generation.FULL, 0.0):
+            monkeypatch.setattr(generation, "FULL", full)
+            found.append(
+                write(
+                    double,
+                    asked,
+                    range(12),
+                    sampling,
+                    Window(2),
+                    hook=lambda rows: Steer(vectors[rows]),
+                    hook_layers=[1],
+                )
+            )
+    finally:
+        handle.remove()
+    left, stayed = found
+    assert len({len(ids) for ids in stayed.token_ids}) > 4
+    assert left.token_ids == stayed.token_ids
+    assert left.pooled_tokens == stayed.pooled_tokens
+    torch.testing.assert_close(left.activations, stayed.activations, rtol=1e-5, atol=1e-5)
+    assert min(sizes) <= 3
 
 
 @pytest.mark.parametrize("vocabulary", [40, 640, 12_800, 50_257])
