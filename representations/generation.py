@@ -194,16 +194,20 @@ def write(
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
-    lean = True
+    # Keep beginnings once, and let stories leave: where a model allows it.
+    once, leave = may_share(loaded), True
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
-        nonlocal lean
-        if lean:
-            try:
-                return write_batch(batch)
-            except (CannotShare, InputError):
-                lean = False  # it writes with copies of everything, or fails for another reason
-        return write_batch(batch)
+        nonlocal once, leave
+        if not leave:
+            return write_batch(batch)
+        try:
+            return write_batch(batch)
+        except CannotShare:
+            once = False
+        except InputError:
+            once = leave = False  # or it fails in any case
+        return do(batch)
 
     def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
         return _write_batch(
@@ -214,7 +218,8 @@ def write(
             window,
             (lambda rows: hook([batch[row] for row in rows])) if hook else None,
             hook_layers,
-            lean,
+            once,
+            leave,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -234,10 +239,11 @@ def _write_batch(
     window: Window,
     hook: Callable[[list[int]], Hook] | None,
     hook_layers: Sequence[int],
-    lean: bool,
+    once: bool,
+    leave: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device, n = loaded.device, len(prompts)
-    more = sampling.max_new_tokens if lean and may_share(loaded) else None
+    more = sampling.max_new_tokens if once else None
     logits, cache, mask = read_prompts(loaded, prompts, more=more)
     reserve(cache, sampling.max_new_tokens)
     uniform = _uniform(seeds, sampling.max_new_tokens).to(device)
@@ -267,7 +273,7 @@ def _write_batch(
             if not open_.any() or step + 1 == sampling.max_new_tokens:
                 break
             kept = open_.nonzero()[:, 0]
-            if lean and len(kept) <= FULL * len(open_) and select(cache, kept):
+            if leave and len(kept) <= FULL * len(open_) and select(cache, kept):
                 rows, token, open_, spoken = rows[kept], token[kept], open_[kept], spoken[kept]
                 mask, last = mask[kept], last[kept]
                 thoughts.select(kept)

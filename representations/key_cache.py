@@ -88,26 +88,27 @@ class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     def __init__(self, keys: Tensor, values: Tensor, more: int) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self._room = _Room(keys, values, more)
+        self._room: _Room | None = _Room(keys, values, more)
         self.keys, self.values = self._room.shown()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Add keys and values, each (batch, heads, positions, width); return all of them."""
-        if self.keys.shape[-2] == self._room.used and self._room.append(key_states, value_states):
+        if self._room is not None and self._room.append(key_states, value_states):
             self.keys, self.values = self._room.shown()
             return self.keys, self.values
+        self._room = None
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only the rows at `indices`, and the room."""
-        if self.keys.shape[-2] == self._room.used:
+        if self._room is None:
+            super().batch_select_indices(indices)
+        else:
             self._room = self._room.select(indices)
             self.keys, self.values = self._room.shown()
-        else:
-            super().batch_select_indices(indices)
 
 
 class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
@@ -118,7 +119,7 @@ class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
         self.lazy_initialization(layer.keys, layer.values)
         self.cumulative_length = layer.cumulative_length
         more = min(more, max(layer.sliding_window - layer.cumulative_length, 0))
-        self._room = _Room(layer.keys, layer.values, more)
+        self._room: _Room | None = _Room(layer.keys, layer.values, more)
         self.keys, self.values = self._room.shown()
 
     def update(
@@ -126,17 +127,20 @@ class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor]:
         """Add keys and values, each (batch, heads, positions, width); return all that are seen."""
         seen = self.cumulative_length + key_states.shape[-2]
-        if seen < self.sliding_window and self._room.append(key_states, value_states):
+        if seen >= self.sliding_window:
+            self._room = None
+        if self._room is not None and self._room.append(key_states, value_states):
             self.cumulative_length = seen
             self.keys, self.values = self._room.shown()
             return self.keys, self.values
+        self._room = None
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only the rows at `indices`, and the room."""
-        if self.keys.shape[-2] == self._room.used:
+        if self._room is None:
+            super().batch_select_indices(indices)
+        else:
             self._room = self._room.select(indices)
             self.keys, self.values = self._room.shown()
-        else:
-            super().batch_select_indices(indices)
