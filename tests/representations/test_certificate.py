@@ -111,7 +111,8 @@ def test_positions_that_start_anew_while_writing_are_refused(small):
         return forward(input_ids=input_ids, position_ids=position_ids, **given)
 
     loaded.model.forward = anew
-    refused(loaded, "written and read")
+    # A prompt's last token may be read alone too, after what a batch shares.
+    refused(loaded, "written and read|writing in a batch")
 
 
 def test_a_model_that_is_never_the_same_is_refused(small):

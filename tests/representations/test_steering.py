@@ -223,7 +223,9 @@ def test_what_is_added_has_the_strengths_norm_for_vector_and_sham(llama, monkeyp
 
     monkeypatch.setattr(steering_trials, "Steer", Recorder)
     trials(llama, SETTINGS, SCENARIOS, 7, vectors(llama), 2, 40.0, [0.25])
-    assert added == pytest.approx([10.0] * 12, rel=1e-4)
+    # Vectors are added anew when stories leave their batch.
+    assert len(added) >= 12
+    assert added == pytest.approx([10.0] * len(added), rel=1e-4)
 
 
 def test_no_hook_is_left_after_an_exception(llama):
