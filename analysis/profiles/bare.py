@@ -127,7 +127,7 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     Not knowing the errors costs power, most at correlations below 0.9, where a hump in white noise
     and a drift without one look alike: of humps of 5 noise SD in 13 points, a third are found in
     white noise, and 45% at a correlation of 0.5. A Bayes factor that knows which shapes there are
-    (`benchmarks/bare_bound.py`) finds 18% and 56%. `benchmarks/calibration.py` compares with the
+    (`benchmarks/bare_bound.py`) finds 20% and 52%. `benchmarks/calibration.py` compares with the
     true errors and with the true correlation.
 
     References
