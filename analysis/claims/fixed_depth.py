@@ -77,7 +77,7 @@ def mean_curve(profiles: Sequence[Profile], alpha: float, seed: int) -> Row:
         separation=np.mean(curves, axis=0),
         replicates=np.mean([copy[:n] for copy in copies], axis=0),
     )
-    found = pd.Series(shape_row(mean, assess(mean, seed), alpha))
+    found: pd.Series[Any] = pd.Series(shape_row(mean, assess(mean, seed), alpha))
     verdict = found["verdict"]
     word = {"hump": "supported", "undecided": "undecided"}.get(str(verdict), "contradicted")
     p = found["p_shape" if word == "contradicted" else "p"]

@@ -11,6 +11,7 @@ from scipy import special
 
 from analysis.families import t_above, t_critical
 from analysis.loading.scores import Profile, Scores
+from analysis.profiles.remembered import remembered
 from analysis.profiles.shape import shape_row
 from analysis.profiles.splines import N_GRIDS, maximum, smoother, tops
 from analysis.profiles.uncertainty import (
@@ -181,6 +182,7 @@ def _located(
     return said | {"verdict": "peak inside", "reason": f"the peak is at {ends['peak']:.2f}"}
 
 
+@remembered
 def curve_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
     """Fit the curves of one profile, given the result of `assess`: errors, or a reason for none.
 

@@ -24,6 +24,7 @@ from analysis.profiles.lines import (
     published_tests,
     robin_hood,
 )
+from analysis.profiles.remembered import remembered
 from analysis.profiles.search import path_length
 from analysis.profiles.splines import GRID, extrema, smoother
 from analysis.profiles.uncertainty import (
@@ -197,6 +198,7 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@remembered
 def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str, Any]:
     """Return one row of `u_shape_test`, given the result of `assess`: errors, or a reason."""
     keys = {"level": "profile", **profile.keys}
