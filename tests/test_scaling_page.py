@@ -63,13 +63,13 @@ def test_reading_is_linear_in_texts_and_flat_in_memory(
     assert page.exponent(read["x"], read["peak_mb"]) < 0.05
 
 
-def test_a_thousand_models_take_less_than_a_minute_and_four_gigabytes(
+def test_a_thousand_models_take_less_than_90_seconds_and_four_gigabytes(
     figures: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     table = figures[0]
     largest = table[(table["part"] == "models analyzed") & (table["x"] == 1000)]
     assert set(largest["step"]) >= {"load", "fit_curves", "u_shape_test", "invariance_test"}
-    assert largest["seconds"].sum() < 60
+    assert largest["seconds"].sum() < 90
     assert largest["peak_mb"].max() < 4096
 
 
