@@ -75,7 +75,21 @@ class _Room:
         return _Room(keys, values, self._tensors[0].shape[-2] - self.used)
 
 
-class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
+class _Reserved(DynamicLayer):  # type: ignore[misc]  # transformers has no types
+    """A layer with reserved room, until that is full."""
+
+    _room: _Room | None
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows at `indices`, and the room."""
+        if self._room is None:
+            super().batch_select_indices(indices)
+        else:
+            self._room = self._room.select(indices)
+            self.keys, self.values = self._room.shown()
+
+
+class Buffer(_Reserved):
     """Keys and values in reserved memory; concatenated like any others once that is full.
 
     Parameters
@@ -88,7 +102,7 @@ class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     def __init__(self, keys: Tensor, values: Tensor, more: int) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self._room: _Room | None = _Room(keys, values, more)
+        self._room = _Room(keys, values, more)
         self.keys, self.values = self._room.shown()
 
     def update(
@@ -102,16 +116,8 @@ class Buffer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only the rows at `indices`, and the room."""
-        if self._room is None:
-            super().batch_select_indices(indices)
-        else:
-            self._room = self._room.select(indices)
-            self.keys, self.values = self._room.shown()
 
-
-class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
+class _SlidingBuffer(_Reserved, DynamicSlidingWindowLayer):  # type: ignore[misc]
     """The same for a sliding window, until the window is full."""
 
     def __init__(self, layer: DynamicSlidingWindowLayer, more: int) -> None:
@@ -119,7 +125,7 @@ class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
         self.lazy_initialization(layer.keys, layer.values)
         self.cumulative_length = layer.cumulative_length
         more = min(more, max(layer.sliding_window - layer.cumulative_length, 0))
-        self._room: _Room | None = _Room(layer.keys, layer.values, more)
+        self._room = _Room(layer.keys, layer.values, more)
         self.keys, self.values = self._room.shown()
 
     def update(
@@ -136,11 +142,3 @@ class _SlidingBuffer(DynamicSlidingWindowLayer):  # type: ignore[misc]
         self._room = None
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
         return both
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only the rows at `indices`, and the room."""
-        if self._room is None:
-            super().batch_select_indices(indices)
-        else:
-            self._room = self._room.select(indices)
-            self.keys, self.values = self._room.shown()
