@@ -25,8 +25,9 @@ from representations.activations import (
 )
 from representations.key_cache import reserve, select
 from representations.models.chat_templates import Thoughts, render
-from representations.models.loading import LoadedModel
+from representations.models.loading import LoadedModel, is_of_memory
 from representations.models.tokenizers import Prompted, tokens_of
+from representations.products import weights_first
 from representations.prompt_cache import read_prompts
 from representations.shared_attention import CannotShare, attention_to, may_share
 from study.read import InputError
@@ -194,11 +195,11 @@ def write(
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
-    # Keep beginnings once, and let stories leave: where a model allows it.
-    once, leave = may_share(loaded), True
+    # Keep beginnings once, let stories leave, and reorder products: where a model allows it.
+    once, leave, first = may_share(loaded), True, True
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
-        nonlocal once, leave
+        nonlocal once, leave, first
         if not leave:
             return write_batch(batch)
         try:
@@ -206,7 +207,11 @@ def write(
         except CannotShare:
             once = False
         except InputError:
-            once = leave = False  # or it fails in any case
+            once = leave = first = False  # or it fails in any case
+        except RuntimeError as error:  # a layer that cannot look at transposed rows in its way
+            if not first or is_of_memory(error):
+                raise
+            first = False
         return do(batch)
 
     def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
@@ -220,6 +225,7 @@ def write(
             hook_layers,
             once,
             leave,
+            first,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -241,6 +247,7 @@ def _write_batch(
     hook_layers: Sequence[int],
     once: bool,
     leave: bool,
+    first: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device, n = loaded.device, len(prompts)
     more = sampling.max_new_tokens if once else None
@@ -258,6 +265,8 @@ def _write_batch(
     change: Hook = hook(list(range(n))) if hook else pool
     with ExitStack() as stack:
         stack.enter_context(attention_to(cache))
+        if first:
+            stack.enter_context(weights_first(loaded))
         if hook is not None:
             act: Hook = lambda layer, hidden: change(layer, hidden)  # noqa: E731
             stack.enter_context(residual_stream(loaded.blocks, act, hook_layers))
@@ -376,7 +385,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     1
     """
     if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
+        return highest(logits, 1)[1].squeeze(1)
     best, index = highest(logits, min(sampling.top_k, logits.shape[-1]))
     mass = (best / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
     chosen = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1, keepdim=True)
@@ -399,7 +408,10 @@ def highest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = logits.topk(k, dim=-1)
         return best.values, best.indices
     whole, device = blocks * BLOCK, logits.device
-    maxima = logits[:, :whole].view(texts, blocks, BLOCK).amax(dim=-1)
+    if logits.stride(0) == 1:  # after `weights_first`: torch is fast in the order of memory only
+        maxima = logits.T[:whole].view(blocks, BLOCK, texts).amax(dim=1).T.contiguous()
+    else:
+        maxima = logits[:, :whole].view(texts, blocks, BLOCK).amax(dim=-1)
     first = maxima.topk(k, dim=-1).indices[:, :, None] * BLOCK
     tokens = (first + torch.arange(BLOCK, device=device)).flatten(1)
     rest = torch.arange(whole, vocabulary, device=device).expand(texts, -1)
