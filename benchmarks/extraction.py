@@ -203,7 +203,8 @@ def bare_writing(loaded: LoadedModel, texts: list[str]) -> int:
 def bound_of_writing(loaded: LoadedModel, texts: list[str]) -> int:
     """Multiply the model's matrices and pass over the cache once per step: what no code can save.
 
-    Prompts are read and kept as ours are: what they share once.
+    Prompts are read and kept as ours are: what they share once. Weights come first in the products,
+    which is the faster order.
     """
     asked = sorted(map(tuple, prompts(loaded, texts)))
     matrices = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear)]
@@ -216,7 +217,7 @@ def bound_of_writing(loaded: LoadedModel, texts: list[str]) -> int:
         rows = {m.in_features: torch.ones(len(mask), m.in_features) for m in matrices}
         for step in range(1, SAMPLING.max_new_tokens):
             for matrix in matrices:
-                matrix(rows[matrix.in_features])
+                torch.mm(matrix.weight, rows[matrix.in_features].T)
             for part in shared:
                 part.sum()
             for layer in layers:

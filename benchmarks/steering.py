@@ -1,6 +1,6 @@
 """Time steering in batches against one trial at a time.
 
-    python benchmarks/steering.py [--texts 48] [--alone 6] [--model smollm2-135m-instruct]
+    python benchmarks/steering.py [--texts 96] [--alone 6] [--model smollm2-135m-instruct]
 
 The same trials, each with its own vector, are written in one batch and then one by one; the texts
 must agree. Prints tokens per second, and writes benchmarks/results/steering.csv.
@@ -25,7 +25,7 @@ from representations.steering.trials import load_scenarios
 def main() -> None:
     """Time both, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=48)
+    parser.add_argument("--texts", type=int, default=96)
     parser.add_argument("--alone", type=int, default=6)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     arguments = parser.parse_args()

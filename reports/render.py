@@ -17,6 +17,7 @@ import asyncio
 import base64
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -309,6 +310,33 @@ def render(path: Path, params: dict[str, Any], output: Path, to: Sequence[str] =
         return write(report, execute(report, params, Path(name)), Path(name), output, to)
 
 
+def side_by_side(reports: Sequence[str], arguments: Sequence[str]) -> int:
+    """Render each report in a process of its own; return 0, or the code of the first that fails."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, __file__, report, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for report in reports
+    ]
+    try:
+        for child in children:
+            files, errors = child.communicate()
+            print(files, end="", flush=True)
+            print(errors, end="", file=sys.stderr, flush=True)
+            if child.returncode:
+                return child.returncode
+    finally:  # after an error or an interruption, the others stop too
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.communicate()
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Render the named reports; return 0, or 2 after a one-line error."""
     parser = argparse.ArgumentParser(description="Render the reports without Quarto.")
@@ -336,13 +364,18 @@ def main(arguments: list[str] | None = None) -> int:
                 raise RenderError(f"-P {given}: give NAME:VALUE, for instance -P study:demo")
         pairs = dict(given.split(":", 1) for given in options.params)
         params = {name: yaml.safe_load(value) for name, value in pairs.items()}
-        for name in options.reports or sorted(p.stem for p in HERE.glob("*.qmd")):
-            path = HERE / f"{name}.qmd" if not Path(name).suffix else Path(name).resolve()
-            if not path.exists():
-                names = ", ".join(sorted(p.stem for p in HERE.glob("*.qmd")))
-                raise RenderError(f"{name}: no such report; there are {names}")
-            for file in render(path, params, options.output, [options.to] if options.to else []):
-                print(file)
+        known = sorted(p.stem for p in HERE.glob("*.qmd"))
+        paths = []
+        for name in options.reports or known:
+            paths.append(HERE / f"{name}.qmd" if not Path(name).suffix else Path(name).resolve())
+            if not paths[-1].exists():
+                raise RenderError(f"{name}: no such report; there are {', '.join(known)}")
+        to = [options.to] if options.to else []
+        if len(paths) > 1:
+            given = [f"--output={options.output}", *(f"-P{p}" for p in options.params)]
+            return side_by_side([*map(str, paths)], given + [f"--to={name}" for name in to])
+        for file in render(paths[0], params, options.output, to):
+            print(file)
     except RenderError as error:
         print(f"render.py: {error}", file=sys.stderr)
         return 2

@@ -37,7 +37,7 @@ FULL = 0.75
 #: Tokens per block in the search for the highest logits.
 BLOCK = 64
 #: Writing a token takes about as long as reading this many.
-WRITTEN = 6
+WRITTEN = 3
 
 
 @dataclass(frozen=True)

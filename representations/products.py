@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from representations.models.loading import LoadedModel
 
-#: Up to so many rows, `W x'` takes less time than `x W'`.
+#: With up to this many rows x, `W x'` takes less time than `x W'`.
 FEW = 256
 
 
@@ -19,9 +19,10 @@ FEW = 256
 def weights_first(loaded: LoadedModel) -> Iterator[None]:
     """Let the linear layers of a model on a CPU compute `W x'` for few rows x, instead of `x W'`.
 
-    Both are the same product. Math libraries are made for a tall first factor, and one position of
-    each text of a batch is a low one. The result is a transposed view: its rows lie side by side in
-    memory. The methods of the layers are restored when the block ends.
+    Both give the same numbers. Math libraries are faster if the first factor has more rows than the
+    second has columns, as the weights have in decoding, where each text of a batch gives one row.
+    The result is a transposed view: the texts lie side by side in memory. The layers' own methods
+    are restored when the block ends.
 
     Parameters
     ----------

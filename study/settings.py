@@ -185,7 +185,7 @@ class Steering:
     min_new_tokens: CountOrNone = 8
     temperature: Temperature = 0.8
     top_k: TopK = 50
-    batch: Count = 48
+    batch: Count = 96
     judges: tuple[str, ...] = ("local",)
     labels: Mapping[str, Any] = field(default_factory=dict)
 

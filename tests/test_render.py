@@ -341,6 +341,34 @@ def test_every_figure_and_table_is_cited() -> None:
     assert labels == {label for label in labels if re.search(rf"@{label}\b(?!-)", prose)}
 
 
+def test_several_reports_are_rendered_side_by_side(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each waits until the other has begun."""
+    waits = """```{{python}}
+#| include: false
+import time
+from pathlib import Path
+Path("begun-{own}").touch()
+until = time.monotonic() + 300
+while not Path("begun-{other}").exists():
+    assert time.monotonic() < until
+    time.sleep(0.05)
+```
+
+Done.
+"""
+    paths = [folder / "one.qmd", folder / "two.qmd"]
+    for own, other in (paths, paths[::-1]):
+        own.write_text(FRONT + waits.format(own=own.stem, other=other.stem), encoding="utf-8")
+    out = folder / "out"
+    assert render.main([*map(str, paths), "--to", "html", "--output", str(out)]) == 0
+    assert capsys.readouterr().out.split() == [str(out / "one.html"), str(out / "two.html")]
+    paths[0].write_text(FRONT + "`{python} 1 / 0`", encoding="utf-8")
+    assert render.main([*map(str, paths), "--output", str(out)]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_command_runs_as_a_script() -> None:
     done = subprocess.run(
         [sys.executable, REPORTS / "render.py", "paper", "-P", "study:nowhere"],
