@@ -196,10 +196,10 @@ def write(
     counts = [0] * n
 
     # Keep beginnings once, let stories leave, and reorder products: where a model allows it.
-    once, leave, first = may_share(loaded), True, True
+    once, leave, reorder = may_share(loaded), True, True
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
-        nonlocal once, leave, first
+        nonlocal once, leave, reorder
         if not leave:
             return write_batch(batch)
         try:
@@ -207,11 +207,11 @@ def write(
         except CannotShare:
             once = False
         except InputError:
-            once = leave = first = False  # or it fails in any case
-        except RuntimeError as error:  # a layer that cannot look at transposed rows in its way
-            if not first or is_of_memory(error):
+            once = leave = reorder = False  # or it fails in any case
+        except RuntimeError as error:  # a layer cannot reshape transposed rows
+            if not reorder or is_of_memory(error):
                 raise
-            first = False
+            reorder = False
         return do(batch)
 
     def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
@@ -225,7 +225,7 @@ def write(
             hook_layers,
             once,
             leave,
-            first,
+            reorder,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -247,7 +247,7 @@ def _write_batch(
     hook_layers: Sequence[int],
     once: bool,
     leave: bool,
-    first: bool,
+    reorder: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device, n = loaded.device, len(prompts)
     more = sampling.max_new_tokens if once else None
@@ -265,7 +265,7 @@ def _write_batch(
     change: Hook = hook(list(range(n))) if hook else pool
     with ExitStack() as stack:
         stack.enter_context(attention_to(cache))
-        if first:
+        if reorder:
             stack.enter_context(weights_first(loaded))
         if hook is not None:
             act: Hook = lambda layer, hidden: change(layer, hidden)  # noqa: E731

@@ -19,10 +19,10 @@ FEW = 256
 def weights_first(loaded: LoadedModel) -> Iterator[None]:
     """Let the linear layers of a model on a CPU compute `W x'` for few rows x, instead of `x W'`.
 
-    Both give the same numbers. Math libraries are faster if the first factor has more rows than the
-    second has columns, as the weights have in decoding, where each text of a batch gives one row.
-    The result is a transposed view: the texts lie side by side in memory. The layers' own methods
-    are restored when the block ends.
+    Both give the same numbers but for rounding. Math libraries are faster if the first factor has
+    more rows than the second has columns, as the weights have in decoding, where each text of a
+    batch gives one row. The result is a transposed view: the texts lie side by side in memory. The
+    layers' own methods are restored when the block ends.
 
     Parameters
     ----------
