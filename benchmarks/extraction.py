@@ -29,6 +29,7 @@ from representations.activations import Window, pad, read, token_batches
 from representations.corpus.corpus import load_corpus
 from representations.generation import Sampling, prompts_ids, write
 from representations.models.loading import LoadedModel, load
+from representations.models.products import with_onednn
 from representations.models.registry import find_model
 from representations.prompt_cache import read_prompts
 from representations.shared_attention import attention_to
@@ -203,8 +204,7 @@ def bare_writing(loaded: LoadedModel, texts: list[str]) -> int:
 def bound_of_writing(loaded: LoadedModel, texts: list[str]) -> int:
     """Multiply the model's matrices and pass over the cache once per step: what no code can save.
 
-    Prompts are read and kept as ours are: what they share once. Weights come first in the products,
-    which is the faster order.
+    Prompts are read and kept as ours are: what they share once. The products are ours too.
     """
     asked = sorted(map(tuple, prompts(loaded, texts)))
     matrices = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear)]
@@ -216,8 +216,9 @@ def bound_of_writing(loaded: LoadedModel, texts: list[str]) -> int:
         layers = [Still(layer, more) for layer in cache.layers]
         rows = {m.in_features: torch.ones(len(mask), m.in_features) for m in matrices}
         for step in range(1, SAMPLING.max_new_tokens):
-            for matrix in matrices:
-                torch.mm(matrix.weight, rows[matrix.in_features].T)
+            with with_onednn(loaded.model):
+                for matrix in matrices:
+                    matrix(rows[matrix.in_features])
             for part in shared:
                 part.sum()
             for layer in layers:

@@ -25,9 +25,8 @@ from representations.activations import (
 )
 from representations.key_cache import reserve, select
 from representations.models.chat_templates import Thoughts, render
-from representations.models.loading import LoadedModel, is_of_memory
+from representations.models.loading import LoadedModel
 from representations.models.tokenizers import Prompted, tokens_of
-from representations.products import weights_first
 from representations.prompt_cache import read_prompts
 from representations.shared_attention import CannotShare, attention_to, may_share
 from study.read import InputError
@@ -195,11 +194,11 @@ def write(
     pooled = torch.empty(n, loaded.n_layers + 1, loaded.width) if out is None else out
     counts = [0] * n
 
-    # Keep beginnings once, let stories leave, and reorder products: where a model allows it.
-    once, leave, reorder = may_share(loaded), True, True
+    # Keep beginnings once, and let stories leave: where a model allows it.
+    once, leave = may_share(loaded), True
 
     def do(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
-        nonlocal once, leave, reorder
+        nonlocal once, leave
         if not leave:
             return write_batch(batch)
         try:
@@ -207,11 +206,7 @@ def write(
         except CannotShare:
             once = False
         except InputError:
-            once = leave = reorder = False  # or it fails in any case
-        except RuntimeError as error:  # a layer cannot reshape transposed rows
-            if not reorder or is_of_memory(error):
-                raise
-            reorder = False
+            once = leave = False  # or it fails in any case
         return do(batch)
 
     def write_batch(batch: list[int]) -> tuple[list[list[int]], Tensor, list[int]]:
@@ -225,7 +220,6 @@ def write(
             hook_layers,
             once,
             leave,
-            reorder,
         )
 
     for batch, (new, means, used) in halving(batches, do, loaded):
@@ -247,7 +241,6 @@ def _write_batch(
     hook_layers: Sequence[int],
     once: bool,
     leave: bool,
-    reorder: bool,
 ) -> tuple[list[list[int]], Tensor, list[int]]:
     device, n = loaded.device, len(prompts)
     more = sampling.max_new_tokens if once else None
@@ -265,8 +258,6 @@ def _write_batch(
     change: Hook = hook(list(range(n))) if hook else pool
     with ExitStack() as stack:
         stack.enter_context(attention_to(cache))
-        if reorder:
-            stack.enter_context(weights_first(loaded))
         if hook is not None:
             act: Hook = lambda layer, hidden: change(layer, hidden)  # noqa: E731
             stack.enter_context(residual_stream(loaded.blocks, act, hook_layers))
@@ -385,7 +376,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     1
     """
     if sampling.temperature == 0:
-        return highest(logits, 1)[1].squeeze(1)
+        return logits.argmax(dim=-1)
     best, index = highest(logits, min(sampling.top_k, logits.shape[-1]))
     mass = (best / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
     chosen = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1, keepdim=True)
@@ -408,10 +399,7 @@ def highest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = logits.topk(k, dim=-1)
         return best.values, best.indices
     whole, device = blocks * BLOCK, logits.device
-    if logits.stride(0) == 1:  # after `weights_first`: torch is fast in the order of memory only
-        maxima = logits.T[:whole].view(blocks, BLOCK, texts).amax(dim=1).T.contiguous()
-    else:
-        maxima = logits[:, :whole].view(texts, blocks, BLOCK).amax(dim=-1)
+    maxima = logits[:, :whole].view(texts, blocks, BLOCK).amax(dim=-1)
     first = maxima.topk(k, dim=-1).indices[:, :, None] * BLOCK
     tokens = (first + torch.arange(BLOCK, device=device)).flatten(1)
     rest = torch.arange(whole, vocabulary, device=device).expand(texts, -1)

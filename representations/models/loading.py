@@ -16,6 +16,7 @@ from representations.models.blocks import find_blocks, parameter_count
 from representations.models.errors import loading_errors, oneline
 from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
+from representations.models.products import with_onednn
 from representations.models.registry import ModelSpec
 from representations.models.tokenizers import settled, tokenizer_folder, tokenizer_in
 from representations.models.weights import check_whole, checked_config, local_folder
@@ -98,7 +99,7 @@ class LoadedModel:
         }
 
     def run(self, part: nn.Module, **inputs: Any) -> Any:
-        """Run the model, or its body, on texts.
+        """Run the model, or its body, on texts; on a CPU with the products of `with_onednn`.
 
         Raises
         ------
@@ -107,7 +108,8 @@ class LoadedModel:
             only here, some of them only with long texts.
         """
         try:
-            return part(**inputs)
+            with with_onednn(part):
+                return part(**inputs)
         except Exception as error:  # each architecture fails in its own way
             if is_of_memory(error) or not _is_of_library(error):
                 raise
