@@ -20,7 +20,7 @@ from study.arrays import FloatArray
 
 #: Replicates, and values, to process at once: enough for speed, few enough for memory.
 ROWS = 32
-VALUES = 2**17
+VALUES = 2**20
 ALL = slice(None)
 
 
@@ -175,24 +175,27 @@ def auc(layer: Layer, weights: FloatArray) -> FloatArray:
     for fold in np.unique(layer.fold):
         train = layer.fold != fold
         sums = (weights[:, train] @ cells[train]).reshape(n_rows, layer.n_emotions, width)
-        count = (weights[:, train] @ layer.counts[train])[:, :, None]
-        total, n = sums.sum(axis=1, keepdims=True), count.sum(axis=1, keepdims=True)
-        n = np.maximum(n, 1)
-        variance = (weights[:, train] @ squares[train])[:, None, :] / n - (total / n) ** 2
+        count = weights[:, train] @ layer.counts[train]
+        total, n = sums.sum(axis=1), np.maximum(count.sum(axis=1, keepdims=True), 1)
+        variance = (weights[:, train] @ squares[train]) / n - (total / n) ** 2
         # Leave out dimensions that are constant within a training fold.
-        scale = np.where(variance > 1e-6, 1 / np.maximum(variance, 1e-6), 0)
-        direction = sums / np.maximum(count, 1)
-        direction -= (total - sums) / np.maximum(n - count, 1)
-        direction *= scale
+        sums *= np.where(variance > 1e-6, 1 / np.maximum(variance, 1e-6), 0)[:, None]
+        others = n - count
+        trained = (count > 0) & (others > 0)
         test = np.flatnonzero(layer.fold[layer.topic] == fold)
         held_out = texts[test] if tested is None else tested[test]
-        trained = (count[:, :, 0] > 0) & ((n - count)[:, :, 0] > 0)
-        step = max(1, VALUES // len(test))
+        step = max(1, VALUES // (len(test) * layer.n_emotions))
         for some in (slice(start, start + step) for start in range(0, n_rows, step)):
+            # Divide after projecting: a fold has fewer texts than activations have dimensions.
+            rows = sums[some].reshape(-1, width) @ held_out.T
+            own_sum = rows.reshape(-1, layer.n_emotions, len(test))
+            all_sum = own_sum.sum(axis=1, keepdims=True)
+            projection = own_sum / np.maximum(count, 1)[some, :, None]
+            projection -= (all_sum - own_sum) / np.maximum(others, 1)[some, :, None]
             text_weight = weights[some][:, layer.topic[test]]
             for code in range(layer.n_emotions):
                 own = layer.emotion[test] == code
-                higher = _pairs_won(direction[some, code] @ held_out.T, own, text_weight)
+                higher = _pairs_won(projection[:, code], own, text_weight)
                 won[some, code] += higher * trained[some, code]
                 mass = text_weight[:, own].sum(axis=1) * text_weight[:, ~own].sum(axis=1)
                 pairs[some, code] += mass * trained[some, code]
