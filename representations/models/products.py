@@ -19,8 +19,9 @@ def with_onednn(model: nn.Module) -> Iterator[None]:
     """Let the linear layers of a model in float32 on an x86 processor use oneDNN.
 
     torch itself uses oneDNN for lower precisions only, and MKL for float32. Both give the same
-    numbers but for rounding. oneDNN was faster on the AMD processor of `benchmarks/extraction.py`,
-    where the bare forward pass uses MKL. The layers' own methods are restored when the block ends.
+    numbers but for rounding. On the AMD processor where it was measured, oneDNN is faster with the
+    few rows of decoding, most of all in heads with large vocabularies; long batches of texts take
+    as long with either. The layers' own methods are restored when the block ends.
 
     Parameters
     ----------
