@@ -67,7 +67,7 @@ def _fits(layer: nn.Linear) -> bool:
 
 def _product(layer: nn.Linear, x: Tensor) -> Tensor:
     if x.dtype != torch.float32 or x.numel() == 0:
-        return nn.functional.linear(x, layer.weight, layer.bias)
+        return nn.Linear.forward(layer, x)
     product: Tensor = getattr(torch.ops.mkldnn, OPERATION)(
         x, layer.weight, layer.bias, "none", [], ""
     )

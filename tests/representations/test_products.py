@@ -6,6 +6,7 @@ from representations.activations import Window, read
 from representations.generation import Sampling, write
 from representations.models import products
 from representations.models.products import available, with_onednn
+from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic
 needs_onednn = pytest.mark.skipif(
@@ -34,6 +35,14 @@ def test_texts_need_not_lie_side_by_side_in_memory():
     with with_onednn(layer):
         torch.testing.assert_close(layer(x), expected)
         torch.testing.assert_close(layer(x[:, -1:]), expected[:, -1:])
+
+
+@pytest.mark.parametrize("x", [torch.randn(3, 13), torch.randn(3, 12).bfloat16()])
+@torch.inference_mode()
+def test_what_does_not_fit_is_the_models_fault(llama, x):
+    """Said in one line, not as a fault of ours."""
+    with pytest.raises(InputError, match="fails on a text"):
+        llama.run(nn.Linear(12, 20), input=x)
 
 
 class Quantized(nn.Linear):
