@@ -1,6 +1,6 @@
 """How often a test that knows the shapes finds a hump or a rise in a bare curve: the reach.
 
-    python benchmarks/bare_bound.py 400      # writes results/bare_bound.csv, 20 minutes on a core
+    python benchmarks/bare_bound.py 400      # writes results/bare_bound.csv, 25 minutes on a core
 
 The power with true errors is no standard for a test that must estimate them: a hump or a rise in
 white noise and a drift without one look alike. The statistics of this test are marginal
@@ -28,7 +28,7 @@ from analysis.profiles.bare import RHO, G, whiten
 from study.arrays import Float64Array
 
 OUT = Path(__file__).parent / "results" / "bare_bound.csv"
-LAYERS = (8, 12, 24, 48)
+LAYERS = (8, 12, 24, 48, 80)
 CORRELATIONS = (0.0, 0.5, 0.9, 0.97)
 SIZE = 0.06
 HEIGHTS = (2, 5)
