@@ -1,52 +1,37 @@
 """Show what other priors for the errors of bare curves would gain, and what they would cost.
 
-    python benchmarks/bare_prior.py 1000     # writes results/bare_prior.csv, 15 minutes on a core
+    python benchmarks/bare_prior.py 400     # writes results/bare_prior.csv, 10 minutes on a core
 
-`analysis.profiles.bare.scatter` has a prior for the correlation, (1 - rho) to minus an exponent,
-and gives both forms of the mean the same odds. This script tries others. The scale of the errors
-is computed from noise again, as in `bare_reference`, and multiplied by the least factor with which
-no flat or monotone curve of those tried is said to turn in more than 5%. At that common size, it
-counts how often both arms of a hump are shown (for humps in the middle, as in the calibration, and
-for early, narrow and skewed ones), and how often a straight rise is monotone. The setting that is
-shipped comes first for each number of layers, with a factor of 1.
+`analysis.profiles.bare.scatter` has a prior for the correlation, (1 - rho**2) to minus an exponent,
+and odds for the forms of the mean. This script tries others. The scale of the errors is computed
+for each as in `bare_reference`. On fresh curves, it counts how often flat and monotone ones turn
+(size: the largest share of all kinds that are tried), how often both arms of a hump are shown (for
+humps in the middle, as in the calibration, and for early, narrow and skewed ones), and how often a
+straight rise is monotone. Noise of two time scales, a drift with white noise on it, breaks the
+model of the errors; the share of such flat curves that turn is counted too. The prior that is
+shipped comes first.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from bare_reference import limit
+from bare_reference import ALPHA, SHIPPED, Curves, Lines, Setting, Tested, scale, unturned
 from generator import decay, flat, hump, late_rise, linear, noise_rows, plateau, sigmoid
 
 from analysis.families import t_above
-from analysis.profiles.bare import (
-    PRIOR,
-    PRIOR_POINTS,
-    RHO,
-    SCALE,
-    SCALE_POINTS,
-    SCALE_RHO,
-    scatter,
-)
-from analysis.profiles.lines import line_weights, places
-from analysis.profiles.search import searched_p
 from study.arrays import Float64Array
 
 OUT = Path(__file__).parent / "results" / "bare_prior.csv"
-LAYERS = (8, 12, 24, 48, 80)
+LAYERS = (12, 24, 48)
 CORRELATIONS = (0.0, 0.5, 0.9, 0.97)
-ALPHA = 0.05
-EXPONENTS = (0.6, 0.9, 1.2)
-#: Of the spline over the quadratic.
-ODDS = (4.0, 1.0, 1 / 20, 1 / 3000)
-FACTORS = np.round(np.linspace(0.6, 1.6, 101), 2)
 #: Curves that do not turn, with their heights in noise SD.
 NULLS = [(flat, 0), *((curve, h) for curve in (plateau, decay, sigmoid, late_rise) for h in (2, 5))]
 #: Humps and a rise, of 5 noise SD.
@@ -57,135 +42,41 @@ WANTED: dict[str, Callable[[Float64Array], Float64Array]] = {
     "skewed hump": partial(hump, peak=0.35, left=0.1, right=0.3),
     "straight rise": linear,
 }
+#: Odds of a quadratic, a spline, humps and monotone shapes.
+ODDS = {
+    "as shipped": None,
+    "no humps or monotone shapes": (1.0, 1.0, 0.0, 0.0),
+    "mostly quadratic": (1.0, 1 / 3000, 0.0, 0.0),
+    "no quadratic": (0.0, 1 / 20, 1 / 2, 1.0),
+    "humps as likely as a quadratic": (1.0, 1 / 20, 1.0, 1.0),
+    "fewer monotone shapes": (1.0, 1 / 20, 1 / 2, 1 / 10),
+}
+EXPONENTS = (0.1, 0.9)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A prior, and the scale of the errors at the correlations `SCALE_RHO`."""
-
-    exponent: float
-    odds: float
-    scale: Float64Array
-
-    def log_prior(self) -> Float64Array:
-        """Return the log prior of both forms of the mean, shape (2, n_correlations)."""
-        rho = np.log(np.gradient(RHO)) - self.exponent * np.log1p(-RHO)
-        return np.array([rho, rho + np.log(self.odds)])
-
-
-def shipped(n_points: int) -> Setting:
-    """Return the setting of `scatter` and `small_sample_scale`."""
-    scale = [np.interp(n_points, SCALE_POINTS, column) for column in zip(*SCALE, strict=True)]
-    return Setting(float(np.interp(n_points, PRIOR_POINTS, PRIOR)), 1.0, np.array(scale))
-
-
-class Lines:
-    """Lines before and after each searched place, those of the halves, and their variances."""
-
-    def __init__(self, n_layers: int) -> None:
-        self.depth = depth = np.linspace(0, 1, n_layers + 1)
-        self.arms = np.array([line_weights(depth, at) for at in places(depth)]).swapaxes(0, 1)
-        self.halves = line_weights(depth, 0.5)
-        distance = np.abs(np.subtract.outer(depth, depth)) * n_layers
-        correlation = RHO[:, None, None] ** distance
-        moved = np.einsum("amn,rnk->ramk", self.arms, correlation)
-        self.variance = np.einsum("ramk,amk->ram", moved, self.arms)
-        self.neighbors = np.einsum("ramk,amk->ram", moved[:, :, :-1], self.arms[:, 1:])
-        self.of_halves = np.einsum("an,rnk,ak->ra", self.halves, correlation, self.halves)
-
-
-@dataclass(frozen=True)
-class Tested:
-    """The t of curves' arms and halves, df, and the length of each arm's search."""
-
-    arms: Float64Array
-    halves: Float64Array
-    df: Float64Array
-    length: Float64Array
-
-    def turned(self, way: int) -> Float64Array:
-        """Return the largest of `FACTORS` with which a curve is said to turn; 0 if none."""
-        towards = np.array([way, -way])[:, None] * self.arms
-        best = towards.min(axis=1).argmax(axis=1)
-        t = towards[np.arange(len(towards)), :, best]
-        largest = np.zeros(len(t))
-        for factor in FACTORS:
-            p = [searched_p(t[:, a] / factor, self.df, self.length[:, a]) for a in (0, 1)]
-            largest[np.maximum(*p) < ALPHA] = factor
-        return largest
-
-    def monotone(self, factor: float) -> float:
-        """Return the share of curves whose halves are shown to go the same way."""
-        same = np.sign(self.halves[:, 0]) == np.sign(self.halves[:, 1])
-        p = 2 * t_above(np.abs(self.halves).min(axis=1) / factor, self.df)
-        return float(np.mean(same & (p < ALPHA)))
-
-
-class Curves:
-    """Curves, with the likelihoods of the models of their errors."""
-
-    def __init__(self, lines: Lines, y: Float64Array) -> None:
-        self.lines, self.y = lines, y
-        models = [scatter(lines.depth, curve) for curve in y]
-        prior = shipped(y.shape[1]).log_prior()
-        shape = (len(y), *prior.shape)
-        with np.errstate(divide="ignore"):
-            self.log_likelihood = np.log([m.weight for m in models]).reshape(shape) - prior
-        self.variance = np.reshape([m.sigma**2 for m in models], shape)
-        self.df = models[0].df.reshape(prior.shape)
-
-    def tested(self, setting: Setting) -> Tested:
-        """Return the tests under a setting, with a factor of 1."""
-        log = self.log_likelihood + setting.log_prior()
-        weight = np.exp(log - log.max(axis=(1, 2), keepdims=True))
-        weight /= weight.sum(axis=(1, 2), keepdims=True)
-        variance = (weight * self.variance).sum(axis=1)
-        scale = weight.sum(axis=1) @ np.interp(RHO, SCALE_RHO, setting.scale)
-        arms = np.sqrt(np.tensordot(variance, self.lines.variance, axes=1))
-        halves = np.sqrt(variance @ self.lines.of_halves)
-        neighbors = np.tensordot(variance, self.lines.neighbors, axes=1)
-        cosine = neighbors / (arms[..., :-1] * arms[..., 1:])
-        return Tested(
-            np.einsum("amn,cn->cam", self.lines.arms, self.y) / arms / scale[:, None, None],
-            self.y @ self.lines.halves.T / halves / scale[:, None],
-            (weight * self.df).sum(axis=(1, 2)),
-            np.arccos(np.clip(cosine, -1, 1)).sum(axis=-1),
-        )
-
-
-def scale_of_noise(noise: list[Curves], setting: Setting) -> Float64Array:
-    """Return the scale that `bare_reference` would find under a prior."""
-    row = []
-    for curves in noise:
-        tested = curves.tested(setting)
-        limits = np.array(
-            [
-                [limit(df, x) for x in length]
-                for df, length in zip(tested.df, tested.length, strict=True)
-            ]
-        )
-        largest = [tested.arms.max(axis=2) / limits, -tested.arms.min(axis=2) / limits]
-        row.append(np.quantile(largest, 0.95))
-    return np.array(row)
-
-
-def sizes(nulls: list[Tested]) -> Float64Array:
-    """Return the largest share of any kind of curve that turns, for each of `FACTORS`."""
-    turns = [np.maximum(null.turned(1), null.turned(-1)) for null in nulls]
-    return np.array([max(np.mean(t >= factor) for t in turns) for factor in FACTORS])
-
-
-def settings(noise: list[Curves]) -> Iterator[Setting]:
-    """Yield the other settings, each with its scale."""
+def settings() -> Iterator[tuple[str, Setting]]:
+    """Yield the name of each change of the prior, and the prior."""
+    for name, odds in ODDS.items():
+        yield name, replace(SHIPPED, odds=odds or SHIPPED.odds)
     for exponent in EXPONENTS:
-        for odds in ODDS:
-            setting = Setting(exponent, odds, np.ones(len(SCALE_RHO)))
-            yield replace(setting, scale=scale_of_noise(noise, setting))
+        yield f"exponent {exponent:g}", replace(SHIPPED, exponent=exponent)
+
+
+def turned(tested: Tested, lines: Lines) -> float:
+    """Return the share of curves that are said to turn."""
+    return float(np.mean(tested.largest(lines) > 1))
+
+
+def monotone(tested: Tested) -> float:
+    """Return the share of curves whose halves are shown to go the same way."""
+    same = np.sign(tested.halves[:, 0]) == np.sign(tested.halves[:, 1])
+    p = 2 * t_above(np.abs(tested.halves).min(axis=1), tested.df)
+    return float(np.mean(same & (p < ALPHA)))
 
 
 def rows(n_layers: int, n_curves: int) -> Iterator[dict[str, Any]]:
-    """Yield a row per setting, curve and correlation."""
-    lines, rng = Lines(n_layers), np.random.default_rng(n_layers)
+    """Yield a row per prior, curve and correlation."""
+    lines, rng = Lines(n_layers + 1), np.random.default_rng(n_layers)
 
     def draw(curve: Callable[[Float64Array], Float64Array], height: float, rho: float) -> Curves:
         noise = noise_rows(rng, (n_curves, n_layers + 1), 1.0, rho)
@@ -193,26 +84,31 @@ def rows(n_layers: int, n_curves: int) -> Iterator[dict[str, Any]]:
 
     nulls = [draw(curve, height, rho) for curve, height in NULLS for rho in CORRELATIONS]
     wanted = {(name, rho): draw(WANTED[name], 5, rho) for name in WANTED for rho in CORRELATIONS}
-    noise = [draw(flat, 0, rho) for rho in SCALE_RHO]
-    of_package = shipped(n_layers + 1)
-    for setting in (of_package, *settings(noise)):
-        size = sizes([curves.tested(setting) for curves in nulls])
-        at = np.argmax(size <= ALPHA) if setting is not of_package else np.argmax(FACTORS >= 1)
-        keys = {"exponent": setting.exponent, "odds": setting.odds}
-        keys |= {"factor": FACTORS[at], "size": size[at]}
+    white = 0.5 * rng.standard_normal((n_curves, n_layers + 1))
+    drift = noise_rows(rng, white.shape, 1.0, 0.9)
+    wanted["flat, drift and white noise", 0.9] = Curves(lines, drift + white)
+    calibration = unturned(lines, n_curves)
+    for change, setting in settings():
+        row = scale(lines, calibration, setting)
+        size = max(turned(curves.tested(setting, row), lines) for curves in nulls)
         for (name, rho), curves in wanted.items():
-            tested = curves.tested(setting)
-            if name == "straight rise":
-                rate = tested.monotone(FACTORS[at])
-            else:
-                rate = float(np.mean(tested.turned(1) >= FACTORS[at]))
-            found = {"curve": name, "correlation": rho, "rate": rate}
-            yield {"n_layers": n_layers, **keys, **found, "n_curves": n_curves}
+            tested = curves.tested(setting, row)
+            rate = monotone(tested) if name == "straight rise" else turned(tested, lines)
+            yield {
+                "n_layers": n_layers,
+                "prior": change,
+                "exponent": setting.exponent,
+                "size": size,
+                "curve": name,
+                "correlation": rho,
+                "rate": rate,
+                "n_curves": n_curves,
+            }
 
 
 def main() -> None:
     """Write the table, after each number of layers."""
-    n_curves = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    n_curves = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     found: list[dict[str, Any]] = []
     for n_layers in LAYERS:
         found += rows(n_layers, n_curves)

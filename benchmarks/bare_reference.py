@@ -1,50 +1,179 @@
 """Compute the scale of the errors of bare curves: the table in `analysis.profiles.bare`.
 
-    python benchmarks/bare_reference.py      # about 10 minutes on a core
+    python benchmarks/bare_reference.py      # 20 minutes on a core; numbers of points may follow
 
-On curves of pure AR(1) noise, the largest slope of a line that ends or begins at a searched place
-exceeds its 5% limit more or less often than 5%, depending on the correlation. The scale is the 95%
-quantile of that slope in units of the limit.
+Averaged over what explains a curve, the errors are too small where noise drifts and too large where
+it does not. The scale makes up for it: at each correlation, it is the least with which no kind of
+curve that does not turn (flat, or a rise that is early, in the middle or late, of 2 or 5 noise SD)
+is said to turn in more than 5%. It may not fall with the correlation. As the scales of neighboring
+correlations act together, they are found step by step, and in the end all are raised by what the
+worst kind of curve still asks for.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from generator import noise_rows
 from scipy import optimize
+from scipy.interpolate import RegularGridInterpolator
 
-from analysis.profiles.bare import SCALE_POINTS, SCALE_RHO, scatter
+from analysis.profiles.bare import (
+    EXPONENT,
+    HUMPS,
+    QUADRATIC,
+    RHO,
+    RISES,
+    SCALE_POINTS,
+    SCALE_RHO,
+    SPLINE,
+    prior,
+    scatter,
+)
 from analysis.profiles.lines import line_weights, places
-from analysis.profiles.search import path_length, searched_p
+from analysis.profiles.mean_forms import MIN_FLEXIBLE
+from analysis.profiles.search import searched_p
+from study.arrays import Float64Array
+
+ALPHA = 0.05
+N_CURVES = 1000
+#: The scale at no correlation is at least this; with few layers, drift can hardly be ruled out.
+LEAST = 0.2
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A prior: the exponent of the correlation, and the odds of the forms of the mean."""
+
+    exponent: float
+    odds: tuple[float, ...]
+
+    def log_prior(self, n_points: int) -> Float64Array:
+        """Return the log prior, shape (n_forms, n_correlations)."""
+        odds = [o for i, o in enumerate(self.odds) if i != 1 or n_points >= MIN_FLEXIBLE]
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(odds)[:, None] + prior(self.exponent))
+
+
+#: The prior of `scatter`.
+SHIPPED = Setting(EXPONENT, (QUADRATIC, SPLINE, HUMPS, RISES))
+
+
+class Lines:
+    """Lines before and after each searched place, those of the halves, and their variances."""
+
+    def __init__(self, n_points: int) -> None:
+        self.depth = depth = np.linspace(0, 1, n_points)
+        self.arms = np.array([line_weights(depth, at) for at in places(depth)]).swapaxes(0, 1)
+        self.halves = line_weights(depth, 0.5)
+        distance = np.abs(np.subtract.outer(depth, depth)) * (n_points - 1)
+        correlation = RHO[:, None, None] ** distance
+        moved = np.einsum("amn,rnk->ramk", self.arms, correlation)
+        self.variance = np.einsum("ramk,amk->ram", moved, self.arms)
+        self.neighbors = np.einsum("ramk,amk->ram", moved[:, :, :-1], self.arms[:, 1:])
+        self.of_halves = np.einsum("an,rnk,ak->ra", self.halves, correlation, self.halves)
+
+    @cached_property
+    def limits(self) -> RegularGridInterpolator:
+        """Return the t for which the searched p is 0.05, by df and length of the search."""
+        n = len(self.depth)
+        df = np.linspace(max(n - 5, 1), n - 2, 4)
+        length = np.linspace(0, 10, 21)
+        found = [[limit(d, x) for x in length] for d in df]
+        return RegularGridInterpolator((df, length), found)
 
 
 def limit(df: float, length: float) -> float:
     """Return the t for which the searched p is 0.05."""
-    return float(optimize.brentq(lambda t: searched_p(np.array(t), df, length) - 0.05, 0.1, 1e4))
+    return float(optimize.brentq(lambda t: searched_p(np.array(t), df, length) - ALPHA, 0.1, 1e4))
 
 
-def scale(rng: np.random.Generator, n_points: int, rho: float, n_curves: int) -> float:
-    """Return the 95% quantile of the searched t of noise, in units of its limit."""
-    depth = np.linspace(0, 1, n_points)
-    both = np.array([line_weights(depth, place) for place in places(depth)]).swapaxes(0, 1)
-    largest = []
-    for y in noise_rows(rng, (n_curves, n_points), 1.0, rho):
-        models = scatter(depth, y)
-        cov, df = models.cov(), float(models.df @ models.weight)
-        for lines in both:
-            t = lines @ y / np.sqrt(((lines @ cov) * lines).sum(axis=1))
-            largest += [np.array([t.max(), -t.min()]) / limit(df, path_length(lines, cov))]
-    return float(np.quantile(np.concatenate(largest), 0.95))
+@dataclass(frozen=True)
+class Tested:
+    """The t of curves' arms and halves, df, and the length of each arm's search."""
+
+    arms: Float64Array
+    halves: Float64Array
+    df: Float64Array
+    length: Float64Array
+
+    def largest(self, lines: Lines) -> Float64Array:
+        """Return by how much the weaker arm of each curve's best turn exceeds its limit."""
+        at = [np.column_stack([self.df, np.minimum(x, 10)]) for x in self.length.T]
+        over = self.arms / np.stack([lines.limits(x) for x in at], axis=1)[..., None]
+        turns = np.array([np.minimum(over[:, 0], -over[:, 1]), np.minimum(-over[:, 0], over[:, 1])])
+        return np.asarray(turns.max(axis=(0, 2)))
+
+
+class Curves:
+    """Curves, with the likelihoods of the models of their errors."""
+
+    def __init__(self, lines: Lines, y: Float64Array) -> None:
+        self.lines, self.y = lines, y
+        models = [scatter(lines.depth, curve) for curve in y]
+        of_package = SHIPPED.log_prior(y.shape[1])
+        shape = (len(y), *of_package.shape)
+        with np.errstate(divide="ignore"):
+            self.log_likelihood = np.log([m.weight for m in models]).reshape(shape) - of_package
+        self.variance = np.reshape([m.sigma**2 for m in models], shape)
+        self.df = models[0].df.reshape(of_package.shape)
+
+    def tested(self, setting: Setting, scale: Float64Array) -> Tested:
+        """Return the tests under a prior and the scales at the correlations `SCALE_RHO`."""
+        log = self.log_likelihood + setting.log_prior(self.y.shape[1])
+        weight = np.exp(log - log.max(axis=(1, 2), keepdims=True))
+        weight /= weight.sum(axis=(1, 2), keepdims=True)
+        variance = (weight * self.variance).sum(axis=1)
+        scales = weight.sum(axis=1) @ np.interp(RHO, SCALE_RHO, scale)
+        arms = np.sqrt(np.tensordot(variance, self.lines.variance, axes=1))
+        halves = np.sqrt(variance @ self.lines.of_halves)
+        neighbors = np.tensordot(variance, self.lines.neighbors, axes=1)
+        cosine = neighbors / (arms[..., :-1] * arms[..., 1:])
+        return Tested(
+            np.einsum("amn,cn->cam", self.lines.arms, self.y) / arms / scales[:, None, None],
+            self.y @ self.lines.halves.T / halves / scales[:, None],
+            (weight * self.df).sum(axis=(1, 2)),
+            np.arccos(np.clip(cosine, -1, 1)).sum(axis=-1),
+        )
+
+
+def unturned(lines: Lines, n_curves: int) -> list[list[Curves]]:
+    """Draw curves that do not turn: for each correlation, a list by kind."""
+    x, rng = lines.depth, np.random.default_rng(len(lines.depth))
+    rises = [1 - np.exp(-x / 0.17), 1 / (1 + np.exp((0.5 - x) / 0.06)), np.exp((x - 1) / 0.1)]
+    means = [0 * x, *(height * rise for rise in rises for height in (2, 5))]
+    return [
+        [Curves(lines, mean + noise_rows(rng, (n_curves, len(x)), 1.0, rho)) for mean in means]
+        for rho in SCALE_RHO
+    ]
+
+
+def scale(lines: Lines, curves: list[list[Curves]], setting: Setting) -> Float64Array:
+    """Return the scale at each of `SCALE_RHO`."""
+
+    def excess(row: Float64Array) -> Float64Array:
+        worst = [
+            max(np.quantile(c.tested(setting, row).largest(lines), 1 - ALPHA) for c in kinds)
+            for kinds in curves
+        ]
+        return np.array(worst)
+
+    row = np.ones(len(SCALE_RHO))
+    for _ in range(STEPS):
+        asked = np.maximum(row * np.clip(excess(row), 0.5, 2) ** 0.7, LEAST)
+        row = np.exp(optimize.isotonic_regression(np.log(asked)).x)
+    return np.asarray(row * max(1.0, float(excess(row).max())))
 
 
 def main() -> None:
     """Print the table, one row per number of points."""
-    n_curves = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for n_points in SCALE_POINTS:
-        rng = np.random.default_rng(n_points)
-        row = [scale(rng, n_points, rho, n_curves) for rho in SCALE_RHO]
+    for n_points in [int(n) for n in sys.argv[1:]] or SCALE_POINTS:
+        lines = Lines(n_points)
+        row = scale(lines, unturned(lines, N_CURVES), SHIPPED)
         print(f"    ({', '.join(f'{x:.2f}' for x in row)}),  # {n_points}", flush=True)
 
 

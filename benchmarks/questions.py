@@ -26,7 +26,7 @@ from analysis import (
 )
 from analysis.over_models.invariance import decide_invariance
 from analysis.over_models.sums import curve_data
-from analysis.profiles.bare import MEAN_KNOTS
+from analysis.profiles.mean_forms import MEAN_KNOTS
 from analysis.profiles.splines import natural_spline, spread_knots
 from study.arrays import Float64Array
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-from analysis.profiles.splines import natural_spline, spread_knots
+from analysis.profiles.mean_forms import designs, humps, rises
 from study.arrays import Float64Array
 
 #: Correlations of neighboring layers over which the model is averaged.
 RHO = np.append(np.linspace(0.0, 0.95, 20), [0.965, 0.98, 0.99, 0.995])
-#: Knots of the mean where it is not a quadratic, and the number of points that it needs.
-MEAN_KNOTS = 5
-MIN_FLEXIBLE = 9
-#: The prior of the correlation is (1 - rho) to minus this, by number of points.
-PRIOR_POINTS = (9, 13, 25)
-PRIOR = (0.6, 0.8, 1.1)
+#: The prior of the correlation is (1 - rho**2) to minus this.
+EXPONENT = 0.5
+#: Prior odds of the forms of the mean: a quadratic, a spline, humps, monotone shapes.
+QUADRATIC, SPLINE, HUMPS, RISES = 1.0, 1 / 20, 1 / 2, 1.0
+#: Depth grids whose whitened shapes are cached, 2 MB each at 81 points.
+N_CACHED = 16
 #: Zellner's g, in numbers of points: how much the shape may exceed the noise.
 G = np.array([1.0, 10.0, 100.0, 1000.0])
 #: Correlations and numbers of points of the table that scales the errors.
@@ -26,19 +27,19 @@ SCALE_POINTS = (5, 6, 7, 8, 9, 11, 13, 17, 21, 25, 33, 49, 81)
 #: Factors that scale the errors, one row per number of points, computed by
 #: `benchmarks/bare_reference.py`.
 SCALE = (
-    (0.66, 0.74, 0.78, 0.91, 0.91, 1.18, 1.14, 1.10),  # 5
-    (0.59, 0.63, 0.81, 0.86, 0.87, 1.04, 1.06, 1.06),  # 6
-    (0.60, 0.67, 0.75, 0.83, 0.95, 1.05, 1.07, 1.12),  # 7
-    (0.61, 0.67, 0.75, 0.81, 0.93, 1.00, 1.08, 1.09),  # 8
-    (0.63, 0.70, 0.82, 0.92, 1.00, 1.14, 1.21, 1.20),  # 9
-    (0.63, 0.71, 0.78, 0.90, 1.01, 1.13, 1.17, 1.22),  # 11
-    (0.63, 0.69, 0.77, 0.89, 0.98, 1.10, 1.14, 1.23),  # 13
-    (0.64, 0.70, 0.79, 0.87, 0.97, 1.12, 1.17, 1.22),  # 17
-    (0.69, 0.73, 0.77, 0.86, 0.98, 1.09, 1.19, 1.27),  # 21
-    (0.71, 0.72, 0.78, 0.83, 0.91, 1.08, 1.20, 1.25),  # 25
-    (0.74, 0.78, 0.84, 0.90, 0.93, 1.23, 1.30, 1.31),  # 33
-    (0.79, 0.84, 0.87, 0.88, 0.93, 1.13, 1.32, 1.39),  # 49
-    (0.85, 0.92, 0.95, 0.95, 0.91, 1.04, 1.31, 1.45),  # 81
+    (0.75, 0.79, 0.85, 0.85, 0.85, 0.85, 0.85, 0.85),  # 5
+    (0.21, 0.59, 0.93, 0.93, 0.93, 0.93, 0.94, 0.94),  # 6
+    (0.22, 0.29, 0.60, 1.08, 1.23, 1.23, 1.23, 1.23),  # 7
+    (0.21, 0.26, 0.57, 0.71, 1.36, 1.36, 1.36, 1.36),  # 8
+    (0.21, 0.21, 0.43, 1.26, 1.30, 1.30, 1.30, 1.34),  # 9
+    (0.23, 0.28, 0.41, 0.75, 1.45, 1.64, 1.64, 1.64),  # 11
+    (0.27, 0.37, 0.46, 0.82, 1.17, 1.82, 1.82, 1.82),  # 13
+    (0.52, 0.52, 0.52, 0.82, 1.06, 1.86, 1.86, 1.86),  # 17
+    (0.64, 0.64, 0.64, 0.64, 1.24, 1.89, 1.89, 1.95),  # 21
+    (0.69, 0.69, 0.69, 0.71, 0.88, 1.85, 1.85, 1.85),  # 25
+    (0.77, 0.77, 0.77, 0.77, 0.80, 1.25, 2.54, 2.55),  # 33
+    (0.78, 0.88, 0.88, 0.88, 0.88, 1.09, 1.81, 1.81),  # 49
+    (0.94, 0.94, 0.94, 0.94, 0.94, 0.94, 1.74, 2.08),  # 81
 )
 
 
@@ -83,14 +84,6 @@ class Scatter:
         return np.asarray(z * sigma[:, None])
 
 
-def mean_forms(depth: Float64Array) -> list[Float64Array]:
-    """Return the designs of the mean, each of shape (n_points, n_columns)."""
-    forms = [np.vander(depth, 3, increasing=True)]
-    if len(depth) >= MIN_FLEXIBLE:
-        forms.append(natural_spline(depth, spread_knots(depth, MEAN_KNOTS)))
-    return forms
-
-
 def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     r"""Return the AR(1) models of a curve's errors, weighted by how well they explain it.
 
@@ -108,33 +101,35 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     -----
     Errors at depths s and t correlate by :math:`\rho^{|s - t| / h}`, h the median step: AR(1)
     where steps are equal, and a Markov process (Ornstein-Uhlenbeck) always, which makes whitening
-    exact and cheap. The mean is a quadratic or a natural spline with five knots. A quadratic alone
+    exact and cheap. The mean takes one of four forms: a quadratic, a natural spline with five
+    knots, one of 81 Gaussian humps, or one of 38 monotone shapes (`mean_forms`). A quadratic alone
     would count its misfit to a plateau or an early peak as noise; a spline alone would mistake
-    noise for shape. With C the correlation matrix, k columns of the mean's design, residual and
+    noise for shape. Humps of any place and width find an early or a narrow peak as one in the
+    middle is found. With C the correlation matrix, k columns of the mean's design, residual and
     total sums of squares q and s (generalized), and Zellner's prior on all coefficients but the
     intercept, the weight of a model is
 
-    .. math:: w \propto (1 - \rho)^{-a} |C|^{-1/2} (1' C^{-1} 1)^{-1/2}
+    .. math:: w \propto o (1 - \rho^2)^{-1/2} |C|^{-1/2} (1' C^{-1} 1)^{-1/2}
               \sum_g (1 + g)^{(n - k) / 2} (s + g q)^{-(n - 1) / 2},
 
     with g from n to 1000 n: a single g would mistake shape for noise where a curve has little
-    noise. From 25 points on, a is 1.1: the prior of the correlation is nearly flat in the logarithm
-    of the distance over which errors decorrelate. With fewer points it is less, 0.6 at nine: such
-    curves cannot show a correlation of 0.97, and a prior that favors it would find no hump in white
-    noise. Ten to 30 points can hardly distinguish a correlation of 0.9 from 0.99; a single
+    noise. A shape of humps or of monotone curves has k = 2, its level and its height. Each shape
+    has the same share of its form's odds o, and its models become one, with the expected variance.
+    The odds are 1 for the quadratic, for all humps together 1/2, for all monotone shapes 1, and
+    1/20 for the spline. The prior of the correlation is the reference prior of AR(1) (Berger and
+    Yang 1994). Ten to 30 points can hardly distinguish a correlation of 0.9 from 0.99; a single
     best value is too low and makes intervals too short.
 
-    Not knowing the errors costs power, most at correlations below 0.9, where a hump in white noise
-    and a drift without one look alike: of humps of 5 noise SD in 13 points, a third are found in
-    white noise, and 45% at a correlation of 0.5. A Bayes factor that knows which shapes there are
-    (`benchmarks/bare_bound.py`) finds 20% and 52%. `benchmarks/calibration.py` compares with the
-    true errors and with the true correlation. Other priors shift this cost and do not remove it
-    (`benchmarks/bare_prior.py`): one that strongly favors the quadratic finds more humps in the
-    middle of 24 layers (48% instead of 33% at a correlation of 0.5, with no more false turns) and
-    hardly any early or narrow ones.
+    Not knowing the errors costs power, most at correlations below 0.9 and in few layers, where a
+    hump in white noise and a drift without one look alike. `benchmarks/calibration.py` compares
+    with the true errors and with the true correlation, and `benchmarks/bare_prior.py` with other
+    priors. Noise of two time scales, such as a slow drift with white noise on it, is no AR(1), and
+    more such curves are said to turn.
 
     References
     ----------
+    Berger, J. O. and Yang, R.-Y. (1994). Noninformative priors and Bayesian testing for the AR(1)
+    model. Econometric Theory 10, 461-482.
     Liang, F. et al. (2008). Mixtures of g priors for Bayesian variable selection. JASA 103,
     410-423.
     Zellner, A. (1986). On assessing prior distributions and Bayesian regression analysis with
@@ -151,45 +146,71 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     """
     n, steps = len(depth), np.diff(depth)
     relative = np.abs(np.subtract.outer(depth, depth)) / np.median(steps)
-    phi = RHO[:, None] ** (steps / np.median(steps))
-    log_c = np.log1p(-(phi**2)).sum(axis=1)
+    phi = correlations(depth)
     one, z = (whiten(phi, x)[..., 0] for x in (np.ones((n, 1)), y[:, None]))
     length = (one**2).sum(axis=1)
     total = (z**2).sum(axis=1) - (one * z).sum(axis=1) ** 2 / length
-    log, sigma, df = [], [], []
-    for form in mean_forms(depth):
+    log, variance, df = [], [], []
+    for form, odds in zip(designs(depth), (QUADRATIC, SPLINE), strict=False):
         k = form.shape[1]
         Q, _ = np.linalg.qr(whiten(phi, form))
         residual = z - (Q @ (Q.transpose(0, 2, 1) @ z[..., None]))[..., 0]
         rest = (residual**2).sum(axis=1)
-        log.append(
-            -0.5 * (log_c + np.log(length))
-            + _log_fit(total, rest, n, k)
-            + np.log(np.gradient(RHO))
-            - np.interp(n, PRIOR_POINTS, PRIOR) * np.log1p(-RHO)
-        )
-        sigma.append(np.sqrt(rest / (n - k)))
+        log.append(_log_fit(total, rest, n, k) + np.log(odds))
+        variance.append(rest / (n - k))
         df.append(np.full(len(RHO), float(n - k)))
-    weight = np.exp(np.concatenate(log) - np.max(log))
+    for directions, odds in zip(_directions(depth.tobytes()), (HUMPS, RISES), strict=True):
+        height = (directions @ z[..., None])[..., 0]
+        rest = np.maximum(total[:, None] - height**2, 1e-12 * total[:, None])
+        fit = _log_fit(total[:, None], rest, n, 2)
+        log.append(special.logsumexp(fit, axis=1) + np.log(odds / fit.shape[1]))
+        variance.append((special.softmax(fit, axis=1) * rest).sum(axis=1) / (n - 2))
+        df.append(np.full(len(RHO), n - 2.0))
+    log_c = np.log1p(-(phi**2)).sum(axis=1)
+    log_weight = np.array(log) + prior() - 0.5 * (log_c + np.log(length))
     times = len(log)
     return Scatter(
         phi=np.tile(phi, (times, 1)),
         correlation=np.tile(RHO[:, None, None] ** relative, (times, 1, 1)),
-        sigma=np.concatenate(sigma),
+        sigma=np.sqrt(np.concatenate(variance)),
         df=np.concatenate(df),
-        weight=weight / weight.sum(),
+        weight=special.softmax(log_weight.ravel()),
         rho=np.tile(RHO, times),
     )
 
 
+def prior(exponent: float = EXPONENT) -> Float64Array:
+    """Return the log prior of the correlations `RHO`: (1 - rho**2) to minus an exponent."""
+    return np.asarray(np.log(np.gradient(RHO)) - exponent * np.log1p(-(RHO**2)))
+
+
+def correlations(depth: Float64Array) -> Float64Array:
+    """Return the correlation of each point with the one before it, (n_rho, n_points - 1)."""
+    steps = np.diff(depth)
+    return np.asarray(RHO[:, None] ** (steps / np.median(steps)))
+
+
+@lru_cache(maxsize=N_CACHED)
+def _directions(depth: bytes) -> list[Float64Array]:
+    """Return the whitened directions of humps and of monotone shapes, orthogonal to the level.
+
+    Each is of shape (n_rho, n_shapes, n_points).
+    """
+    points = np.frombuffer(depth)
+    phi = correlations(points)
+    one = whiten(phi, np.ones((len(points), 1))).transpose(0, 2, 1)
+    found = []
+    for shapes in (humps(points), rises(points)):
+        x = whiten(phi, shapes.T).transpose(0, 2, 1)
+        x = x - (x @ one.transpose(0, 2, 1)) / (one**2).sum(axis=2, keepdims=True) * one
+        found.append(x / np.sqrt((x**2).sum(axis=2, keepdims=True)))
+    return found
+
+
 def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64Array:
-    """Return the log-likelihood of a model without the determinants of the correlation."""
-    g = G[:, None] * n
-    return np.asarray(
-        special.logsumexp(
-            (n - k) / 2 * np.log1p(g) - (n - 1) / 2 * np.log(total + g * rest), axis=0
-        )
-    )
+    """Return the log-likelihood of models without the determinants of the correlation."""
+    fits = [(n - k) / 2 * np.log1p(g) - (n - 1) / 2 * np.log(total + g * rest) for g in G * n]
+    return np.asarray(special.logsumexp(fits, axis=0))
 
 
 def small_sample_scale(n_points: int, models: Scatter) -> float:

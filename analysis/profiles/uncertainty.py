@@ -17,7 +17,8 @@ from scipy import special
 
 from analysis.families import t_critical
 from analysis.loading.scores import Profile, Scores, as_scores
-from analysis.profiles.bare import mean_forms, scatter, small_sample_scale
+from analysis.profiles.bare import scatter, small_sample_scale
+from analysis.profiles.mean_forms import designs
 from analysis.profiles.splines import N_GRIDS
 from study.arrays import Float64Array
 from study.read import InputError
@@ -91,7 +92,7 @@ def fault(profile: Profile) -> str:
     if np.ptp(y) <= 1e-12 * size:
         return "the scores are constant over layers"
     if draws is None:
-        for form in mean_forms(profile.depth):
+        for form in designs(profile.depth):
             residual = y - form @ np.linalg.lstsq(form, y, rcond=None)[0]
             if np.abs(residual).max() <= 1e-9 * np.ptp(y):
                 return (
@@ -128,7 +129,9 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
 
     Without replicates, the error is that of AR(1) models about a smooth mean, averaged by how well
     they explain the curve (`bare.scatter`), times a factor for small samples
-    (`bare.small_sample_scale`).
+    (`bare.small_sample_scale`). The factor holds for the test of a turn, which needs both arms. The
+    draws, of which the intervals of a peak are made, are not shrunk by it: with a factor below 1,
+    the interval of a peak in 13 points would cover it too rarely.
 
     Parameters
     ----------
@@ -158,7 +161,7 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
         return Errors(profile.repeated or "replicates", cov, df, deviations * tail)
     models = scatter(profile.depth, profile.separation)
     scale = small_sample_scale(len(profile.depth), models)
-    draws = scale * models.draw(np.random.default_rng(seed), N_DRAWS)
+    draws = max(scale, 1.0) * models.draw(np.random.default_rng(seed), N_DRAWS)
     df = float(models.df @ models.weight)
     return Errors("ar1", scale**2 * models.cov(), df, draws - draws.mean(axis=0))
 

@@ -166,9 +166,9 @@ def test_false_rates_are_the_worst_of_their_kind(tmp_path: Path) -> None:
     assert "0.950" in str(table)
 
 
-def test_what_calibration_costs_and_cannot_reach_is_computed(tmp_path: Path) -> None:
+def test_what_calibration_costs_and_misses_is_computed(tmp_path: Path) -> None:
     assert not calibration_text.cost_sentence(tmp_path)
-    assert not calibration_text.bound_sentence(tmp_path)
+    assert not calibration_text.bare_sentence(tmp_path)
     (tmp_path / "families_power.csv").write_text(
         "test,n_models,n_families,per_family,over_models,over_families,restored_by\n"
         "`a`,9,5,2,0.8,0.6,7\n`b`,9,5,2,0.8,0.7,6\n"
@@ -181,22 +181,19 @@ def test_what_calibration_costs_and_cannot_reach_is_computed(tmp_path: Path) -> 
     )
     assert "a with 12 models of 3 families in 30% of them instead of 80% (no number tried)" in said
     assert "20 models" not in said
-    (tmp_path / "bare_bound.csv").write_text(
-        "verdict,n_layers,height,correlation,reach\n"
-        "hump,8,5,0,0.3\nhump,8,5,0.5,0.6\nhump,8,5,0.97,1\nmonotone,8,5,0.0,0.01\n"
-    )
     (tmp_path / "calibration.csv").write_text(
         "about,situation,test,quantity,rate,mc_error,n_studies,bound,target,met\n"
         + "".join(
-            f'bare,"bare hump of 5 SD, AR {ar}, 8 layers",u,hump,{rate},0.01,400,>=,0.7,{met}\n'
+            "bare curves,"
+            f'"bare hump of 5 SD, AR {ar}, 8 layers",u,hump,{rate},0.01,400,>=,0.7,{met}\n'
             for ar, rate, met in ((0.0, 0.2, "no"), (0.5, 0.69, "within error"), (0.97, 1, "yes"))
         )
-        + 'bare,"bare linear of 5 SD, AR 0.0, 8 layers",u,monotone,0.0,0.01,400,>=,0.1,no\n'
+        + 'bare curves,"bare linear of 5 SD, AR 0.0, 12 layers",u,monotone,0.0,0.01,400,>=,0.1,no\n'
     )
-    said = calibration_text.bound_sentence(tmp_path)
+    said = calibration_text.bare_sentence(tmp_path).replace("\\", "")
     assert "Of the 4 targets" in said
-    assert "2 are missed" in said
-    assert "1% to 30% of the curves, fewer than the 10% to 70% asked" in said.replace("\\", "")
+    assert "2 are missed, in curves of 8 to 12 layers: 0% to 20% of such curves" in said
+    assert "where 10% to 70% are asked" in said
 
 
 def test_typeset_aligns_and_groups() -> None:
