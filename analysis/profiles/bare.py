@@ -99,15 +99,15 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
 
     Notes
     -----
-    Errors at depths s and t correlate by :math:`\rho^{|s - t| / h}`, h the median step: AR(1)
-    where steps are equal, and a Markov process (Ornstein-Uhlenbeck) always, which makes whitening
-    exact and cheap. The mean takes one of four forms: a quadratic, a natural spline with five
-    knots, one of 81 Gaussian humps, or one of 38 monotone shapes (`mean_forms`). A quadratic alone
-    would count its misfit to a plateau or an early peak as noise; a spline alone would mistake
-    noise for shape. Humps of any place and width find an early or a narrow peak as one in the
-    middle is found. With C the correlation matrix, k columns of the mean's design, residual and
-    total sums of squares q and s (generalized), and Zellner's prior on all coefficients but the
-    intercept, the weight of a model is
+    Errors at depths s and t correlate by :math:`\rho^{|s - t| / h}`, h the median step: AR(1) where
+    steps are equal, and a Markov process (Ornstein-Uhlenbeck) always, which makes whitening exact
+    and cheap. The mean takes one of four forms: a quadratic, a natural spline with five knots, one
+    of 81 Gaussian humps, or one of 38 monotone shapes (`mean_forms`). A quadratic alone would count
+    its misfit to a plateau or an early peak as noise; a spline alone would mistake noise for shape.
+    With humps of nine places and three widths, early and narrow peaks are found too, in few layers
+    less often than those in the middle. With C the correlation matrix, k columns of the mean's
+    design, residual and total sums of squares q and s (generalized), and Zellner's prior on all
+    coefficients but the intercept, the weight of a model is
 
     .. math:: w \propto o (1 - \rho^2)^{-1/2} |C|^{-1/2} (1' C^{-1} 1)^{-1/2}
               \sum_g (1 + g)^{(n - k) / 2} (s + g q)^{-(n - 1) / 2},
@@ -123,8 +123,8 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     Not knowing the errors costs power, most at correlations below 0.9 and in few layers, where a
     hump in white noise and a drift without one look alike. `benchmarks/calibration.py` compares
     with the true errors and with the true correlation, and `benchmarks/bare_prior.py` with other
-    priors. Noise of two time scales, such as a slow drift with white noise on it, is no AR(1), and
-    more such curves are said to turn.
+    priors. Noise of two time scales, such as a drift with white noise on it, is not AR(1): the more
+    layers there are, the more of such flat curves are said to turn (`bare_prior.csv`).
 
     References
     ----------
@@ -144,6 +144,8 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     >>> round(float(change), 2)
     0.01
     """
+    depth = np.ascontiguousarray(depth, dtype=np.float64)
+    y = y - y.mean()  # sums of squares of large scores would lose the digits of the noise
     n, steps = len(depth), np.diff(depth)
     relative = np.abs(np.subtract.outer(depth, depth)) / np.median(steps)
     phi = correlations(depth)
@@ -203,7 +205,9 @@ def _directions(depth: bytes) -> list[Float64Array]:
     for shapes in (humps(points), rises(points)):
         x = whiten(phi, shapes.T).transpose(0, 2, 1)
         x = x - (x @ one.transpose(0, 2, 1)) / (one**2).sum(axis=2, keepdims=True) * one
-        found.append(x / np.sqrt((x**2).sum(axis=2, keepdims=True)))
+        x = x / np.sqrt((x**2).sum(axis=2, keepdims=True))
+        x.flags.writeable = False
+        found.append(x)
     return found
 
 
@@ -216,8 +220,9 @@ def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64
 def small_sample_scale(n_points: int, models: Scatter) -> float:
     """Return the factor that corrects the errors' standard deviations in small samples.
 
-    The factor comes from a table by number of points and is averaged over the models'
-    correlations, because the posterior underestimates a correlation of 0.97 and overestimates 0.
+    The factor comes from a table by number of points, made for even steps of depth, and is
+    averaged over the models' correlations, because the posterior underestimates a correlation of
+    0.97 and overestimates 0.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ PLACES = np.linspace(0.1, 0.9, 9)
 WIDTHS = (0.1, 0.17, 0.3)
 STEEPNESS = (0.03, 0.06, 0.12)
 SATURATION = (0.06, 0.1, 0.17, 0.3, 0.6)
-#: A shape that moves less than this between the points, of a height of 1, is left out.
+#: Shapes of height 1 whose values at the points differ by less than this are left out.
 MIN_RANGE = 0.1
 
 

@@ -207,7 +207,7 @@ def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
     shape = _shape(profile, errors, alpha)
     depth, y = profile.depth, profile.separation
     breakpoint = robin_hood(depth, y, errors.cov)
-    slopes = _measure(profile, errors)(_four(breakpoint))
+    slopes = _measure(profile, errors.cov, errors.df)(_four(breakpoint))
     row = shape.columns() | published_tests(slopes, breakpoint, profile.sign)
     row |= {"influential": np.nan, "error": errors.kind, "df": errors.df, "n_models": 1}
     number = outlying(depth, y)
@@ -222,7 +222,8 @@ def shape_row(profile: Profile, errors: Errors | str, alpha: float) -> dict[str,
 
 def _shape(profile: Profile, errors: Errors, alpha: float) -> Shape:
     """Return the shape of one profile."""
-    depth, measure = profile.depth, _measure(profile, errors)
+    depth = profile.depth
+    measure = _measure(profile, errors.shrink**2 * errors.cov, errors.df)
     at = places(depth)
     before, after = lines = np.array([line_weights(depth, place) for place in at]).swapaxes(0, 1)
     paths = np.array([path_length(weights, errors.cov) for weights in lines])
@@ -254,12 +255,10 @@ def _searched(
     return turn(slopes[[best, best + len(at)]], way, float(at[best]), lengths, paths, alpha)
 
 
-def _measure(profile: Profile, errors: Errors) -> Measure:
+def _measure(profile: Profile, cov: Float64Array, df: float) -> Measure:
     def measure(contrasts: Contrasts) -> Measured:
         weights = contrasts(profile.depth)
-        return Measured(
-            weights @ profile.separation, standard_error(weights, errors.cov), errors.df
-        )
+        return Measured(weights @ profile.separation, standard_error(weights, cov), df)
 
     return measure
 

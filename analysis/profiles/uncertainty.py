@@ -43,12 +43,15 @@ class Errors:
         Degrees of freedom with which `cov` is known.
     draws : ndarray, shape (n_draws, n_points)
         Draws of the error; their mean is 0.
+    shrink : float
+        Factor of the standard errors in tests of a shape, which need two slopes at once.
     """
 
     kind: str
     cov: Float64Array
     df: float
     draws: Float64Array
+    shrink: float = 1.0
 
 
 def select_profiles(
@@ -129,9 +132,9 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
 
     Without replicates, the error is that of AR(1) models about a smooth mean, averaged by how well
     they explain the curve (`bare.scatter`), times a factor for small samples
-    (`bare.small_sample_scale`). The factor holds for the test of a turn, which needs both arms. The
-    draws, of which the intervals of a peak are made, are not shrunk by it: with a factor below 1,
-    the interval of a peak in 13 points would cover it too rarely.
+    (`bare.small_sample_scale`). The factor is found for the test of a turn, which needs both arms.
+    Where it is below 1, it is kept as `shrink` for the tests of a shape: a test of one slope, or
+    the interval of a peak, would be wrong too often with it.
 
     Parameters
     ----------
@@ -161,9 +164,11 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
         return Errors(profile.repeated or "replicates", cov, df, deviations * tail)
     models = scatter(profile.depth, profile.separation)
     scale = small_sample_scale(len(profile.depth), models)
-    draws = max(scale, 1.0) * models.draw(np.random.default_rng(seed), N_DRAWS)
+    wider = max(scale, 1.0)
+    draws = wider * models.draw(np.random.default_rng(seed), N_DRAWS)
     df = float(models.df @ models.weight)
-    return Errors("ar1", scale**2 * models.cov(), df, draws - draws.mean(axis=0))
+    cov = wider**2 * models.cov()
+    return Errors("ar1", cov, df, draws - draws.mean(axis=0), shrink=min(scale, 1.0))
 
 
 def quadratic_weights(depth: Float64Array) -> Float64Array:

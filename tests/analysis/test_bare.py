@@ -105,6 +105,14 @@ def test_shapes_are_humps_and_monotone(n_points: int) -> None:
     assert len(rises(depth)) == 38
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+def test_an_offset_of_the_scores_changes_nothing(offset: float) -> None:
+    depth, y = case("uneven")
+    there, here = scatter(depth, y + offset * np.ptp(y)), scatter(depth, y)
+    np.testing.assert_allclose(there.weight, here.weight, atol=1e-4)
+    np.testing.assert_allclose(there.sigma, here.sigma, rtol=1e-4)
+
+
 def test_a_shape_that_falls_between_the_points_is_left_out() -> None:
     """A narrow hump in a gap of the depths has no points to show it."""
     depth = np.array([0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 1.0])
@@ -196,7 +204,9 @@ def test_errors_are_scaled_for_small_samples() -> None:
     )
     models = scatter(depth, y)
     errors = profile_errors(profile)
-    np.testing.assert_allclose(errors.cov, small_sample_scale(25, models) ** 2 * models.cov())
+    scale = small_sample_scale(25, models)
+    np.testing.assert_allclose(errors.cov, max(scale, 1) ** 2 * models.cov())
+    assert errors.shrink == pytest.approx(min(scale, 1))
     assert errors.df == pytest.approx(models.df @ models.weight)
 
 
