@@ -3,11 +3,11 @@
     python benchmarks/bare_reference.py      # 20 minutes on a core; numbers of points may follow
 
 Averaged over what explains a curve, the errors are too small where noise drifts and too large where
-it does not. The scale makes up for it: at each correlation, it is the least with which no kind of
-curve that does not turn (flat, or a rise that is early, in the middle or late, of 2 or 5 noise SD)
-is said to turn in more than 5%. It may not fall with the correlation. As the scales of neighboring
-correlations act together, they are found step by step, and in the end all are raised by what the
-worst kind of curve still asks for.
+it does not. The scale makes up for it: at each correlation, it is about the least with which no
+kind of curve that does not turn (flat, or a rise that is early, in the middle or late, of 2 or 5
+noise SD) is said to turn more than 5% of the time. It may not fall with the correlation. As the
+scales of neighboring correlations act together, they are found step by step, and in the end all are
+raised by what the worst kind of curve still asks for.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ class Tested:
 
     def largest(self, lines: Lines) -> Float64Array:
         """Return by how much the weaker arm of each curve's best turn exceeds its limit."""
-        at = [np.column_stack([self.df, np.minimum(x, 10)]) for x in self.length.T]
+        # Longer searches have a higher limit; taking that of 10 makes the scale a little larger.
+        n = len(lines.depth)
+        df = np.clip(self.df, max(n - 5, 1), n - 2)
+        at = [np.column_stack([df, np.minimum(x, 10)]) for x in self.length.T]
         over = self.arms / np.stack([lines.limits(x) for x in at], axis=1)[..., None]
         turns = np.array([np.minimum(over[:, 0], -over[:, 1]), np.minimum(-over[:, 0], over[:, 1])])
         return np.asarray(turns.max(axis=(0, 2)))

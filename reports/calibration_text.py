@@ -144,13 +144,13 @@ def bare_sentence(folder: Path) -> Markdown:
     layers = sorted(missed["situation"].str.extract(r"(\d+) layers")[0].astype(int).unique())
     return Markdown(
         "Of the {} targets for a hump or a rise in a curve without replicates, {} are missed, in "
-        "curves of {} layers: {:.0%} to {:.0%} of such curves are found, where {:.0%} to {:.0%} "
-        "are asked for. Their errors have to be estimated from few layers, and a hump in white "
-        "noise looks like a drift without one. Replicates are the remedy."
+        "curves of {} layers: {:.0%} to {:.0%} of these humps and rises are found, where {:.0%} to "
+        "{:.0%} are asked for. Their errors have to be estimated from the curve itself, and in few "
+        "layers a hump in white noise looks like a drift without one. Replicates are the remedy."
     ).format(
         len(asked),
         len(missed),
-        layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}",
+        " and ".join(", ".join(map(str, layers)).rsplit(", ", 1)),
         missed["rate"].min(),
         missed["rate"].max(),
         missed["target"].min(),
