@@ -335,6 +335,8 @@ def regression_over_families(
         ]
         total = float((gram**2).sum())
         df = float(np.trace(gram)) ** 2 / total if total > 0 else float("nan")
+        # Whole numbers of df come out a rounding apart, and callers ask whether there is one.
+        df = round(df, 9)
         se = float(np.sqrt((scores[:, k] ** 2).sum()))
         out.append(Estimate(float(coef[k]), se, df, y.size, len(names)))
     return out

@@ -117,3 +117,12 @@ def test_values_that_do_not_differ_have_no_error():
 def test_family_means_keep_columns():
     found = family_means(np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 8.0]]), ["x", "x", "y"])
     assert_allclose(found, [[2.0, 3.0], [9.0, 8.0]])
+
+
+def test_one_degree_of_freedom_is_not_lost_to_rounding() -> None:
+    """A slope over three families of one model has one df, whatever the rounding of its parts."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        design = np.column_stack([np.ones(3), rng.standard_normal(3)])
+        slope = regression_over_families(rng.standard_normal(3), design, list("abc"), np.eye(3))[1]
+        assert slope.df == 1
