@@ -51,7 +51,8 @@ MEANINGS = [
         "the proxy refuses; correct HTTPS_PROXY (a user and password go into its URL)",
     ),
     (
-        r"\b40[13]\b|[Cc]redentials",
+        # Not the number alone: the lines of pip's log begin with a time, in milliseconds.
+        r"\b40[13] Client Error|[Cc]redentials",
         "the package index asks for credentials; put them into the URL in PIP_INDEX_URL "
         "or into ~/.netrc",
     ),

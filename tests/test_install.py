@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -111,6 +112,16 @@ def install(clone: Path, part: str, **variables: str) -> subprocess.CompletedPro
     )
 
 
+def script() -> ModuleType:
+    """Return locks/install.py as a module."""
+    spec = importlib.util.spec_from_file_location("install", ROOT / "locks" / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line of a failure, which follows the line that announces the work."""
     assert done.returncode == 1
@@ -177,11 +188,7 @@ def test_a_proxy_is_used(clone: Path, mirror: tuple[type[Mirror], str]) -> None:
 def test_torch_comes_without_cuda_where_there_is_no_gpu_unless_pip_was_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("install", ROOT / "locks" / "install.py")
-    assert spec is not None
-    assert spec.loader is not None
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
+    setup = script()
     monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -248,6 +255,17 @@ def test_a_pip_without_access_is_said_in_one_line(clone: Path) -> None:
     said = complaint(install(clone, "judges", PIP_INDEX_URL="http://127.0.0.1:9/simple"))
     assert "cannot reach the package index" in said
     assert all(word in said for word in ("PIP_INDEX_URL", "HTTPS_PROXY"))
+
+
+def test_the_time_in_pips_log_is_not_taken_for_what_the_index_answered() -> None:
+    setup = script()
+    for milliseconds in ("401", "403", "407"):
+        line = f"2026-11-29T12:34:56,{milliseconds}   Could not fetch URL http://127.0.0.1:9/simple"
+        refused = "connection error: Max retries exceeded"
+        assert "cannot reach" in setup.meaning(f"{line}: {refused}")
+    line = "2026-11-29T12:34:56,000   Could not fetch URL http://127.0.0.1:401/simple"
+    assert "cannot reach" in setup.meaning(f"{line}: {refused}")
+    assert "credentials" in setup.meaning(f"{line}: 403 Client Error: Forbidden for url")
 
 
 def test_a_home_that_is_closed_does_not_matter(
