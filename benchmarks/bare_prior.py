@@ -5,11 +5,10 @@
 `analysis.profiles.bare.scatter` has a prior for the correlation, (1 - rho**2) to minus an exponent,
 and odds for the forms of the mean. This script tries others. The scale of the errors is computed
 for each as in `bare_reference`. On fresh curves, it counts how often flat and monotone ones turn
-(size: the largest share of all kinds that are tried), how often both arms of a hump are shown (for
-humps in the middle, as in the calibration, and for early, narrow and skewed ones), and how often a
-straight rise is monotone. Noise of two time scales, a drift with white noise on it, breaks the
-model of the errors; the share of such flat curves that turn is counted too. The prior that is
-shipped comes first.
+(size: the largest share of all kinds that are tried), and how often both arms of a hump are shown
+(for humps in the middle, as in the calibration, and for early, narrow and skewed ones). Noise of
+two time scales, a drift with white noise on it, breaks the model of the errors; the share of such
+flat curves that turn is counted too. The prior that is shipped comes first.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bare_reference import ALPHA, SHIPPED, Curves, Lines, Setting, Tested, scale, unturned
-from generator import decay, flat, hump, late_rise, linear, noise_rows, plateau, sigmoid
+from bare_reference import SHIPPED, Curves, Lines, Setting, Tested, scale, unturned
+from generator import decay, flat, hump, late_rise, noise_rows, plateau, sigmoid
 
-from analysis.families import t_above
 from study.arrays import Float64Array
 
 OUT = Path(__file__).parent / "results" / "bare_prior.csv"
@@ -34,13 +32,12 @@ LAYERS = (12, 24, 48)
 CORRELATIONS = (0.0, 0.5, 0.9, 0.97)
 #: Curves that do not turn, with their heights in noise SD.
 NULLS = [(flat, 0), *((curve, h) for curve in (plateau, decay, sigmoid, late_rise) for h in (2, 5))]
-#: Humps and a rise, of 5 noise SD.
+#: Humps of 5 noise SD.
 WANTED: dict[str, Callable[[Float64Array], Float64Array]] = {
     "middle hump": hump,
     "early hump": partial(hump, peak=0.25, left=0.12, right=0.2),
     "narrow hump": partial(hump, left=0.1),
     "skewed hump": partial(hump, peak=0.35, left=0.1, right=0.3),
-    "straight rise": linear,
 }
 #: Odds of a quadratic, a spline, humps and monotone shapes.
 ODDS = {
@@ -67,13 +64,6 @@ def turned(tested: Tested, lines: Lines) -> float:
     return float(np.mean(tested.largest(lines) > 1))
 
 
-def monotone(tested: Tested) -> float:
-    """Return the share of curves whose halves are shown to go the same way."""
-    same = np.sign(tested.halves[:, 0]) == np.sign(tested.halves[:, 1])
-    p = 2 * t_above(np.abs(tested.halves).min(axis=1), tested.df)
-    return float(np.mean(same & (p < ALPHA)))
-
-
 def rows(n_layers: int, n_curves: int) -> Iterator[dict[str, Any]]:
     """Yield a row per prior, curve and correlation."""
     lines, rng = Lines(n_layers + 1), np.random.default_rng(n_layers)
@@ -92,8 +82,6 @@ def rows(n_layers: int, n_curves: int) -> Iterator[dict[str, Any]]:
         row = scale(lines, calibration, setting)
         size = max(turned(curves.tested(setting, row), lines) for curves in nulls)
         for (name, rho), curves in wanted.items():
-            tested = curves.tested(setting, row)
-            rate = monotone(tested) if name == "straight rise" else turned(tested, lines)
             yield {
                 "n_layers": n_layers,
                 "prior": change,
@@ -101,7 +89,7 @@ def rows(n_layers: int, n_curves: int) -> Iterator[dict[str, Any]]:
                 "size": size,
                 "curve": name,
                 "correlation": rho,
-                "rate": rate,
+                "rate": turned(curves.tested(setting, row), lines),
                 "n_curves": n_curves,
             }
 

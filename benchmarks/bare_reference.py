@@ -1,6 +1,7 @@
-"""Compute the scale of the errors of bare curves: the table in `analysis.profiles.bare`.
+"""Compute the scales of the errors of bare curves: the tables in `analysis.profiles.bare`.
 
-    python benchmarks/bare_reference.py      # 20 minutes on a core; numbers of points may follow
+    python benchmarks/bare_reference.py turns       # 20 minutes on a core
+    python benchmarks/bare_reference.py halves 25   # 30 minutes for all numbers of points
 
 Averaged over what explains a curve, the errors are too small where noise drifts and too large where
 it does not. The scale makes up for it: at each correlation, it is about the least with which no
@@ -8,21 +9,27 @@ kind of curve that does not turn (flat, or a rise that is early, in the middle o
 noise SD) is said to turn more than 5% of the time. It may not fall with the correlation. As the
 scales of neighboring correlations act together, they are found step by step, and in the end all are
 raised by what the worst kind of curve still asks for.
+
+The test that both halves of the depth go the same way has a scale of its own. It is the least with
+which no kind of curve whose halves do not (flat, a rise that leaves one half flat, or a hump) is
+said to be monotone more than 5% of the time.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from generator import noise_rows
-from scipy import optimize
+from generator import hump, noise_rows
+from scipy import optimize, special
 from scipy.interpolate import RegularGridInterpolator
 
 from analysis.profiles.bare import (
     EXPONENT,
+    HALVES_SHARPNESS,
     HUMPS,
     QUADRATIC,
     RHO,
@@ -39,9 +46,10 @@ from analysis.profiles.search import searched_p
 from study.arrays import Float64Array
 
 ALPHA = 0.05
-N_CURVES = 1000
+N_CURVES, N_OF_HALVES = 1000, 500
 #: The scale at no correlation is at least this; with few layers, drift can hardly be ruled out.
 LEAST = 0.2
+LEAST_OF_HALVES = 0.01
 STEPS = 12
 
 
@@ -111,6 +119,11 @@ class Tested:
         turns = np.array([np.minimum(over[:, 0], -over[:, 1]), np.minimum(-over[:, 0], over[:, 1])])
         return np.asarray(turns.max(axis=(0, 2)))
 
+    def weaker(self) -> Float64Array:
+        """Return by how much the weaker half exceeds its limit; 0 where the halves disagree."""
+        over = np.abs(self.halves).min(axis=1) / special.stdtrit(self.df, 1 - ALPHA / 2)
+        return np.where(np.sign(self.halves[:, 0]) == np.sign(self.halves[:, 1]), over, 0.0)
+
 
 class Curves:
     """Curves, with the likelihoods of the models of their errors."""
@@ -125,13 +138,17 @@ class Curves:
         self.variance = np.reshape([m.sigma**2 for m in models], shape)
         self.df = models[0].df.reshape(of_package.shape)
 
-    def tested(self, setting: Setting, scale: Float64Array) -> Tested:
-        """Return the tests under a prior and the scales at the correlations `SCALE_RHO`."""
+    def tested(self, setting: Setting, scale: Float64Array, sharpness: float = 1.0) -> Tested:
+        """Return the tests under a prior and the scales at the correlations `SCALE_RHO`.
+
+        The scale is averaged with the correlations' probabilities to the power `sharpness`.
+        """
         log = self.log_likelihood + setting.log_prior(self.y.shape[1])
         weight = np.exp(log - log.max(axis=(1, 2), keepdims=True))
         weight /= weight.sum(axis=(1, 2), keepdims=True)
         variance = (weight * self.variance).sum(axis=1)
-        scales = weight.sum(axis=1) @ np.interp(RHO, SCALE_RHO, scale)
+        share = weight.sum(axis=1) ** sharpness
+        scales = share @ np.interp(RHO, SCALE_RHO, scale) / share.sum(axis=1)
         arms = np.sqrt(np.tensordot(variance, self.lines.variance, axes=1))
         halves = np.sqrt(variance @ self.lines.of_halves)
         neighbors = np.tensordot(variance, self.lines.neighbors, axes=1)
@@ -155,28 +172,63 @@ def unturned(lines: Lines, n_curves: int) -> list[list[Curves]]:
     ]
 
 
+def bent(lines: Lines, n_curves: int) -> list[list[Curves]]:
+    """Draw curves whose halves do not go the same way: for each correlation, a list by kind."""
+    x, rng = lines.depth, np.random.default_rng(len(lines.depth))
+    curves = [
+        1 - np.exp(-x / 0.06),
+        *(1 / (1 + np.exp((at - x) / 0.06)) for at in (0.2, 0.8)),
+        hump(x),
+        hump(x, 0.3, 0.15),
+    ]
+    means = [0 * x, *(height * curve for curve in curves for height in (2, 5))]
+    return [
+        [Curves(lines, mean + noise_rows(rng, (n_curves, len(x)), 1.0, rho)) for mean in means]
+        for rho in SCALE_RHO
+    ]
+
+
 def scale(lines: Lines, curves: list[list[Curves]], setting: Setting) -> Float64Array:
-    """Return the scale at each of `SCALE_RHO`."""
+    """Return the scale of turns at each of `SCALE_RHO`, given curves that do not turn."""
+    return least(curves, lambda c, row: c.tested(setting, row).largest(lines), LEAST)
+
+
+def scale_of_halves(curves: list[list[Curves]]) -> Float64Array:
+    """Return the scale of halves at each of `SCALE_RHO`, given curves whose halves disagree."""
+    return least(
+        curves, lambda c, row: c.tested(SHIPPED, row, HALVES_SHARPNESS).weaker(), LEAST_OF_HALVES
+    )
+
+
+def least(
+    curves: list[list[Curves]],
+    exceeding: Callable[[Curves, Float64Array], Float64Array],
+    lowest: float,
+) -> Float64Array:
+    """Return the least scales with which no kind of curve exceeds its limit too often."""
 
     def excess(row: Float64Array) -> Float64Array:
-        worst = [
-            max(np.quantile(c.tested(setting, row).largest(lines), 1 - ALPHA) for c in kinds)
-            for kinds in curves
-        ]
+        worst = [max(np.quantile(exceeding(c, row), 1 - ALPHA) for c in kinds) for kinds in curves]
         return np.array(worst)
 
     row = np.ones(len(SCALE_RHO))
     for _ in range(STEPS):
-        asked = np.maximum(row * np.clip(excess(row), 0.5, 2) ** 0.7, LEAST)
+        asked = np.maximum(row * np.clip(excess(row), 0.5, 2) ** 0.7, lowest)
         row = np.exp(optimize.isotonic_regression(np.log(asked)).x)
     return np.asarray(row * max(1.0, float(excess(row).max())))
 
 
 def main() -> None:
-    """Print the table, one row per number of points."""
-    for n_points in [int(n) for n in sys.argv[1:]] or SCALE_POINTS:
+    """Print a table, one row per number of points."""
+    table, *points = sys.argv[1:]
+    if table not in ("turns", "halves"):
+        raise SystemExit("name a table: turns or halves")
+    for n_points in [int(n) for n in points] or SCALE_POINTS:
         lines = Lines(n_points)
-        row = scale(lines, unturned(lines, N_CURVES), SHIPPED)
+        if table == "turns":
+            row = scale(lines, unturned(lines, N_CURVES), SHIPPED)
+        else:
+            row = scale_of_halves(bent(lines, N_OF_HALVES))
         print(f"    ({', '.join(f'{x:.2f}' for x in row)}),  # {n_points}", flush=True)
 
 

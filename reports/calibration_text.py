@@ -146,7 +146,7 @@ def bare_sentence(folder: Path) -> Markdown:
         "Of the {} targets for a hump or a rise in a curve without replicates, {} are missed, in "
         "curves of {} layers: {:.0%} to {:.0%} of these humps and rises are found, where {:.0%} to "
         "{:.0%} are asked for. Their errors have to be estimated from the curve itself, and in few "
-        "layers a hump in white noise looks like a drift without one. Replicates are the remedy."
+        "layers a hump in white noise looks like a drift without one. {}Replicates are the remedy."
     ).format(
         len(asked),
         len(missed),
@@ -155,7 +155,28 @@ def bare_sentence(folder: Path) -> Markdown:
         missed["rate"].max(),
         missed["target"].min(),
         missed["target"].max(),
+        _bound_sentence(folder),
     )
+
+
+def _bound_sentence(folder: Path) -> Markdown:
+    """State what share of the targets no test at all can reach, where it is less than all."""
+    path = folder / "bare_bound.csv"
+    if not path.exists():
+        return Markdown("")
+    table = pd.read_csv(path)
+    short = table[table["bound"] + 2 * table["mc_error"] < 1]
+    short = short[short["humps"] != "in the middle"]
+    if short.empty:
+        return Markdown("")
+    parts = [
+        Markdown("{:.0%} of its target in {} layers").format(row["bound"], row["n_layers"])
+        for _, row in short.iterrows()
+    ]
+    return Markdown(
+        "No test can find humps as often as asked wherever they are: whatever the test, the worst "
+        "of {} reaches at most {}. "
+    ).format(short["humps"].iloc[0], Markdown(" and ").join(parts))
 
 
 def rates_table(folder: Path) -> Markdown:

@@ -24,7 +24,7 @@ G = np.array([1.0, 10.0, 100.0, 1000.0])
 #: Correlations and numbers of points of the table that scales the errors.
 SCALE_RHO = (0.0, 0.2, 0.4, 0.6, 0.75, 0.9, 0.96, 0.99)
 SCALE_POINTS = (5, 6, 7, 8, 9, 11, 13, 17, 21, 25, 33, 49, 81)
-#: Factors that scale the errors, one row per number of points, computed by
+#: Factors that scale the errors in the test of a turn, one row per number of points, computed by
 #: `benchmarks/bare_reference.py`.
 SCALE = (
     (0.75, 0.79, 0.85, 0.85, 0.85, 0.85, 0.85, 0.85),  # 5
@@ -41,6 +41,25 @@ SCALE = (
     (0.78, 0.88, 0.88, 0.88, 0.88, 1.09, 1.81, 1.81),  # 49
     (0.94, 0.94, 0.94, 0.94, 0.94, 0.94, 1.74, 2.08),  # 81
 )
+#: The same for the test that both halves of the depth go the same way.
+HALVES_SCALE = (
+    (0.11, 0.11, 0.43, 0.43, 0.57, 0.77, 0.77, 0.77),  # 5
+    (0.18, 0.24, 0.43, 0.50, 0.61, 0.66, 0.66, 0.66),  # 6
+    (0.09, 0.14, 0.28, 0.31, 0.70, 0.95, 0.95, 0.95),  # 7
+    (0.23, 0.28, 0.29, 0.42, 0.62, 0.86, 0.86, 1.18),  # 8
+    (0.12, 0.19, 0.26, 0.43, 0.64, 1.23, 1.23, 1.49),  # 9
+    (0.25, 0.26, 0.26, 0.52, 0.52, 1.25, 1.50, 1.50),  # 11
+    (0.31, 0.31, 0.31, 0.53, 0.53, 1.38, 1.38, 1.65),  # 13
+    (0.33, 0.46, 0.46, 0.46, 0.63, 1.24, 1.80, 1.80),  # 17
+    (0.48, 0.49, 0.49, 0.49, 0.69, 1.04, 1.95, 1.99),  # 21
+    (0.53, 0.53, 0.53, 0.53, 0.53, 0.95, 1.77, 1.77),  # 25
+    (0.64, 0.64, 0.64, 0.64, 0.64, 0.64, 2.36, 2.36),  # 33
+    (0.79, 0.79, 0.79, 0.79, 0.79, 0.79, 1.41, 2.59),  # 49
+    (0.81, 0.81, 0.81, 0.81, 0.81, 0.81, 0.81, 4.79),  # 81
+)
+#: The probabilities of the correlations to this power average the scale of halves: with few points
+#: they are spread so wide that no curve would be thought to have white noise.
+HALVES_SHARPNESS = 2.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +237,7 @@ def _log_fit(total: Float64Array, rest: Float64Array, n: int, k: int) -> Float64
 
 
 def small_sample_scale(n_points: int, models: Scatter) -> float:
-    """Return the factor that corrects the errors' standard deviations in small samples.
+    """Return the factor of the errors' standard deviations in the test of a turn.
 
     The factor comes from a table by number of points, made for even steps of depth, and is
     averaged over the models' correlations, because the posterior underestimates a correlation of
@@ -229,8 +248,29 @@ def small_sample_scale(n_points: int, models: Scatter) -> float:
     n_points : int
     models : Scatter
     """
-    of_rho = [np.interp(n_points, SCALE_POINTS, column) for column in zip(*SCALE, strict=True)]
-    return float(np.interp(models.rho, SCALE_RHO, of_rho) @ models.weight)
+    return _scale(SCALE, n_points, models, sharpness=1.0)
+
+
+def scale_of_halves(n_points: int, models: Scatter) -> float:
+    """Return the factor of the errors' standard deviations in the test of both halves.
+
+    Both halves rarely go the same way by chance, even in curves that do not, so this factor is
+    below that of a turn.
+
+    Parameters
+    ----------
+    n_points : int
+    models : Scatter
+    """
+    return _scale(HALVES_SCALE, n_points, models, HALVES_SHARPNESS)
+
+
+def _scale(
+    table: tuple[tuple[float, ...], ...], n_points: int, models: Scatter, sharpness: float
+) -> float:
+    of_rho = [np.interp(n_points, SCALE_POINTS, column) for column in zip(*table, strict=True)]
+    share = models.weight.reshape(-1, len(RHO)).sum(axis=0) ** sharpness
+    return float(np.interp(RHO, SCALE_RHO, of_rho) @ share / share.sum())
 
 
 def whiten(phi: Float64Array, x: Float64Array) -> Float64Array:

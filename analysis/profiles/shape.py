@@ -233,7 +233,7 @@ def _shape(profile: Profile, errors: Errors, alpha: float) -> Shape:
     return decide_shape(
         turns,
         {way: bends(measure, n, way) for way in (1, -1)},
-        straight(measure, halves([depth])),
+        straight(measure, halves([depth]), errors.of_halves / errors.shrink),
         {way: float(extrema(depth, way * profile.separation[None])[0]) for way in (1, -1)},
         (float(depth[0]), float(depth[-1])),
         alpha,

@@ -17,7 +17,7 @@ from scipy import special
 
 from analysis.families import t_critical
 from analysis.loading.scores import Profile, Scores, as_scores
-from analysis.profiles.bare import scatter, small_sample_scale
+from analysis.profiles.bare import scale_of_halves, scatter, small_sample_scale
 from analysis.profiles.mean_forms import designs
 from analysis.profiles.splines import N_GRIDS
 from study.arrays import Float64Array
@@ -45,6 +45,8 @@ class Errors:
         Draws of the error; their mean is 0.
     shrink : float
         Factor of the standard errors in tests of a shape, which need two slopes at once.
+    of_halves : float
+        The same in the test that both halves of the depth go the same way.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Errors:
     df: float
     draws: Float64Array
     shrink: float = 1.0
+    of_halves: float = 1.0
 
 
 def select_profiles(
@@ -134,7 +137,8 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     they explain the curve (`bare.scatter`), times a factor for small samples
     (`bare.small_sample_scale`). The factor is found for the test of a turn, which needs both arms.
     Where it is below 1, it is kept as `shrink` for the tests of a shape: a test of one slope, or
-    the interval of a peak, would be wrong too often with it.
+    the interval of a peak, would be wrong too often with it. The test that both halves go the same
+    way has a factor of its own (`bare.scale_of_halves`).
 
     Parameters
     ----------
@@ -168,7 +172,8 @@ def profile_errors(profile: Profile, seed: int = 0) -> Errors:
     draws = wider * models.draw(np.random.default_rng(seed), N_DRAWS)
     df = float(models.df @ models.weight)
     cov = wider**2 * models.cov()
-    return Errors("ar1", cov, df, draws - draws.mean(axis=0), shrink=min(scale, 1.0))
+    of_halves = scale_of_halves(len(profile.depth), models) / wider
+    return Errors("ar1", cov, df, draws - draws.mean(axis=0), min(scale, 1.0), of_halves)
 
 
 def quadratic_weights(depth: Float64Array) -> Float64Array:

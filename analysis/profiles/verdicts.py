@@ -232,7 +232,7 @@ def halves(depths: Sequence[Float64Array]) -> list[float]:
     return [level for level in LEVELS if all(enough(depth, level) for depth in depths)]
 
 
-def straight(measure: Measure, levels: Sequence[float]) -> Straight:
+def straight(measure: Measure, levels: Sequence[float], of_halves: float = 1.0) -> Straight:
     r"""Test whether both halves go the same way, and whether a curve levels off.
 
     Parameters
@@ -240,6 +240,8 @@ def straight(measure: Measure, levels: Sequence[float]) -> Straight:
     measure : callable
     levels : sequence of float
         Shares of the range (`halves`).
+    of_halves : float
+        Factor of the standard errors of the halves' slopes in the test of *monotone*.
 
     Notes
     -----
@@ -263,7 +265,7 @@ def straight(measure: Measure, levels: Sequence[float]) -> Straight:
     t = measured.t.reshape(-1, 4)
     p_monotone, way = 1.0, 0
     if 0.5 in levels:
-        first, second = t[levels.index(0.5), :2]
+        first, second = t[levels.index(0.5), :2] / of_halves
         way = 1 if first > 0 else -1
         p = t_above(way * np.array([first, second]), measured.df).max()
         p_monotone = min(1.0, 2 * float(p))

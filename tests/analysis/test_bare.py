@@ -13,7 +13,14 @@ from scipy import stats
 
 from analysis import fit_curves, u_shape_test
 from analysis.loading.scores import as_scores
-from analysis.profiles.bare import RHO, Scatter, scatter, small_sample_scale, whiten
+from analysis.profiles.bare import (
+    RHO,
+    Scatter,
+    scale_of_halves,
+    scatter,
+    small_sample_scale,
+    whiten,
+)
 from analysis.profiles.mean_forms import designs, humps, rises
 from analysis.profiles.uncertainty import profile_errors
 from study.arrays import Float64Array
@@ -207,6 +214,9 @@ def test_errors_are_scaled_for_small_samples() -> None:
     scale = small_sample_scale(25, models)
     np.testing.assert_allclose(errors.cov, max(scale, 1) ** 2 * models.cov())
     assert errors.shrink == pytest.approx(min(scale, 1))
+    halves = scale_of_halves(25, models)
+    assert errors.of_halves == pytest.approx(halves / max(scale, 1))
+    assert halves < scale
     assert errors.df == pytest.approx(models.df @ models.weight)
 
 
@@ -250,3 +260,22 @@ def test_humps_of_few_layers_in_white_noise_are_found() -> None:
     depth = np.linspace(0, 1, 13)
     tests = u_shape_test(noisy(10 * np.exp(-0.5 * ((depth - 0.5) / 0.25) ** 2), 0.0, 40))
     assert (tests.loc[tests["level"] == "profile", "verdict"] == "hump").mean() > 0.75
+
+
+@pytest.mark.parametrize(("rho", "height"), [(0.0, 5), (0.9, 8)])
+def test_rises_of_few_layers_are_called_monotone_and_humps_are_not(
+    rho: float, height: float
+) -> None:
+    """Of 60, rises are found in a third or more; at 6%, more than 10 humps or flat curves are rare.
+
+    With the errors of a test of a turn, 0.06 of the rises in white noise would be found.
+    """
+    depth = np.linspace(0, 1, 13)
+    shares = {}
+    for name, curve in {"rise": depth, "hump": np.sin(np.pi * depth), "flat": 0 * depth}.items():
+        tests = u_shape_test(noisy(height * curve, rho, 60))
+        shares[name] = (tests.loc[tests["level"] == "profile", "verdict"] == "monotone").sum()
+    assert shares["rise"] > 10
+    assert max(shares["hump"], shares["flat"]) <= 10
+    assert stats.binom.cdf(10, 60, 0.3) < 0.02
+    assert stats.binom.sf(10, 60, 0.06) < 2e-3

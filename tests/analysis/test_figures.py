@@ -194,6 +194,14 @@ def test_what_calibration_costs_and_misses_is_computed(tmp_path: Path) -> None:
     assert "Of the 4 targets" in said
     assert "2 are missed, in curves of 8 and 12 layers: 0% to 20% of these" in said
     assert "where 10% to 70% are asked" in said
+    assert "No test" not in said
+    (tmp_path / "bare_bound.csv").write_text(
+        "n_layers,humps,bound,mc_error\n"
+        "8,in the middle,1.1,0.01\n8,31 humps,0.8,0.01\n"
+        "12,in the middle,1.2,0.01\n12,31 humps,0.99,0.01\n"
+    )
+    said = calibration_text.bare_sentence(tmp_path).replace("\\", "")
+    assert "the worst of 31 humps reaches at most 80% of its target in 8 layers. Replic" in said
 
 
 def test_typeset_aligns_and_groups() -> None:
