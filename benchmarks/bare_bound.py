@@ -1,6 +1,6 @@
 """Bound what any test can find in a curve without replicates.
 
-    python benchmarks/bare_bound.py        # writes results/bare_bound.csv, 20 minutes on a core
+    python benchmarks/bare_bound.py        # writes results/bare_bound.csv, 30 minutes on a core
 
 `calibration.py` asks of the test without replicates that it finds three quarters of the humps that
 the test with the true errors finds, and that it says of at most 6% of flat and monotone curves that
@@ -44,7 +44,7 @@ from analysis.profiles.uncertainty import Errors
 from study.arrays import Float64Array
 
 OUT = Path(__file__).parent / "results" / "bare_bound.csv"
-LAYERS = (8, 12, 24)
+LAYERS = (8, 12, 24, 80)
 SIZE, SHARE_ASKED, HEIGHT = 0.06, 0.75, 5.0
 #: Correlations of the calibration, and those of the curves that do not turn.
 CORRELATIONS = (0.0, 0.5, 0.9, 0.97)
