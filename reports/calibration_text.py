@@ -144,7 +144,7 @@ def bare_sentence(folder: Path) -> Markdown:
     layers = sorted(missed["situation"].str.extract(r"(\d+) layers")[0].astype(int).unique())
     return Markdown(
         "Of the {} targets for a hump or a rise in a curve without replicates, {} are missed, in "
-        "curves of {} layers: {:.0%} to {:.0%} of these humps and rises are found, where {:.0%} to "
+        "curves of {} layers: {:.0%} to {:.0%} of them are found, where {:.0%} to "
         "{:.0%} are asked for. Their errors have to be estimated from the curve itself, and in few "
         "layers a hump in white noise looks like a drift without one. {}Replicates are the remedy."
     ).format(

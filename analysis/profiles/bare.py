@@ -142,8 +142,9 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
     Not knowing the errors costs power, most at correlations below 0.9 and in few layers, where a
     hump in white noise and a drift without one look alike. `benchmarks/calibration.py` compares
     with the true errors and with the true correlation, `benchmarks/bare_prior.py` with other
-    priors, and `benchmarks/bare_bound.py` with what any test can find. Noise of two time scales, such as a drift with white noise on it, is not AR(1): the more
-    layers there are, the more of such flat curves are said to turn (`bare_prior.csv`).
+    priors, and `benchmarks/bare_bound.py` with what any test can find. Noise of two time scales,
+    such as a drift with white noise on it, is not AR(1): the more layers there are, the more of
+    such flat curves are said to turn (`bare_prior.csv`).
 
     References
     ----------

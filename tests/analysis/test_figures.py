@@ -192,7 +192,7 @@ def test_what_calibration_costs_and_misses_is_computed(tmp_path: Path) -> None:
     )
     said = calibration_text.bare_sentence(tmp_path).replace("\\", "")
     assert "Of the 4 targets" in said
-    assert "2 are missed, in curves of 8 and 12 layers: 0% to 20% of these" in said
+    assert "2 are missed, in curves of 8 and 12 layers: 0% to 20% of them" in said
     assert "where 10% to 70% are asked" in said
     assert "No test" not in said
     (tmp_path / "bare_bound.csv").write_text(
