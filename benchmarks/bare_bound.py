@@ -56,8 +56,8 @@ PEAKS, WIDTHS, ARM = (0.25, 0.35, 0.5, 0.65, 0.75), (0.12, 0.18, 0.25), 0.6
 N_CURVES, N_PROGRAM, N_PROGRAMS, N_BOUND = 300, 9000, 3, 40_000
 #: Degrees of freedom of the true errors, as with the 200 replicates of the calibration.
 DF = 199.0
-#: Nodes and step of the integral over the noise's SD, in SD of its logarithm about the maximum.
-NODES, STEP = np.linspace(-8, 8, 17), 1.0
+#: Nodes of the integral over the noise's SD, in SD of its logarithm about the maximum.
+NODES = np.linspace(-8, 8, 17)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Kind:
 
 
 def humps(depth: Float64Array) -> dict[tuple[float, float, float], Float64Array]:
-    """Return humps of height 1, by peak and widths; their widths differ by less than half."""
+    """Return humps of height 1, by peak and widths, which are neighbors in `WIDTHS` or the same."""
     found = {}
     for peak in PEAKS:
         for left in WIDTHS:
@@ -101,12 +101,12 @@ def unturned(depth: Float64Array) -> list[Kind]:
     return [Kind(mean, rho) for mean in means for rho in NULL_CORRELATIONS]
 
 
-def found_with_true_errors(kind: Kind) -> float:
+def found_with_true_errors(kind: Kind, rng: np.random.Generator) -> float:
     """Return the share of curves of a kind that are humps if their errors are known."""
     n = len(kind.mean)
     depth, layer = np.linspace(0, 1, n), np.arange(n)
     errors = Errors("true", kind.covariance, DF, np.zeros((1, n)))
-    curves = kind.draw(np.random.default_rng(n), N_CURVES)
+    curves = kind.draw(rng, N_CURVES)
     rows = [shape_row(Profile({}, layer, depth, y, None, 1), errors, 0.05) for y in curves]
     return float(np.mean([row["verdict"] == "hump" for row in rows]))
 
@@ -130,7 +130,7 @@ def log_densities(kinds: list[Kind], y: Float64Array) -> Float64Array:
         constant = -0.5 * (np.linalg.slogdet(c)[1] + np.log(ones.sum()))
         a, b = ((y @ q) * y).sum(axis=1)[:, None], y @ (means @ q).T
         peak = (b + np.sqrt(b**2 + 4 * a * (n - 1))) / (2 * a)
-        width = STEP / np.sqrt(2 * a * peak**2 - b * peak)
+        width = 1 / np.sqrt(2 * a * peak**2 - b * peak)
         terms = []
         for node in NODES:
             u = peak * np.exp(node * width)
@@ -170,7 +170,7 @@ def weights(density: Float64Array, asked: Float64Array) -> Float64Array:
 
 
 def bound(some: list[Kind], asked: Float64Array, depth: Float64Array) -> tuple[float, float]:
-    """Return the bound for some humps, and its Monte Carlo error."""
+    """Return the bound for some humps, and its Monte Carlo error with that of what is asked."""
     kinds = [*some, *unturned(depth)]
     n, n_humps = len(kinds), len(some)
     rng = np.random.default_rng([len(depth), n_humps])
@@ -185,7 +185,8 @@ def bound(some: list[Kind], asked: Float64Array, depth: Float64Array) -> tuple[f
     found, false = weight[:n_humps] @ density[:n_humps], weight[n_humps:] @ density[n_humps:]
     gain = np.maximum(found - false, 0)
     value = gain.mean() + SIZE * weight[n_humps:].sum()
-    return float(value), float(gain.std() / np.sqrt(N_BOUND))
+    of_asked = weight[:n_humps] ** 2 @ (asked * (SHARE_ASKED - asked)) / N_CURVES
+    return float(value), float(np.sqrt(gain.var() / N_BOUND + value**2 * of_asked))
 
 
 def rows(n_layers: int) -> Iterator[dict[str, Any]]:
@@ -195,8 +196,9 @@ def rows(n_layers: int) -> Iterator[dict[str, Any]]:
         key: [Kind(HEIGHT * curve, rho) for rho in CORRELATIONS]
         for key, curve in humps(depth).items()
     }
+    rng = np.random.default_rng(n_layers)
     asked = {
-        key: np.array([SHARE_ASKED * found_with_true_errors(kind) for kind in kinds])
+        key: np.array([SHARE_ASKED * found_with_true_errors(kind, rng) for kind in kinds])
         for key, kinds in of.items()
     }
     sets = {"in the middle": [(0.5, 0.25, 0.25)], f"{len(of)} humps": list(of)}

@@ -1,7 +1,7 @@
 """Compute the scales of the errors of bare curves: the tables in `analysis.profiles.bare`.
 
-    python benchmarks/bare_reference.py turns       # 20 minutes on a core
-    python benchmarks/bare_reference.py halves 25   # 30 minutes for all numbers of points
+    python benchmarks/bare_reference.py turns      # 20 minutes on a core
+    python benchmarks/bare_reference.py halves     # as long; numbers of points may follow
 
 Averaged over what explains a curve, the errors are too small where noise drifts and too large where
 it does not. The scale makes up for it: at each correlation, it is about the least with which no
@@ -220,7 +220,7 @@ def least(
 
 def main() -> None:
     """Print a table, one row per number of points."""
-    table, *points = sys.argv[1:]
+    table, *points = sys.argv[1:] or [""]
     if table not in ("turns", "halves"):
         raise SystemExit("name a table: turns or halves")
     for n_points in [int(n) for n in points] or SCALE_POINTS:

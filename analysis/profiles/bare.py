@@ -255,8 +255,8 @@ def small_sample_scale(n_points: int, models: Scatter) -> float:
 def scale_of_halves(n_points: int, models: Scatter) -> float:
     """Return the factor of the errors' standard deviations in the test of both halves.
 
-    Both halves rarely go the same way by chance, even in curves that do not, so this factor is
-    below that of a turn.
+    It is mostly below the factor of a turn, because the noise of a curve seldom makes both halves
+    go the same way.
 
     Parameters
     ----------

@@ -266,7 +266,7 @@ def test_humps_of_few_layers_in_white_noise_are_found() -> None:
 def test_rises_of_few_layers_are_called_monotone_and_humps_are_not(
     rho: float, height: float
 ) -> None:
-    """Of 60, rises are found in a third or more; at 6%, more than 10 humps or flat curves are rare.
+    """Rises are found in 0.4 or more; at 6%, more than 10 of 60 humps or flat curves are rare.
 
     With the errors of a test of a turn, 0.06 of the rises in white noise would be found.
     """
