@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -17,6 +16,7 @@ from analysis.planning.simulate import simulate_scores
 from representations.corpus.corpus import load_corpus
 from representations.models.registry import find_model
 from study import load_study
+from tests.scripts import script
 
 HOME = Path(__file__).resolve().parent.parent
 FOLDERS = (
@@ -34,16 +34,6 @@ PAGES = sorted(
     path for pattern in ("*.md", *(f"{f}/**/*.md" for f in FOLDERS)) for path in HOME.glob(pattern)
 )
 EXAMPLES = sorted((HOME / "examples").glob("*.toml"))
-
-
-def script(path: str) -> ModuleType:
-    """Import a script that is not in a package."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, HOME / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,10 +13,11 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEEL = "tiny-1.0-py3-none-any.whl"
@@ -112,16 +112,6 @@ def install(clone: Path, part: str, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def script() -> ModuleType:
-    """Return locks/install.py as a module."""
-    spec = importlib.util.spec_from_file_location("install", ROOT / "locks" / "install.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line of a failure, which follows the line that announces the work."""
     assert done.returncode == 1
@@ -188,7 +178,7 @@ def test_a_proxy_is_used(clone: Path, mirror: tuple[type[Mirror], str]) -> None:
 def test_torch_comes_without_cuda_where_there_is_no_gpu_unless_pip_was_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    setup = script()
+    setup = script("locks/install.py")
     monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -258,7 +248,7 @@ def test_a_pip_without_access_is_said_in_one_line(clone: Path) -> None:
 
 
 def test_the_time_in_pips_log_is_not_taken_for_what_the_index_answered() -> None:
-    setup = script()
+    setup = script("locks/install.py")
     for milliseconds in ("401", "403", "407"):
         line = f"2026-11-29T12:34:56,{milliseconds}   Could not fetch URL http://127.0.0.1:9/simple"
         refused = "connection error: Max retries exceeded"

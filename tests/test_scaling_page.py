@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.scripts import script
 
 
 @pytest.fixture(scope="module")
 def page() -> ModuleType:
-    path = ROOT / "benchmarks" / "scaling_page.py"
-    spec = importlib.util.spec_from_file_location("scaling_page", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scaling_page"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/scaling_page.py")
 
 
 @pytest.fixture(scope="module")

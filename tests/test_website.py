@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,8 @@ import pytest
 import yaml
 from test_quarto import entries, undocumented
 
+from tests.scripts import script
+
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = ROOT / "tests" / "stand_in_quarto.py"
 SETTINGS = yaml.safe_load((ROOT / "docs" / "_quarto.yml").read_text(encoding="utf-8"))
@@ -25,12 +26,7 @@ SETTINGS = yaml.safe_load((ROOT / "docs" / "_quarto.yml").read_text(encoding="ut
 
 @pytest.fixture(scope="module")
 def site() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("website", ROOT / "docs" / "website.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/website.py")
 
 
 @pytest.fixture(scope="module")
