@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -32,19 +33,13 @@ class NoFigures:
 
 def text_of_paper(source: Path | str, monkeypatch: pytest.MonkeyPatch, n_boot: int = 60) -> str:
     """Return the paper of a source as plain text, with fewer bootstraps and one specification."""
-    monkeypatch.setattr(paper, "evidence_of", partial(paper.evidence_of, n_boot=n_boot))
-    one = pd.DataFrame({"verdict": ["undecided"]})
-    monkeypatch.setattr(paper, "specification_table", lambda _: one)
+    _hurry(monkeypatch, n_boot)
     names: dict[str, Any] = {}
     parts = []
     with chdir(REPORTS):
-        for chunk in qmd.parse(REPORTS / "paper.qmd").chunks:
+        for chunk, value in _ran(qmd.parse(REPORTS / "paper.qmd"), source, names):
             if not chunk.is_cell:
-                parts.append(qmd.INLINE.sub(lambda m: _shown(eval(m[1], names)), chunk.text))
-                continue
-            value = _run(chunk.text, names)
-            if "parameters" in (chunk.options.get("tags") or []):
-                names["study"] = str(source)
+                parts.append(value)
             elif chunk.options.get("include", True):
                 label = chunk.options.get("label", "")
                 caption = chunk.options.get("tbl-cap", "")
@@ -58,25 +53,39 @@ def text_of_paper(source: Path | str, monkeypatch: pytest.MonkeyPatch, n_boot: i
 
 def slides(source: Path | str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the two slides of a source as a page and a PDF, made with fewer bootstraps."""
-    monkeypatch.setattr(paper, "evidence_of", partial(paper.evidence_of, n_boot=9))
-    one = pd.DataFrame({"verdict": ["undecided"]})
-    monkeypatch.setattr(paper, "specification_table", lambda _: one)
-    report, names = qmd.parse(REPORTS / "summary.qmd"), dict[str, Any]()
+    _hurry(monkeypatch, n_boot=9)
+    report = qmd.parse(REPORTS / "summary.qmd")
     parts = []
     with chdir(REPORTS):
-        for chunk in report.chunks:
-            if not chunk.is_cell:
-                parts.append(qmd.INLINE.sub(lambda m: _shown(eval(m[1], names)), chunk.text))
-                continue
-            value = _run(chunk.text, names)
-            if "parameters" in (chunk.options.get("tags") or []):
-                names["study"] = str(source)
-            elif isinstance(value, p9.ggplot):
+        for chunk, value in _ran(report, source, {}):
+            if isinstance(value, p9.ggplot):
                 value.save(folder / "figure.svg", verbose=False)
                 parts.append(f'\n![](figure.svg){{fig-alt="{chunk.options["fig-alt"]}"}}\n')
             elif value is not None:
-                parts.append(f"\n{_shown(value)}\n")
+                parts.append(f"\n{_shown(value)}\n" if chunk.is_cell else value)
     return render.write(report, "\n".join(parts), folder, folder / "out")
+
+
+def _hurry(monkeypatch: pytest.MonkeyPatch, n_boot: int) -> None:
+    """Make the evidence of a paper with fewer bootstraps and one specification."""
+    monkeypatch.setattr(paper, "evidence_of", partial(paper.evidence_of, n_boot=n_boot))
+    one = pd.DataFrame({"verdict": ["undecided"]})
+    monkeypatch.setattr(paper, "specification_table", lambda _: one)
+
+
+def _ran(
+    report: qmd.Report, source: Path | str, names: dict[str, Any]
+) -> Iterator[tuple[qmd.Chunk, Any]]:
+    """Yield each text with its inline code evaluated, and each cell with its value."""
+    for chunk in report.chunks:
+        if not chunk.is_cell:
+            yield chunk, qmd.INLINE.sub(lambda m: _shown(eval(m[1], names)), chunk.text)
+            continue
+        value = _run(chunk.text, names)
+        if "parameters" in (chunk.options.get("tags") or []):
+            names["study"] = str(source)
+        else:
+            yield chunk, value
 
 
 def _run(code: str, names: dict[str, Any]) -> Any:
