@@ -32,7 +32,8 @@ def tidied(
     where : str
         Beginning of the message.
     names : iterable of str
-        Columns of texts, or of numbers that stand for names; every row must have a value.
+        Columns of texts, or of numbers that stand for names; every row must have a value. Numbers
+        of models and families become texts.
     numbers : iterable of str
         Columns of numbers; values may be missing.
     lean : bool
@@ -49,6 +50,8 @@ def tidied(
     table = table.reset_index(drop=True)
     for column in names:
         table[column] = _names(table[column], f"{where}: column {column!r}", lean)
+        if column in ("model", "family"):
+            table[column] = _spelled(table[column])
     for column in numbers:
         table[column] = _numbers(table[column], f"{where}: column {column!r}")
     return table
@@ -74,6 +77,14 @@ def _names(values: pd.Series, where: str, lean: bool = False) -> pd.Series:
                 f"{where} has the name {visible(name)!r}, with control characters; rename it"
             )
     return values
+
+
+def _spelled(values: pd.Series) -> pd.Series:
+    """Return numbers that stand for names as texts."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.rename_categories(list(_spelled(values.cat.categories.to_series())))
+    texts = values.empty or isinstance(values.iloc[0], str)
+    return values if texts else values.map(str)
 
 
 def _numbers(values: pd.Series, where: str) -> pd.Series:

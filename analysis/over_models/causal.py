@@ -19,7 +19,7 @@ from analysis.profiles.fixed_peaks import LEAST, estimate_of, peak_deviations
 from analysis.profiles.joint import from_draws, joint
 from analysis.profiles.shape import shape_row
 from analysis.profiles.uncertainty import assess, check_alpha, standard_error
-from analysis.scopes import LIKE_THESE, THESE, every_p, some_p
+from analysis.scopes import LIKE_THESE, THESE, every_p
 from study.arrays import Float64Array
 from study.read import InputError
 from study.tables import LOST
@@ -88,8 +88,8 @@ def causal_profile(
         with each other (compared with "models").
 
         - estimate, low, high: the difference between the two depths (causal minus separation), or
-          the largest difference between two models' causal depths; p: of equivalence within delta;
-          p_apart: of a difference.
+          the difference between two models' causal depths: the largest, or if one is shown, that
+          with the smallest p; p: of equivalence within delta; p_apart: of a difference.
         - verdict: "same depth" (equivalence is shown), "another depth" (a difference is shown) or
           "undecided"; reason.
         - lost, lost_low, lost_high: the loss averaged over layers, beyond the control's; p_lost:
@@ -112,7 +112,8 @@ def causal_profile(
 
     Over models like these, differences are averaged within families, with Student's t over
     families; fewer than three leave that scope undecided. Sameness between fixed models is an
-    intersection-union test over pairs, a difference has Holm's correction.
+    intersection-union test over pairs. A difference has Holm's correction; pairs that are shown to
+    be within delta count as 1, unless all are.
 
     Examples
     --------
@@ -222,13 +223,17 @@ def _rows(
         )
         for a, b in combinations(causal, 2)
     ]
-    worst = max(apart, key=lambda gap: abs(gap.estimate))
-    judged = _judged(worst, shown, delta, alpha, "the other model's")
-    judged |= {
-        "p": every_p([shown, *(gap.p_within(-delta, delta) for gap in apart)]),
-        "p_apart": some_p(gap.p() for gap in apart),
-    }
-    yield whole | row | judged | _verdict(judged, worst, shown, delta, alpha, "another model's")
+    within = [gap.p_within(-delta, delta) for gap in apart]
+    # A difference within the margin in one pair must not count against those in doubt.
+    open_ = [gap for gap, p in zip(apart, within, strict=True) if not p < alpha] or apart
+    p_apart = min(1.0, len(apart) * min(gap.p() for gap in open_))
+    if p_apart < alpha:
+        told = min(open_, key=lambda gap: gap.p())
+    else:
+        told = max(apart, key=lambda gap: abs(gap.estimate))
+    judged = _judged(told, shown, delta, alpha, "another model's")
+    judged |= {"p": every_p([shown, *within]), "p_apart": p_apart}
+    yield whole | row | judged | _verdict(judged, told, shown, delta, alpha, "another model's")
 
 
 def _ends(name: str, place: _Place, alpha: float) -> dict[str, float]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.families import Estimate, mean_of, too_few
+from analysis.families import Estimate, mean_of, mean_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.causal import without_ablation
 from analysis.over_models.method_contrast import method_values
 from analysis.over_models.sums import main_rows
 from analysis.profiles.joint import over_topics
+from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE
 from study.arrays import Float64Array
 from study.read import InputError
@@ -82,7 +83,7 @@ def crossed_reading_test(
     Raises
     ------
     InputError
-        If the table has no crossreading.
+        If the table has no crossreading, or alpha is no level.
 
     Notes
     -----
@@ -90,9 +91,11 @@ def crossed_reading_test(
     mean over pairs of models of :math:`(S_{rr} + S_{ww} - S_{rw} - S_{wr}) / 2`: any additive
     effects of reader and writer cancel. Over topics, the error is that of the bootstrap
     replicates, which draw the same topics for all models, with Student's t at one degree of
-    freedom fewer than there are topics. Over models, each family is left out in turn, as reader
-    and as writer, because readers share writers; the pseudo-values are tested by Student's t [1]_.
-    Fewer than three families leave that scope undecided.
+    freedom fewer than there are topics. Over models, families count alike, however
+    many models they have. State is the mean of the families' means, with Student's t over
+    families. For text and familiarity, each family is left out in turn, as reader and as writer,
+    because readers share writers; the pseudo-values are tested by Student's t [1]_. Fewer than
+    three families leave that scope undecided.
 
     References
     ----------
@@ -111,6 +114,7 @@ def crossed_reading_test(
     >>> crossed_reading_test(table)["effect"].unique().tolist()
     ['text', 'familiarity', 'state']
     """
+    check_alpha(alpha)
     scores = without_ablation(main_rows(as_scores(scores, higher_is_better)))
     if not scores.table["method"].str.startswith(CROSSREADING).any():
         raise InputError(
@@ -143,6 +147,15 @@ def text_effects(values: pd.DataFrame) -> pd.Series:
     return (values[of_others].mean(axis=1) - values["comprehension"]).dropna()
 
 
+def text_of_pairs(values: pd.DataFrame) -> pd.Series:
+    """Return what `text_effects` averages over writers, by reader and writer."""
+    of_others = [name for name in values if str(name).startswith(CROSSREADING)]
+    read = values[of_others].sub(values["comprehension"], axis=0)
+    read.columns = [str(name).removeprefix(CROSSREADING) for name in of_others]
+    pairs = read.melt(var_name="writer", ignore_index=False).set_index("writer", append=True)
+    return pairs["value"].dropna()
+
+
 def state_effects(values: pd.DataFrame) -> pd.Series:
     """Return each model's separation while writing less that when rereading."""
     return (values["generation"] - values["rereading"]).dropna()
@@ -155,8 +168,9 @@ def familiarity_effects(values: pd.DataFrame) -> pd.Series:
     read = of_writer.to_numpy(dtype=np.float64, copy=True)
     np.fill_diagonal(read, values["rereading"])
     own = np.diag(read)
-    pairs = (own[:, None] + own - read - read.T)[np.triu_indices(len(names), 1)] / 2
-    return pd.Series(pairs).dropna()
+    i, j = np.triu_indices(len(names), 1)
+    pairs = (own[:, None] + own - read - read.T)[i, j] / 2
+    return pd.Series(pairs, pd.MultiIndex.from_arrays([values.index[i], values.index[j]])).dropna()
 
 
 Effect = Callable[[pd.DataFrame], pd.Series]
@@ -188,8 +202,9 @@ def _rows(scores: Scores, delta: float | None, alpha: float) -> Iterator[dict[st
                 found = _over_topics(each, over, model, n_topics, alpha, delta)
                 yield row | {"scope": THESE, "model": model, "n_models": 1} | found
         family = facts.loc[values.index, "family"]
-        estimate = over_families(effect, values, family.tolist())
+        estimate = over_families(name, values, family)
         row |= {"scope": LIKE_THESE, "n_families": estimate.n_families}
+        row |= {"estimate": estimate.estimate}
         if few := too_few(estimate.n_families):
             yield row | {"verdict": "undecided", "reason": few}
         else:
@@ -231,28 +246,35 @@ def _over_topics(
     return decided(over_topics(value(each), copies, n_topics), alpha, delta)
 
 
-def over_families(effect: Effect, values: pd.DataFrame, family: Sequence[str]) -> Estimate:
-    """Estimate an effect with the families as the sample, by the jackknife.
+def over_families(effect: str, values: pd.DataFrame, family: pd.Series) -> Estimate:
+    """Estimate an effect with the families as the sample.
 
     Parameters
     ----------
-    effect : callable
-        Takes a table of values and returns the effects to average.
+    effect : {"text", "familiarity", "state"}
     values : DataFrame, shape (n_models, n_methods)
-    family : sequence of str, length n_models
+    family : Series, shape (n_models,)
+        By model.
     """
-    names = sorted(set(family))
-    whole = float(effect(values).mean())
-    if len(names) < 2:
-        return Estimate(whole, float("nan"), 0.0, len(values), len(names))
-    pseudo = []
-    for name in names:
-        keep = [one != name for one in family]
-        gone = {f"{CROSSREADING}{model}" for model in values.index[np.logical_not(keep)]}
-        left = values.loc[keep, [column for column in values if column not in gone]]
-        pseudo.append(len(names) * whole - (len(names) - 1) * float(effect(left).mean()))
-    found = mean_of(np.array(pseudo))
-    return replace(found, estimate=whole, n=len(values))
+    if effect == "state":
+        each = state_effects(values)
+        return mean_over_families(each.to_numpy(), family[each.index].tolist())
+    pairs = text_of_pairs(values) if effect == "text" else familiarity_effects(values)
+    # Families count alike, however many models they have.
+    share = (1 / family.map(family.value_counts())).to_dict()
+    reader, writer = (pairs.index.get_level_values(level) for level in (0, 1))
+    weight = np.array([share[r] * share[w] for r, w in zip(reader, writer, strict=True)])
+    of = family.to_dict()
+    families = [{of[r], of[w]} for r, w in zip(reader, writer, strict=True)]
+    names = sorted(set().union(*families))
+
+    def mean_without(name: str | None) -> float:
+        kept = np.array([name not in both for both in families])
+        return float(np.average(pairs[kept], weights=weight[kept])) if kept.any() else np.nan
+
+    n, whole = len(names), mean_without(None)
+    pseudo = np.array([n * whole - (n - 1) * mean_without(name) for name in names])
+    return replace(mean_of(pseudo), estimate=whole, n=len(values), n_families=n)
 
 
 def decided(estimate: Estimate, alpha: float, delta: float | None) -> dict[str, Any]:

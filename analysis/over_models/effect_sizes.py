@@ -15,7 +15,7 @@ from study.arrays import Float64Array
 IMPLAUSIBLE = 5.0
 
 
-def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple[float, float]:
+def cles_interval(cles: float, n_a: int, n_b: int, alpha: float = 0.05) -> tuple[float, float]:
     """Newcombe's score interval (method 5) of P(a > b) between independent samples.
 
     Examples
@@ -23,7 +23,7 @@ def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple
     >>> [round(end, 3) for end in cles_interval(1.0, 9, 9)]
     [0.78, 1.0]
     """
-    z = stats.norm.ppf((1 + level) / 2)
+    z = stats.norm.ppf(1 - alpha / 2)
     extra = (n_a + n_b) / 2 - 1
 
     def score(theta: float) -> float:
@@ -35,23 +35,23 @@ def cles_interval(cles: float, n_a: int, n_b: int, level: float = 0.95) -> tuple
     return low, high
 
 
-def paired_effects(x: Float64Array, y: Float64Array) -> dict[str, Any]:
+def paired_effects(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, Any]:
     """Hedges' g, matched rank-biserial correlation and P(a > b) within pairs, with intervals."""
     difference = x - y
     ranks = stats.rankdata(np.abs(difference[difference != 0]))
-    out: dict[str, Any] = hedges(x, y, paired=True)
+    out: dict[str, Any] = hedges(x, y, alpha, paired=True)
     wins = (difference > 0).sum() + (difference == 0).sum() / 2
-    low, high = proportion_confint(wins, x.size, method="wilson")
+    low, high = proportion_confint(wins, x.size, alpha, method="wilson")
     out |= {"cles": wins / x.size, "cles_low": low, "cles_high": high}
     if ranks.size:
         share = float(ranks[difference[difference != 0] > 0].sum() / ranks.sum())
         effective = float(ranks.sum() ** 2 / (ranks**2).sum())
-        low, high = proportion_confint(share * effective, effective, method="wilson")
+        low, high = proportion_confint(share * effective, effective, alpha, method="wilson")
         out |= {"rank_biserial": 2 * share - 1, "rb_low": 2 * low - 1, "rb_high": 2 * high - 1}
     return out
 
 
-def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
+def hedges(x: Float64Array, y: Float64Array, alpha: float, paired: bool) -> dict[str, Any]:
     """Hedges' g over the mean of the two variances; flagged if that mean is nearly zero.
 
     g = d (1 - 3 / (4 (n + m) - 9)), with Student's interval of standard error
@@ -69,7 +69,7 @@ def hedges(x: Float64Array, y: Float64Array, paired: bool) -> dict[str, Any]:
     spread = np.sqrt(np.average(variances, weights=None if paired else (n - 1, m - 1)))
     g = float((x.mean() - y.mean()) / spread * (1 - 3 / (4 * (n + m) - 9)))
     error = np.sqrt((1 + g**2 / 2) / n if paired else 1 / n + 1 / m + g**2 / (2 * (n + m)))
-    reach = t_critical(0.975, n - 1 if paired else n + m - 2) * error
+    reach = t_critical(1 - alpha / 2, n - 1 if paired else n + m - 2) * error
     flag = ""
     if abs(g) > IMPLAUSIBLE:
         flag = f"|g| > {IMPLAUSIBLE:g}: a pooled SD near zero rather than an effect"

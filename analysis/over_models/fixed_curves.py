@@ -75,19 +75,22 @@ def fixed_curves(
     for a, b in pairs:
         row = _pair(together, a, b, at, curve_delta, amplitude_delta, alpha)
         each.append({"scope": THESE, "model": names[a], "other": names[b], "n_models": 2, **row})
+    # A difference within the margins in one pair must not count against those in doubt.
+    same = [row for row in each if row["verdict"] == "invariant"]
+    same = same if len(same) < len(each) else []
     worst = max(each, key=lambda row: float(row["curve_upper"]))
     copied = ("estimate", "low", "high", "curve_departure", "curve_upper", "curve_depth", "df")
     whole |= {name: worst[name] for name in copied}
     whole |= {
         "curve_of": f"{worst['model']} and {worst['other']}",
-        "p": some_p(row["p"] for row in each),
+        "p": some_p(1.0 if row in same else row["p"] for row in each),
         "p_curve": every_p(row["p_curve"] for row in each),
         "p_amplitude": every_p(row["p_amplitude"] for row in each),
     }
     verdict, reason = _verdict(whole, curve_delta, amplitude_delta, alpha)
     n = len(each)
     if verdict == "not invariant":
-        first = min(each, key=lambda row: float(row["p"]))
+        first = min((row for row in each if row not in same), key=lambda row: float(row["p"]))
         shown = sum(row["verdict"] == verdict for row in each)
         reason = f"{first['model']} and {first['other']}: {first['reason']}"
         if n > 1:

@@ -22,6 +22,7 @@ from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, curve_data
 from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, whole_curve
 from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import listing
 from study.read import InputError
@@ -109,14 +110,14 @@ def invariance_test(
         ``curve_departure`` (and ``estimate, low, high``, simultaneous over depth), the largest
         difference of the two shapes; ``p_shape`` of no difference at any depth; ``amplitude`` and
         ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p`` of no difference in
-        shape or amplitude (Holm's over pairs in the first row); ``p_curve, p_amplitude`` of
-        equivalence. *Invariant* needs both within their margins in every pair
+        shape or amplitude (in the first row Holm's over pairs, of which those that are shown to be
+        within the margins count as 1, unless all are); ``p_curve, p_amplitude`` of equivalence. *Invariant* needs both within their margins in every pair
         (`fixed_curves.fixed_curves`), and outweighs a difference that is within them.
 
     Raises
     ------
     InputError
-        If some models lack a method, n_boot is too small for alpha, or the
+        If some models lack a method, alpha is no level, n_boot is too small for it, or the
         estimator is unknown.
 
     Notes
@@ -169,6 +170,7 @@ def invariance_test(
     >>> row["verdict"], bool(row["p_chi2"] < row["p"]), row["random_terms"]
     ('invariant', True, '(1 + d + d^2 | model)')
     """
+    check_alpha(alpha)
     scores = as_scores(scores, higher_is_better)
     if (n_boot + 1) * alpha < 1:
         raise InputError(
@@ -209,7 +211,8 @@ def invariance_test(
         verdict, reason = row.pop("verdict"), row.pop("reason") + note
         rows.append({**row, **reported, "verdict": verdict, "reason": reason})
         rows += of_these if THESE in wanted else []
-    table = pd.DataFrame(rows).assign(confidence=1 - 2 * alpha)
+    table = pd.DataFrame(rows)
+    table["confidence"] = np.where(table["scope"] == THESE, 1 - alpha, 1 - 2 * alpha)
     table.attrs["mixedlm"] = effects
     return table
 

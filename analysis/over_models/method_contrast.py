@@ -25,6 +25,7 @@ from analysis.over_models.fixed_methods import WITHIN, fixed_methods
 from analysis.over_models.permutation import MAX_EXACT_PAIRS, N_FLIPS, flip_p
 from analysis.over_models.rank_tests import contrast_verdict, mann_whitney, signed_rank
 from analysis.over_models.sums import main_rows
+from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, Scope, scopes_of
 from study.arrays import Float64Array
 from study.read import InputError
@@ -122,14 +123,14 @@ def method_test(
     Raises
     ------
     InputError
-        If a method is not in the table, or `value` is unknown.
+        If a method is not in the table, `value` is unknown, or alpha is no level.
 
     Notes
     -----
     The difference is the mean of the families' mean differences (`mean_over_families`). With few
     families, Student's t rejects too often if the differences have a long tail. So p is the larger
     of Student's over families and that of Hall's skewness-corrected t over models
-    (`skew_corrected`), and the interval covers both. At the 5% level, with 9, 12 or 20 models of
+    (`skew_corrected`), or 1 if the two means differ in sign; the interval covers both. At the 5% level, with 9, 12 or 20 models of
     four or five families (20,000 simulations each), this rejects a true null in 2 to 3% for normal
     and in 4 to 5% for exponential differences of the models, where Student's test rejects it in 5%
     and in 7 to 9%. If the families share an effect, it is 5% for a normal one, and 9 to 11% for an
@@ -162,6 +163,7 @@ def method_test(
     """
     if value not in ("mean", "peak"):
         raise InputError(f"value {value!r} is unknown; there are 'mean' and 'peak'")
+    check_alpha(alpha)
     scores = as_scores(scores, higher_is_better)
     for name in (a, b):
         if name not in set(scores.table["method"]):
@@ -311,7 +313,7 @@ def paired_over_families(
     if x.size == 0:
         return row | {"reason": f"no model has both methods{note}"}
     mean = mean_over_families(difference, family)
-    row |= {"estimate": mean.estimate, "df": mean.df, "p_min": 0.0} | paired_effects(x, y)
+    row |= {"estimate": mean.estimate, "df": mean.df, "p_min": 0.0} | paired_effects(x, y, alpha)
     if mean.exact:
         few = too_few(mean.n_families) if mean.n_families < 2 else ""
         return row | {
@@ -322,6 +324,8 @@ def paired_over_families(
     if few := too_few(mean.n_families):
         return row | {"reason": few + note}
     low, high, p = skew_corrected(difference, alpha)
+    if difference.mean() * mean.estimate <= 0:
+        p = 1.0  # a difference in the other direction is no support
     row |= {"low": min(low, row["low"]), "high": max(high, row["high"]), "p": max(p, row["p"])}
     decided = contrast_verdict(row, alpha, note)
     if decided["verdict"] == "undecided" and delta is not None:
@@ -343,7 +347,7 @@ def sign_flips(
     if mean.n == 0:
         return row | {"verdict": "undecided", "reason": f"no model has both methods{note}"}
     row |= {"p": flip_p(x - y, rng)}
-    return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
+    return row | paired_effects(x, y, alpha) | contrast_verdict(row, alpha, note)
 
 
 def _moderators(
@@ -402,7 +406,8 @@ def _moderators(
             yield row | {"test": names[1], "reason": "all or no models are instruction-tuned"}
     groups = [difference[facts["family"].to_numpy() == f] for f in facts["family"].unique()]
     within = sum(float(g.var()) * g.size for g in groups)
-    if len(groups) < 2 or difference.size == len(groups) or within <= 1e-20:
+    least = (ROUNDING * np.abs(difference).max(initial=0.0)) ** 2
+    if len(groups) < 2 or difference.size == len(groups) or within <= least:
         yield row | {"test": "method x family", "reason": "no family with two models, or one only"}
         return
     result = stats.f_oneway(*groups)

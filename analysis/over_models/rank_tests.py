@@ -57,7 +57,7 @@ def signed_rank(x: Float64Array, y: Float64Array, alpha: float, note: str) -> di
         "statistic": float(result.statistic),
         "p": float(result.pvalue),
     }
-    return row | paired_effects(x, y) | contrast_verdict(row, alpha, note)
+    return row | paired_effects(x, y, alpha) | contrast_verdict(row, alpha, note)
 
 
 def _signed_rank_cdf(n: int) -> Float64Array:
@@ -89,7 +89,7 @@ def mann_whitney(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, An
     result = stats.mannwhitneyu(x, y, method="exact" if exact else "asymptotic")
     differences = np.sort(np.subtract.outer(x, y).ravel())
     cles = float((differences > 0).mean() + (differences == 0).mean() / 2)
-    low, high = cles_interval(cles, x.size, y.size)
+    low, high = cles_interval(cles, x.size, y.size, alpha)
     row |= {
         "estimate": float(np.median(differences)),
         "statistic": float(result.statistic),
@@ -102,4 +102,4 @@ def mann_whitney(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, An
         "cles_low": low,
         "cles_high": high,
     }
-    return row | hedges(x, y, paired=False) | contrast_verdict(row, alpha, note)
+    return row | hedges(x, y, alpha, paired=False) | contrast_verdict(row, alpha, note)

@@ -143,3 +143,29 @@ def test_what_ablation_loses_is_a_curve_like_any_other_and_no_separation():
     assert without_ablation(plain) is plain
     with pytest.raises(InputError, match="has no ablation; add it"):
         causal_profile(plain)
+
+
+def test_a_difference_within_delta_does_not_speak_for_a_pair_in_doubt():
+    """Two models are a little apart, surely; the third may be anywhere."""
+    families = {"m1": "A", "m2": "B", "m3": "C"}
+    tops = (0.46, 0.53, 0.66)
+    sure = study(tops, tops, noise=0.0005, families=families)
+    unsure = study(tops, tops, noise=0.1, families=families)
+
+    def keep(table, other):
+        third = table["model"] == "m3"
+        return pd.concat([table[~third], other[other["model"] == "m3"]])
+
+    mixed = Scores(
+        keep(sure.table, unsure.table),
+        keep(sure.replicates, unsure.replicates),
+        sure.directions,
+        sure.run,
+    )
+    (row,) = of(causal_profile(mixed), "models").to_dict("records")
+    assert row["verdict"] == "undecided", row["reason"]
+    assert row["p_apart"] > 0.05
+    (two,) = of(causal_profile(sure), "models").to_dict("records")
+    assert two["verdict"] == "another depth"
+    assert f"{abs(two['estimate']):.2f}" in two["reason"]
+    assert not two["low"] < 0 < two["high"]

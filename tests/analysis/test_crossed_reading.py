@@ -96,7 +96,8 @@ def test_two_models_say_something_of_themselves_and_nothing_of_others():
 
 
 @pytest.mark.parametrize(
-    ("families", "family_sd"), [((2, 2, 2, 2, 1), 0.0), ((4, 4, 4, 4), 0.05), ((3, 1, 1), 0.05)]
+    ("families", "family_sd"),
+    [((2, 2, 2, 2, 1), 0.0), ((4, 4, 4, 4), 0.05), ((3, 1, 1), 0.05), ((12, 1, 1, 1), 0.05)],
 )
 @pytest.mark.parametrize("effect", sorted(EFFECTS))
 def test_size_over_models(effect, families, family_sd):
@@ -104,8 +105,26 @@ def test_size_over_models(effect, families, family_sd):
     n, wrong = 100, 0
     for seed in range(n):
         table, family = values({}, families, family_sd=family_sd, seed=seed)
-        wrong += over_families(EFFECTS[effect], table, family).p() <= 0.05
+        wrong += over_families(effect, table, pd.Series(family, table.index)).p() <= 0.05
     assert wrong / n <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
+
+
+def test_a_large_family_counts_like_a_small_one():
+    """The effect of each family is its own: with models of one family weighted by their number,
+    a true null would be rejected twice as often as the level says.
+    """
+    n, families, wrong = 400, (12, 1, 1, 1), dict.fromkeys(EFFECTS, 0)
+    for seed in range(n):
+        table, family = values({}, families, sd=0.01, seed=seed)
+        effects = 0.05 * np.random.default_rng([seed, 2]).normal(size=(2, len(families)))
+        text, state = (e[[int(f[1:]) for f in family]] for e in effects)
+        table["comprehension"] -= text
+        table["generation"] += state
+        for effect in EFFECTS:
+            wrong[effect] += (
+                over_families(effect, table, pd.Series(family, table.index)).p() <= 0.05
+            )
+    assert max(wrong.values()) / n <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / n)
 
 
 def test_the_error_is_that_of_writers_too():

@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
+from analysis.over_models.bayes import family_departures
 from analysis.over_models.departures import between_sd, departures, left_out
 from analysis.over_models.invariance import decide_invariance, invariance_test
 from analysis.over_models.mixed import draw, fall_back, likelihood_ratio, unbiased
@@ -274,3 +275,27 @@ def test_scale_is_found_and_is_ruled_out():
 def test_two_models_have_no_trend():
     row = scale_test(study(families=(1, 1))).iloc[0]
     assert (row["verdict"], row["n"]) == ("undecided", 2)
+
+
+def test_the_confidence_is_that_of_each_scope_s_interval():
+    found = invariance_test(simulate_scores(families=(1, 1, 1)), n_boot=99, scope=None)
+    assert found.groupby("scope")["confidence"].unique().str[0].to_dict() == {
+        "models like these": 0.9,
+        "these models": 0.95,
+    }
+
+
+def test_numbers_can_name_models_and_families():
+    named = simulate_scores(families=(2, 2, 2), n_replicates=0).table.drop(columns="study")
+    number = {name: int(name[1:]) for name in named["model"].unique()}
+    family = {name: i for i, name in enumerate(named["family"].unique())}
+    numbered = named.assign(model=named["model"].map(number), family=named["family"].map(family))
+    for test in (invariance_test, scale_test, family_departures):
+        there, here = test(numbered), test(named)
+        assert_allclose(there["estimate"].astype(float), here["estimate"].astype(float))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.5])
+def test_alpha_must_be_a_level(alpha):
+    with pytest.raises(InputError, match="it must lie between"):
+        invariance_test(simulate_scores(families=(1, 1)), alpha=alpha)

@@ -366,3 +366,53 @@ def test_a_model_is_compared_on_the_emotions_that_it_has_under_both_methods():
     either, both = one & (table["method"] == "generation"), one
     found = [method_test(table[~gone]).iloc[0]["estimate"] for gone in (either, both)]
     assert found[0] == found[1]
+
+
+def unbalanced(effects, sizes, noise, scale=1.0, seed=0):
+    """One profile per model and method; the families' effects of the method are given."""
+    rng, depth, rows = np.random.default_rng(seed), np.linspace(0, 1, 9), []
+    for family, (effect, size) in enumerate(zip(effects, sizes, strict=True)):
+        for model in range(size):
+            level = rng.normal(0.7, 0.02)
+            for method, moved in (
+                ("comprehension", 0.0),
+                ("generation", rng.normal(effect, noise)),
+            ):
+                row = {"model": f"f{family}m{model}", "family": f"F{family}", "depth": depth}
+                row |= {"metric": "auc", "method": method, "score": scale * (level + moved)}
+                rows.append(pd.DataFrame(row))
+    return pd.concat(rows)
+
+
+def test_models_and_families_that_disagree_show_nothing():
+    """A large family has the opposite effect of all others: its models are no support for them."""
+    effects, sizes = (-0.1, *[0.1] * 9), (25, *[1] * 9)
+    found = method_test(unbalanced(effects, sizes, 0.01)).iloc[0]
+    assert found["estimate"] > 0
+    assert found["low"] < 0 < found["high"]
+    assert (found["p"], found["verdict"]) == (1.0, "undecided")
+
+
+def test_the_unit_of_the_scores_changes_no_test():
+    plain, tiny = (
+        method_test(unbalanced((0.02, 0.07, 0.12), (3, 3, 3), 0.005, scale)).set_index("test")["p"]
+        for scale in (1.0, 1e-9)
+    )
+    assert plain["method x family"] < 0.001
+    pd.testing.assert_series_equal(plain, tiny, rtol=1e-6)
+
+
+def test_effect_sizes_have_intervals_of_the_level_asked_for():
+    table = unbalanced((0.01, 0.02, 0.03), (3, 3, 3), 0.02)
+    wide, narrow = (method_test(table, alpha=alpha).iloc[0] for alpha in (0.01, 0.05))
+    for name in ("g", "rb", "cles"):
+        assert wide[f"{name}_low"] < narrow[f"{name}_low"], name
+        assert wide[f"{name}_high"] >= narrow[f"{name}_high"], name
+    half = (narrow["g_high"] - narrow["g_low"]) / (wide["g_high"] - wide["g_low"])
+    assert_allclose(half, stats.t.ppf(0.975, 8) / stats.t.ppf(0.995, 8))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
+def test_alpha_must_be_a_level(alpha):
+    with pytest.raises(InputError, match="it must lie between"):
+        method_test(study(families=(1, 1, 1)), alpha=alpha)

@@ -209,3 +209,22 @@ def test_every_model_is_a_hump_and_has_learned_it() -> None:
     assert found.loc["all (2)", "p"] >= found.loc[["m1", "m2"], "p"].max()
     mixed = joined(one(), one(shape="saturating"))
     assert u_shape_test(mixed, scope=THESE).iloc[-1]["verdict"] == "mixed"
+
+
+def test_a_difference_within_the_margins_does_not_speak_for_a_pair_in_doubt() -> None:
+    """Two models differ slightly and surely; the third is too noisy to say anything about."""
+    sure: dict[str, Any] = {"noise_sd": 0.0005}
+    two = joined(one(**sure), one(vertex=0.51, **sure))
+    found = invariance_test(two, scope=THESE)
+    assert found["p"].max() < 0.001
+    assert found["verdict"].tolist() == ["invariant"] * 2
+    noisy = one(noise_sd=0.05, seed=3)
+    other = {"model": "m9", "family": "F9"}
+    assert noisy.replicates is not None
+    noisy = replace(
+        noisy, table=noisy.table.assign(**other), replicates=noisy.replicates.assign(**other)
+    )
+    three = invariance_test(combine(two, noisy), scope=THESE)
+    assert three["verdict"].tolist() == ["undecided", "invariant", "undecided", "undecided"]
+    assert three.loc[0, "p"] > 0.05
+    assert three.loc[1, "p"] < 0.001
