@@ -130,17 +130,18 @@ def method_test(
     The difference is the mean of the families' mean differences (`mean_over_families`). With few
     families, Student's t rejects too often if the differences have a long tail. So p is the larger
     of Student's over families and that of Hall's skewness-corrected t over models
-    (`skew_corrected`), or 1 if the two means differ in sign; the interval covers both. At the 5% level, with 9, 12 or 20 models of
-    four or five families (20,000 simulations each), this rejects a true null in 2 to 3% for normal
-    and in 4 to 5% for exponential differences of the models, where Student's test rejects it in 5%
-    and in 7 to 9%. If the families share an effect, it is 5% for a normal one, and 9 to 11% for an
-    exponential one: four or five values do not show their long tail. The correction costs at most
-    six percentage points of power (37% instead of 43% with nine models at an effect of 0.8 SD).
-    With fewer than three families the verdict is "undecided". Hedges' g has Student's interval
-    [2]_. The common-language effect size (CLES) is P(a > b): over all pairs, with Newcombe's score
-    interval [1]_, for Mann-Whitney, and within models, with Wilson's interval, for paired tests.
-    The rank-biserial correlation is 2 CLES - 1 for Mann-Whitney, and the difference of the rank
-    sums over their total for pairs, with Wilson's interval at n = (sum rank)^2 / sum rank^2.
+    (`skew_corrected`), or 1 if the two means differ in sign; the interval covers both. At the 5%
+    level, with 9, 12 or 20 models of four or five families (20,000 simulations each), this rejects
+    a true null in 2 to 3% for normal and in 4 to 5% for exponential differences of the models,
+    where Student's test rejects it in 5% and in 7 to 9%. If the families share an effect, it is 5%
+    for a normal one, and 9 to 11% for an exponential one: four or five values do not show their
+    long tail. The correction costs at most six percentage points of power (37% instead of 43% with
+    nine models at an effect of 0.8 SD). With fewer than three families the verdict is "undecided".
+    Hedges' g has Student's interval [2]_. The common-language effect size (CLES) is P(a > b): over
+    all pairs, with Newcombe's score interval [1]_, for Mann-Whitney, and within models, with
+    Wilson's interval, for paired tests. The rank-biserial correlation is 2 CLES - 1 for
+    Mann-Whitney, and the difference of the rank sums over their total for pairs, with Wilson's
+    interval at n = (sum rank)^2 / sum rank^2.
 
     If each model has each method once, ``value ~ method * instruct + (method | family) +
     (1 | model)`` is a regression of the difference on instruct with random families. "Mixed model"
