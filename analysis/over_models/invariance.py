@@ -111,9 +111,9 @@ def invariance_test(
         difference of the two shapes; ``p_shape`` of no difference at any depth; ``amplitude`` and
         ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p`` of no difference in
         shape or amplitude (in the first row Holm's over pairs, of which those that are shown to be
-        within the margins count as 1, unless all are); ``p_curve, p_amplitude`` of equivalence. *Invariant* needs
-        both within their margins in every pair (`fixed_curves.fixed_curves`), and outweighs a
-        difference that is within them.
+        within the margins count as 1, unless all are); ``p_curve, p_amplitude`` of equivalence.
+        *Invariant* needs both within their margins in every pair (`fixed_curves.fixed_curves`), and
+        outweighs a difference that is within them.
 
     Raises
     ------
