@@ -10,12 +10,12 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from analysis.families import mean_of, mean_over_families, too_few
+from analysis.families import Estimate, mean_of, mean_over_families, too_few, weighted_mean_of
 from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope
-from analysis.trials.shares import mean_share, share, share_row
+from analysis.trials.shares import family_weights, mean_share, share, share_row
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError
@@ -91,12 +91,12 @@ def steering_summary(
 
     Trials of a scenario share its opening and its random numbers. For one model, the scenario is
     therefore the unit of p and of the difference's interval. A row that pools models generalizes
-    over models, and models of a family are alike: the family is its unit as well. Every share then
-    gives equal weight to each family, and to each model within a family, and has the interval of
-    `Share`; with fewer than three families it has no interval and the verdict is "undecided". With
-    these models fixed, only the scenario is, and every model has the same weight. The
-    intervals of one model's shares are Wilson's, which treat trials as independent, as the
-    published interval must. All results hold for these emotions.
+    over models, and models of a family are alike: the family is its unit as well. Every share and
+    the difference then give equal weight to each family, and to each model within a family. The
+    shares have the interval of `Share`; with fewer than three families they have no interval and
+    the verdict is "undecided". With these models fixed, only the scenario is the unit, and every
+    model has the same weight. The intervals of one model's shares are Wilson's, which treat trials
+    as independent, as the published interval must. All results hold for these emotions.
 
     References
     ----------
@@ -163,7 +163,10 @@ def _group(
 
 def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
     """Return the mean difference over scenarios with Student's interval and the sign-flip p."""
-    mean = mean_of(each)
+    return _by_flips(mean_of(each), each, alpha, seed)
+
+
+def _by_flips(mean: Estimate, each: Float64Array, alpha: float, seed: int) -> dict[str, Any]:
     low, high = mean.ends(alpha)
     return {
         "difference": mean.estimate,
@@ -193,16 +196,25 @@ def over_scenarios_and_families(
     alpha : float
     seed : int
     scope : {"models like these", "these models"}
-        With these models fixed, the scenarios alone are the sample.
+        With these models fixed, each has the same weight, and the scenarios alone are the sample.
 
     Returns
     -------
     dict
         As from `over_scenarios`, with n_models, n_families and few, a message if there are too few
         families to test (empty if there are enough, or only one model).
+
+    Notes
+    -----
+    All results weight trials as `mean_share` does, so that the difference of two shares is tested
+    by its own scenarios: each counts as much as it contributes to the difference.
     """
-    scenarios = value.groupby(rows["scenario"]).mean()
-    out = over_scenarios(scenarios.to_numpy(dtype=np.float64), alpha, seed)
+    if scope == THESE:
+        rows = rows.assign(family=rows["model"])
+    weight = family_weights(rows)
+    weights = weight.groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
+    sums = (value * weight).groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
+    out = _by_flips(weighted_mean_of(sums / weights, weights), sums, alpha, seed)
     models = value.groupby([rows["family"], rows["model"]]).mean()
     out |= {"n_models": len(models), "few": ""}
     mean = mean_over_families(models.to_numpy(dtype=np.float64), models.index.get_level_values(0))
@@ -215,7 +227,6 @@ def over_scenarios_and_families(
     low, high = mean.ends(alpha)
     upper = max(out["upper"], mean.ends(2 * alpha)[1])
     return out | {
-        "difference": mean.estimate,
         "difference_low": min(low, out["difference_low"]),
         "difference_high": max(high, out["difference_high"]),
         "upper": upper,

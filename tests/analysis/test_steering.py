@@ -14,8 +14,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.claims.steering import share_opinion
+from analysis.families import mean_of, weighted_mean_of
 from analysis.figures import steering as figures
 from analysis.planning.simulate import simulate_scores
+from analysis.scopes import LIKE_THESE, THESE, Scope
 from analysis.trials.dose import crossing, dose_response, half_effect
 from analysis.trials.regimes import explained, regime_table, regime_test
 from analysis.trials.shares import share, share_of
@@ -197,6 +200,65 @@ def test_size_under_a_null_with_scenarios_that_share_their_luck() -> None:
         naive += row["p_mcnemar"] < 0.05
     assert calibrated / n < 0.10
     assert naive / n > 0.30
+
+
+def uneven(texts: dict[str, dict[str, int]], works: dict[str, bool]) -> pd.DataFrame:
+    """Make models, each of a family, with a number of texts per scenario; a model works or not."""
+    table = planted()
+    parts = []
+    for model, counts in texts.items():
+        cells = [(name, seed) for name, n in counts.items() for seed in range(n)]
+        for name, seed in cells:
+            row = table.assign(model=model, family=model, scenario=name, seed=seed)
+            good = row["kind"] == ("steered" if works[model] else "sham")
+            parts.append(row.assign(score_local=np.where(good, 0.9, 0.1)))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("scope", [THESE, LIKE_THESE])
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_the_difference_weights_models_as_the_shares_do(scope: Scope, names: str) -> None:
+    # One model has ten times the texts of the others, and steering works in it alone.
+    places = [f"s{i}" for i in range(8)]
+    texts = {m: dict.fromkeys(places, 10 if m == "a" else 1) for m in names}
+    trials = uneven(texts, {m: m == "a" for m in names})
+    row = steering_summary(trials, by=(), scope=scope).iloc[0]
+    assert row["difference"] == pytest.approx(row["estimate"] - row["sham"])
+    assert row["difference"] == pytest.approx(2 / len(names) - 1)
+    assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    assert row["verdict"] != "beyond sham"
+    if (scope, names) == (THESE, "abc"):
+        assert (row["verdict"], row["p"]) == ("not beyond sham", 2 / 2**8)
+    # Any of the texts of the claim, too: the share is below the published one, and the shams.
+    opinion = share_opinion(trials, "local", 0.05, 0, scope=scope)
+    assert opinion.row["estimate"] == pytest.approx(1 / len(names))
+    assert opinion.p_for == 1
+    assert (opinion.p_against == 2 / 2**8) == (scope == THESE or names == "ab")
+
+
+def test_scenarios_weigh_as_much_as_their_texts() -> None:
+    counts = {f"s{i}": 1 + i for i in range(8)}
+    works, fails = uneven({"m": counts}, {"m": True}), uneven({"m": counts}, {"m": False})
+    some = works["scenario"].isin(["s6", "s7"])
+    row = steering_summary(pd.concat([works[~some], fails[some]])).iloc[0]
+    assert row["difference"] == pytest.approx(row["estimate"] - row["sham"])
+    assert row["difference"] == pytest.approx((21 - 15) / 36)
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+def test_weighted_means_cover() -> None:
+    """2000 means of eight scenarios with 1 to 8 texts that share their scenario's luck."""
+    rng = np.random.default_rng(6)
+    weight = np.arange(1.0, 9.0) / 36
+    inside = []
+    for _ in range(2000):
+        mean = weighted_mean_of(rng.normal(size=8), weight)
+        low, high = mean.ends(0.05)
+        inside.append(low <= 0 <= high)
+    assert 0.925 < np.mean(inside) < 0.97
+    values = rng.normal(size=8)
+    even = weighted_mean_of(values, np.full(8, 1 / 8))
+    assert np.allclose([even.ends(0.05)], [mean_of(values).ends(0.05)])
 
 
 def test_summary_by_columns_and_judges() -> None:
