@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import permutations
-from math import factorial
 from typing import Any
 
 import numpy as np
@@ -102,31 +101,44 @@ def regime_test(
 def explained(
     y: Float64Array, x: Float64Array, rest: Float64Array, seed: int = 0
 ) -> dict[str, float]:
-    """Return the share of the squares of y (models, values) that x explains beyond rest, and p."""
+    """Return the share of the squares of y (models, values) that x explains beyond rest, and p.
+
+    p_min counts the permutations under which no values of y could have another statistic, as those
+    within families, and of families with each other, if the sizes do not differ.
+    """
     n, total = len(y), float(((y - y.mean(axis=0)) ** 2).sum())
-    before = rest @ np.linalg.lstsq(rest, y, rcond=None)[0]
     both = np.column_stack([rest, x])
     gained = np.linalg.matrix_rank(both) - np.linalg.matrix_rank(rest)
-    nothing = {"estimate": np.nan, "p": np.nan, "p_min": 1.0}
     if gained == 0 or np.linalg.matrix_rank(both) >= n or total == 0:
-        return nothing
+        return {"estimate": np.nan, "p": np.nan, "p_min": 1.0}
 
-    def residual(values: Float64Array, design: Float64Array) -> float:
-        left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-        return float((left**2).sum())
+    def residual(values: Float64Array, design: Float64Array) -> Float64Array:
+        return np.asarray(values - design @ np.linalg.lstsq(design, values, rcond=None)[0])
+
+    def squares(values: Float64Array, design: Float64Array) -> float:
+        return float((residual(values, design) ** 2).sum())
 
     def statistic(values: Float64Array) -> float:
-        return 1 - residual(values, both) / max(residual(values, rest), 1e-300)
+        return 1 - squares(values, both) / max(squares(values, rest), 1e-300)
 
-    left, observed = y - before, statistic(y)
-    exact = n <= MAX_EXACT_MODELS
     rng = np.random.default_rng(seed)
+    exact = n <= MAX_EXACT_MODELS
     orders = (
         list(permutations(range(n)))
         if exact
         else [rng.permutation(n) for _ in range(N_PERMUTATIONS)]
     )
-    extreme = sum(statistic(before + left[list(o)]) >= observed * (1 - 1e-9) for o in orders)
-    p = extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1)
-    share_explained = (residual(y, rest) - residual(y, both)) / total
-    return {"estimate": share_explained, "p": p, "p_min": 1 / min(factorial(n), N_PERMUTATIONS + 1)}
+
+    def p_of(as_extreme: Callable[[float], bool], left: Float64Array) -> float:
+        extreme = sum(as_extreme(statistic(left[list(o)])) for o in orders)
+        return extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1)
+
+    observed, share_explained = statistic(y), (squares(y, rest) - squares(y, both)) / total
+    # What leaves the statistic of random values as it is, does so for all values.
+    anything = residual(rng.normal(size=y.shape), rest)
+    same = statistic(anything)
+    return {
+        "estimate": share_explained,
+        "p": p_of(lambda found: found >= observed * (1 - 1e-9), residual(y, rest)),
+        "p_min": p_of(lambda found: abs(found - same) <= 1e-9, anything),
+    }

@@ -326,6 +326,28 @@ def test_regimes_follow_family_or_scale_as_planted() -> None:
     assert explained(y[:, :1], size[:, None], one)["estimate"] == pytest.approx(r**2)
 
 
+@pytest.mark.parametrize(
+    ("family", "p_min"), [([0, 0, 1, 1], 8 / 24), ([0, 0, 0, 1, 1], 12 / 120), ([0, 1] * 4, 0.029)]
+)
+def test_relabelling_like_models_bounds_p(family: list[int], p_min: float) -> None:
+    # Families are as far apart as they can be, and sizes do not differ: p is the smallest.
+    rng = np.random.default_rng(1)
+    dummies, n = np.eye(2)[family], len(family)
+    y = dummies @ rng.normal(size=(2, 4)) + 1e-3 * rng.normal(size=(n, 4))
+    alike = explained(y, dummies, np.column_stack([np.ones(n), np.full(n, 9.0)]))
+    assert alike["p"] == alike["p_min"] == pytest.approx(p_min, rel=0.1)
+    # With sizes that differ, only the identity leaves every result as it is.
+    if n < 8:
+        sizes = np.column_stack([np.ones(n), rng.normal(size=n)])
+        assert explained(y, dummies, sizes)["p_min"] == pytest.approx(1 / np.prod(range(1, n + 1)))
+
+
+def test_two_families_of_two_cannot_tell_family_from_scale() -> None:
+    table = make_trials(models=4, families=2).table.assign(n_params=1e9)
+    family = regime_test(table).set_index("by").loc["family"]
+    assert "4 models in 2 families cannot tell" in family["reason"]
+
+
 def test_two_models_decide_nothing_about_family_and_scale() -> None:
     found = regime_test(make_trials())
     assert found["verdict"].eq("undecided").all()
