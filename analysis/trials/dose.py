@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
+from analysis.over_models.permutation import largest_flip_p
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import BROKEN, Trials, outcomes
 from study.arrays import Float64Array
@@ -27,9 +28,9 @@ def dose_response(
     -------
     DataFrame
         One row per model: half_effect, half_low, half_high; breaks, breaks_low, breaks_high;
-        effect (the largest mean gain beyond the sham) and its strength; verdict in {"works
-        before it breaks", "breaks before it works", "undecided"}; reason; confidence, the
-        level of the intervals.
+        effect (the largest mean gain beyond the sham), its strength (at) and p; verdict in
+        {"works before it breaks", "breaks before it works", "undecided"}; reason; confidence,
+        the level of the intervals.
 
     Notes
     -----
@@ -37,7 +38,11 @@ def dose_response(
     at strength 0. Isotonic regression makes it monotone up to its largest value, and linear
     interpolation finds half of that value. Text breaks where the share of repetitive-collapse and
     explosive texts, made monotone, reaches one half. Intervals are percentiles of a bootstrap over
-    scenarios; the upper end is missing if more than alpha / 2 of the draws never reach the level.
+    scenarios; an end is missing if the draws that would set it never reach the level.
+
+    p is from sign flips of scenarios, exact up to 16, for the largest effect over all strengths, so
+    it accounts for the choice of the strength. A verdict needs p < alpha and intervals apart; a
+    missing end counts as beyond the strongest. A break that is not shown is not shown to be absent.
     """
     check_alpha(alpha)
     table = outcomes(trials, judge)
@@ -64,7 +69,8 @@ def dose_response(
         row["breaks"] = crossing(strengths, broken.mean(axis=0), 0.5)
         row["breaks_low"], row["breaks_high"] = _percentiles(ends, alpha)
         row["effect"], row["at"] = float(mean.max()), float(strengths[mean.argmax()])
-        rows.append(row | _dose_verdict(row, float(strengths[-1])))
+        row["p"] = largest_flip_p(effect, np.random.default_rng(seed))
+        rows.append(row | _dose_verdict(row, float(strengths[-1]), alpha))
     return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
@@ -102,16 +108,19 @@ def _percentiles(draws: list[float], alpha: float) -> tuple[float, float]:
     )
 
 
-def _dose_verdict(row: dict[str, Any], strongest: float) -> dict[str, str]:
-    if np.isnan(row["half_effect"]):
-        return {"verdict": "undecided", "reason": "no effect beyond the sham at any strength"}
-    if np.isnan(row["breaks"]):
-        return {
-            "verdict": "works before it breaks" if row["half_high"] <= strongest else "undecided",
-            "reason": f"text holds up to strength {strongest:g}",
-        }
-    if row["half_high"] < row["breaks_low"]:
-        return {"verdict": "works before it breaks", "reason": "the intervals are apart"}
-    if row["breaks_high"] < row["half_low"]:
+def _dose_verdict(row: dict[str, Any], strongest: float, alpha: float) -> dict[str, str]:
+    if not row["p"] < alpha:
+        return {"verdict": "undecided", "reason": "an effect beyond the sham is not shown"}
+    # A missing end lies beyond the strongest, as in the percentiles.
+    half_low, half_high, breaks_low, breaks_high = (
+        np.inf if np.isnan(row[end]) else row[end]
+        for end in ("half_low", "half_high", "breaks_low", "breaks_high")
+    )
+    if half_high < breaks_low:
+        apart = "the intervals are apart"
+        if np.isinf(breaks_low):
+            apart = f"no break of text is shown up to strength {strongest:g}"
+        return {"verdict": "works before it breaks", "reason": apart}
+    if breaks_high < half_low:
         return {"verdict": "breaks before it works", "reason": "the intervals are apart"}
     return {"verdict": "undecided", "reason": "the intervals overlap"}
