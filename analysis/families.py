@@ -131,31 +131,6 @@ def mean_of(values: Float64Array) -> Estimate:
     return Estimate(mean, se, max(n - 1.0, 0.0), n, n)
 
 
-def weighted_mean_of(values: Float64Array, weight: Float64Array) -> Estimate:
-    r"""Return the mean of independent values with weights of sum 1, and Student's error.
-
-    Notes
-    -----
-    Let :math:`Q = \sum_i w_i^2`. The squared error, :math:`\sum_i w_i^2 (y_i - \bar y)^2 /
-    (1 - 2 w_i + Q)`, is unbiased for values of equal variance. Its degrees of freedom are Kish's
-    effective number of values, :math:`1/Q`, less one. With equal weights, this is `mean_of`.
-
-    Examples
-    --------
-    >>> mean = weighted_mean_of(np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.25, 0.25]))
-    >>> mean.estimate, round(mean.se, 3), round(mean.df, 3)
-    (1.75, 0.701, 1.667)
-    """
-    n, squares = values.size, float((weight**2).sum())
-    mean, se = float(weight @ values), float("nan")
-    if n > 1:
-        each = (weight * (values - mean)) ** 2 / (1 - 2 * weight + squares)
-        se = float(np.sqrt(each.sum()))
-    if se <= ROUNDING * np.abs(values).max(initial=0):
-        se = 0.0
-    return Estimate(mean, se, max(1 / squares - 1, 0.0), n, n)
-
-
 def family_means(values: Float64Array, family: Iterable[Any]) -> Float64Array:
     """Average the rows of each family.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from math import comb, factorial, prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.over_models.optimize import Codes
 from study.arrays import Float64Array
@@ -125,51 +124,14 @@ def flip_p(difference: Float64Array, rng: np.random.Generator) -> float:
     >>> flip_p(np.array([1.0, 2.0, 3.0, 1.5, 2.5]), np.random.default_rng(0))
     0.0625
     """
+    n = difference.size
     observed = abs(difference.sum()) * (1 - 1e-12)
-    return _flipped(lambda signs: np.abs(signs @ difference) >= observed, difference.size, rng)
-
-
-def largest_flip_p(values: Float64Array, rng: np.random.Generator) -> float:
-    """Sign-flip p of the largest mean of k columns being above 0; rows are flipped as a whole.
-
-    It is twice the share of flips under which any column has as large a t, so the choice of the
-    column is accounted for. With one column of positive mean, it is that of `flip_p`. With missing
-    values, it is missing.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, k)
-    rng : Generator
-
-    Examples
-    --------
-    >>> effect = np.array([[1.0, 2.0, 3.0, 1.5, 2.5], [0.5, -1.0, 1.0, 0.2, -0.3]]).T
-    >>> largest_flip_p(effect, np.random.default_rng(0))
-    0.0625
-    """
-    # No flip changes a column's sum of squares, so its sum ranks the flips as t does.
-    # The largest value comes first, so that no square overflows.
-    scaled = values / np.maximum(np.abs(values).max(axis=0), 1e-300)
-    scaled /= np.sqrt(np.maximum((scaled**2).sum(axis=0), 1e-300))
-    largest = scaled.sum(axis=0).max()
-    if np.isnan(largest):
-        return float("nan")
-    observed = largest - 1e-12 * abs(largest)
-    share = _flipped(lambda signs: (signs @ scaled).max(axis=1) >= observed, len(values), rng)
-    return min(1.0, 2 * share)
-
-
-def _flipped(
-    extreme: Callable[[Float64Array], NDArray[np.bool_]], n: int, rng: np.random.Generator
-) -> float:
-    """Return the share of sign flips of n values, shape (flips, n), that are as extreme."""
     if n <= MAX_EXACT_PAIRS:
-        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        signs = 1 - 2 * bits.astype(np.float64)
-        return int(extreme(signs).sum()) / len(signs)
+        signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return int((np.abs(signs @ difference) >= observed).sum()) / len(signs)
     # In parts, which keeps memory independent of the number of models.
-    found, size = 1, max(1, 10**6 // n)
+    extreme, size = 1, max(1, 10**6 // n)
     for start in range(0, N_FLIPS, size):
         signs = rng.choice([-1.0, 1.0], size=(min(size, N_FLIPS - start), n))
-        found += int(extreme(signs).sum())
-    return found / (N_FLIPS + 1)
+        extreme += int((np.abs(signs @ difference) >= observed).sum())
+    return extreme / (N_FLIPS + 1)

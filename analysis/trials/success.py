@@ -10,12 +10,12 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from analysis.families import Estimate, mean_of, mean_over_families, too_few, weighted_mean_of
+from analysis.families import Estimate, mean_of, mean_over_families, too_few
 from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope
-from analysis.trials.shares import family_weights, mean_share, share, share_row
+from analysis.trials.shares import family_weights, mean_share, share, share_row, weighted_mean_of
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError

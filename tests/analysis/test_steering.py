@@ -15,14 +15,14 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.claims.steering import share_opinion
-from analysis.families import mean_of, weighted_mean_of
+from analysis.families import mean_of
 from analysis.figures import steering as figures
-from analysis.over_models.permutation import flip_p, largest_flip_p
+from analysis.over_models.permutation import flip_p
 from analysis.planning.simulate import simulate_scores
 from analysis.scopes import LIKE_THESE, THESE, Scope
-from analysis.trials.dose import crossing, dose_response, half_effect
+from analysis.trials.dose import crossing, dose_response, half_effect, largest_flip_p
 from analysis.trials.regimes import explained, regime_table, regime_test
-from analysis.trials.shares import share, share_of
+from analysis.trials.shares import share, share_of, weighted_mean_of
 from analysis.trials.success import (
     beside_published,
     depth_test,
