@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.families import too_few
-from analysis.profiles.controls import SAME
 
 Row = dict[str, Any]
 
@@ -143,13 +142,12 @@ def learned(controls: pd.DataFrame) -> Row:
     words = {"learned": "supported", "not learned": "contradicted"}
     if pd.isna(over["p"]):
         return untestable(str(over["reason"]))
-    same = over["verdict"] == "not learned" and over["reason"] == SAME
     return {
         "quantity": "bulge, trained minus untrained",
         "estimate": over["estimate"],
         "low": over["low"],
         "high": over["high"],
-        "p": over["p_same" if same else "p"],
+        "p": over["p_not" if over["verdict"] == "not learned" else "p"],
         "n": over["n_models"],
         "verdict": words.get(over["verdict"], "undecided"),
         "reason": over["reason"],

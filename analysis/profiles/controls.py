@@ -174,7 +174,7 @@ def control_test(
     shapes: list[dict[str, Any]] = [dict(row) for _, row in tests.iterrows()]
     of_shape = {_key(row): row for row in shapes if row["level"] == "profile"}
     of_profile = {_key(row): row["verdict"] for row in shapes if row["level"] == "profile"}
-    of_group = {_group(row): row["verdict"] for row in shapes if row["level"] == "models"}
+    of_group = {_group(row): row for row in shapes if row["level"] == "models"}
     everything: dict[tuple[Any, ...], list[Profile]] = {}
     for profile in study.profiles():
         everything.setdefault(_of_model(profile.keys), []).append(profile)
@@ -201,11 +201,14 @@ def control_test(
             break
         keys = {"level": "models", "model": f"all ({len(models)})", "family": "all"}
         keys |= {**dict(zip(GROUP, group, strict=True)), "contrast": name}
-        other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), "none")
-        decided = _decide(name, _over_models(models), of_group[group], other, alpha)
+        other = of_group.get(_group({**keys, **OTHER.get(name, {"metric": None})}), {})
+        control, mean = other.get("verdict", "none"), of_group[group]
+        decided = _decide(name, _over_models(models), mean["verdict"], control, alpha)
         n_families = len({family for _, family in models})
         if isinstance(decided.get("df"), float) and (few := too_few(n_families)):
             decided |= {"verdict": "undecided", "reason": f"{decided['reason']}, but {few}"}
+        if decided["verdict"] == "not learned":
+            decided["p_not"] = _p_not(name, decided, mean)
         rows.append({**keys, **decided, "n_models": len(models), "n_families": n_families})
     for group, name in compared if THESE in wanted else ():
         mine = [row for row in profile_rows if (_group(row), row["contrast"]) == (group, name)]

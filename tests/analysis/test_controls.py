@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import InputError, Scores, control_test
+from analysis import InputError, Scores, claims_table, control_test, u_shape_test
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.controls import CONTRASTS, adjusted_bulge_weights, bulge_weights
 
@@ -76,6 +76,26 @@ def test_not_learned_needs_sameness_shown() -> None:
         assert found(control_test(less), "trained - untrained", over) == {"learned"}
     # Equivalence within so small a margin cannot be shown.
     assert "not learned" not in found(control_test(same, delta=0.001), "trained - untrained")
+
+
+def test_p_not_is_that_of_the_fact_that_contradicts() -> None:
+    def over(scores: Scores) -> pd.Series:
+        tests = control_test(scores).set_index(["level", "contrast"])
+        return tests.loc[("models", "trained - untrained")]
+
+    same = over(combine(precise(), precise(weights="untrained")))
+    assert same["p_not"] == same["p_same"]
+    other = combine(study("trough"), study("decay", weights="untrained"))
+    shapes = u_shape_test(other)
+    row, p_shape = over(other), shapes.loc[shapes["level"] == "models", "p_shape"].iloc[0]
+    assert row["verdict"] == "not learned"
+    # The trough's bulge differs from the control's too, with a p of its own.
+    assert row["p_not"] == p_shape != row["p"]
+    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    asked = replace(other, run={"study": {"preregistered": rules}})
+    claim = claims_table(asked, n_boot=99).set_index("key").loc["learned"]
+    assert claim["verdict"] == "contradicted"
+    assert claim["p"] == p_shape
 
 
 def test_true_against_shuffled() -> None:
