@@ -74,7 +74,7 @@ def peak(peaks: pd.DataFrame) -> Row:
     words = {"at target": "supported", "elsewhere": "contradicted"}
     if found["n_models"] < 2:
         return untestable("pooling needs at least two models")
-    return {
+    row = {
         "quantity": "pooled depth",
         "estimate": found["estimate"],
         "low": found["low"],
@@ -84,6 +84,11 @@ def peak(peaks: pd.DataFrame) -> Row:
         "p": found["p_elsewhere" if found["verdict"] == "elsewhere" else "p"],
         "verdict": words.get(found["verdict"], "undecided"),
     }
+    if found["verdict"] == "elsewhere" and pd.isna(row["p"]):
+        # That most models have no peak is counted, not tested.
+        said = f"{found['reason']}, but no test over models shows it"
+        row |= {"verdict": "undecided", "reason": said}
+    return row
 
 
 def invariance(table: pd.DataFrame) -> Row:

@@ -229,6 +229,11 @@ def holm(table: pd.DataFrame, alpha: float, ending: str = "") -> pd.DataFrame:
     >>> claims["p"] = [0.03, 0.04, None]
     >>> holm(claims, 0.05)["verdict"].tolist()
     ['undecided', 'undecided', 'not testable']
+
+    Without a p, a verdict does not survive either:
+
+    >>> holm(claims.assign(p=[None, 0.01, None]), 0.05)["verdict"].tolist()
+    ['undecided', 'contradicted', 'not testable']
     """
     p, p_holm, verdict, reason = (
         f"{name}{ending}" for name in ("p", "p_holm", "verdict", "reason")
@@ -237,7 +242,7 @@ def holm(table: pd.DataFrame, alpha: float, ending: str = "") -> pd.DataFrame:
     tested = out[p].notna()
     if tested.any():
         out.loc[tested, p_holm] = multipletests(out.loc[tested, p], alpha, method="holm")[1]
-    lost = out[verdict].isin(["supported", "contradicted"]) & (out[p_holm] >= alpha)
+    lost = out[verdict].isin(["supported", "contradicted"]) & ~(out[p_holm] < alpha)
     out.loc[lost, reason] += "; not significant after Holm's correction over the claims"
     out.loc[lost, verdict] = "undecided"
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,12 @@ def localization_test(
         - scope; peak: the estimator; estimate, low, high: pooled peak with its Hartung-Knapp
           interval over families. These and their details are missing if no hump is shown.
         - p: of equivalence, the larger of two one-sided p; p_elsewhere: two-sided, against a
-          pooled peak at the nearer edge of target +- delta (1 inside it); df: n_families - 1.
+          pooled peak at the nearer edge of target +- delta (1 inside it), or, where no peak is
+          pooled, that the curve over models has no peak either; df: n_families - 1.
         - spread: the largest difference between the three estimators' means over families.
         - verdict: "at target" (p < alpha, and the models agree), "elsewhere" (p_elsewhere < alpha,
-          or every decided profile has no peak, and these are more than half of the models),
-          "undecided"; reason.
+          or every decided profile has no peak, and these are more than half of the models, of
+          three families or more), "undecided"; reason.
         - tau, tau_family, i2: standard deviation of the peak between models and its part between
           families (REML), and the share of the variance that lies between models;
           prediction_low, prediction_high: where the peak of another model would lie.
@@ -123,8 +125,9 @@ def localization_test(
     verdict is never "at target". Unless `u_shape_test` finds a hump over models, or in at least
     half of them, the pooled depth is not that of a peak: it is missing and the verdict is
     "undecided". With fewer than two pooled models, the verdict is "elsewhere" if every decided
-    profile has no peak, and these are more than half of the models. A located vertex just outside
-    the range stays in, because dropping it would truncate the sampling distribution.
+    profile has no peak, and these are more than half of the models and belong to three families or
+    more. A located vertex just outside the range stays in, because dropping it would truncate the
+    sampling distribution.
 
     A vertex is a ratio. Noise that steepens a curve both moves the vertex to the middle and
     shortens its delta-method standard error, so weighting by that error would pull the pooled peak
@@ -203,10 +206,10 @@ def localization_test(
     rows: list[dict[str, Any]] = []
     if LIKE_THESE in wanted:
         over_models = models_rows(profiles, [dict(case.shape) for case in cases], alpha)
-        humped = {tuple(r[k] for k in GROUP) for r in over_models if r["verdict"] == "hump"}
+        mean_curves = {tuple(row[k] for k in GROUP): row for row in over_models}
         curves = pd.DataFrame([_fitted(case) for case in cases])
         for keys, group in curves.groupby(GROUP, sort=False):
-            judged = _pooled(group, tuple(keys) in humped, target, delta, peak, alpha)
+            judged = _pooled(group, mean_curves[tuple(keys)], target, delta, peak, alpha)
             named = dict(zip(GROUP, keys, strict=True))
             about = {"scope": LIKE_THESE, "model": f"all ({judged['n_models']})", "family": "all"}
             rows.append({**named, **about, **judged})
@@ -238,7 +241,12 @@ def _coefficients(
 
 
 def _pooled(
-    curves: pd.DataFrame, humped: bool, target: float, delta: float, peak: Peak, alpha: float
+    curves: pd.DataFrame,
+    mean_curve: Mapping[str, Any],
+    target: float,
+    delta: float,
+    peak: Peak,
+    alpha: float,
 ) -> dict[str, Any]:
     located, inside = _located(curves, peak, alpha)
     # A curve that levels off may still fall a little: leave a plateau out unless its peak's
@@ -270,7 +278,7 @@ def _pooled(
     }
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict = "undecided"
-    if len(of) >= 2 and not humped and 2 * humps < n:
+    if len(of) >= 2 and mean_curve["verdict"] != "hump" and 2 * humps < n:
         reason = (
             f"no peak to locate: a hump is not shown over models, and in {humps} of {n} models only"
         )
@@ -314,8 +322,13 @@ def _pooled(
         else:
             verdict, reason = "at target", f"the pooled peak {estimate:.2f} is within {where}"
     elif without and without == n - unlocated:
-        share = f"{without} of {n} models are shown to have no peak inside the range"
-        verdict, reason = ("elsewhere" if 2 * without > n else "undecided"), share
+        reason = f"{without} of {n} models are shown to have no peak inside the range"
+        if few := too_few(curves.loc[absent, "family"].nunique(), "models without a peak"):
+            reason += f", but {few}"
+        elif 2 * without > n:
+            verdict = "elsewhere"
+            if mean_curve["verdict"] in (*NO_PEAK, "plateau"):
+                result["p_elsewhere"] = float(mean_curve["p_shape"])
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import InputError, load_scores, localization_test, u_shape_test
+from analysis import (
+    InputError,
+    Scores,
+    claims_table,
+    load_scores,
+    localization_test,
+    u_shape_test,
+)
+from analysis.claims import depth
 from analysis.planning.simulate import combine, simulate_scores
 from analysis.profiles.curves import PEAKS
 from analysis.profiles.lines import Measured, line_weights, published_tests, robin_hood
@@ -244,8 +253,37 @@ def test_monotone_profiles_do_not_poison_the_pool() -> None:
     assert row["verdict"] == "undecided"
     assert "2 have no peak" in row["reason"]
     alone = localization_test(other).iloc[0]
-    assert alone["verdict"] == "elsewhere"
     assert np.isnan(alone["estimate"])
+    # Both models belong to one family.
+    assert alone["verdict"] == "undecided"
+    assert "belong to one family" in alone["reason"]
+
+
+def rising(*families: int) -> Scores:
+    return simulate_scores(families=families, vertex=1.6, height=0.03, noise_sd=0.002, seed=7)
+
+
+def test_that_most_models_have_no_peak_needs_three_families_and_a_test() -> None:
+    rules = {"preregistered": {"target": 0.5, "delta": 0.1, "alpha": 0.05}}
+
+    def both(scores: Scores) -> tuple[pd.Series, pd.Series]:
+        asked = replace(scores, run={**scores.run, "study": rules})
+        claim = claims_table(asked, n_boot=99).set_index("key").loc["peak"]
+        return localization_test(scores).iloc[0], claim
+
+    for few in (rising(3), rising(2, 2)):
+        row, claim = both(few)
+        assert row["verdict"] == claim["verdict"] == "undecided"
+        assert "at least three are needed" in row["reason"]
+    row, claim = both(rising(2, 2, 2, 2))
+    shape = u_shape_test(rising(2, 2, 2, 2)).iloc[-1]
+    assert row["verdict"] == "elsewhere"
+    assert row["p_elsewhere"] == shape["p_shape"] == claim["p"]
+    assert claim["verdict"] == "contradicted"
+    assert claim["p_holm"] < 0.05
+    untested = depth.peak(pd.DataFrame([row]).assign(p_elsewhere=np.nan))
+    assert untested["verdict"] == "undecided"
+    assert "no test over models" in untested["reason"]
 
 
 def test_the_vertex_of_a_plateau_is_not_taken_for_a_peak() -> None:
