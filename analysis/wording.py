@@ -115,6 +115,39 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
     return f"{words[n] if n < len(words) else n} {noun}"
 
 
+def numbered(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a number in digits with its noun.
+
+    Examples
+    --------
+    >>> numbered(1, "family", "families"), numbered(12_000, "topic")
+    ('1 family', '12,000 topics')
+    """
+    return f"{n:,} {singular if n == 1 else plural or f'{singular}s'}"
+
+
+def each_of(n: int, singular: str) -> str:
+    """Return "each of 3 models", or the only one.
+
+    Examples
+    --------
+    >>> each_of(3, "model"), each_of(1, "model")
+    ('each of 3 models', 'the one model')
+    """
+    return f"the one {singular}" if n == 1 else f"each of {numbered(n, singular)}"
+
+
+def with_article(shape: str) -> str:
+    """Return the shape of a curve as a noun with its article.
+
+    Examples
+    --------
+    >>> with_article("plateau"), with_article("monotone"), with_article("several peaks")
+    ('a plateau', 'a monotone curve', 'several peaks')
+    """
+    return {"monotone": "a monotone curve", "several peaks": shape}.get(shape, f"a {shape}")
+
+
 def listing(items: Iterable[str]) -> str:
     """Join words as in a sentence.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.families import too_few
+from analysis.wording import numbered
 
 Row = dict[str, Any]
 
@@ -28,6 +29,7 @@ def every_model(shape: pd.DataFrame) -> Row:
     """
     profiles = shape[shape["level"] == "profile"]
     n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())
+    of = f"{humps} of {numbered(n, 'model')}"
     against = profiles[profiles["verdict"].isin(["monotone", "plateau", "trough"])]
     row: Row = {
         "quantity": "share of models",
@@ -41,11 +43,11 @@ def every_model(shape: pd.DataFrame) -> Row:
         row |= {"p": float(min(1.0, n * shown.min())), "verdict": "contradicted"}
         return row | {"reason": f"{first['model']}: {first['reason']}"}
     if humps == n:
-        few, said = too_few(profiles["family"].nunique()), f"a hump in {humps} of {n} models"
+        few, said = too_few(profiles["family"].nunique()), f"a hump in {of}"
         if few:
             return row | {"verdict": "undecided", "reason": f"{said}, but {few}"}
         return row | {"verdict": "supported", "reason": said}
-    return row | {"verdict": "undecided", "reason": f"a hump is shown in {humps} of {n} models"}
+    return row | {"verdict": "undecided", "reason": f"a hump is shown in {of}"}
 
 
 def over_models(shape: pd.DataFrame) -> Row:

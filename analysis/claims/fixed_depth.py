@@ -19,6 +19,7 @@ from analysis.profiles.fixed_shapes import fixed_shapes
 from analysis.profiles.shape import shape_row
 from analysis.profiles.uncertainty import assess
 from analysis.scopes import THESE, every_p, some_p
+from analysis.wording import numbered
 
 
 def _row(found: pd.Series, quantity: str, p: float, verdict: str, n: Any) -> Row:
@@ -134,7 +135,7 @@ def precision(table: pd.DataFrame, alpha: float) -> Row:
     verdict = "supported" if p < alpha else "undecided"
     row = _row(found, "low minus high precision", p, verdict, found["n"])
     shown = int((within["p"] < alpha).sum())
-    return row | {"reason": f"a change is shown in {shown} of {len(within)} models"}
+    return row | {"reason": f"a change is shown in {shown} of {numbered(len(within), 'model')}"}
 
 
 def _of_methods(table: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:

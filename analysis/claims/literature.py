@@ -15,6 +15,7 @@ from analysis.families import (
     t_critical,
 )
 from analysis.profiles.uncertainty import check_alpha
+from analysis.wording import numbered
 from study.arrays import Float64Array
 from study.home import find
 from study.read import InputError
@@ -214,7 +215,7 @@ def literature_test(
         "confidence": 1 - alpha,
     }
     if n_sources < MIN_FAMILIES:
-        few = f"{n_sources} sources; at least {MIN_FAMILIES} are needed"
+        few = f"{numbered(n_sources, 'source')}; at least {MIN_FAMILIES} are needed"
         none = dict.fromkeys(RESULT, np.nan)
         return pd.DataFrame([{**none, "verdict": "undecided", "reason": few, **counts}])
     pooled, tau2 = source_mean(table)

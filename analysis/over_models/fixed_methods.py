@@ -12,6 +12,7 @@ from analysis.over_models.rank_tests import contrast_verdict
 from analysis.profiles.joint import over_topics
 from analysis.profiles.uncertainty import MIN_REPLICATES
 from analysis.scopes import THESE, every_p, holm
+from analysis.wording import each_of, numbered
 from study.arrays import Float64Array
 
 EVERY, WITHIN = "every model", "within model"
@@ -92,7 +93,7 @@ def _every(
     row["p"] = everywhere[best]
     alike = [one["verdict"] == "alike" for one in rows]
     if row["p"] <= alpha:
-        where = "the one model" if len(rows) == 1 else f"each of {len(rows)} models"
+        where = each_of(len(rows), "model")
         reason = f"{names[best]} separates better in {where} (largest p {row['p']:.3g})"
         return row | {"verdict": f"{best} better", "reason": reason}
     if all(alike):
@@ -102,7 +103,7 @@ def _every(
         for side in sides
     }
     each = " and ".join(f"{names[side]} in {n}" for side, n in shown.items())
-    said = f"shown to separate better: {each} of {len(rows)} models"
+    said = f"shown to separate better: {each} of {numbered(len(rows), 'model')}"
     return row | {"verdict": "mixed" if all(shown.values()) else "undecided", "reason": said}
 
 

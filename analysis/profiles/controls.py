@@ -22,6 +22,7 @@ from analysis.profiles.uncertainty import (
     standard_error,
 )
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
+from analysis.wording import with_article
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -400,7 +401,8 @@ def _decide(
         elif high < 0:
             verdict, reason = "not learned", "the embedding separates better than the middle"
     elif shape in ("monotone", "plateau", "trough"):
-        verdict, reason = "not learned", f"the trained profile is no hump but {_article(shape)}"
+        verdict = "not learned"
+        reason = f"the trained profile is not a hump but {with_article(shape)}"
     elif shape != "hump":
         reason = "that the trained profile is a hump is not shown"
     elif p_same < alpha:
@@ -432,7 +434,3 @@ def _p_not(name: str, decided: Mapping[str, Any], shape: Mapping[str, Any]) -> f
     if name == "middle - layer 0":
         return float(decided["p"])
     return float(decided["p_same"] if decided["reason"] == SAME else shape["p_shape"])
-
-
-def _article(shape: str) -> str:
-    return "a trough" if shape == "trough" else shape

@@ -15,7 +15,7 @@ from analysis.profiles.joint import from_draws, joint
 from analysis.profiles.splines import maximum, tops
 from analysis.profiles.uncertainty import Errors, quadratic_weights
 from analysis.scopes import THESE, every_p, some_p
-from analysis.wording import listing
+from analysis.wording import listing, numbered
 from study.arrays import Float64Array
 
 #: Shapes without a peak inside.
@@ -70,7 +70,8 @@ def fixed_peaks(
         out |= {"verdict": "at target", "reason": f"{said}: each is within {where}"}
     else:
         at = sum(row["verdict"] == "at target" for row in rows)
-        out["reason"] = f"a peak within {where} is shown in {at} of {len(rows)} models; {said}"
+        of = f"{at} of {numbered(len(rows), 'model')}"
+        out["reason"] = f"a peak within {where} is shown in {of}; {said}"
     if all(np.isnan(row["p"]) for row in rows):
         out |= {"p": np.nan, "p_elsewhere": np.nan, "reason": rows[0]["reason"]}
     n_models = len(set(names))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.scopes import THESE, every_p, some_p
-from analysis.wording import listing
+from analysis.wording import each_of, listing, numbered, with_article
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -48,12 +48,13 @@ def fixed_shapes(rows: Rows, alpha: float) -> dict[str, Any]:
     shapes = [str(one["verdict"]) for one in rows]
     if len(set(shapes)) == 1 and shapes[0] != "undecided":
         p = row["p"] if shapes[0] == "hump" else every_p(p_against)
-        reason = f"each of {len(rows)} profiles is shown to be a {shapes[0]}"
+        every, what = each_of(len(rows), "profile"), with_article(shapes[0])
+        reason = f"{every} is shown to {'have' if shapes[0] == 'several peaks' else 'be'} {what}"
         return row | {"p_shape": p, "verdict": shapes[0], "reason": reason}
     counted = sorted(set(shapes), key=lambda shape: (shape == "undecided", shape))
     said = listing(f"{shapes.count(shape)} {shape}" for shape in counted)
     word = "mixed" if row["p_otherwise"] < alpha else "undecided"
-    return row | {"verdict": word, "reason": f"of {len(rows)} profiles: {said}"}
+    return row | {"verdict": word, "reason": f"of {numbered(len(rows), 'profile')}: {said}"}
 
 
 def fixed_controls(rows: Rows, humps: Sequence[float], alpha: float) -> dict[str, Any]:
@@ -88,12 +89,13 @@ def fixed_controls(rows: Rows, humps: Sequence[float], alpha: float) -> dict[str
     row |= {"p": every_p(learned), "p_not": some_p(against)}
     shown = sum(one["verdict"] == "learned" for one in rows)
     if row["p"] < alpha:
-        return row | {"verdict": "learned", "reason": f"in each of {len(rows)} profiles"}
+        return row | {"verdict": "learned", "reason": f"in {each_of(len(rows), 'profile')}"}
     if row["p_not"] < alpha:
         first = rows[int(np.argmin(against))]
         return row | {"verdict": "not learned", "reason": f"{first['model']}: {first['reason']}"}
     lacking = next(one for one in rows if one["verdict"] != "learned")
-    reason = f"shown in {shown} of {len(rows)} profiles; {lacking['model']}: {lacking['reason']}"
+    of = f"{shown} of {numbered(len(rows), 'profile')}"
+    reason = f"shown in {of}; {lacking['model']}: {lacking['reason']}"
     return row | {"verdict": "undecided", "reason": reason}
 
 

@@ -22,6 +22,7 @@ from analysis.profiles.uncertainty import (
     select_profiles,
 )
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
+from analysis.wording import numbered
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -311,7 +312,7 @@ def _pooled(
         elif result["p"] >= alpha:
             reason = f"the pooled peak is neither shown inside {where} nor outside"
         elif without:
-            reason = f"{len(of)} models peak within {where}, but {without} have no peak"
+            reason = f"{len(of)} models peak within {where}; models without a peak: {without}"
         elif 2 * len(of) < n:
             reason = f"a peak could be located in {len(of)} of {n} models only"
         elif 2 * within.sum() < len(of) or abs(estimate - target) + reach > delta:
@@ -322,7 +323,7 @@ def _pooled(
         else:
             verdict, reason = "at target", f"the pooled peak {estimate:.2f} is within {where}"
     elif without and without == n - unlocated:
-        reason = f"{without} of {n} models are shown to have no peak inside the range"
+        reason = f"shown to have no peak inside the range: {without} of {numbered(n, 'model')}"
         if few := too_few(curves.loc[absent, "family"].nunique(), "models without a peak"):
             reason += f", but {few}"
         elif 2 * without > n:
@@ -332,7 +333,7 @@ def _pooled(
     elif (curves["shape"] == "unknown").all():
         reason = str(curves["reason"].iloc[0])
     else:
-        reason = f"{len(of)} of {n} models have a located peak; 2 are needed"
+        reason = f"models with a located peak: {len(of)} of {n}; 2 are needed"
     return {**result, "verdict": verdict, "reason": reason, **counts}
 
 

@@ -20,6 +20,7 @@ from analysis.loading.scores import Profile, Scores, as_scores
 from analysis.profiles.bare import scale_of_halves, scatter, small_sample_scale
 from analysis.profiles.mean_forms import designs
 from analysis.profiles.splines import N_GRIDS
+from analysis.wording import numbered
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -91,7 +92,7 @@ def fault(profile: Profile) -> str:
     """Say why a profile cannot be analyzed; return an empty string if it can."""
     y, layer, draws = profile.separation, profile.layer, profile.replicates
     if len(y) < MIN_POINTS:
-        return f"only {len(y)} layers; at least {MIN_POINTS} are needed"
+        return f"only {numbered(len(y), 'layer')}; at least {MIN_POINTS} are needed"
     if (np.diff(profile.depth) <= 0).any():
         return "depth does not increase with layer"
     size = np.abs(y).max()
@@ -111,11 +112,11 @@ def fault(profile: Profile) -> str:
         return f"layer {absent[0]} is missing"
     if profile.n_topics is not None and profile.n_topics < 3:
         what = profile.repeated or "topic"
-        return f"only {profile.n_topics} {what}s; an error needs at least 3"
+        return f"only {numbered(profile.n_topics, what)}; an error needs at least 3"
     if np.isnan(draws).any():
         return f"layer {layer[np.isnan(draws).any(axis=0)][0]} is missing from the replicates"
     if len(draws) < MIN_REPLICATES:
-        return f"only {len(draws)} replicates; at least {MIN_REPLICATES} are needed"
+        return f"only {numbered(len(draws), 'replicate')}; at least {MIN_REPLICATES} are needed"
     size = max(size, np.abs(draws).max())
     shape = draws - draws.mean(axis=1, keepdims=True)
     if np.ptp(shape, axis=0).max() <= 1e-12 * size:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.wording import NBSP, number, p_value
+from analysis.wording import NBSP, number, numbered, p_value
 from study.read import InputError
 from study.text import visible
 
@@ -131,8 +131,7 @@ class Row:
         """Return "9 models"; empty if it is missing."""
         if not self.has(name):
             return ""
-        n = int(self.values[name])
-        return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+        return numbered(int(self.values[name]), noun, plural)
 
     def models(self, name: str = "n_models") -> str:
         """Return "9 models of 5 families"."""

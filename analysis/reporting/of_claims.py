@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.reporting.apa import Row, joined, sentence, undecided
+from analysis.wording import numbered
 
 
 def of_claim(row: Row) -> str:
@@ -52,8 +53,8 @@ def of_literature(row: Row) -> str:
 def of_power(row: Row) -> str:
     """Say what a simulated design decides."""
     there = "an effect" if row.text("truth") != "none" else "no effect"
-    families = row.text("families").split()
-    n = f"{row.count('n_models', 'model')} in {len(families)} families"
+    families = numbered(len(row.text("families").split()), "family", "families")
+    n = f"{row.count('n_models', 'model')} in {families}"
     numbers = [
         row.estimate("share that shows a difference", "difference"),
         row.value("sameness", "same"),

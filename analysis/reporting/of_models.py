@@ -21,12 +21,14 @@ LETTERS = {
 def of_invariance(row: Row) -> str:
     """Say whether `invariance_test` finds the curve to be the same: in families, or in models."""
     about = row.conditions(row.named("scope"))
-    groups = "families" if row.text("by") in ("family", "") else f"groups by {row.text('by')}"
+    group, groups = "family", "families"
+    if row.text("by") not in ("family", ""):
+        group, groups = (f"{word} by {row.text('by')}" for word in ("group", "groups"))
     n = f"n = {row.count('n_models', 'model')}"
     within, between = f"in all {groups}", f"between {groups}"
     if row.has("n_groups"):
-        n += f" in {row.text('n_groups')} {groups}"
-    elif row.has("other"):
+        n += f" in {row.count('n_groups', group, groups)}"
+    elif row.named("other"):
         pair = f"{row.text('model')} and {row.text('other')}"
         within, between = f"in {pair}", f"between {pair}"
     else:
@@ -37,7 +39,7 @@ def of_invariance(row: Row) -> str:
         row.estimate(f"largest departure of a peak{f' ({of})' if of else ''}"),
         row.p("p_equivalence", "p of equivalence"),
     ]
-    if row.has("other"):
+    if row.has("other"):  # of two models, or of all pairs
         place = [row.estimate("largest difference of the shapes, as a share of the rise")]
     verdict = row.text("verdict")
     if verdict == "invariant":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.reporting.apa import Row, sentence, undecided
+from analysis.wording import each_of
 
 SHAPES = {
     "hump": "separation rose and then fell with depth",
@@ -21,7 +22,7 @@ def _where(row: Row) -> str:
             return f"over the models{row.conditions(more)}"
         return f"over {row.models()}{row.conditions(more)}"
     if row.text("level") == "these models":
-        return f"in each of {row.count('n_models', 'model')}{row.conditions(more)}"
+        return f"in {each_of(int(row.values['n_models']), 'model')}{row.conditions(more)}"
     return f"in {row.text('model')}{row.conditions(more)}"
 
 
@@ -49,6 +50,11 @@ def of_shape(row: Row) -> str:
     df = row.freedom()
     if verdict in ("hump", "trough"):
         return sentence(f"{where}, {SHAPES[verdict]} ({verdict})", [arm, df, row.p()])
+    if verdict == "mixed":
+        whose = f"{row.count('n_models', 'model')}{row.conditions(row.named('scope'))}"
+        said = f"the curves of {whose} had mixed shapes, not all of them humps"
+        otherwise = row.p("p_otherwise", "p of another shape than a hump")
+        return sentence(f"{said} ({row.text('reason')})", [arm, df, otherwise])
     if verdict in SHAPES:
         return sentence(f"{where}, {SHAPES[verdict]} ({verdict})", [df, row.p("p_shape")])
     return sentence(undecided(f"{where}, the shape of the curve", row), [arm, df, row.p()])

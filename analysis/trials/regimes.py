@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.profiles.uncertainty import check_alpha
 from analysis.trials.table import MATCHED, REGIMES, SHAM, STEERED, Trials, as_trials, outcomes
+from analysis.wording import numbered
 from study.arrays import Float64Array
 
 #: Enumerate all permutations of the labels up to this many models.
@@ -92,8 +93,8 @@ def regime_test(
         if related:
             reason = f"explains {found['estimate']:.0%} of the variance beyond the other"
         elif found["p_min"] >= alpha:
-            families = dummies.shape[1]
-            reason = f"{len(y)} models in {families} families cannot tell family from scale"
+            families = numbered(dummies.shape[1], "family", "families")
+            reason = f"{numbered(len(y), 'model')} in {families} cannot tell family from scale"
         rows[-1] |= {"verdict": "related" if related else "undecided", "reason": reason}
     return pd.DataFrame(rows)
 

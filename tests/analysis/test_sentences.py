@@ -17,6 +17,9 @@ import analysis
 from analysis import InputError, load_scores, load_trials, say
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.planning.simulate import simulate_scores
+from analysis.profiles.controls import Contrast, _decide
+from analysis.profiles.fixed_shapes import fixed_shapes
+from analysis.profiles.uncertainty import fault
 from analysis.reporting.say import KINDS, kind_of
 from analysis.trials.agreement import judge_agreement
 from analysis.trials.regimes import regime_table
@@ -251,3 +254,69 @@ def test_other_tables_and_styles_are_refused() -> None:
         say(pd.DataFrame({"estimate": [1.0]}))
     with pytest.raises(InputError, match="no style 'mla'"):
         say(located(), style="mla")  # type: ignore[arg-type]
+
+
+def shapes(*verdicts: str) -> dict[str, object]:
+    """Return the row about these models of which each is shown to have one of these shapes."""
+    blank = dict.fromkeys(("estimate", "low", "high"), 0.0)
+    rows = [
+        {"model": f"m{i}", "family": "f", "verdict": verdict, "direction": "hump", **blank}
+        | {"p": 0.001 if verdict == "hump" else 0.9, "p_shape": 0.001}
+        for i, verdict in enumerate(verdicts)
+    ]
+    return fixed_shapes(rows, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "reason"),
+    [
+        (("hump",) * 3, "each of 3 profiles is shown to be a hump"),
+        (("monotone",) * 3, "each of 3 profiles is shown to be a monotone curve"),
+        (("several peaks",) * 2, "each of 2 profiles is shown to have several peaks"),
+        (("plateau",), "the one profile is shown to be a plateau"),
+        (("hump", "trough"), "of 2 profiles: 1 hump and 1 trough"),
+    ],
+)
+def test_reasons_name_shapes_as_english_does(verdicts: tuple[str, ...], reason: str) -> None:
+    assert shapes(*verdicts)["reason"] == reason
+
+
+def test_models_that_differ_in_shape_are_said_to() -> None:
+    row = shapes("hump", "hump", "monotone")
+    assert row["verdict"] == "mixed"
+    said = RESULTS["u_shape_test"]()
+    (text,) = say(pd.DataFrame([said.iloc[0].to_dict() | row]))
+    assert text.startswith("The curves of 3 models (")
+    assert "had mixed shapes, not all of them humps (of 3 profiles: 2 hump and 1 monotone)" in text
+    assert "undecided" not in text
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    one = simulate_scores(families=(1,), noise_sd=0.001, seed=1)
+    found = [analysis.localization_test(one, scope=None), analysis.control_test(one, scope=None)]
+    found.append(analysis.u_shape_test(one, scope=None))
+    lone = simulate_scores(families=(2,), seed=1)
+    found.append(analysis.invariance_test(lone, n_boot=39))
+    found.append(analysis.literature_test(pd.DataFrame({"source": ["a"], "depth": [0.5]})))
+    text = " ".join(sentence for table in found for sentence in say(table))
+    assert "in 1 family" in text
+    assert "(1 source; at least 3 are needed)" in text
+    assert not re.search(r"\b1 (\w+ ){0,2}(models|families|sources|topics|profiles)\b", text), text
+    (few,) = simulate_scores(families=(1,), seed=1).profiles()
+    assert fault(replace(few, n_topics=1)) == "only 1 topic; an error needs at least 3"
+    assert "not a hump but a plateau" in not_learned("plateau")
+    assert "not a hump but a monotone curve" in not_learned("monotone")
+
+
+def not_learned(shape: str) -> str:
+    """Return the reason for which a profile of this shape has not learned a hump."""
+    nothing = np.empty(0)
+    contrast = Contrast(0.1, 0.01, 0.2, 0.1, nothing, nothing, 5.0)
+    return str(_decide("trained - untrained", contrast, shape, "none", 0.05)["reason"])
+
+
+def test_all_pairs_of_models_are_no_pair() -> None:
+    whole, *pairs = say(analysis.invariance_test(of_nine(), scope="these models"))
+    assert "in each of these models" in whole or "between these models" in whole
+    assert "all (" not in whole
+    assert all(re.search(r"(in|between) \w+ and \w+ \(", pair) for pair in pairs)

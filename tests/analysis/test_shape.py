@@ -251,7 +251,7 @@ def test_monotone_profiles_do_not_poison_the_pool() -> None:
     assert row["n_pooled"] == 5
     assert 0.45 < row["estimate"] < 0.55
     assert row["verdict"] == "undecided"
-    assert "2 have no peak" in row["reason"]
+    assert "without a peak: 2" in row["reason"]
     alone = localization_test(other).iloc[0]
     assert np.isnan(alone["estimate"])
     # Both models belong to one family.
