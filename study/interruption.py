@@ -8,6 +8,7 @@ module imports only the standard library, which lets a script call it before its
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ class Stopped(KeyboardInterrupt):
 def listen(name: str, kept: str) -> None:
     """Make signals and failing disks end this script with one line; hide progress bars in files.
 
+    Characters that standard output cannot encode (Windows code pages, the locale C) become "?".
+
     Parameters
     ----------
     name : str
@@ -35,6 +38,8 @@ def listen(name: str, kept: str) -> None:
     kept : str
         What is kept, and what the user can do next.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # standard error has escapes anyway
+        sys.stdout.reconfigure(errors="replace")
     if not sys.stderr.isatty():  # tqdm and huggingface_hub read this on import
         for switch in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(switch, "1")
