@@ -24,7 +24,7 @@ from analysis.trials.dose import dose_response
 from analysis.trials.success import depth_test, steering_summary
 from study.read import InputError
 from study.text import visible
-from study.write import write_text
+from study.write import write_atomically, write_text
 
 if TYPE_CHECKING:
     import plotnine as p9
@@ -263,7 +263,8 @@ def write_figure(source: Source, path: Path) -> list[Path]:
     named = FIGURES.get(path.stem)
     check(path, (path.stem,), PICTURES, "figure")
     figure = (named or FIGURES["overview"]).draw(source)
-    with_texts(figure).save(path, dpi=200, verbose=False)
+    drawn, kind = with_texts(figure), path.suffix[1:]
+    write_atomically(path, lambda p: drawn.save(p, format=kind, dpi=200, verbose=False))
     if named is None:
         return [path]
     data, text = path.with_suffix(".csv"), path.with_suffix(".txt")

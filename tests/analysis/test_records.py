@@ -221,6 +221,15 @@ def test_a_figure_of_another_name_is_the_overview_alone(tmp_path: Path) -> None:
     assert write_figure(source(), tmp_path / "mine.svg") == [tmp_path / "mine.svg"]
 
 
+def test_a_figure_makes_its_folder_and_does_not_replace_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "mine.svg"
+    assert write_figure(source(), path) == [path]
+    assert [p.name for p in path.parent.iterdir()] == ["mine.svg"]
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=r"folder\.png: cannot be written"):
+        write_figure(source(), tmp_path / "folder.png")
+
+
 def test_data_of_several_tables_are_told_apart() -> None:
     table = drawn_from(FIGURES["peaks"].draw(source()))
     assert set(table["part"]) >= {1, 2}
