@@ -7,16 +7,21 @@ module imports only the standard library, which lets a script call it before its
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import signal
 import sys
+import unicodedata
 from types import FrameType, TracebackType
 
 #: Errors of a disk or folder, as opposed to faults of the code.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+#: What stands for characters that have no plain form of their own.
+PLAIN = {"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": "x", "\u00b7": "-"}
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,10 +31,19 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return plain characters for those that cannot be encoded: a minus must not become a "?"."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start : error.end]
+    forms = (PLAIN.get(one) or unicodedata.normalize("NFKD", one) for one in lost)
+    return "".join(form.encode("ascii", "ignore").decode() or "?" for form in forms), error.end
+
+
 def listen(name: str, kept: str) -> None:
     """Make signals and failing disks end this script with one line; hide progress bars in files.
 
-    Characters that standard output cannot encode (Windows code pages, the locale C) become "?".
+    Characters that standard output cannot encode (Windows code pages, the locale C) become plain
+    ones, or "?".
 
     Parameters
     ----------
@@ -39,7 +53,8 @@ def listen(name: str, kept: str) -> None:
         What is kept, and what the user can do next.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # standard error has escapes anyway
-        sys.stdout.reconfigure(errors="replace")
+        codecs.register_error("plain", _plain)
+        sys.stdout.reconfigure(errors="plain")
     if not sys.stderr.isatty():  # tqdm and huggingface_hub read this on import
         for switch in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(switch, "1")

@@ -96,12 +96,12 @@ def test_details_come_when_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_output_that_is_not_utf_8_has_replacements(encoding: str) -> None:
-    ask = "from study.interruption import listen; listen('a', 'b'); print('\\u22121')"
+    ask = "from study.interruption import listen; listen('a', 'b'); print('\\u22121\\u202f\\u2713')"
     told = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run(
         [sys.executable, "-c", ask], cwd=HOME, env=told, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "?1\n"
+    assert done.stdout == "-1 ?\n"
 
 
 @pytest.mark.parametrize("switch", ["TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"])
