@@ -89,13 +89,13 @@ def crossed_reading_test(
     -----
     With :math:`S_{rw}` the separation of reader r in the stories of writer w, familiarity is the
     mean over pairs of models of :math:`(S_{rr} + S_{ww} - S_{rw} - S_{wr}) / 2`: any additive
-    effects of reader and writer cancel. Over topics, the error is that of the bootstrap
-    replicates, which draw the same topics for all models, with Student's t at one degree of
-    freedom fewer than there are topics. Over models, families count alike, however
-    many models they have. State is the mean of the families' means, with Student's t over
-    families. For text and familiarity, each family is left out in turn, as reader and as writer,
-    because readers share writers; the pseudo-values are tested by Student's t [1]_. Fewer than
-    three families leave that scope undecided.
+    effects of reader and writer cancel. Over topics, the error is that of the bootstrap replicates,
+    which draw the same topics for all models, with Student's t at one degree of freedom fewer than
+    there are topics. Over models, families count alike, however many models they have. State is the
+    mean of the families' means, with Student's t over families. For text and familiarity, each
+    family is left out in turn, as reader and as writer, because readers share writers; the
+    pseudo-values are tested by Student's t [1]_. Fewer than three families leave that scope
+    undecided.
 
     References
     ----------
@@ -260,6 +260,7 @@ def over_families(effect: str, values: pd.DataFrame, family: pd.Series) -> Estim
         each = state_effects(values)
         return mean_over_families(each.to_numpy(), family[each.index].tolist())
     pairs = text_of_pairs(values) if effect == "text" else familiarity_effects(values)
+    pairs = pairs[pairs.index.isin(family.index, level=1)]  # other writers' families are unknown
     # Families count alike, however many models they have.
     share = (1 / family.map(family.value_counts())).to_dict()
     reader, writer = (pairs.index.get_level_values(level) for level in (0, 1))

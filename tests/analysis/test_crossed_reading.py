@@ -144,3 +144,12 @@ def test_the_other_tests_leave_crossreading_out():
     assert len(u_shape_test(plain)) < len(u_shape_test(crossed))
     with pytest.raises(InputError, match="has no crossreading; add it"):
         crossed_reading_test(plain)
+
+
+def test_a_writer_that_is_no_reader_has_no_family():
+    whole = study({"text": 0.2}, families=(1, 1, 1, 1), sd=0.02)
+    fewer = whole.select(model=["m1", "m2", "m3"])
+    found = crossed_reading_test(fewer).set_index(["effect", "scope", "model"])
+    row = found.loc[("text", LIKE_THESE, "all")]
+    assert row["n_families"] == 3
+    assert row["estimate"] == pytest.approx(0.2, abs=0.05)
