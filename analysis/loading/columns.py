@@ -38,7 +38,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("component", "readout", "arm", "aggregation"),
     ),
     "metric": ("metric", "measure", "metricname", "scoretype"),
-    "score": ("score", "value", "meanscore", "result", "y"),
+    "score": ("score", "value", "meanscore", "scoremean", "result", "y"),
     "weights": ("weights", "initialization", "modelweights"),
     "labels": ("labels", "labeltype", "control"),
     "precision": ("dtype", "quantization", "weightprecision"),
@@ -73,6 +73,11 @@ ASK = (
 #: Proportions, whose standard error follows from the number of items.
 SHARES = (*(m for m in HIGHER if "acc" in m), "successrate", "recall")
 _TRAIN = re.compile(r"^(train|training)")
+#: What is left of the name of a limit or interval beside its measure's: low, 95cihigh, cilower95.
+_LIMIT = re.compile(
+    r"(\d|pct)*(ci|low|lower|high|upper|min|max|var|variance|iqr)"
+    r"(\d|pct|ci|low|lower|high|upper|bound|limit)*"
+)
 
 
 def key_of(name: object) -> str:
@@ -103,7 +108,24 @@ def role_of(name: object) -> str | None:
 def is_metric(name: object) -> bool:
     """Say whether a name is that of a known measure (of held-out data, not of training data)."""
     key = key_of(name)
-    return key in HIGHER or key in ASK
+    return any(k in HIGHER or k in ASK for k in (key, key.removesuffix("mean")))
+
+
+def metric_of(column: str) -> str:
+    """Return what a column measures: a known measure loses "mean", others keep their names.
+
+    Examples
+    --------
+    >>> metric_of("accuracy_mean"), metric_of("test.auc"), metric_of("probe_x.mean")
+    ('accuracy', 'auc', 'probe_x')
+    >>> metric_of("geometric_mean")
+    'geometric_mean'
+    """
+    head, _, tail = column.rpartition(".")
+    if head and key_of(tail) == "mean":
+        return metric_of(head)
+    bare = re.sub(r"[_ -]+mean$", "", tail, flags=re.I)
+    return bare if is_metric(bare) else tail
 
 
 def direction_of(metric: str) -> int | None:
@@ -212,8 +234,7 @@ def measures_in(frame: pd.DataFrame, taken: Iterable[str]) -> list[str]:
     for column in frame.columns:
         if column in set(taken) or not _numeric(frame[column]) or _TRAIN.match(str(column).lower()):
             continue
-        tail = str(column).rpartition(".")[2]
-        if is_metric(column) or is_metric(tail):
+        if is_metric(column) or is_metric(metric_of(str(column))):
             out.append(str(column))
     return out
 
@@ -223,18 +244,47 @@ def spread_columns(frame: pd.DataFrame, measure: str) -> dict[str, str]:
 
     Examples
     --------
-    >>> spread_columns(pd.DataFrame({"acc": [0.5], "acc_std": [0.1]}), "acc")
+    >>> spread_columns(pd.DataFrame({"acc_mean": [0.5], "acc_std": [0.1]}), "acc_mean")
     {'sd': 'acc_std'}
     """
-    out = {}
-    base = key_of(measure).removeprefix("mean").removesuffix("mean")
+    keys = {key_of(c): str(c) for c in frame.columns if _numeric(frame[c])}
+    full, bare = _bases(measure)
+    # The SD of a test accuracy is that of the accuracy, unless there is a test accuracy too.
+    bases = (full, bare) if f"test{bare}" in keys else (full, bare, f"test{bare}")
+    out: dict[str, str] = {}
+    for role in ("se", "sd"):
+        for base in bases:
+            for word in SYNONYMS[role]:
+                for key in (base + word, word + base):
+                    if key in keys:
+                        out.setdefault(role, keys[key])
+    return out
+
+
+def limit_columns(frame: pd.DataFrame, measure: str) -> list[str]:
+    """Return the columns of a measure's limits and the like, which give no standard error.
+
+    Examples
+    --------
+    >>> limit_columns(pd.DataFrame({"acc": [0.5], "acc_low": [0.4], "high": [0.6]}), "acc")
+    ['acc_low']
+    >>> limit_columns(pd.DataFrame({"acc": [0.5], "acc_low": [0.4], "high": [0.6]}), "")
+    ['high']
+    """
+    out = []
     for column in frame.columns:
         key = key_of(column)
-        for role in ("se", "sd"):
-            for word in SYNONYMS[role]:
-                if key in (base + word, word + base, "test" + base + word):
-                    out[role] = str(column)
+        rests = [key.removeprefix(base) for base in _bases(measure) if key.startswith(base)]
+        rests += [key.removesuffix(base) for base in _bases(measure) if key.endswith(base)]
+        if _numeric(frame[column]) and any(map(_LIMIT.fullmatch, rests)):
+            out.append(str(column))
     return out
+
+
+def _bases(measure: str) -> tuple[str, str]:
+    """Return a measure's key, and the one without "mean"."""
+    key = key_of(measure)
+    return key, key.removeprefix("mean").removesuffix("mean")
 
 
 def repetition_roles(roles: Mapping[str, str]) -> list[str]:

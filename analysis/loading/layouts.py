@@ -12,7 +12,9 @@ from analysis.loading.columns import (
     SYNONYMS,
     is_metric,
     key_of,
+    limit_columns,
     measures_in,
+    metric_of,
     repetition_roles,
     role_of,
     roles_of,
@@ -74,17 +76,17 @@ def long_table(
         )
     taken = set(roles.values())
     if "score" in roles:
-        is_metric_name = key_of(roles["score"]) not in SYNONYMS["score"]
-        return _as_roles(frame, roles, metric=roles["score"] if is_metric_name else None)
+        return _from_scores(frame, [roles["score"]], roles, options, notes)
     measures = measures_in(frame, taken)
     others = [c for c in _number_columns(frame) if c not in taken and key_of(c) not in _INDEX]
+    limits = {limit for c in others for limit in limit_columns(frame, c)}
+    named = [c for c in others if not _is_spread(c) and c not in limits]
     if options.wide == "metric" and not measures:
-        measures = others
+        measures = named
     if options.wide in (None, "metric") and measures:
-        return _from_measures(frame, measures, roles, options, notes)
-    named = [c for c in others if not _is_spread(c)]
+        return _from_scores(frame, measures, roles, options, notes)
     if len(named) == 1:
-        return _as_roles(frame, {**roles, "score": named[0]}, metric=named[0])
+        return _from_scores(frame, named, roles, options, notes)
     if not named:
         raise InputError(
             f"{where}: no column of scores among {', '.join(map(str, frame.columns))}; give "
@@ -92,6 +94,7 @@ def long_table(
         )
     kind = options.wide or _kind_of(named, roles, where)
     notes[f"columns {_some(named)} are taken as one {kind} each"] = None
+    _note_unused(frame, named, taken | {*named}, notes)
     kept = [c for c in frame.columns if c not in named]
     long = frame.melt(kept, named, var_name="~wide", value_name="~value")
     return _as_roles(long.dropna(subset="~value"), {**roles, kind: "~wide", "score": "~value"})
@@ -183,21 +186,57 @@ def _from_layers(
     return _as_roles(long, {**roles, "layer": "~wide", "score": "~value"})
 
 
-def _from_measures(
+def _from_scores(
     frame: pd.DataFrame,
-    measures: list[str],
+    scores: list[str],
     roles: dict[str, str],
     options: Options,
     notes: dict[str, None],
 ) -> pd.DataFrame:
-    parts = []
-    for measure in measures:
-        mine = {**spread_columns(frame, measure), **roles, "score": measure}
-        part = frame[~frame[measure].isna()] if len(measures) > 1 else frame
-        parts.append(_as_roles(part, mine, metric=measure, drop=measures))
-    if len(measures) > 1:
-        notes[f"columns {_some(measures)} are taken as one metric each"] = None
+    """Return a long table of one or more columns of scores, each with its own spread."""
+    metrics = {score: metric_of(score) for score in scores}
+    parts, used = [], set(roles.values())
+    for score, metric in metrics.items():
+        mine = _with_spread(frame, score, roles, options)
+        used.update(mine.values())
+        part = frame[~frame[score].isna()] if len(scores) > 1 else frame
+        if list(metrics.values()).count(metric) > 1:
+            metric = score
+        is_named = key_of(score) not in SYNONYMS["score"]
+        parts.append(_as_roles(part, mine, metric=metric if is_named else None, drop=scores))
+    if len(scores) > 1:
+        notes[f"columns {_some(scores)} are taken as one metric each"] = None
+    _note_unused(frame, scores, used, notes)
     return pd.concat(parts, ignore_index=True)
+
+
+def _with_spread(
+    frame: pd.DataFrame, score: str, roles: dict[str, str], options: Options
+) -> dict[str, str]:
+    """Return the roles with a score and the columns of its standard error and SD.
+
+    The columns that the caller gives for them are the only ones then.
+    """
+    given = {"se", "sd"} & set(options.columns)
+    found = {} if given else spread_columns(frame, score)
+    kept = {k: v for k, v in roles.items() if not given or k in given or k not in ("se", "sd")}
+    return {**found, **kept, "score": score}
+
+
+def _note_unused(
+    frame: pd.DataFrame, scores: list[str], used: set[str], notes: dict[str, None]
+) -> None:
+    """Say which columns tell of the spread of scores and are not used."""
+    beside = set(limit_columns(frame, ""))
+    for score in scores:
+        beside |= {*spread_columns(frame, score).values(), *limit_columns(frame, score)}
+    unused = [c for c in frame.columns if c in beside and c not in used]
+    if unused:
+        are = "columns {} are" if len(unused) > 1 else "column {} is"
+        notes[
+            f"{are.format(_some(unused))} not used: errors come from standard errors, SDs with n, "
+            "or repetitions"
+        ] = None
 
 
 def _kind_of(named: list[str], roles: dict[str, str], where: str) -> str:
@@ -223,7 +262,7 @@ def _as_roles(
     if "concept" in roles and not roles["concept"].startswith("~"):
         out = out.assign(called=roles["concept"])
     if metric is not None and "metric" not in out:
-        out = out.assign(metric=str(metric).rpartition(".")[2])
+        out = out.assign(metric=metric)
     return out.reset_index(drop=True)
 
 
@@ -273,7 +312,7 @@ def _is_number(values: pd.Series) -> bool:
 
 def _is_spread(name: str) -> bool:
     return bool(
-        re.search(r"(^|[_. ])(std|sd|se|sem|stderr|ci|low|high|min|max|var)([_. ]|$)", name)
+        re.search(r"(^|[_. -])(std|sd|se|sem|stderr|ci|low|high|min|max|var)([_. -]|$)", name)
     )
 
 

@@ -130,3 +130,71 @@ def test_a_share_with_its_number_has_an_error_and_an_sd_without_has_none() -> No
     alone = read_scores(forms.truth().assign(accuracy_std=0.1))
     assert alone.replicates is None
     assert "an SD without n" in " ".join(alone.run["notes"])
+
+
+REPORTED = forms.truth().assign(accuracy_std=0.1, n=100)
+
+
+@pytest.mark.parametrize(
+    ("score", "spread", "metric"),
+    [
+        ("accuracy", "accuracy_std", "accuracy"),
+        ("accuracy_mean", "accuracy_std", "accuracy"),
+        ("accuracy.mean", "accuracy.std", "accuracy"),
+        ("probe_x", "probe_x_std", "probe_x"),
+        ("score_mean", "score_std", "score"),
+        ("value", "value_sd", "score"),
+    ],
+)
+def test_an_sd_belongs_to_its_score_however_the_score_is_chosen(
+    score: str, spread: str, metric: str
+) -> None:
+    expected = read_scores(REPORTED).replicates
+    assert expected is not None
+    table = REPORTED.rename(columns={"accuracy": score, "accuracy_std": spread})
+    for columns in ({}, {"score": score}):
+        scores = read_scores(table.assign(train_accuracy_std=9.0), columns=columns)
+        assert list(scores.run["metrics"]) == [metric]
+        assert scores.replicates is not None
+        assert_same(scores.replicates["score"], expected["score"])
+
+
+@pytest.mark.parametrize("columns", [{"sd": "mine"}, {"sd": "mine", "score": "accuracy"}])
+def test_the_spread_that_the_caller_names_is_the_one(columns: dict[str, str]) -> None:
+    table = REPORTED.rename(columns={"accuracy_std": "mine"})
+    expected, others = read_scores(table, columns={"sd": "mine"}).replicates, ("se", "accuracy_se")
+    assert expected is not None
+    for other in others:
+        scores = read_scores(table.assign(**{other: 0.5}), columns=columns)
+        assert scores.replicates is not None
+        assert_same(scores.replicates["score"], expected["score"])
+
+
+def test_metrics_that_share_a_name_without_mean_keep_both_names() -> None:
+    both = forms.truth().assign(accuracy_mean=0.5)
+    assert set(read_scores(both).run["metrics"]) == {"accuracy", "accuracy_mean"}
+
+
+@pytest.mark.parametrize("score", ["accuracy", "probe_x"])
+def test_limits_of_a_score_are_said_not_to_be_used(score: str) -> None:
+    low, high = f"{score}_lower", f"{score}_ci95_high"
+    table = forms.truth().rename(columns={"accuracy": score})
+    table = table.assign(**{low: 0.4, high: 0.6, "train_acc_low": 0.1, "ci_low": 0.2})
+    for columns in ({}, {"score": score}):
+        scores = read_scores(table, columns=columns)
+        assert scores.replicates is None
+        said = f"columns {low}, {high}, ci_low are not used"
+        assert any(note.startswith(said) for note in scores.run["notes"])
+    assert "are not used" not in " ".join(read_scores(forms.truth()).run["notes"])
+
+
+def test_spreads_are_no_metrics() -> None:
+    table = REPORTED.rename(columns={"accuracy": "probe_x", "accuracy_std": "probe_x_std"})
+    scores = read_scores(table.assign(probe_y=0.5, probe_y_std=0.1), wide="metric")
+    assert set(scores.run["metrics"]) == {"probe_x", "probe_y"}
+
+
+def test_a_spread_beside_models_side_by_side_is_said_not_to_be_used() -> None:
+    table = forms.truth().pivot(index="layer", columns="model", values="accuracy")
+    notes = read_scores(table.reset_index().assign(gpt2_std=0.1), missing="drop").run["notes"]
+    assert any(note.startswith("column gpt2_std is not used") for note in notes)
