@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.loading.layouts import layer_numbers
+from analysis.loading.layouts import layer_numbers, layer_totals
 from analysis.loading.model_names import layers_of
 from analysis.loading.options import Options, hint
 from study.read import InputError
@@ -62,9 +62,10 @@ def with_depths(
             f"{where}: layer {value:g} is not a whole number; is it a depth? give "
             f"{hint('columns', {'depth': 'layer'})}"
         )
+    counts = _counts(table, notes)
     table = table.assign(layer=layer.astype(np.int64))
     ends = table.groupby("model", sort=False)["layer"].agg(["min", "max"])
-    known = {m: _n_layers(m, table, options, where) for m in ends.index}
+    known = {m: _n_layers(m, counts, options, where) for m in ends.index}
     said = {m: _said(options.layer_zero, m) for m in ends.index}
     _refuse_mixed(ends, said, known, where)
     zero, shift, total, guessed, open_ = {}, {}, {}, [], []
@@ -155,21 +156,31 @@ def _shares(
     return table.assign(n_layers=table.groupby("model")["layer"].transform("max"))
 
 
-def _n_layers(model: Any, table: pd.DataFrame, options: Options, where: str) -> int | None:
+def _counts(table: pd.DataFrame, notes: dict[str, None]) -> pd.Series:
+    """Return the numbers of layers in the table, by model: of n_layers, and of layers "9/12"."""
+    totals = layer_totals(table["layer"])
+    if totals.notna().any():
+        cell = table["layer"][totals.notna()].iloc[0]
+        notes[f"numbers of layers from cells such as {cell!r}"] = None
+    columns = [table["n_layers"], totals] if "n_layers" in table else [totals]
+    counts: pd.Series = pd.concat([column.set_axis(table["model"]) for column in columns])
+    return counts.dropna()
+
+
+def _n_layers(model: Any, counts: pd.Series, options: Options, where: str) -> int | None:
     given = options.n_layers
     if isinstance(given, Mapping):
         given = given.get(str(model))
     if given is not None:
         return int(given)
-    if "n_layers" in table:
-        values = table.loc[table["model"] == model, "n_layers"].dropna().unique()
-        if len(values) > 1:
-            raise InputError(
-                f"{where}: model {model!r} has more than one number of layers "
-                f"({', '.join(f'{v:g}' for v in values[:3])}); are two models called so? rename one"
-            )
-        return int(values[0]) if len(values) else None
-    return layers_of(str(model))
+    values = counts[counts.index == model].unique()
+    if len(values) > 1:
+        raise InputError(
+            f"{where}: model {model!r} has more than one number of layers "
+            f"({', '.join(f'{v:g}' for v in values[:3])}); are two models called so? rename one, "
+            f"or give {hint('n_layers', {model: int(values[0])})}"
+        )
+    return int(values[0]) if len(values) else layers_of(str(model))
 
 
 def _said(given: str | Mapping[str, str] | None, model: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.loading.cells import Marks, cleaned
@@ -25,7 +26,9 @@ from analysis.loading.options import Options, hint
 from study.read import InputError
 
 _LAYER = re.compile(r"^(?:layers?|block|blk|l|h|hidden)?[ _.\-]*(-?\d+)$", re.I)
-_LAYER_CELL = re.compile(r"^(?:layer|block|l|h)?[ _.#\-]*(-?\d+)\b.*$", re.I)
+_LAYER_CELL = re.compile(
+    r"^(?:layer|block|l|h)?[ _.#\-]*(-?\d+)\b(?: *(?:/|of|out of) *(\d+)\b)?.*$", re.I
+)
 _EMBEDDING = {"emb", "embed", "embedding", "embeddings", "wte", "embeddingoutput", "input"}
 #: Fewest columns side by side that are layers.
 MIN_WIDE = 4
@@ -278,7 +281,7 @@ def layer_numbers(values: pd.Series, where: str) -> pd.Series:
         return values
     out = []
     for value in values:
-        text = re.sub(r"[*_`]{2}|[`★]", "", str(value)).strip()
+        text = _layer_text(value)
         found = _LAYER_CELL.match(text)
         if key_of(text) in _EMBEDDING:
             out.append(0)
@@ -289,6 +292,23 @@ def layer_numbers(values: pd.Series, where: str) -> pd.Series:
                 f"{where}: layer {value!r} has no number; write 0, 1, ... or layer_0, L1, embedding"
             )
     return pd.Series(out, values.index)
+
+
+def layer_totals(values: pd.Series) -> pd.Series:
+    """Return the number of layers in cells such as "9/12", and NaN for others.
+
+    Examples
+    --------
+    >>> layer_totals(pd.Series(["emb", "L1/12", "2 of 12 (best)", "3 (best)"])).tolist()
+    [nan, 12.0, 12.0, nan]
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return pd.Series(np.nan, values.index)
+    return values.map(_layer_text).str.extract(_LAYER_CELL)[1].astype(np.float64)
+
+
+def _layer_text(value: object) -> str:
+    return re.sub(r"[*_`]{2}|[`★]", "", str(value)).strip()
 
 
 def _like_layers(frame: pd.DataFrame) -> str:
@@ -321,4 +341,4 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
 
 
-__all__ = ["layer_numbers", "long_table", "repetition_roles"]
+__all__ = ["layer_numbers", "layer_totals", "long_table", "repetition_roles"]

@@ -210,6 +210,29 @@ def test_layers_may_start_late_be_sparse_and_differ(tmp_path: Path) -> None:
     assert u_shape_test(scores)["verdict"].iloc[-1] == "hump"
 
 
+@pytest.mark.parametrize(
+    ("layers", "options", "depths", "zero"),
+    [
+        (range(9), {}, [0, 8 / 12], "assumed"),
+        (range(12), {}, [1 / 12, 1], "block"),
+        (range(13), {}, [0, 1], "embedding"),
+        (range(1, 13), {}, [1 / 12, 1], "embedding"),
+        (range(9), {"layer_zero": "block"}, [1 / 12, 9 / 12], "block"),
+        (range(9), {"n_layers": 24}, [0, 8 / 24], "assumed"),
+        (range(9), {"n_layers": {"m": 24}}, [0, 8 / 24], "assumed"),
+    ],
+)
+@pytest.mark.parametrize("of", ["{}/12", "L{} of 12", "**layer {} / 12** (best)"])
+def test_layers_of_a_total_give_the_number_of_layers(
+    of: str, layers: range, options: dict[str, Any], depths: list[float], zero: str
+) -> None:
+    cells = [of.format(layer) for layer in layers]
+    scores = read_scores(pd.DataFrame({"model": "m", "layer": cells, "accuracy": 0.5}), **options)
+    assert scores.table["depth"].iloc[[0, -1]].tolist() == pytest.approx(depths)
+    assert scores.run["layer_zero"] == zero
+    assert not any("no number of layers" in said for said in scores.run["assumed"])
+
+
 def test_two_files_of_one_model_are_refused_by_name(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder / "gpt2").mkdir(parents=True)
@@ -314,6 +337,21 @@ BAD = {
     "few layers": ("model,layer,accuracy\nm,0,0.5\nm,1,0.6\n", {}, r"'m' has 2 layers; .*least 5"),
     "beyond n_layers": (
         "model,layer,n_layers,accuracy\n" + "".join(f"m,{i},6,0.5\n" for i in range(9)),
+        {},
+        r"model 'm' has layer 8, but 6 layers",
+    ),
+    "two totals": (
+        "model,layer,accuracy\n" + "".join(f"m,{i}/{12 + i % 2},0.5\n" for i in range(6)),
+        {},
+        r"'m' has more than one number of layers \(12, 13\);.*or give --n-layers m=12",
+    ),
+    "another total than n_layers": (
+        "model,layer,n_layers,accuracy\n" + "".join(f"m,{i}/12,24,0.5\n" for i in range(6)),
+        {},
+        r"'m' has more than one number of layers \(24, 12\);.*or give --n-layers m=24",
+    ),
+    "beyond the total": (
+        "model,layer,accuracy\n" + "".join(f"m,{i}/6,0.5\n" for i in range(9)),
         {},
         r"model 'm' has layer 8, but 6 layers",
     ),
