@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +133,24 @@ ROLES = (
     "n",
     *REPETITIONS,
 )
+
+
+def check_names(option: str, given: Any, what: str, names: Iterable[str]) -> None:
+    """Raise InputError if an option names a model or metric that is not there.
+
+    Examples
+    --------
+    >>> check_names("n_layers", {"gtp2": 12}, "model", ["gpt2"])
+    Traceback (most recent call last):
+    study.read.InputError: n_layers: no model 'gtp2'; there are gpt2
+    """
+    there = list(dict.fromkeys(names))
+    unknown = [name for name in given if name not in there] if isinstance(given, Mapping) else []
+    if unknown:
+        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
+        raise InputError(
+            f"{option}: no {what} {unknown[0]!r}; there are {', '.join(there[:20])}{more}"
+        )
 
 
 def hint(option: str, value: Any) -> str:

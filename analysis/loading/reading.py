@@ -21,7 +21,7 @@ from analysis.loading.formats import as_pandas, tables_in
 from analysis.loading.layouts import long_table
 from analysis.loading.mapping import WORDS, plural, read_mapping
 from analysis.loading.model_names import family_of, is_tuned, size_of
-from analysis.loading.options import Options, hint
+from analysis.loading.options import Options, check_names, hint
 from analysis.loading.repetitions import DRAWN, errors_from
 from study.read import InputError
 from study.settings import Preregistered
@@ -70,6 +70,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     is_frame = not isinstance(source, str | PurePath) and not hasattr(source, "protocol")
     if mapping is not None or (not is_frame and str(source).endswith(".toml")):
         found = read_mapping(mapping or source, source if mapping is not None else None)
+        mapping = mapping or source
         source, run, options = found.source, found.run, options.over(found.options)
     notes: dict[str, None] = {}
     assumed: dict[str, None] = {}
@@ -87,6 +88,11 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     run["words"] = _words(table, run["words"])
     table = table.drop(columns="called", errors="ignore")
     table = _complete(table, where, options, notes)
+    for option in ("n_layers", "layer_zero", "family"):
+        check_names(option, getattr(options, option), "model", table["model"].unique())
+    # Metrics of a mapping file that the table lacks are refused below, by the file's name.
+    metrics = [*table["metric"].unique(), *run["metrics"]]
+    check_names("higher_is_better", options.higher_is_better, "metric", metrics)
     table, layer_zero = with_depths(table, where, options, notes, assumed)
     _refuse_duplicates(table, where)
     table = _named_models(table, where, options, notes, assumed)
@@ -99,7 +105,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     for metric in run["metrics"]:
         if metric not in directions:
             raise InputError(
-                f"{mapping or source}: [metrics.{metric!r}]: the table has {', '.join(directions)}"
+                f"{mapping}: [metrics.{metric!r}]: the table has {', '.join(directions)}"
             )
     table = table.assign(study=name)[list(SCORE_COLUMNS)]
     if replicates is not None:
@@ -317,10 +323,6 @@ def _named_models(
     """Add family, size and whether tuned, each from a column, the caller, or the model's name."""
     models = list(dict.fromkeys(table["model"]))
     given = options.family
-    if isinstance(given, Mapping):
-        unknown = [m for m in given if m not in models]
-        if unknown:
-            raise InputError(f"family: no model {unknown[0]!r}; there are {', '.join(models[:20])}")
     if isinstance(given, str):
         table["family"] = given
     else:

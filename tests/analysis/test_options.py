@@ -1,0 +1,58 @@
+"""Options of how a table from elsewhere is read: names and values that are wrong are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import InputError, read_scores
+from analysis.__main__ import main
+from tests import forms
+
+pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
+
+MODELS = "gpt2, gpt2-medium, pythia-70m, pythia-410m, Qwen2.5-0.5B, Qwen2.5-1.5B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"higher_is_better": {"acuracy": True}}, "no metric 'acuracy'; there are accuracy"),
+        ({"n_layers": {"gpt2": 12, "gtp2-medium": 24}}, f"no model 'gtp2-medium'; .* {MODELS}"),
+        ({"layer_zero": {"gtp2": "block"}}, f"no model 'gtp2'; there are {MODELS}"),
+        ({"family": {"gtp2": "GPT-2"}}, f"no model 'gtp2'; there are {MODELS}"),
+    ],
+)
+def test_names_that_are_not_there_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (option, pairs), path = next(iter(options.items())), tmp_path / "t.csv"
+    with pytest.raises(InputError, match=f"^{option}: {message}$"):
+        read_scores(forms.truth(), **options)
+    forms.truth().to_csv(path, index=False)
+    said = [f"{name}={value}" for name, value in pairs.items()]
+    assert main([str(path), f"--{option.replace('_', '-')}", *said]) == 2
+    assert capsys.readouterr().err.startswith(f"analysis: {option}: no ")
+
+
+def test_names_may_be_those_of_any_file(tmp_path: Path) -> None:
+    for model, rows in forms.truth().groupby("model"):
+        rows.drop(columns=["model", "n_layers"]).to_csv(tmp_path / f"{model}.csv", index=False)
+    scores = read_scores(tmp_path, n_layers=forms.MODELS, layer_zero={"gpt2": "embedding"})
+    assert scores.table.groupby("model")["n_layers"].first().to_dict() == forms.MODELS
+    with pytest.raises(InputError, match="n_layers: no model 'gtp2'"):
+        read_scores(tmp_path, n_layers={**forms.MODELS, "gtp2": 12})
+
+
+def test_a_mapping_files_metric_that_is_not_there_is_refused_by_the_files_name(
+    tmp_path: Path,
+) -> None:
+    forms.truth().to_csv(tmp_path / "t.csv", index=False)
+    path = tmp_path / "mine.toml"
+    path.write_text('source = "t.csv"\n[metrics.auc]\nhigher_is_better = true\n')
+    with pytest.raises(InputError, match=r"mine\.toml: \[metrics\.'auc'\]: the table has accuracy"):
+        read_scores(path)
+    path.write_text('source = "t.csv"\n[metrics.accuracy]\nhigher_is_better = false\n')
+    assert read_scores(path).directions == {"accuracy": -1}
