@@ -233,8 +233,8 @@ def _standard_errors(table: pd.DataFrame, where: str, notes: dict[str, None]) ->
     if se.isna().any() or (se < 0).any() or not np.isfinite(se).all():
         row = table[(se.isna() | (se < 0) | ~np.isfinite(se)).to_numpy()].iloc[0]
         raise InputError(
-            f"{where}: the standard error of {row['model']!r} at layer {row['layer']} is missing "
-            "or below 0; correct it, or leave the column out"
+            f"{where}: the standard error of {row['metric']} for {row['model']!r} at layer "
+            f"{row['layer']} is missing or below 0; correct it, or leave the column out"
         )
     return se
 

@@ -175,6 +175,12 @@ def test_metrics_that_share_a_name_without_mean_keep_both_names() -> None:
     assert set(read_scores(both).run["metrics"]) == {"accuracy", "accuracy_mean"}
 
 
+def test_a_standard_error_that_is_missing_is_named_with_its_metric() -> None:
+    table = forms.truth().assign(f1=0.5, accuracy_se=0.1)
+    with pytest.raises(InputError, match="standard error of f1 for 'gpt2' at layer 0 is missing"):
+        read_scores(table)
+
+
 @pytest.mark.parametrize("score", ["accuracy", "probe_x"])
 def test_limits_of_a_score_are_said_not_to_be_used(score: str) -> None:
     low, high = f"{score}_lower", f"{score}_ci95_high"
