@@ -79,7 +79,8 @@ class Options:
             values = value.values() if isinstance(value, Mapping) else [value]
             for one in values:
                 if one is not None and one not in allowed:
-                    raise InputError(f"{name} is {one!r}; choose from {', '.join(allowed)}")
+                    known = ", ".join(map(str, allowed))
+                    raise InputError(f"{name} is {one!r}; choose from {known}")
         for name in self.columns:
             if name not in ROLES:
                 raise InputError(f"columns: no role {name!r}; choose from {', '.join(ROLES)}")
@@ -104,7 +105,8 @@ class Options:
         return Options(**merged)
 
 
-CHOICES = {
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "higher_is_better": (True, False),
     "wide": ("model", "metric", "concept", "layer", "method"),
     "decimal": (".", ","),
     "layer_zero": ("embedding", "block"),

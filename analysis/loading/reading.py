@@ -101,7 +101,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     table, left_out = balanced(table, where, options.strict)
     assumed |= dict.fromkeys(left_out)
     _differing(table, where, options, assumed)
-    directions = _directions(table, where, options)
+    directions = directions_in(table, where, options)
     for metric in run["metrics"]:
         if metric not in directions:
             raise InputError(
@@ -391,7 +391,8 @@ def _differing(table: pd.DataFrame, where: str, options: Options, assumed: dict[
         assumed[said] = None
 
 
-def _directions(table: pd.DataFrame, where: str, options: Options) -> dict[str, int]:
+def directions_in(table: pd.DataFrame, where: str, options: Options) -> dict[str, int]:
+    """Return +1 or -1 for each metric: as the caller says, or else as its name tells."""
     given, out = options.higher_is_better, {}
     for metric in table["metric"].unique():
         said = given.get(metric) if isinstance(given, Mapping) else given

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from analysis import InputError, read_scores
+from analysis import InputError, read_scores, u_shape_test
 from analysis.__main__ import main
+from analysis.loading.scores import as_scores
 from tests import forms
 
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
@@ -35,6 +36,27 @@ def test_names_that_are_not_there_are_refused(
     said = [f"{name}={value}" for name, value in pairs.items()]
     assert main([str(path), f"--{option.replace('_', '-')}", *said]) == 2
     assert capsys.readouterr().err.startswith(f"analysis: {option}: no ")
+
+
+@pytest.mark.parametrize("given", ["no", "false", 0.5, {"score": "no"}])
+@pytest.mark.parametrize("columns", [["model", "layer"], ["model", "family", "depth"]])
+def test_a_direction_that_is_neither_true_nor_false_is_refused(
+    given: Any, columns: list[str]
+) -> None:
+    table = forms.truth().assign(depth=lambda t: t["layer"] / t["n_layers"], family="f")
+    table = table.rename(columns={"accuracy": "score"})[[*columns, "score"]]
+    with pytest.raises(InputError, match=r"higher_is_better is .*; choose from True, False$"):
+        u_shape_test(table, higher_is_better=given)
+
+
+def test_a_direction_may_be_given_by_metric_for_any_table() -> None:
+    table = forms.truth().assign(depth=lambda t: t["layer"] / t["n_layers"], family="f")
+    table = table.rename(columns={"accuracy": "score"})[["model", "family", "depth", "score"]]
+    given: Any = {"score": False}
+    assert as_scores(table, given).directions == {"score": -1}
+    given = {"scores": False}
+    with pytest.raises(InputError, match="higher_is_better: no metric 'scores'; there are score"):
+        as_scores(table, given)
 
 
 def test_names_may_be_those_of_any_file(tmp_path: Path) -> None:
