@@ -19,7 +19,14 @@ from analysis.over_models.rank_tests import mann_whitney, signed_rank
 from analysis.over_models.scale import decide_scale, vertex_variance
 from analysis.over_models.sums import CurveData, basis, curve_sums
 from analysis.over_models.whole_curve import places
+from analysis.planning.ranges import (
+    require_count,
+    require_counts,
+    require_number,
+    require_share,
+)
 from analysis.planning.simulate import ar1_noise, curve
+from analysis.profiles.uncertainty import check_alpha
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -37,6 +44,8 @@ OUTCOMES = {
 }
 #: A design decides if at least this share of its studies does.
 ENOUGH = 0.8
+#: What differs between models.
+OVER_MODELS = ("vertex", "level", "height", "method")
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Truth:
     families : tuple of int
         Models in each family.
     n_layers : (int, int)
-        Smallest and largest number of layers.
+        Smallest and largest number of layers, at least 4: curves have 5 points or more.
     n_topics : int
     topic_sd : float
         Standard deviation of one topic's profile at one layer; a study's is / sqrt(n_topics).
@@ -68,6 +77,11 @@ class Truth:
         Separation under method a minus that under method b.
     n_emotions : int
         1 for profiles averaged over emotions; otherwise each emotion has its own noise.
+
+    Raises
+    ------
+    InputError
+        For a value outside its range.
     """
 
     families: tuple[int, ...] = (2, 2, 2, 2, 1)
@@ -85,6 +99,35 @@ class Truth:
     scale_change: float = 0.0
     method_effect: float = 0.0
     n_emotions: int = 1
+
+    def __post_init__(self) -> None:
+        require_counts("families", self.families)
+        require_counts("n_layers", self.n_layers, 4)
+        if len(self.n_layers) != 2 or self.n_layers[0] > self.n_layers[1]:
+            raise InputError(f"n_layers {self.n_layers!r}: give the smallest, then the largest")
+        for name in ("n_topics", "n_emotions"):
+            require_count(name, getattr(self, name))
+        require_number("rho", self.rho, -1, 1)
+        for name in ("topic_sd", "family_sd"):
+            require_number(name, getattr(self, name), 0)
+        for name in ("vertex", "height", "departure", "scale_change", "method_effect"):
+            require_number(name, getattr(self, name))
+        if not isinstance(self.model_sd, Mapping) or set(self.model_sd) - set(OVER_MODELS):
+            raise InputError(
+                f"model_sd {self.model_sd!r}: give a mapping; its keys are {', '.join(OVER_MODELS)}"
+            )
+        for key, sd in self.model_sd.items():
+            require_number(f"model_sd[{key!r}]", sd, 0)
+
+
+def truth_of(settings: Mapping[str, Any]) -> Truth:
+    """Return a truth of these settings; raise InputError if one is unknown or out of range."""
+    unknown = sorted(set(settings) - set(Truth.__dataclass_fields__))
+    if unknown:
+        raise InputError(
+            f"no design setting {unknown[0]!r}; there are {', '.join(Truth.__dataclass_fields__)}"
+        )
+    return Truth(**settings)
 
 
 def design_power(
@@ -126,7 +169,7 @@ def design_power(
     Raises
     ------
     InputError
-        For an unknown attribute, or fewer than one simulation.
+        For an unknown attribute, or a value outside its range.
 
     Notes
     -----
@@ -139,14 +182,12 @@ def design_power(
     >>> table.loc[table["test"] == "method, paired over families", "n_models"].item()
     6
     """
-    unknown = sorted(set(truth) - set(Truth.__dataclass_fields__))
-    if unknown:
-        raise InputError(
-            f"no design setting {unknown[0]!r}; there are {', '.join(Truth.__dataclass_fields__)}"
-        )
-    if n_sim < 1:
-        raise InputError(f"n_sim {n_sim}: simulate at least one study")
-    setting = Truth(**truth)
+    setting = truth_of(truth)
+    require_count("n_sim", n_sim)
+    require_count("n_boot", n_boot)
+    require_count("seed", seed, 0)
+    require_share("delta", delta)
+    check_alpha(alpha)
     studies = Parallel(n_jobs=n_jobs)(
         delayed(_study)(setting, (seed, number), n_boot, delta, alpha) for number in range(n_sim)
     )
@@ -217,12 +258,22 @@ def models_needed(
         invariance verdict, ``per_family``, ``right`` (the share of right verdicts) and, the same in
         every row, ``needed``: the smallest number tried that reaches `enough`, or NaN.
 
+    Raises
+    ------
+    InputError
+        For an unknown setting, or a value outside its range.
+
     Examples
     --------
     >>> table = models_needed((1, 4), n_families=3, n_sim=20, n_boot=39, family_sd=0.3)
     >>> table["needed"].tolist()
     [4.0, 4.0]
     """
+    require_counts("per_family", per_family)
+    require_count("n_families", n_families, 2)
+    require_share("enough", enough)
+    if "families" in settings:
+        raise InputError("families: per_family and n_families say which, so leave it out")
     rows = []
     for count in per_family:
         table = design_power(families=(count,) * n_families, **settings)
@@ -286,7 +337,7 @@ def draw_study(
     shift[-1] += setting.departure * n_families / max(n_families - 1, 1)
     size = rng.uniform(8.0, np.log10(3e9), n_models)
     slope = setting.scale_change / (np.log10(3e9) - 8.0)
-    sd = {k: setting.model_sd.get(k, 0.0) for k in ("vertex", "level", "height", "method")}
+    sd = {k: setting.model_sd.get(k, 0.0) for k in OVER_MODELS}
     noise_sd = setting.topic_sd / np.sqrt(setting.n_topics)
     facts, pairs, variances = [], np.empty((n_models, 2)), np.empty(n_models)
     for m in range(n_models):

@@ -9,7 +9,9 @@ import pandas as pd
 
 from analysis.over_models.departures import departures
 from analysis.over_models.whole_curve import whole_curve
-from analysis.planning.design import ENOUGH, Truth, draw_study
+from analysis.planning.design import ENOUGH, draw_study, truth_of
+from analysis.planning.ranges import require_count, require_share
+from analysis.profiles.uncertainty import check_alpha
 from study.read import InputError
 
 #: The upper bounds that `invariance_test` compares with each margin.
@@ -54,7 +56,7 @@ def reachable_margins(
     Raises
     ------
     InputError
-        For an unknown attribute, families that differ, or fewer than one simulation.
+        For an unknown attribute, a value outside its range, or families that differ.
 
     Notes
     -----
@@ -70,14 +72,11 @@ def reachable_margins(
     >>> bool((table["alone"] <= table["together"]).all())
     True
     """
-    unknown = sorted(set(truth) - set(Truth.__dataclass_fields__))
-    if unknown:
-        raise InputError(
-            f"no design setting {unknown[0]!r}; there are {', '.join(Truth.__dataclass_fields__)}"
-        )
-    if n_sim < 1:
-        raise InputError(f"n_sim {n_sim}: at least one study has to be simulated")
-    setting = Truth(**truth)
+    setting = truth_of(truth)
+    require_count("n_sim", n_sim)
+    require_count("seed", seed, 0)
+    require_share("enough", enough)
+    check_alpha(alpha)
     if setting.family_sd or setting.departure:
         raise InputError("families that differ have no margin of sameness; leave them alike")
     bounds = np.empty((n_sim, len(BOUNDS)))
