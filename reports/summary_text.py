@@ -89,8 +89,7 @@ def picture(found: Findings) -> p9.ggplot:
     """Draw the paper's first figure in the format of a slide."""
     n = len(found.models)
     columns = -(-n // -(-n // COLUMNS))  # rows of equal length: six models are three and three
-    figure = figures.depth_profiles(found.scores, found.primary_metric, found.fits, columns)
-    return figure + p9.theme(figure_size=SIZE)
+    return figures.depth_profiles(found.scores, found.primary_metric, found.fits, columns, SIZE)
 
 
 def caption(found: Findings) -> Markdown:

@@ -13,7 +13,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any, SupportsIndex
 
@@ -36,6 +36,26 @@ def visible(text: str) -> str:
         else c.encode("unicode_escape").decode("ascii")
         for c in text
     )
+
+
+def broken(text: str, fits: Callable[[str], bool], after: str = " /-_") -> list[str]:
+    """Return the lines of a text that is too long for one.
+
+    They end after a space or, where one is still too long, after a slash, a hyphen, any letter.
+
+    Examples
+    --------
+    >>> broken("Qwen/Qwen2.5-0.5B-Instruct", lambda line: len(line) <= 13)
+    ['Qwen/', 'Qwen2.5-0.5B-', 'Instruct']
+    """
+    if len(text) < 2 or fits(text):
+        return [text]
+    lines = [""]
+    for part in re.split(f"(?<={after[0]})", text) if after else text:
+        if lines[-1] and not fits(lines[-1] + part):
+            lines.append("")
+        lines[-1] += part
+    return [line for part in lines for line in broken(part, fits, after[1:])]
 
 
 class Markdown(str):

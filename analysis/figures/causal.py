@@ -11,8 +11,10 @@ from analysis.figures.profiles import profile_table
 from analysis.figures.style import (
     GRAY,
     PALETTE,
+    TITLE,
     depth_scale,
     house_style,
+    in_room,
     metric_label,
     model_order,
 )
@@ -70,7 +72,12 @@ def causal_curves(
         + p9.geom_ribbon(p9.aes(ymin="low", ymax="high"), alpha=0.18, color="none")
         + p9.geom_line(size=0.7)
         + p9.geom_point(data=points, size=1.3)
-        + p9.facet_grid("panel", "model", scales="free_y")
+        + p9.facet_grid(
+            "panel",
+            "model",
+            scales="free_y",
+            labeller=p9.labeller(cols=in_room(len(models), size=TITLE, beside=1.0)),
+        )
         + p9.scale_color_manual(values=colors)
         + p9.scale_fill_manual(values=colors)
         + depth_scale()

@@ -15,11 +15,13 @@ from analysis.figures.style import (
     FEW,
     GRAY,
     PALETTE,
+    SMALL_TITLE,
     SOFT,
     UNTRAINED,
     band,
     depth_scale,
     house_style,
+    in_room,
     metric_label,
     model_order,
     panel_columns,
@@ -34,7 +36,8 @@ LINES = {
     "generation": ("writing", 0.99, "right"),
     UNTRAINED: (TWIN, 0.3, "center"),
 }
-WIDTH = 9.0
+#: Width of the figure in inches, and the size of the titles of its panels in points.
+WIDTH, TITLE = 9.0, 11.5
 
 
 def cover(
@@ -85,6 +88,7 @@ def cover(
     across = panel_columns(len(names))
     rows = -(-len(names) // across)
     many = len(names) > FEW  # panels too small for words
+    title, beside = (SMALL_TITLE, 1.4) if many else (TITLE, 0.85)
     figure = p9.ggplot(table, p9.aes("depth", "score", color="line"))
     if {"target", "delta"} <= set(rules):
         figure += band(rules["target"], rules["delta"], vertical=True)[:1]
@@ -128,7 +132,7 @@ def cover(
             figure += p9.geom_text(label, peaks, size=9, color=hue)
     return (
         figure
-        + p9.facet_wrap("panel", ncol=across)
+        + p9.facet_wrap("panel", ncol=across, labeller=in_room(across, WIDTH, title, beside))
         + p9.scale_color_manual(values=colors)
         + p9.scale_fill_manual(values=colors)
         + p9.scale_linetype_manual(values=types)
@@ -138,7 +142,7 @@ def cover(
         + p9.theme(
             figure_size=(WIDTH, 0.9 + (1.3 if many else 3) * rows),
             legend_position="none",
-            strip_text=p9.element_text(size=11.5, weight="bold", ha="left", x=0),
+            strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", x=0),
             axis_title=p9.element_text(size=10.5, color=SOFT),
             axis_text=p9.element_text(size=9.5, color=SOFT),
             panel_spacing=0.04,

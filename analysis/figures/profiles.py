@@ -16,7 +16,10 @@ from analysis.figures.style import (
     GRAY,
     NO_METHOD,
     PALETTE,
+    SMALL_TITLE,
+    TITLE,
     UNTRAINED,
+    WIDTH,
     absent,
     depth_scale,
     house_style,
@@ -25,6 +28,7 @@ from analysis.figures.style import (
     model_order,
     panel_columns,
     small_panels,
+    text_width,
 )
 from analysis.loading.scores import MODEL, PROFILE, Scores, method_order, metric_order
 
@@ -68,7 +72,11 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
 
 
 def depth_profiles(
-    scores: Scores, metric: str, fits: pd.DataFrame | None = None, columns: int = 3
+    scores: Scores,
+    metric: str,
+    fits: pd.DataFrame | None = None,
+    columns: int = 3,
+    size: tuple[float, float] | None = None,
 ) -> p9.ggplot:
     """Draw one metric's depth profiles, one panel per model, trained over untrained.
 
@@ -82,6 +90,8 @@ def depth_profiles(
         panel.
     columns : int
         The largest number of panels per row.
+    size : tuple of float, optional
+        Width and height of the figure in inches; by default, it fits the page.
 
     Returns
     -------
@@ -117,11 +127,12 @@ def depth_profiles(
         figure += _peaks(fits[fits["metric"] == metric], table)
     return (
         figure
-        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width))
+        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width, size[0] if size else WIDTH))
         + _line_scales(table["line"])
         + (small_panels(n)[:1] or [depth_scale()])
         + p9.labs(x="Depth (layer / number of layers)", y=metric_label(scores, metric))
         + house_style(0.9 + (1.75 if n <= 2 * width else 1.4) * -(-n // width))
+        + (p9.theme(figure_size=size) if size else None)
         + small_panels(n)[1:]
         + (p9.theme(legend_position="none") if set(table["line"]) == {NO_METHOD} else None)
     )
@@ -264,16 +275,20 @@ def emotion_heatmap(scores: Scores, metric: str, method: str = "comprehension") 
     table["panel"] = pd.Categorical(table["panel"], panels)
     width = panel_columns(len(panels))
     rows = -(-len(panels) // width)
+    title = TITLE if len(panels) <= FEW else SMALL_TITLE
+    beside = 0.35 + max(text_width(str(name), 7, "normal") for name in order)
     return (
         p9.ggplot(table, p9.aes("depth", "emotion", fill="score", width="breadth"))
         + p9.geom_tile()
-        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width))
+        + p9.facet_wrap("panel", ncol=width, labeller=in_room(width, size=title, beside=beside))
         + p9.scale_fill_cmap("cividis", breaks=breaks_extended(5))
         + p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], expand=(0, 0))
         + p9.labs(x="Depth (layer / number of layers)", y="", fill=metric_label(scores, metric))
         + house_style(0.9 + rows * (0.5 + 0.125 * len(order)))
         + p9.theme(
             panel_grid=p9.element_blank(),
+            # In flat panels, plotnine would move titles far to the right by its own margin.
+            strip_text_x=p9.element_text(size=title, margin={"l": 0, "r": 0}),
             legend_title=p9.element_text(size=8),
             axis_text_y=p9.element_text(size=7),
             legend_key_width=130,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
-from analysis.figures.style import GRAY, PALETTE, depth_scale, house_style, in_room
+from analysis.figures.style import GRAY, MAX_HEIGHT, PALETTE, depth_scale, house_style, in_room
 from analysis.loading.scores import Scores
 from analysis.trials.regimes import regime_table
 from analysis.trials.shares import share
@@ -88,14 +88,18 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
     kinds = [name for kind, name in KINDS.items() if kind in set(table["kind"])]
     table["kind"] = pd.Categorical(table["kind"].map(KINDS), kinds)
     order = list(REGIMES)
+    n = table["model"].nunique()
+    height = min(0.9 + 1.5 * n, MAX_HEIGHT)
     return (
         p9.ggplot(table, p9.aes("strength", "share", fill="regime"))
         + p9.geom_col(width=0.8)
-        + p9.facet_grid("model", "kind")
+        + p9.facet_grid(
+            "model", "kind", labeller=p9.labeller(rows=in_room(n, height, 7.5, beside=0.9))
+        )
         + p9.scale_fill_manual(values=[REGIME_COLORS[r] for r in order], limits=order)
         + _share_scale("Share of texts")
         + p9.labs(x="Strength (fraction of the mean residual norm)")
-        + house_style(0.9 + 1.5 * table["model"].nunique())
+        + house_style(height)
         + p9.theme(strip_text_y=p9.element_text(size=7.5, rotation=270, ha="center"))
     )
 

@@ -7,17 +7,18 @@ color. Widths match an A4 text column.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import plotnine as p9
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from analysis.loading.scores import Scores
 from study import METHODS
 from study.read import InputError
-from study.text import visible
+from study.text import broken, visible
 
 #: Width of every figure in inches.
 WIDTH = 6.3
@@ -25,6 +26,10 @@ WIDTH = 6.3
 MAX_HEIGHT = 9.3
 #: Beyond as many panels, they are small, and six stand side by side.
 FEW = 18
+#: Sizes of the titles of panels in points, of few panels and of many.
+TITLE, SMALL_TITLE = 8.5, 6.0
+#: What the marks of the vertical axis and the margins take of a figure's width, in inches.
+BESIDE = 0.65
 #: What a table without methods has in the place of one; it needs no legend.
 NO_METHOD = "all"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -49,7 +54,7 @@ def house_style(height: float) -> p9.theme:
         panel_grid_minor=p9.element_blank(),
         panel_grid_major=p9.element_line(color="#E4E7EB", size=0.4),
         panel_spacing=0.02,
-        strip_text=p9.element_text(size=8.5, weight="bold", ha="left", x=0),
+        strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", x=0),
         axis_title=p9.element_text(size=8.5, color=SOFT),
         axis_text=p9.element_text(size=7.5, color=SOFT),
         legend_position="bottom",
@@ -69,19 +74,42 @@ def panel_columns(n_panels: int, usual: int = 3) -> int:
     return min(n_panels, usual) if n_panels <= FEW else 6
 
 
-def in_room(columns: int) -> Callable[[str], str]:
+def text_width(text: str, size: float, weight: str = "bold") -> float:
+    """Return the width of one line of text in inches."""
+    font = FontProperties(size=size, weight=weight)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
+
+
+def in_room(
+    columns: int, width: float = WIDTH, size: float | None = None, beside: float = BESIDE
+) -> Callable[[str], str]:
     r"""Return a function that breaks the title of a panel where it would be cut.
 
+    Parameters
+    ----------
+    columns : int
+        Panels side by side.
+    width, beside : float
+        Of the figure, and of the marks and margins beside all panels, in inches.
+    size : float, optional
+        Of the titles, in points. Default: the usual one, and a small one with six columns.
+
+    Examples
+    --------
     >>> in_room(3)("Qwen · Qwen2.5-1.5B-Instruct")
     'Qwen · \nQwen2.5-1.5B-Instruct'
+    >>> in_room(3)("Llama · HuggingFaceTB/SmolLM2-135M-Instruct")
+    'Llama · \nHuggingFaceTB/\nSmolLM2-135M-Instruct'
     """
-    room = 78 // columns if columns < 6 else 18  # titles of many panels are smaller
+    room = 0.93 * ((width - beside) / columns - 0.07)  # on a screen, letters are up to 6% wider
+    points = size or (TITLE if columns < 6 else SMALL_TITLE)
 
-    def broken(title: str) -> str:
-        lines = [textwrap.wrap(line, room, drop_whitespace=False) for line in title.split("\n")]
-        return "\n".join(part for line in lines for part in line)
+    def fits(line: str) -> bool:
+        return text_width(line, points) <= room
 
-    return broken
+    return lambda title: "\n".join(
+        line for part in title.split("\n") for line in broken(part, fits)
+    )
 
 
 def small_panels(n_panels: int) -> list[Any]:
@@ -91,7 +119,7 @@ def small_panels(n_panels: int) -> list[Any]:
     return [
         p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], limits=(0, 1)),
         p9.theme(
-            strip_text=p9.element_text(size=6, ha="left", x=0),
+            strip_text=p9.element_text(size=SMALL_TITLE, ha="left", x=0),
             axis_text=p9.element_text(size=5.5, color=SOFT),
         ),
     ]

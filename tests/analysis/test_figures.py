@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from analysis import figures, wording
 from analysis.claims.specification_curve import specification_table
@@ -20,6 +23,7 @@ from analysis.profiles.curves import fit_curves
 from analysis.profiles.localization import localization_test
 from reports import calibration_text
 from study.read import InputError
+from tests.planted_trials import make_trials
 
 RULES = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
 
@@ -112,6 +116,69 @@ def test_figures_of_many_models_fit_on_a_page() -> None:
     expected = mine[mine["weights"] == "trained"].groupby("emotion")["score"].mean()
     found = some.set_index(some["emotion"].astype(str))["score"]
     assert np.allclose(found.loc[expected.index], expected)
+
+
+HUB = (
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "google/gemma-3-270m-it",
+    "HuggingFaceTB/SmolLM2-360M-Instruct",
+    "EleutherAI/pythia-410m-deduped",
+    "Qwen/Qwen2.5-0.5B-Instruct",
+    "meta-llama/Llama-3.2-1B",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "m" * 40,
+)
+
+
+def titles(figure: p9.ggplot) -> list[str]:
+    """Return the titles of a figure's panels; fail if one is cut or touches another."""
+    drawn = figure.draw()
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    bold = [
+        text
+        for text in drawn.findobj(Text)
+        if text.get_fontweight() == "bold" and text.get_text().strip()
+    ]
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in bold]
+    for text, box in zip(bold, boxes, strict=True):
+        assert min(box.x0, box.y0) >= 0, text.get_text()
+        assert box.x1 <= drawn.bbox.width, text.get_text()
+        assert box.y1 <= drawn.bbox.height, text.get_text()
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+    return [text.get_text() for text in bold]
+
+
+@pytest.mark.parametrize("n", [2, 9, 20])
+def test_long_names_of_models_are_neither_cut_nor_overlap(n: int) -> None:
+    names = [f"{HUB[i % len(HUB)]}{'-v2' * (i // len(HUB))}" for i in range(n)]
+    plain = simulate_scores(families=(1,) * n, n_emotions=2, methods=("all",), n_replicates=0)
+    rename = dict(zip(plain.table["model"].unique(), names, strict=True))
+    table = plain.table.assign(model=plain.table["model"].map(rename))
+    scores = replace(plain, table=table)
+    fits = fit_curves(scores.select(model=names[0]))
+    long = replace(scores, table=table.assign(emotion=table["emotion"] + " and disappointment"))
+    drawn = [
+        figures.cover(scores, "score", fits, "all"),
+        figures.depth_profiles(scores, "score", fits),
+        figures.emotion_heatmap(long, "score", "all"),
+    ]
+    if n <= style.FEW:  # figures with a row or column per model
+        shares = {"share": 0.1, "low": 0.0, "high": 0.2}
+        valence = pd.DataFrame([{"model": m, "depth": d, **shares} for m in names for d in (0, 1)])
+        trials = make_trials(models=n, scenarios=2, sweep_effect=0.1).table
+        trials["model"] = trials["model"].map({f"m{i}": name for i, name in enumerate(names)})
+        drawn += [
+            figures.depth_profiles(scores, "score", fits, columns=5, size=(8.4, 3.2)),
+            figures.valence_course(valence),
+            figures.dose_curves(trials),
+            figures.depth_curves(trials),
+            figures.regime_map(trials),
+        ]
+    for figure in drawn:
+        shown = {title.replace("\n", "") for title in titles(figure)}
+        assert all(any(title.endswith(name) for title in shown) for name in names)
 
 
 def test_figures_survive_a_small_study() -> None:
