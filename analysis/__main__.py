@@ -22,6 +22,7 @@ if __name__ == "__main__":  # before importing the libraries, which takes a whil
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 
 from analysis.claims.registry import Evidence
@@ -46,7 +47,7 @@ from analysis.trials.table import load_trials
 from analysis.wording import interval, p_value
 from study.read import InputError
 from study.terminal import Terminal, styled
-from study.text import csv_text, visible
+from study.text import broken, csv_text, visible
 from study.write import write_text
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
@@ -317,18 +318,43 @@ def show_claims(console: Terminal, scores: Scores, claims: pd.DataFrame) -> None
 
 
 def show_models(console: Terminal, models: pd.DataFrame) -> None:
-    """Print the verdict on each model; with several methods, the metric goes to the title."""
+    """Print the verdict on each model; what does not fit is the metric and, next, the names.
+
+    The metric goes to the title with several methods, too. Names are broken, and numbers are not.
+    """
     several = len(models["method"].unique()) > 1
+    names = [visible(str(model)) for model in models["model"]]
     by = "method" if several else "metric"
-    title = f"Models, by {models['metric'].iloc[0]}" if several else "Models"
+    table = models_table(models, names, by, several)
+    if not several and too_wide(console, table) > 0:
+        by = ""
+        table = models_table(models, names, by, several)
+    if (excess := too_wide(console, table)) > 0:
+        room = max(max(map(cell_len, names)) - excess, 1)
+        names = ["\n".join(broken(name, lambda line: cell_len(line) <= room)) for name in names]
+        table = models_table(models, names, by, several)
+    console.print(table)
+
+
+def too_wide(console: Terminal, table: Table) -> int:
+    """Return by how many columns a table is wider than the terminal."""
+    return console.measure(table, options=console.options.update(width=10_000)).maximum - (
+        console.width
+    )
+
+
+def models_table(models: pd.DataFrame, names: Sequence[str], by: str, several: bool) -> Table:
+    """Return the verdicts on models that have these names, with the column `by` if it is named."""
+    title = "Models" if by == "metric" else f"Models, by {models['metric'].iloc[0]}"
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=several, pad_edge=not several)
-    for heading in ("Model", by.capitalize(), "Vertex", "Turn p", "Verdict"):
+    for heading in ("Model", *([by.capitalize()] if by else []), "Vertex", "Turn p", "Verdict"):
         right = heading in ("Vertex", "Turn p")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    for row in models.to_dict("records"):
+    for name, row in zip(names, models.to_dict("records"), strict=True):
         ends = (row.get(f"vertex{end}", float("nan")) for end in ("", "_low", "_high"))
-        table.add_row(row["model"], row[by], interval(*ends), p_value(row["p"]), row["verdict"])
-    console.print(table)
+        cells = [name, *([row[by]] if by else []), interval(*ends), p_value(row["p"])]
+        table.add_row(*cells, row["verdict"])
+    return table
 
 
 def show_next(console: Terminal, scores: Scores, source: str) -> None:

@@ -1,12 +1,15 @@
 """`python -m analysis`: its output for readers and for programs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from analysis.__main__ import main
+from analysis.__main__ import main, show_models
+from study.terminal import Terminal
 
 DEMO = Path(__file__).parents[2] / "data" / "scores" / "demo"
 STEERING = "Steering succeeds in 92% of scenarios"
@@ -49,6 +52,25 @@ def test_a_study_can_be_given_by_its_name_and_fits_80_columns(
     shown = capsys.readouterr().out
     assert "Models, by auc" in shown
     assert "…" not in shown.partition("Models, by auc")[2]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_table_of_models_breaks_names_and_no_numbers(
+    columns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"HuggingFaceTB/SmolLM2-{size}M-Instruct" for size in (135, 360)]
+    ends = {"vertex": 0.57, "vertex_low": -0.51, "vertex_high": 0.65, "p": 0.0001}
+    rows = [{"model": n, "method": "all", "metric": "accuracy", **ends} for n in names]
+    models = pd.DataFrame(rows).assign(verdict="several peaks")
+    show_models(Terminal(width=columns), models)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    shown = [line for line in lines if "several peaks" in line]
+    assert len(shown) == 2
+    assert all("0.57\xa0[−0.51,\xa00.65]" in line and "<\xa00.001" in line for line in shown)
+    assert "accuracy" in "".join(lines)
+    said = "".join(re.sub(r"(accuracy)? +0\.57.*", "", line).strip() for line in lines)
+    assert all(name in said for name in names)
 
 
 def test_a_study_of_untrained_models_alone_is_one_line(
