@@ -137,6 +137,37 @@ def each_of(n: int, singular: str) -> str:
     return f"the one {singular}" if n == 1 else f"each of {numbered(n, singular)}"
 
 
+def are_of(n: int, total: int, plural: str) -> str:
+    """Return how many of several, with the verb.
+
+    Examples
+    --------
+    >>> are_of(1, 3, "models"), are_of(2, 3, "models")
+    ('1 of 3 models is', '2 of 3 models are')
+    """
+    return f"{n:,} of {total:,} {plural} {'is' if n == 1 else 'are'}"
+
+
+def numbered_shape(n: int, shape: str) -> str:
+    """Return how many curves have a shape, or are undecided.
+
+    Examples
+    --------
+    >>> numbered_shape(2, "hump"), numbered_shape(1, "monotone"), numbered_shape(2, "undecided")
+    ('2 humps', '1 monotone curve', '2 undecided')
+    >>> numbered_shape(1, "several peaks")
+    '1 with several peaks'
+    """
+    match shape:
+        case "undecided":
+            return f"{n:,} undecided"
+        case "several peaks":
+            return f"{n:,} with several peaks"
+        case "monotone":
+            return numbered(n, "monotone curve")
+    return numbered(n, shape)
+
+
 def with_article(shape: str) -> str:
     """Return the shape of a curve as a noun with its article.
 

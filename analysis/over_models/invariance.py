@@ -24,7 +24,7 @@ from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, who
 from analysis.profiles.curves import PEAKS, Peak
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
-from analysis.wording import listing
+from analysis.wording import are_of, listing
 from study.read import InputError
 
 #: What is missing where no peak is shown.
@@ -392,4 +392,5 @@ def _lacking(row: dict[str, Any]) -> list[str]:
 
 def _peakless(row: dict[str, Any]) -> str:
     """Say how many models have no peak that could be compared."""
-    return f"{row['n_no_peak']} of {row['n_models']} models are highest at an end of their range"
+    of = are_of(int(row["n_no_peak"]), int(row["n_models"]), "models")
+    return f"{of} highest at an end of their range"

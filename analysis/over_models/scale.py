@@ -19,7 +19,7 @@ from analysis.profiles.curves import PEAKS, Peak
 from analysis.profiles.splines import extrema
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
-from analysis.wording import count
+from analysis.wording import are_of, count
 from study.arrays import Float64Array
 from study.read import InputError
 
@@ -143,7 +143,7 @@ def _like_these(
         decided |= dict.fromkeys(OF_A_PEAK, np.nan)
         decided |= {"verdict": "undecided", "reason": NO_PEAK}
     elif missing:
-        said = f"{missing} of {there.size} models are highest at an end of their range"
+        said = f"{are_of(missing, there.size, 'models')} highest at an end of their range"
         if decided["verdict"] == "invariant" or 2 * missing > there.size:
             decided["verdict"] = "undecided"
         decided["reason"] += f"; {said}"

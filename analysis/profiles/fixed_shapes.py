@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.scopes import THESE, every_p, some_p
-from analysis.wording import each_of, listing, numbered, with_article
+from analysis.wording import each_of, listing, numbered, numbered_shape, with_article
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -52,7 +52,7 @@ def fixed_shapes(rows: Rows, alpha: float) -> dict[str, Any]:
         reason = f"{every} is shown to {'have' if shapes[0] == 'several peaks' else 'be'} {what}"
         return row | {"p_shape": p, "verdict": shapes[0], "reason": reason}
     counted = sorted(set(shapes), key=lambda shape: (shape == "undecided", shape))
-    said = listing(f"{shapes.count(shape)} {shape}" for shape in counted)
+    said = listing(numbered_shape(shapes.count(shape), shape) for shape in counted)
     word = "mixed" if row["p_otherwise"] < alpha else "undecided"
     return row | {"verdict": word, "reason": f"of {numbered(len(rows), 'profile')}: {said}"}
 

@@ -49,6 +49,7 @@ from analysis.profiles.verdicts import (
     turn,
 )
 from analysis.scopes import LIKE_THESE, THESE, Scope, holm, scopes_of
+from analysis.wording import are_of
 from study.arrays import Float64Array
 
 #: Keys that profiles share if their models are pooled.
@@ -405,7 +406,7 @@ def _models_row(
     agree = verdicts.count(row["verdict"])
     if row["verdict"] in ("hump", "trough") and against > agree:
         row["verdict"] = "undecided"
-        row["reason"] += f", but {against} of {len(verdicts)} profiles are shown to be otherwise"
+        row["reason"] += f", but {are_of(against, len(verdicts), 'profiles')} shown to be otherwise"
     if few := too_few(n_families):
         row |= {"verdict": "undecided", "reason": f"{row['reason']}, but {few}"}
     left_out = len(group) - len(sound)

@@ -124,4 +124,4 @@ def test_models_without_a_peak_are_left_out_and_never_invariant():
     rising = table["score"].where(table["model"] != "m1", 0.6 + 0.1 * table["depth"])
     row = scale_test(table.assign(score=rising)).iloc[0]
     assert (row["verdict"], row["n"], row["n_no_peak"]) == ("undecided", 11, 1)
-    assert "1 of 12 models are highest at an end" in row["reason"]
+    assert "1 of 12 models is highest at an end" in row["reason"]

@@ -275,6 +275,10 @@ def shapes(*verdicts: str) -> dict[str, object]:
         (("several peaks",) * 2, "each of 2 profiles is shown to have several peaks"),
         (("plateau",), "the one profile is shown to be a plateau"),
         (("hump", "trough"), "of 2 profiles: 1 hump and 1 trough"),
+        (
+            ("trough", "trough", "several peaks", "undecided", "undecided"),
+            "of 5 profiles: 1 with several peaks, 2 troughs and 2 undecided",
+        ),
     ],
 )
 def test_reasons_name_shapes_as_english_does(verdicts: tuple[str, ...], reason: str) -> None:
@@ -287,7 +291,10 @@ def test_models_that_differ_in_shape_are_said_to() -> None:
     said = RESULTS["u_shape_test"]()
     (text,) = say(pd.DataFrame([said.iloc[0].to_dict() | row]))
     assert text.startswith("The curves of 3 models (")
-    assert "had mixed shapes, not all of them humps (of 3 profiles: 2 hump and 1 monotone)" in text
+    assert (
+        "had mixed shapes, not all of them humps (of 3 profiles: 2 humps and 1 monotone curve)"
+        in text
+    )
     assert "undecided" not in text
 
 

@@ -141,4 +141,4 @@ def test_a_model_that_is_highest_at_an_end_forbids_sameness():
     row = found(replace(data, means=(odd, *data.means[1:])))
     assert row["n_no_peak"] == 1
     assert row["verdict"] == "undecided"
-    assert "1 of 18 models are highest at an end of their range" in row["reason"]
+    assert "1 of 18 models is highest at an end of their range" in row["reason"]
