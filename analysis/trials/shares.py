@@ -11,7 +11,6 @@ from statsmodels.stats.proportion import proportion_confint
 from analysis.families import (
     ROUNDING,
     Estimate,
-    mean_of,
     mean_over_families,
     t_above,
     t_critical,
@@ -63,7 +62,8 @@ def weighted_mean_of(values: Float64Array, weight: Float64Array) -> Estimate:
         se = float(np.sqrt(each.sum()))
     if se <= ROUNDING * np.abs(values).max(initial=0):
         se = 0.0
-    return Estimate(mean, se, max(1 / squares - 1, 0.0), n, n)
+    # Whole numbers of df come out a rounding apart, and callers ask whether there is one.
+    return Estimate(mean, se, max(round(1 / squares - 1, 9), 0.0), n, n)
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ def share_of(hits: pd.Series, rows: pd.DataFrame, scope: Scope = LIKE_THESE) -> 
     models = value.groupby([rows["family"], rows["model"]]).mean()
     values: Float64Array = np.asarray(models, dtype=np.float64)
     means = mean_over_families(values, models.index.get_level_values(0))
-    each = weight.groupby(rows["scenario"])
-    scenarios = (value * weight).groupby(rows["scenario"]).sum() / each.sum()
-    over = [mean_of(scenarios.to_numpy(dtype=np.float64))]
+    weights = weight.groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
+    sums = (value * weight).groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
+    over = [weighted_mean_of(sums / weights, weights)]
     if len(models) > 1 and scope != THESE:
         over.append(means)
     n_texts = 1 / float((weight**2).sum())

@@ -245,6 +245,22 @@ def test_scenarios_weigh_as_much_as_their_texts() -> None:
     assert row["difference_low"] < row["difference"] < row["difference_high"]
 
 
+def test_scenarios_count_in_a_share_as_their_texts_do() -> None:
+    # One model; the scenarios have 2, 1 and 1 texts, of which 2, 1 and none succeed.
+    rows = pd.DataFrame({"scenario": list("aabc"), "model": "m", "family": "f"})
+    found = share_of(pd.Series([1, 1, 1, 0]), rows)
+    (scenarios,) = found.over
+    assert scenarios.estimate == found.estimate == 0.75
+    # Weights 1/2, 1/4, 1/4 (sum of squares 3/8), deviations 1/4, 1/4, -3/4.
+    squared = (1 / 8) ** 2 / (3 / 8) + (1 / 16) ** 2 / (7 / 8) + (3 / 16) ** 2 / (7 / 8)
+    assert scenarios.se == pytest.approx(np.sqrt(squared))
+    assert scenarios.df == pytest.approx(8 / 3 - 1)
+    # Two even scenarios leave one degree of freedom, however their weights are rounded.
+    for n in range(1, 50):
+        even = pd.DataFrame({"scenario": list("ab") * n, "model": "m", "family": "f"})
+        assert np.isfinite(share_of(pd.Series([1, 0] * n), even).p_above(0.1))
+
+
 def test_weighted_means_cover() -> None:
     """2000 means of eight scenarios with 1 to 8 texts that share their scenario's luck."""
     rng = np.random.default_rng(6)
