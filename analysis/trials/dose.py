@@ -38,7 +38,8 @@ def dose_response(
     at strength 0. Isotonic regression makes it monotone up to its largest value, and linear
     interpolation finds half of that value. Text breaks where the share of repetitive-collapse and
     explosive texts, made monotone, reaches one half. Intervals are percentiles of a bootstrap over
-    scenarios; an end is missing if the draws that would set it never reach the level.
+    scenarios; an end is missing if the draws that would set it never reach the level. At each
+    strength, the scenarios that have it count, and a draw has the strengths of its scenarios.
 
     p is from sign flips of scenarios, exact up to 16, for the largest effect over all strengths, so
     it accounts for the choice of the strength. A verdict needs p < alpha and intervals apart; a
@@ -60,13 +61,13 @@ def dose_response(
         strengths = cells[0].columns.to_numpy(dtype=float)
         effect, broken = (c.to_numpy(dtype=float) for c in cells)
         draws = rng.integers(len(effect), size=(n_boot, len(effect)))
-        halves = [half_effect(strengths, effect[d].mean(axis=0)) for d in draws]
-        ends = [crossing(strengths, broken[d].mean(axis=0), 0.5) for d in draws]
-        mean = effect.mean(axis=0)
+        halves = [half_effect(*_means(strengths, effect[d])) for d in draws]
+        ends = [crossing(*_means(strengths, broken[d]), 0.5) for d in draws]
+        mean = _means(strengths, effect)[1]
         row: dict[str, Any] = {"model": model}
         row["half_effect"] = half_effect(strengths, mean)
         row["half_low"], row["half_high"] = _percentiles(halves, alpha)
-        row["breaks"] = crossing(strengths, broken.mean(axis=0), 0.5)
+        row["breaks"] = crossing(*_means(strengths, broken), 0.5)
         row["breaks_low"], row["breaks_high"] = _percentiles(ends, alpha)
         row["effect"], row["at"] = float(mean.max()), float(strengths[mean.argmax()])
         row["p"] = largest_flip_p(effect, np.random.default_rng(seed))
@@ -74,12 +75,18 @@ def dose_response(
     return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 
+def _means(strengths: Float64Array, values: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the strengths that any of the scenarios has, and the means over those that have it."""
+    n = (~np.isnan(values)).sum(axis=0)
+    return strengths[n > 0], np.nansum(values[:, n > 0], axis=0) / n[n > 0]
+
+
 def largest_flip_p(values: Float64Array, rng: np.random.Generator) -> float:
     """Sign-flip p of the largest mean of k columns being above 0; rows are flipped as a whole.
 
     It is twice the share of flips under which any column has as large a t, so the choice of the
-    column is accounted for. With one column of positive mean, it is that of `flip_p`. With missing
-    values, it is missing.
+    column is accounted for. With one column of positive mean, it is that of `flip_p`. A missing
+    value adds nothing to its column, whatever the sign of its row.
 
     Parameters
     ----------
@@ -92,13 +99,12 @@ def largest_flip_p(values: Float64Array, rng: np.random.Generator) -> float:
     >>> largest_flip_p(effect, np.random.default_rng(0))
     0.0625
     """
+    values = np.nan_to_num(values)
     # No flip changes a column's sum of squares, so its sum ranks the flips as t does.
     # The largest value comes first, so that no square overflows.
     scaled = values / np.maximum(np.abs(values).max(axis=0), 1e-300)
     scaled /= np.sqrt(np.maximum((scaled**2).sum(axis=0), 1e-300))
     largest = scaled.sum(axis=0).max()
-    if np.isnan(largest):
-        return float("nan")
     observed = largest - 1e-12 * abs(largest)
     n = len(values)
     if n <= MAX_EXACT_PAIRS:

@@ -57,6 +57,19 @@ def test_a_break_that_may_come_first_is_undecided() -> None:
     assert whole["reason"] == "no break of text is shown up to strength 0.8"
 
 
+def test_scenarios_that_lack_a_strength_count_at_the_others() -> None:
+    table = make_trials(effect=0.4, models=1).table
+    lacks = table["scenario"].isin(["s0", "s1"]) & table["strength"].isin([0.1, 0.8])
+    few = table["strength"].eq(0.8) & table["scenario"].ne("s3")
+    full = dose_response(table, n_boot=200).iloc[0]
+    for kept in (table[~lacks], table[~few]):
+        found = dose_response(kept, n_boot=200).iloc[0]
+        numbers = ["half_effect", "half_low", "half_high", "effect", "p"]
+        assert found[numbers].notna().all()
+        assert np.isclose(found["half_effect"], full["half_effect"], atol=0.03)
+        assert (found["p"], found["verdict"]) == (2 / 2**10, "works before it breaks")
+
+
 def test_largest_flip_p_accounts_for_the_choice() -> None:
     rng = np.random.default_rng(3)
     one = rng.normal(0.3, 1, 12)
@@ -68,7 +81,8 @@ def test_largest_flip_p_accounts_for_the_choice() -> None:
     values = rng.normal(0.4, 1, (8, 3))
     columns = [flip_p(v, rng) if v.mean() > 0 else 1.0 for v in values.T]
     assert min(columns) <= largest_flip_p(values, rng) <= 3 * min(columns)
-    assert np.isnan(largest_flip_p(np.array([[np.nan, 1.0], [1.0, 1.0]]), rng))
+    # Of the four flips, only the one observed has a second column as large: twice 1/4.
+    assert largest_flip_p(np.array([[np.nan, 1.0], [1.0, 1.0]]), rng) == 0.5
     # Random flips, with the same scale of each column or another.
     many = rng.normal(0.2, 1, (40, 3))
     found = [largest_flip_p(many * by, np.random.default_rng(0)) for by in (1.0, [1.0, 9.0, 0.1])]
