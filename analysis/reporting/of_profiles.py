@@ -95,13 +95,13 @@ def of_control(row: Row) -> str:
     gain = contrast.startswith("middle")
     what = "separation in the middle of the depth" if gain else "the hump"
     where = _where(row)
-    numbers = [row.estimate(contrast), row.statistic("t"), row.p()]
     verdict = row.text("verdict")
+    numbers = [row.estimate(contrast), row.statistic("t")]
+    numbers += [row.p("p_not" if verdict == "not learned" else "p")]
     if verdict == "learned":
         over = "exceeded that of layer 0" if gain else "exceeded the control's"
         return sentence(f"{where}, {what} {over}", numbers)
     if verdict == "not learned":
-        numbers += [row.p("p_same", "p of sameness")]
         said = f"{where}, {what} was not learned ({row.text('reason')})"
         return sentence(said, numbers)
     against = "layer 0" if gain else "the control's"

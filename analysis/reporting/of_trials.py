@@ -51,6 +51,8 @@ def of_dose(row: Row) -> str:
     numbers = [
         row.estimate("strength of half the largest effect", "half_effect", "half_low", "half_high"),
         row.estimate("strength at which half of the texts break", *_ends("breaks")),
+        row.value("largest effect beyond the sham", "effect"),
+        row.p(),
     ]
     where, verdict = f"in {row.text('model')}", row.text("verdict")
     if verdict == "undecided":

@@ -143,11 +143,13 @@ PRINTED: dict[str, Printed] = {
             *ABOUT,
             interval("Difference"),
             *TEST,
+            p("p (not learned)", "p_not"),
             count("n", "n_models"),
             VERDICT,
         ),
-        "Differences are in the metric's units; positive where the trained profile has more. "
-        f"{UNDECIDED}",
+        "Differences are in the metric's units; positive where the trained profile has more; p "
+        "belongs to them. p (not learned): of the control's hump being the same, or of another "
+        f"shape. {UNDECIDED}",
     ),
     "invariance_test": Printed(
         (
@@ -272,10 +274,13 @@ PRINTED: dict[str, Printed] = {
             MODEL,
             Shown("Half effect", "half_effect", "interval", "half_low", "half_high"),
             interval("Breaks", "breaks"),
+            number("Effect", "effect"),
+            p(),
             VERDICT,
         ),
         "Strengths at which half of the largest effect is reached, and half of the texts are "
-        f"broken. {UNDECIDED}",
+        "broken. Effect: the largest mean gain beyond the sham over the strengths, with its p. "
+        f"{UNDECIDED}",
     ),
     "depth_test": Printed(
         (

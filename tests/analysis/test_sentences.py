@@ -298,6 +298,19 @@ def test_models_that_differ_in_shape_are_said_to() -> None:
     assert "undecided" not in text
 
 
+def test_sentences_give_the_p_that_the_verdict_rests_on() -> None:
+    row = RESULTS["control_test"]().iloc[0].to_dict()
+    row |= {"p": 0.41, "p_not": 0.002, "p_same": 0.7, "verdict": "not learned"}
+    (text,) = say(pd.DataFrame([row]))
+    assert "p = .002" in text
+    assert ".410" not in text
+    assert ".700" not in text
+    (text,) = say(pd.DataFrame([row | {"verdict": "undecided", "p_not": np.nan}]))
+    assert "p = .410" in text
+    (text, *_) = say(RESULTS["dose_response"]().assign(effect=0.31, p=0.002))
+    assert "largest effect beyond the sham = 0.31, p = .002" in text
+
+
 def test_one_of_a_kind_is_singular() -> None:
     one = simulate_scores(families=(1,), noise_sd=0.001, seed=1)
     found = [analysis.localization_test(one, scope=None), analysis.control_test(one, scope=None)]
