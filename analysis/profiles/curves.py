@@ -83,7 +83,8 @@ def fit_curves(
           estimators have a column each, with a percentile interval. vertex: turn of the quadratic;
           an end of its interval is infinite if the draws do not settle the sign of the curvature.
           extremum: depth of the curve's maximum, without the quadratic's symmetry, corrected for
-          noise (`splines.maximum`); its interval reaches equally far on both sides. center:
+          noise (`splines.maximum`), and hardly smoothed, so it differs from `highest` of
+          `u_shape_test`; its interval reaches equally far on both sides. center:
           the middle of the top, which is the stretch above half of the weaker arm; onset: where
           the top begins; width: how much of the depth it takes.
         - verdict: "peak inside" (`u_shape_test` shows a hump, and the estimators agree), "no peak

@@ -109,8 +109,8 @@ def u_shape_test(
           which the arms meet, which is chosen to show both and does not estimate the peak.
         - estimate, low, high: change along the weaker arm, positive in the sense of `direction`:
           low > 0 shows both arms. rise, fall with _low, _high: the change along each arm.
-        - highest: depth of the smoothed curve's maximum (for a trough: minimum); where: "early",
-          "middle" or "late", by thirds of the range; of humps and troughs.
+        - highest: depth of the maximum (for a trough: minimum) of a curve smoothed by five knots,
+          so not the peak of `fit_curves`; where: its third, "early", "middle" or "late".
         - p_valley, valley: of a valley between two peaks (for a trough: a peak between two
           valleys), and its depth; p_monotone, p_plateau: of these shapes; p_shape: of the verdict.
         - p_holm: p_shape, or p where nothing is shown, corrected by Holm's method for the profiles
