@@ -392,7 +392,7 @@ def _turned(
     up, down, extreme = (
         ("rises", "falls", "highest") if best.way == 1 else ("falls", "rises", "lowest")
     )
-    said = f"separation {up} and then {down}; it is {extreme} about {top:.2f}"
+    said = f"separation {up} and then {down}; smoothed, it is {extreme} about {top:.2f}"
     if against is None or (against.p >= alpha and against.depth < DOUBT * best.change.min()):
         return "hump" if best.way == 1 else "trough", best.p, third, said
     left, valley, right = (
