@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analysis.claims.depth import Row, untestable
@@ -178,8 +179,11 @@ def regimes_opinion(
     shown, missing, most = [], [], {}
     for regime, floor in floors.items():
         shares = [share_of(t["regime"] == regime, t, scope) for _, t in table.groupby("strength")]
-        shown.append(min(1.0, len(shares) * min(s.p_above(floor) for s in shares)))
-        missing.append(min(1.0, len(floors) * max(s.p_below(floor) for s in shares)))
+        # A strength with a single scenario has no p and shows nothing.
+        above = np.nan_to_num([each.p_above(floor) for each in shares], nan=1.0)
+        below = np.nan_to_num([each.p_below(floor) for each in shares], nan=1.0)
+        shown.append(min(1.0, len(shares) * float(above.min())))
+        missing.append(min(1.0, len(floors) * float(below.max())))
         most[regime] = max(s.estimate for s in shares)
     said = ", ".join(f"{regime} {most[regime]:.0%}" for regime in floors)
     row: Row = {

@@ -13,7 +13,7 @@ from analysis import claims_table, steering_summary
 from analysis.claims.fixed_contested import embeddings, tuning
 from analysis.claims.fixed_rules import FIXED, decide_these
 from analysis.claims.rules import RULES
-from analysis.claims.steering import steering
+from analysis.claims.steering import regimes_opinion, steering
 from analysis.claims.table import evidence_of
 from analysis.loading.scores import Scores
 from analysis.planning.simulate import combine, simulate_scores
@@ -120,3 +120,14 @@ def test_two_fixed_models_are_steered_beyond_their_shams() -> None:
     assert steering_summary(trials, by=()).iloc[0]["verdict"] == "undecided"
     assert steering(trials, 0.05, 0)["verdict"] == "undecided"
     assert steering(trials, 0.05, 0, THESE)["verdict"] in ("supported", "contradicted")
+
+
+def test_a_strength_with_one_scenario_does_not_speak_against_the_regimes() -> None:
+    trials = make_trials(models=2, families=2)
+    whole = regimes_opinion(trials, trials.judges[0], THESE)
+    table = trials.table
+    strongest = table["strength"] == table["strength"].max()
+    few = table[~strongest | (table["scenario"] == table["scenario"].iloc[0])]
+    found = regimes_opinion(replace(trials, table=few), trials.judges[0], THESE)
+    assert whole.p_against < 1
+    assert found.p_against == 1
