@@ -19,6 +19,7 @@ from analysis.claims.table import ENDING, of_these
 from analysis.reporting.say import say
 from analysis.scopes import LIKE_THESE, THESE
 from analysis.scopes import WORDS as SCOPE_WORDS
+from study.read import refusing
 from study.text import visible
 from study.write import write_text
 
@@ -258,7 +259,8 @@ def crate(
     names = [name for name in names if name != "ro-crate-metadata.json"]
     files = []
     for name in names:
-        content = (folder / name).read_bytes()
+        with refusing(folder / name, "cannot be read", "make it readable, or choose another place"):
+            content = (folder / name).read_bytes()
         entry: dict[str, Any] = {"@id": name, "@type": "File", "name": name}
         entry |= {"contentSize": str(len(content)), "sha256": hashlib.sha256(content).hexdigest()}
         kind = MEDIA.get(Path(name).suffix)
@@ -327,9 +329,13 @@ def write_deposit(
     -------
     list of Path
         result.json, result.schema.json, analysis-log.md, CITATION.cff, ro-crate-metadata.json.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or one of its files cannot be read.
     """
     result = result_of(evidence, claims)
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "result.json": _json({"$schema": "result.schema.json"} | result),
         "result.schema.json": _json(result_schema()),

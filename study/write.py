@@ -76,7 +76,7 @@ def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
 def writing(path: Place) -> AbstractContextManager[None]:
     """Turn errors of a disk or store during writing into one line."""
     where = "free some space" if isinstance(path, Path) else "check the URL and your permissions"
-    remedy = f"{where} or choose another folder with --out. What is finished is kept"
+    remedy = f"{where} or choose another place. What is finished is kept"
     kinds = (OSError,) if isinstance(path, Path) else (OSError, ValueError)
     return refusing(path, "cannot be written", remedy, kinds)
 
@@ -114,7 +114,7 @@ def remove(path: Place) -> None:
     InputError
         If its folder is not writable.
     """
-    with refusing(path, "cannot be replaced", "choose another folder with --out"):
+    with refusing(path, "cannot be replaced", "choose another place"):
         path.unlink(missing_ok=True)
 
 

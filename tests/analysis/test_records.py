@@ -157,6 +157,26 @@ def test_the_command_says_what_a_deposit_lacks(
     assert ("no authors" in said, "no license" in said) == (given == [], given is not None)
 
 
+@pytest.mark.parametrize("place", ["taken", "taken/inner"])
+def test_a_deposit_does_not_replace_a_file(place: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot be written.*choose another place") as error:
+        write_deposit(tmp_path / place, source().evidence, claims(), "python -m analysis demo")
+    assert "--out" not in str(error.value)  # an option of the runs alone
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_deposit_beside_a_file_that_cannot_be_read_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(InputError, match=r"CITATION\.cff: cannot be read \(Permission denied\)"):
+        write_deposit(tmp_path, source().evidence, claims(), "python -m analysis demo")
+
+
 def test_a_result_that_breaks_the_schema_would_be_found() -> None:
     result = result_of(source().evidence, claims())
     result["claims"][0]["verdict"] = "perhaps"

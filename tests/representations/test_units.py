@@ -94,7 +94,7 @@ def test_activations_of_another_kind_are_damaged(tmp_path, dtype):
 
 def test_a_spool_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "units").write_text("a file where the folder should be")
-    with pytest.raises(InputError, match=r"cannot be written.*choose another folder"):
+    with pytest.raises(InputError, match=r"cannot be written.*choose another place"):
         Spool(SHAPE, tmp_path / "units" / "one.safetensors")
 
 
