@@ -33,9 +33,9 @@ from pipeline.plan import ExtractionUnit, plan
 from pipeline.runner import Run, run_script
 from pipeline.score_tables import is_scored, labels_of, score, write_tables
 from pipeline.summary import print_summary
-from representations.models.registry import find_model
 from study import HOME, Study
 from study.read import InputError
+from study.registry import find_model
 from study.tables import BY
 from study.write import is_there
 

@@ -30,9 +30,9 @@ from representations.corpus.corpus import load_corpus
 from representations.generation import Sampling, prompts_ids, write
 from representations.models.loading import LoadedModel, load
 from representations.models.products import with_onednn
-from representations.models.registry import find_model
 from representations.prompt_cache import read_prompts
 from representations.shared_attention import attention_to
+from study.registry import find_model
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "smollm2-135m-instruct"

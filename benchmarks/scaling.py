@@ -129,7 +129,7 @@ def passages(loaded: Any, n: int | None) -> list[list[int]]:
 def small(n_layers: int, width: int) -> Any:
     """Build a small random model with a real tokenizer."""
     from representations.models.loading import load
-    from representations.models.registry import ModelSpec
+    from study.registry import ModelSpec
 
     config = {
         "model_type": "llama",
@@ -156,7 +156,7 @@ def measure_model(case: Case) -> Iterator[Row]:
 
     from representations.activations import Window, read
     from representations.models.loading import load
-    from representations.models.registry import find_model
+    from study.registry import find_model
 
     spec = find_model(case["case"])
     if "tokenizer" in case:
@@ -306,9 +306,9 @@ def count_study() -> Iterator[Row]:
     from pipeline.plan import token_counts
     from representations.corpus.corpus import load_corpus
     from representations.models.loading import config_from
-    from representations.models.registry import find_model
     from representations.models.size import expected_parameters
     from study import load_study
+    from study.registry import find_model
 
     study = load_study("jeong2026")
     corpus = load_corpus(HERE.parent / study.corpus)

@@ -18,8 +18,8 @@ import torch
 from representations.activations import Steer, Window
 from representations.generation import Sampling, prompt_ids, write
 from representations.models.loading import load
-from representations.models.registry import find_model
 from representations.steering.trials import load_scenarios
+from study.registry import find_model
 
 
 def main() -> None:

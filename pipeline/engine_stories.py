@@ -9,11 +9,11 @@ from pipeline.pins import at_commit, pinned
 from pipeline.plan import ExtractionUnit
 from pipeline.runner import Run
 from representations.corpus.corpus import Corpus
-from representations.models.registry import find_model
 from representations.models.tokenizers import load_tokenizer
 from representations.stories import EngineStories, read_stories, requests, story_cells
 from study import Study
 from study.read import InputError, locate
+from study.registry import find_model
 from study.write import write_text
 
 

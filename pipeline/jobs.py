@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from pipeline.progress import Progress
 from representations.models.errors import oneline
 from representations.models.loading import LoadedModel, is_of_memory, load
-from representations.models.registry import ModelSpec
 from study.read import InputError
+from study.registry import ModelSpec
 
 Report = Callable[[float], object]
 

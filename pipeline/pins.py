@@ -13,8 +13,8 @@ from dataclasses import replace
 from pipeline.plan import ExtractionUnit
 from pipeline.units import load_facts
 from representations.models.hub import commit_of, is_on_hub
-from representations.models.registry import ModelSpec
 from study.read import InputError
+from study.registry import ModelSpec
 from study.write import Place, is_there, read_json, write_text
 
 #: The file in a study's folder. If it is deleted, the next run asks the hub again.

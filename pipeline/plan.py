@@ -14,11 +14,11 @@ from representations.lost import LEAST_TOPICS, TOO_FEW
 from representations.metrics import METRICS
 from representations.models.forms import plain
 from representations.models.loading import resolved
-from representations.models.registry import ModelSpec, find_model
 from representations.models.weights import check_package
 from representations.stories import EngineStories, story_cells
 from study import METHODS, Study
 from study.read import InputError
+from study.registry import ModelSpec, find_model
 from study.tables import BY, OF_CORPUS
 from study.write import Place, fingerprint, slug
 

@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "activations": ("Window", "read"),
-    "corpus.checks": ("check_corpus",),
-    "corpus.corpus": ("Corpus", "load_corpus"),
-    "generation": ("Sampling", "write"),
-    "metrics": ("METRICS", "Metric"),
-    "models.loading": ("LoadedModel", "load"),
-    "models.registry": ("ModelSpec", "find_model", "registry"),
-    "pooled": ("PooledUnit",),
-    "separation": ("separation_scores",),
-    "steering.judges": ("load_judge",),
-    "steering.trials": ("load_scenarios",),
-    "vectors": ("emotion_vectors", "export_vectors"),
+    "representations.activations": ("Window", "read"),
+    "representations.corpus.checks": ("check_corpus",),
+    "representations.corpus.corpus": ("Corpus", "load_corpus"),
+    "representations.generation": ("Sampling", "write"),
+    "representations.metrics": ("METRICS", "Metric"),
+    "representations.models.loading": ("LoadedModel", "load"),
+    "study.registry": ("ModelSpec", "find_model", "registry"),
+    "representations.pooled": ("PooledUnit",),
+    "representations.separation": ("separation_scores",),
+    "representations.steering.judges": ("load_judge",),
+    "representations.steering.trials": ("load_scenarios",),
+    "representations.vectors": ("emotion_vectors", "export_vectors"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -30,4 +30,4 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'representations' has no attribute {name!r}")
-    return getattr(import_module(f"representations.{_WHERE[name]}"), name)
+    return getattr(import_module(_WHERE[name]), name)

@@ -14,8 +14,8 @@ import yaml
 import analysis
 from analysis.planning.simulate import simulate_scores
 from representations.corpus.corpus import load_corpus
-from representations.models.registry import find_model
 from study import load_study
+from study.registry import find_model
 from tests.scripts import script
 
 HOME = Path(__file__).resolve().parent.parent

@@ -149,7 +149,7 @@ def test_studies_registry_corpus_and_scenarios_are_there(away: Path) -> None:
     said = python(
         "import study\n"
         "from study import load_study\n"
-        "from representations.models.registry import registry\n"
+        "from study.registry import registry\n"
         "from representations.corpus.corpus import load_corpus\n"
         "from representations.steering.trials import load_scenarios\n"
         "print(study.__file__)\n"
@@ -172,7 +172,7 @@ def test_files_of_the_working_folder_win(away: Path) -> None:
     (away / "data/models.toml").write_text(entry, encoding="utf-8")
     said = python(
         "from study import InputError, load_study\n"
-        "from representations.models.registry import registry\n"
+        "from study.registry import registry\n"
         "print(load_study('demo').models, load_study('packaged').name, *registry())\n"
         "try:\n"
         "    load_study('other')\n"

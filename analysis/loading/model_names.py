@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from study.home import HOME, find
-from study.read import InputError, read_toml
+from study.read import InputError
+from study.registry import ModelSpec, registry
 
 #: Families by what their models are called; the first that fits counts.
 FAMILIES = (
@@ -56,6 +56,8 @@ _NAMED_SIZES = {
     "gpt2-large": 774e6,
     "gpt2-xl": 1558e6,
 }
+#: Above the number of layers of any model.
+MOST_LAYERS = 1000
 _NAMED_LAYERS = {
     "distilgpt2": 6,
     "gpt2": 12,
@@ -64,15 +66,6 @@ _NAMED_LAYERS = {
     "gpt2-large": 36,
     "gpt2-xl": 48,
 }
-
-
-@dataclass(frozen=True)
-class Known:
-    """A model of the registry."""
-
-    family: str
-    n_layers: int | None
-    instruct: bool
 
 
 def family_of(name: str) -> str | None:
@@ -133,12 +126,22 @@ def layers_of(name: str) -> int | None:
     (12, None)
     """
     known = registered(name)
-    if known is not None and known.n_layers:
-        return known.n_layers
-    return _NAMED_LAYERS.get(_short(name))
+    return (known and layers_in(known.config)) or _NAMED_LAYERS.get(_short(name))
 
 
-def registered(name: str) -> Known | None:
+def layers_in(config: Mapping[str, Any]) -> int | None:
+    """Return the number of blocks by a model's config, or None where it does not say.
+
+    Examples
+    --------
+    >>> layers_in({"n_layer": 12}), layers_in({"num_hidden_layers": 26}), layers_in({})
+    (12, 26, None)
+    """
+    n_layers = config.get("num_hidden_layers", config.get("n_layer"))
+    return n_layers if type(n_layers) is int and 1 <= n_layers <= MOST_LAYERS else None
+
+
+def registered(name: str) -> ModelSpec | None:
     """Return what `data/models.toml` says of a model, by its name or its repository."""
     return _registry().get(_short(name))
 
@@ -148,18 +151,10 @@ def _short(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _registry() -> dict[str, Known]:
+def _registry() -> dict[str, ModelSpec]:
     try:
-        _, content = read_toml(find(HOME / "data" / "models.toml"), "not there")
-    except InputError:
+        specs = registry().values()
+    except InputError:  # the working folder of an installation may have another models.toml
         return {}
-    known: dict[str, Known] = {}
-    entries: list[dict[str, Any]] = content.get("model", [])
-    for entry in entries:
-        config = entry.get("config", {})
-        n_layers = config.get("num_hidden_layers", config.get("n_layer"))
-        facts = Known(str(entry["family"]), n_layers, bool(entry.get("instruct", False)))
-        for name in (entry["name"], entry["source"]):
-            if not str(name).startswith("package:"):
-                known[_short(str(name))] = facts
-    return known
+    names = ((name, spec) for spec in specs for name in (spec.name, spec.source))
+    return {_short(name): spec for name, spec in names if not name.startswith("package:")}

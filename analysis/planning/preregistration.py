@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os.path
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.claims.rules import read_claims
+from analysis.loading.model_names import layers_in
 from analysis.planning.design import design_power
 from analysis.reporting.exports import laid_out
 from analysis.reporting.web import as_page
 from analysis.wording import count, listing, typeset
 from study import Study, load_study
 from study.home import HOME, find
-from study.read import InputError, read_toml
+from study.read import InputError, read_bytes, read_toml, refusing
+from study.registry import find_model
 from study.text import Markdown
 from study.write import write_text
 
@@ -106,19 +111,33 @@ def write_preregistration(study: str | Path, path: Path, *, n_sim: int = 200) ->
 
 def models_of(plan: Study) -> pd.DataFrame:
     """Return the models that a study names: family, model, kind and layers (NaN if unknown)."""
-    _, known = read_toml(find(HOME / "data" / "models.toml"), "there is no data/models.toml")
-    entries = {entry["name"]: entry for entry in [*known["model"], *plan.model]}
     rows = []
-    for name in plan.models or tuple(str(entry["name"]) for entry in plan.model):
-        if name not in entries:
-            raise InputError(f"study {plan.name!r}: no model {name!r} in data/models.toml")
-        entry = entries[name]
-        config = entry.get("config", {})
-        layers = config.get("n_layer", config.get("num_hidden_layers"))
-        kind = "instruction-tuned" if entry.get("instruct") else "base"
-        rows.append({"family": entry["family"], "model": name, "kind": kind, "n_layers": layers})
-    table = pd.DataFrame(rows, columns=["family", "model", "kind", "n_layers"])
-    return table.sort_values("family", kind="stable", ignore_index=True)
+    for name in plan.models:
+        spec = find_model(name, plan.model)
+        config = spec.config or _config_in(spec.source)
+        family = spec.family or config.get("model_type")
+        if not family:
+            raise InputError(
+                f"study {plan.name!r}: nothing here says which family the model {name!r} is of; "
+                "add a [[model]] table with its name, family and source"
+            )
+        kind = "instruction-tuned" if spec.instruct else "base"
+        row = {"family": family, "model": spec.name, "kind": kind, "n_layers": layers_in(config)}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("family", kind="stable", ignore_index=True)
+
+
+def _config_in(folder: str) -> Mapping[str, Any]:
+    """Return the config of the language model in a folder; nothing if there is none."""
+    path = Path(folder) / "config.json"
+    if not os.path.isfile(path):
+        return {}
+    faults = (OSError, ValueError, RecursionError)
+    with refusing(path, "not readable as JSON", "put the model's own config there", faults):
+        config = json.loads(read_bytes(path))
+    if isinstance(config, dict):
+        config = config.get("text_config", config)
+    return config if isinstance(config, dict) else {}
 
 
 def _claims(plan: Study) -> Markdown:
@@ -188,8 +207,8 @@ def _power(plan: Study, models: pd.DataFrame, n_sim: int, seed: int) -> list[Mar
         "n_sim": n_sim,
         "seed": seed,
     }
-    if len(layers):
-        design["n_layers"] = (int(layers.min()), int(layers.max()))
+    if len(layers):  # a curve has at least three points: the embedding and two layers
+        design["n_layers"] = (max(int(layers.min()), 2), max(int(layers.max()), 2))
     apart = APART * fixed.delta
     some: dict[str, Any] = {
         "departure": apart,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from representations.models.registry import ModelSpec
 from study.read import InputError
+from study.registry import ModelSpec
 
 #: Precisions that bitsandbytes makes while loading; computation is in bfloat16.
 MADE = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}

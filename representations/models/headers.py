@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from representations.models.errors import oneline
-from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
+from study.registry import ModelSpec
 
 #: Above the size of any model.
 MOST_OF = {"num_hidden_layers": 1000, "hidden_size": 2**17, "vocab_size": 2**24}

@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 from representations.models.errors import CLOSED, FULL, causes, disk_error, oneline
 from representations.models.headers import check_index
 from representations.models.partial import clear, finish
-from representations.models.registry import ModelSpec
 from representations.models.waits import LongWait, bound_waits
 from study.read import InputError, read_bytes
+from study.registry import ModelSpec
 
 #: Seconds that the hub has to answer a request, and the number of attempts.
 ANSWER, TRIES = 10.0, 3

@@ -17,10 +17,10 @@ from representations.models.errors import loading_errors, oneline
 from representations.models.forms import MADE, form_of, plain, settings_for
 from representations.models.headers import check_counts
 from representations.models.products import with_onednn
-from representations.models.registry import ModelSpec
 from representations.models.tokenizers import settled, tokenizer_folder, tokenizer_in
 from representations.models.weights import check_whole, checked_config, local_folder
 from study.read import InputError
+from study.registry import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from representations.models.loading import config_from, config_in, text_config
-from representations.models.registry import ModelSpec
 from representations.models.weights import check_folder, converted_folder
+from study.registry import ModelSpec
 
 
 def expected_parameters(spec: ModelSpec) -> int:

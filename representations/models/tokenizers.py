@@ -11,9 +11,9 @@ from representations.models import hub
 from representations.models.chat_templates import is_tuned
 from representations.models.encoding import Tokens, check_tokenizer, encoded
 from representations.models.errors import loading_errors
-from representations.models.registry import ModelSpec, registry
 from representations.models.weights import local_folder
 from study.read import InputError
+from study.registry import ModelSpec, registry
 
 
 class Prompted(Protocol):

@@ -30,8 +30,8 @@ from representations.models.headers import (
     check_gguf,
     check_index,
 )
-from representations.models.registry import ModelSpec
 from study.read import InputError, read_bytes
+from study.registry import ModelSpec
 
 #: The prefix of unfinished copies.
 PARTIAL = "unfinished."

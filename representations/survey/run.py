@@ -15,9 +15,9 @@ from representations.certificate import CertificateError, certificate
 from representations.corpus.corpus import Corpus
 from representations.models.errors import oneline
 from representations.models.loading import load
-from representations.models.registry import ModelSpec
 from representations.survey.small import save, tokenizer_of
 from study.read import InputError
+from study.registry import ModelSpec
 
 #: Limits of time and memory for one kind.
 SECONDS, MEMORY = 120, 12 * 2**30

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from representations.models.registry import ModelSpec
 from representations.models.weights import checked_config
 from representations.survey.kinds import SETTINGS, WIDTH
+from study.registry import ModelSpec
 
 #: The vocabulary sizes of tokenizer and model; the ids in between are for images and the like.
 KNOWN, VOCABULARY = 512, 640

@@ -20,7 +20,7 @@ from analysis.__main__ import main
 from analysis.claims.table import decided, evidence_of
 from analysis.deposit import analysis_log, citation, crate, result_of, result_schema, write_deposit
 from analysis.named import FIGURES, RESULTS, Source, check, drawn_from, write_figure, write_result
-from analysis.planning.preregistration import write_preregistration
+from analysis.planning.preregistration import models_of, write_preregistration
 from reports import qmd
 from study import load_study
 from tests.browser import browser
@@ -94,8 +94,66 @@ def test_a_preregistration_as_a_page_has_the_same_content(tmp_path: Path) -> Non
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     text = (HOME / "data" / "studies" / "demo.toml").read_text(encoding="utf-8")
     (tmp_path / "s.toml").write_text(text.replace('"gemma-3-270m-q4"', '"gema"'), encoding="utf-8")
-    with pytest.raises(InputError, match="no model 'gema'"):
+    with pytest.raises(InputError, match="unknown model 'gema'"):
         preregistration(tmp_path / "s.toml", n_sim=0)
+
+
+MINE = {"model_type": "llama", "num_hidden_layers": 6}
+
+
+@pytest.mark.parametrize("config", [MINE, {"model_type": "seen", "text_config": MINE}])
+def test_a_folder_with_a_model_says_its_family_and_layers(
+    config: dict[str, object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine-chat"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "s.toml").write_text(f"models = ['{folder}']", encoding="utf-8")
+    (row,) = models_of(load_study(tmp_path / "s.toml")).to_dict("records")
+    expected = {"family": "llama", "model": "mine-chat", "kind": "instruction-tuned", "n_layers": 6}
+    assert row == expected
+    assert "one model of one family" in preregistration(tmp_path / "s.toml", n_sim=0)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ('models = ["x"]\n[[model]]\nname = "x"\nsource = "a/b"', "'x': field 'family' is missing"),
+        ('models = ["x"]\n[[model]]\nfamily = "F"\nsource = "a/b"', "field 'name' is missing"),
+        ('models = ["a/b"]', r"which family the model 'a/b' is of; add a \[\[model\]\] table"),
+    ],
+)
+def test_a_model_without_a_family_or_name_is_named(
+    study: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text(study, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        preregistration(tmp_path / "s.toml", n_sim=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", r"config\.json: not readable as JSON"),
+        ("[" * 100_000, r"config\.json: not readable as JSON"),
+        ("3", "which family"),
+        ('{"text_config": 3}', "which family"),
+    ],
+)
+def test_a_folder_with_another_config_is_named(config: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    (tmp_path / "s.toml").write_text(f"models = ['{tmp_path}']", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        preregistration(tmp_path / "s.toml", n_sim=0)
+
+
+@pytest.mark.parametrize("n_layers", ["'six'", "-1", "1", "1000000000", "true"])
+def test_a_config_s_number_of_layers_may_be_anything(n_layers: str, tmp_path: Path) -> None:
+    entry = (
+        f'name = "x"\nfamily = "F"\nsource = "a/b"\nconfig = {{ num_hidden_layers = {n_layers} }}'
+    )
+    (tmp_path / "s.toml").write_text(f'models = ["x"]\n[[model]]\n{entry}', encoding="utf-8")
+    assert "## Power" in preregistration(tmp_path / "s.toml", n_sim=1)
 
 
 # -- after the analysis -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import InputError, SourceWarning, fit_curves, read_scores, u_shape_test
-from analysis.loading.model_names import family_of, is_tuned, size_of
+from analysis.loading.model_names import _registry, family_of, is_tuned, size_of
 from analysis.loading.scores import Scores
 from tests import forms
 
@@ -198,6 +198,19 @@ def test_names_say_family_size_and_tuning() -> None:
         assert (family_of(name), is_tuned(name)) == (family, tuned), name
         np.testing.assert_equal(size_of(name), size)
     assert family_of("my-own-model") is None
+
+
+def test_another_project_s_models_toml_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "models.toml").write_text('[[model]]\nname = "gpt2-mine"')
+    monkeypatch.setattr("study.registry.HOME", tmp_path)
+    _registry.cache_clear()
+    try:
+        assert family_of("gpt2-mine") == "GPT-2"
+    finally:
+        _registry.cache_clear()
 
 
 def test_layers_may_start_late_be_sparse_and_differ(tmp_path: Path) -> None:

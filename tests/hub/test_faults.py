@@ -22,9 +22,9 @@ from server import Hub, refusal
 from pipeline.pins import at_commit, pinned
 from representations.models import hub as hub_module
 from representations.models.hub import commit_of, fetched
-from representations.models.registry import ModelSpec
 from study import HOME
 from study.read import InputError
+from study.registry import ModelSpec
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',
@@ -316,7 +316,7 @@ FETCH = """
 from huggingface_hub import constants
 constants.DOWNLOAD_CHUNK_SIZE = 1000
 from representations.models.hub import fetched
-from representations.models.registry import ModelSpec
+from study.registry import ModelSpec
 fetched(ModelSpec("m", "f", "a/m"))
 """
 

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from representations.activations import Window, read
 from representations.models.forms import LIBRARIES, form_of
 from representations.models.loading import load
-from representations.models.registry import ModelSpec
 from study.read import InputError
+from study.registry import ModelSpec
 
 NAME = "mistralai/Ministral-3-3B-Instruct-2512"
 

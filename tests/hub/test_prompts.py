@@ -12,7 +12,7 @@ from representations.generation import Sampling, prompts_ids, write
 from representations.models.blocks import find_blocks
 from representations.models.chat_templates import Thoughts, is_tuned, render
 from representations.models.loading import LoadedModel
-from representations.models.registry import ModelSpec
+from study.registry import ModelSpec
 
 #: Like Qwen3: without thinking, an empty thought precedes the answer.
 QWEN3 = (

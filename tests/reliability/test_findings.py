@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.plan import plan
 from representations.corpus.corpus import CorpusError, load_corpus
-from representations.models.registry import find_model, registry
 from representations.steering.trials import load_scenarios
 from study import HOME, load_study
 from study.read import InputError, one_line, read_bytes
+from study.registry import find_model, registry
 
 CORPUS = HOME / "data" / "corpus"
 

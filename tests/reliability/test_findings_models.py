@@ -23,9 +23,9 @@ from representations.generation import Sampling, prompts_ids, write
 from representations.models import bounded
 from representations.models.chat_templates import render
 from representations.models.loading import LoadedModel, load
-from representations.models.registry import ModelSpec
 from study import HOME, Pooling
 from study.read import InputError
+from study.registry import ModelSpec
 
 PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."  # loading it would make a file
 

@@ -19,9 +19,9 @@ from representations.arms import comprehension, generation
 from representations.corpus.corpus import Corpus, load_corpus
 from representations.models.chat_templates import render
 from representations.models.loading import LoadedModel, load
-from representations.models.registry import ModelSpec
 from representations.models.size import expected_parameters
 from study import HOME, Generation, Pooling, Study
+from study.registry import ModelSpec
 
 STUDY = Study(
     "fuzz",

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import extraction
 from pipeline.plan import plan
 from representations.corpus.corpus import load_corpus
-from representations.models.registry import find_model
 from representations.models.weights import local_folder
 from representations.steering.trials import load_scenarios
 from study import HOME, Study, load_study
+from study.registry import find_model
 from study.write import slug
 
 DEMO = (HOME / "data" / "studies" / "demo.toml").read_bytes()

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 import extraction
 from representations.models.blocks import find_blocks
 from representations.models.loading import LoadedModel
-from representations.models.registry import ModelSpec
+from study.registry import ModelSpec
 
 WIDTH, N_LAYERS, VOCABULARY = 32, 3, 400
 

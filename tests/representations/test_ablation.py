@@ -16,10 +16,10 @@ from representations.ablation import ablation
 from representations.corpus.corpus import Passage
 from representations.lost import MEASURES, halves, lost_scores
 from representations.models.loading import LoadedModel
-from representations.models.registry import ModelSpec
 from representations.subspaces import matched
 from study import Ablation, Pooling
 from study.read import InputError
+from study.registry import ModelSpec
 from study.tables import LOST
 
 pytestmark = pytest.mark.arithmetic

@@ -7,9 +7,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from representations.activations import Window, read
 from representations.models.loading import load, resolved
-from representations.models.registry import ModelSpec, find_model, registry
 from representations.models.weights import cache_folder, check_package, local_folder
 from study.read import InputError
+from study.registry import ModelSpec, find_model, registry
 
 
 @pytest.fixture(scope="module")

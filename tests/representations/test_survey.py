@@ -9,12 +9,12 @@ import torch
 from representations.corpus.corpus import load_corpus
 from representations.models.blocks import find_blocks
 from representations.models.loading import load
-from representations.models.registry import ModelSpec
 from representations.survey.__main__ import main
 from representations.survey.run import examine, kinds
 from representations.survey.small import config_of, save, tokenizer_of
 from study import HOME
 from study.read import InputError
+from study.registry import ModelSpec
 
 PAGE = (HOME / "docs" / "models.md").read_text(encoding="utf-8")
 
