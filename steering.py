@@ -68,7 +68,7 @@ def steer_study(run: Run) -> list[str]:
     """Run the unfinished units, then judge all texts and write the tables."""
     emotions = run.study.steering.emotions or tuple(e.name for e in run.used.emotions)
     study = replace(run.study, steering=replace(run.study.steering, emotions=emotions))
-    scenarios = load_scenarios(HOME / study.steering.scenarios, study.steering.n_scenarios)
+    scenarios = load_scenarios(study.steering.scenarios, study.steering.n_scenarios)
     scores = locate(run.args.scores or SCORES / study.name)
     check_links(run.folder)
     sources = vector_sources(study, run.used, scores, run.engine)

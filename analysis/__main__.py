@@ -45,6 +45,7 @@ from analysis.profiles.curves import fit_curves
 from analysis.profiles.shape import u_shape_test
 from analysis.trials.table import load_trials
 from analysis.wording import interval, p_value
+from study.home import find
 from study.read import InputError
 from study.terminal import Terminal, styled
 from study.text import broken, csv_text, visible
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def found(source: str) -> str:
     """Return the folder of a study that is named, and any other source as it is."""
-    folder = Path("data") / "scores" / source
+    folder = find(Path("data", "scores", source))
     is_name = Path(source).name == source and not Path(source).exists()
     return str(folder) if is_name and folder.is_dir() else source
 

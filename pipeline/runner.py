@@ -18,7 +18,7 @@ from pipeline.progress import Progress, progress
 from pipeline.shards import remove_shards
 from pipeline.work import Work, shards_per_unit, unit_jobs
 from representations.corpus.corpus import Corpus, load_corpus
-from study import HOME, Study, load_study
+from study import Study, load_study
 from study.home import command
 from study.lock import only_run
 from study.read import InputError, one_line
@@ -55,7 +55,7 @@ def run_script(
     args = parser.parse_args(arguments)
     try:
         study = load_study(args.study)
-        corpus = load_corpus(HOME / study.corpus)
+        corpus = load_corpus(study.corpus)
         used = corpus.restricted(study.emotions or None, study.topics or None)
         folder = locate(args.out or results / study.name)
         here = f"{command(parser.prog)} --study {args.study}"

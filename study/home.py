@@ -1,7 +1,7 @@
-"""Locate files: in a checkout, or in the working folder and the installed package.
+"""Locate files: in the working folder, in a checkout, or in the installed package.
 
-A name that begins with `data/` means the user's own file if it exists, and otherwise the file that
-ships with the project. This module imports only the standard library.
+A name means the user's own file if it exists. Otherwise, a name that begins with `data/` means the
+file that ships with the project. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -24,24 +24,39 @@ def find(name: str | Path) -> Path:
     Parameters
     ----------
     name : str or Path
-        Relative to the working folder or to `HOME`, for instance ``data/corpus``.
+        For instance ``data/corpus``: in the working folder, else in `HOME`, else as it ships.
 
     Returns
     -------
     Path
-        The name itself, if neither exists.
+        The name itself, if none of them exists.
 
     Examples
     --------
     >>> find("data/corpus/emotions.toml").is_file()
     True
     """
+    return next((place for place in _places(name) if os.path.exists(place)), Path(name))
+
+
+def tried(name: str | Path) -> str:
+    """Return where `find` looks for a name, for a message that it is not there.
+
+    Examples
+    --------
+    >>> tried("/there/corpus")
+    '/there/corpus'
+    """
+    return " or ".join(dict.fromkeys(os.path.abspath(place) for place in _places(name)))
+
+
+def _places(name: str | Path) -> list[Path]:
     own = Path(name)
-    if os.path.exists(own):
-        return own
-    first, *rest = (own.relative_to(HOME) if own.is_relative_to(HOME) else own).parts or ("",)
-    ships = Path(str(files("study") / "data"), *rest)
-    return ships if first == "data" and os.path.exists(ships) else own
+    inner = own.relative_to(HOME) if own.is_relative_to(HOME) else own
+    places = [own, HOME / own]
+    if inner.parts[:1] == ("data",) and not IS_CHECKOUT:  # what ships is in the checkout's own data
+        places.append(Path(str(files("study") / "data"), *inner.parts[1:]))
+    return places
 
 
 def studies() -> list[str]:

@@ -148,7 +148,7 @@ class Steering:
     emotions : tuple of str
         Those steered towards; all of the study's if empty.
     scenarios : str
-        A file of neutral openings, relative to the project.
+        A file of neutral openings, relative to the working folder or the project.
     n_scenarios : int
         How many of them, spread over the file; all if 0.
     strengths : tuple of float
@@ -231,7 +231,7 @@ class Study:
     ----------
     name, description : str
     corpus : str
-        A folder, relative to the project.
+        A folder, relative to the working folder or the project.
     models : tuple of str
         Names in `data/models.toml` or in `model`, folders, or hub repositories.
     model : tuple of mappings

@@ -18,7 +18,7 @@ from analysis.reporting.exports import laid_out
 from analysis.reporting.web import as_page
 from analysis.wording import count, listing, typeset
 from study import Study, load_study
-from study.home import HOME, find
+from study.home import HOME, find, tried
 from study.read import InputError, read_bytes, read_toml, refusing
 from study.registry import find_model
 from study.text import Markdown
@@ -193,8 +193,14 @@ def _n(plan: Study, what: str) -> int:
         return chosen
     if isinstance(chosen, tuple) and chosen:
         return len(chosen)
-    path = find(Path(plan.corpus) / f"{what}.toml")
-    return len(read_toml(path, f"there is no {path}")[1][what[:-1]])
+    folder = find(plan.corpus)
+    if not os.path.isdir(folder):
+        raise InputError(f"{tried(plan.corpus)}: no such folder; set corpus")
+    path = folder / f"{what}.toml"
+    entries = read_toml(path, "no such file; a corpus needs it")[1].get(what[:-1])
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: has no {what}; add [[{what[:-1]}]] tables")
+    return len(entries)
 
 
 def _power(plan: Study, models: pd.DataFrame, n_sim: int, seed: int) -> list[Markdown]:

@@ -24,7 +24,7 @@ from representations.corpus.files import (
     read_prompts,
     read_topics,
 )
-from study.home import find
+from study.home import find, tried
 from study.read import InputError, one_line, read_bytes
 
 #: Number of faults shown; the rest are counted.
@@ -203,9 +203,9 @@ def load_corpus(folder: str | Path) -> Corpus:
     >>> len(corpus.emotions), len(corpus.topics), len(corpus.passages), len(corpus.neutral)
     (20, 24, 480, 96)
     """
-    folder = find(folder)
+    named, folder = folder, find(folder)
     if not os.path.isdir(folder):
-        raise CorpusError([f"{folder}: no such folder; give one that has {', '.join(FILES)}"])
+        raise CorpusError([f"{tried(named)}: no such folder; give one that has {', '.join(FILES)}"])
     faults: list[str] = []
     raw = {name: _read(folder / name, faults) for name in FILES}
     head = read_head(folder / "emotions.toml", raw["emotions.toml"], faults)

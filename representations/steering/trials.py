@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os.path
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from representations.steering.text_measures import (
 from representations.vectors import matched_sham, sham
 from study import Steering
 from study.arrays import Float32Array
-from study.home import find
+from study.home import find, tried
 from study.read import InputError, read_toml
 from study.tables import KINDS
 from study.typed import typed
@@ -102,8 +103,10 @@ def load_scenarios(path: str | Path, n: int = 0) -> Scenarios:
     >>> list(scenarios.openings)
     ['workshop', 'bridge']
     """
-    path = find(path)
-    raw, content = read_toml(path, "no such file of scenarios; set steering.scenarios")
+    named, path = path, find(path)
+    if not os.path.exists(path):
+        raise InputError(f"{tried(named)}: no such file of scenarios; set steering.scenarios")
+    raw, content = read_toml(path, "no such file of scenarios")
     file = typed(ScenarioFile, content, str(path))
     if not file.scenario:
         raise InputError(f"{path}: no scenarios; add [[scenario]] tables with name and opening")
