@@ -335,6 +335,13 @@ def _check(study: Study, where: str) -> None:
         values = attrgetter(name)(study)
         if len(set(values)) < len(values) or not values:
             raise InputError(f"{where}: {name} must list at least one value, and each once")
+    for name in ("generation", "steering"):
+        part = getattr(study, name)
+        if part.min_new_tokens > part.max_new_tokens:
+            raise InputError(
+                f"{where}: {name}.min_new_tokens = {part.min_new_tokens} is above "
+                f"{name}.max_new_tokens = {part.max_new_tokens}; lower the minimum"
+            )
     steering = study.steering
     sweeps = steering.sweep_depths or steering.sweep_every
     if sweeps and steering.sweep_strength not in steering.strengths:

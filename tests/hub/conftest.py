@@ -31,6 +31,7 @@ emotions = ["happy", "calm"]
 n_scenarios = 2
 strengths = [0.5]
 max_new_tokens = 6
+min_new_tokens = 6
 judges = ["nrclex"]
 """
 

@@ -43,6 +43,11 @@ def corpus(tmp_path: Path) -> Path:
         ('models = ["gpt2"]\nuntrained_seeds = [1, 1]', "each once"),
         ('models = ["gpt2"]\n[steering]\nseeds = [9999999999]', r"steering.seeds\[0\]"),
         ('models = ["gpt2"]\n[generation]\nmin_new_tokens = -1', "min_new_tokens = -1"),
+        (
+            'models = ["gpt2"]\n[generation]\nmin_new_tokens = 20\nmax_new_tokens = 10',
+            r"generation\.min_new_tokens = 20 is above generation\.max_new_tokens = 10",
+        ),
+        ('models = ["gpt2"]\n[steering]\nmax_new_tokens = 7', r"steering\.min_new_tokens = 8 is"),
         ('models = ["gpt2"]\n[scoring]\nmetrics = ["auc", "auc"]', "scoring.metrics"),
         ('models = ["gpt2"]\n[preregistered]\nperplexity_ratio = -2', "perplexity_ratio"),
     ],

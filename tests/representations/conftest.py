@@ -148,7 +148,7 @@ def five(tmp_path_factory, tokenizer):
         + "[generation]\nmax_new_tokens = 14\nmin_new_tokens = 12\nneutral_per_topic = 1\n"
         "[pooling]\nskip = 4\n[scoring]\nfolds = 2\nreplicates = 6\n"
         '[steering]\nemotions = ["happy", "calm"]\nn_scenarios = 2\nstrengths = [0.5]\n'
-        'max_new_tokens = 6\njudges = ["nrclex"]\n'
+        'max_new_tokens = 6\nmin_new_tokens = 6\njudges = ["nrclex"]\n'
     )
     return path
 

@@ -295,7 +295,8 @@ def test_real_smollm2_reads_and_writes(tmp_path, capsys):
     study.write_text(
         'name = "handful"\nmodels = ["smollm2-135m-instruct"]\nweights = ["trained"]\n'
         'emotions = ["happy", "angry"]\ntopics = 3\nlabels = ["true"]\n'
-        "[generation]\nmax_new_tokens = 14\nneutral_per_topic = 1\n[scoring]\nreplicates = 4\n"
+        "[generation]\nmax_new_tokens = 14\nmin_new_tokens = 14\nneutral_per_topic = 1\n"
+        "[scoring]\nreplicates = 4\n"
     )
     out = tmp_path / "scores"
     assert run(study, out) == 0
