@@ -12,9 +12,11 @@ again.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from study.interruption import listen
@@ -71,7 +73,9 @@ def steer_study(run: Run) -> list[str]:
     scenarios = load_scenarios(study.steering.scenarios, study.steering.n_scenarios)
     scores = locate(run.args.scores or SCORES / study.name)
     check_links(run.folder)
-    sources = vector_sources(study, run.used, scores, run.engine)
+    asked = ["--study", run.args.study, *(["--out", str(scores)] if run.args.scores else [])]
+    extracted = f"{command('extraction.py')} {shlex.join(asked)}"
+    sources = vector_sources(study, run.used, scores, run.engine, extracted)
     if run.args.export:
         export(study, sources, run.folder)
         return []
@@ -87,18 +91,29 @@ def steer_study(run: Run) -> list[str]:
         failures = run.do(shards, display)
         complete = [unit for unit in units if all_done(unit, units)]
         if complete:
+            display.start(1, 1)
             display.begin("judging")
             finished = [read_json(unit.path) for unit in complete]
             write_trials(study, scenarios, judges, finished, scores, run.folder, run.started)
+            display.at(1)
+            display.end("judging")
     if complete:
         run.print_results(lambda console: print_summary(console, run.folder))
     return failures
 
 
 def vector_sources(
-    study: Study, corpus: Corpus, scores: Place, engine: Engine
+    study: Study, corpus: Corpus, scores: Place, engine: Engine, extracted: str
 ) -> list[ExtractionUnit]:
-    """Return the extraction units that the vectors are made from, one per model."""
+    """Return the extraction units that the vectors are made from, one per model.
+
+    `extracted` is the command that makes them.
+    """
+    if not (scores.is_dir() if isinstance(scores, Path) else is_there(scores)):
+        raise InputError(
+            f"{scores}: no such folder of scores; make it with: {extracted}, or name the folder "
+            "of this study's scores with --scores"
+        )
     sources: dict[str, ExtractionUnit] = {}
     for unit in plan(study, corpus, scores, engine.device, engine.elsewhere):
         if (unit.weights, unit.method) == ("trained", "comprehension"):
@@ -107,7 +122,7 @@ def vector_sources(
         if not is_there(unit.path):
             raise InputError(
                 f"{scores}: no activations of {unit.title} under this study's settings; "
-                f"make them with: {command('extraction.py')} --study {study.name}"
+                f"make them with: {extracted}"
             )
         unknown = set(study.steering.emotions) - set(load_facts(unit.path)["emotions"])
         if unknown:
@@ -202,7 +217,10 @@ def print_summary(console: Terminal, folder: Place) -> None:
             row["verdict"],
         )
     console.print(table)
-    console.print("any: whole or not. The sham is the matched one, where there is one.")
+    console.print(
+        'A whole text is readable, neither repetitive nor explosive; "whole or not" counts\n'
+        "repetitive and explosive texts, too. The sham is the matched one, where there is one."
+    )
     console.print(f"Trials are in\n{folder}")
 
 

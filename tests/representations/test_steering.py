@@ -10,6 +10,7 @@ import torch
 import extraction
 import steering
 from analysis import load_trials, steering_summary
+from pipeline.progress import Lines
 from representations.generation import prompt_ids, write
 from representations.pooled import PooledUnit
 from representations.steering.text_measures import (
@@ -332,14 +333,21 @@ def run(study_file, out, *options, scores=None):
     )
 
 
-def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys):
+def test_a_study_goes_through_the_whole_path(study_file, tmp_path, capsys, monkeypatch):
     pytest.importorskip("nrclex")
+    lines = []
+    monkeypatch.setattr("pipeline.runner.progress", lambda *unused: Lines(lines.append))
     out = tmp_path / "out"
     assert run(study_file, out, "--dry-run") == 0
     assert "tiny, baseline" in capsys.readouterr().err
     assert not out.exists()
     assert run(study_file, out) == 0
-    assert "whole texts above" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "whole texts above" in said
+    assert "neither repetitive nor explosive" in said
+    judging = [line[9:] for line in lines if " judging: " in line]
+    assert judging[0] == "judging: started (1 of 1)"
+    assert judging[-1].startswith("judging: done in ")
     loaded = load_trials(out)
     table = loaded.table
     peak = table[table["place"] == "peak"]
@@ -396,7 +404,7 @@ def test_the_vectors_are_exported_without_steering(study_file, tmp_path, capsys)
         (('["nrclex", "own"]', '["nobody/nothing"]'), "judge 'nobody/nothing' cannot be loaded"),
         (("n_scenarios = 3", "n_scenarios = 99"), "ask for at most"),
         (("n_scenarios = 3", 'scenarios = "none.toml"'), "no such file of scenarios"),
-        (("topics = 4", "topics = 5"), "python extraction.py --study small"),
+        (("topics = 4", "topics = 5"), "make them with: python extraction.py --study "),
         (("sweep_strength = 0.5", "sweep_strength = 0.7"), "is not among steering.strengths"),
         (("[0.5, 1.0]", "[0.0, 0.5]"), "must be above 0"),
         (("[0.2, 1.0]", "[0.2, 1.1]"), "steering.sweep_depths"),
@@ -415,8 +423,16 @@ def test_bad_input_is_one_line(change, message, study_file, tmp_path, capsys, mo
 
 
 def test_a_study_without_scores_says_which_command_makes_them(study_file, tmp_path, capsys):
-    assert run(study_file, tmp_path / "out", scores=tmp_path / "nowhere") == 2
-    assert "python extraction.py --study small" in capsys.readouterr().err
+    nowhere = tmp_path / "nowhere"
+    makes = f"python extraction.py --study {study_file} --out {nowhere}"
+    assert run(study_file, tmp_path / "out", scores=nowhere) == 2
+    assert f"{nowhere}: no such folder of scores; make it with: {makes}" in capsys.readouterr().err
+    nowhere.mkdir()
+    assert run(study_file, tmp_path / "out", scores=nowhere) == 2
+    assert "no activations of tiny, trained, comp" in (error := capsys.readouterr().err)
+    assert makes in error
+    assert run(study_file, tmp_path / "out", scores=study_file) == 2
+    assert "no such folder of scores" in capsys.readouterr().err
 
 
 def test_the_demo_steers_as_the_study_says():
