@@ -58,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, or 2 after a one-line error about the input."""
     options = parsed(arguments)
     try:
+        refuse_urls(options)
         if options.preregister:
             write_preregistration(options.source, Path(options.preregister))
             return wrote([options.preregister])
@@ -107,6 +108,14 @@ def main(arguments: list[str] | None = None) -> int:
     show_models(console, models)
     show_next(console, scores, str(options.source))
     return 0
+
+
+def refuse_urls(options: argparse.Namespace) -> None:
+    """Refuse to write to a URL, which would become a folder here that is called s3: or so."""
+    for name in ("preregister", "html", "figure", "table", "deposit"):
+        given = getattr(options, name)
+        if given and "://" in given:
+            raise InputError(f"--{name} {given}: give a path on this machine, not a URL")
 
 
 def found(source: str) -> str:

@@ -224,6 +224,17 @@ def test_a_deposit_does_not_replace_a_file(place: str, tmp_path: Path) -> None:
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@pytest.mark.parametrize("what", ["preregister", "html", "figure", "table", "deposit"])
+def test_a_url_is_no_place_to_write_to(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([str(DEMO), f"--{what}", "s3://bucket/claims.csv"]) == 2
+    said = f"analysis: --{what} s3://bucket/claims.csv: give a path on this machine, not a URL\n"
+    assert capsys.readouterr().err == said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_deposit_beside_a_file_that_cannot_be_read_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
