@@ -112,7 +112,7 @@ def test_only_steering_meets_both_sides() -> None:
             "representations",
         }
     assert sides == {
-        "extraction": {"pipeline", "representations"},
+        "extraction": {"pipeline"},
         "steering": {"analysis", "pipeline", "representations"},
     }
 
