@@ -100,4 +100,4 @@ def test_a_study_s_scenarios_may_be_in_the_working_folder(
     assert both in capsys.readouterr().err
     shutil.copy(ROOT / "data" / "scenarios.toml", here / "mine.toml")
     assert steering.main(run) == 2  # for want of scores
-    assert "scenarios" not in capsys.readouterr().err
+    assert "none: no such folder of scores" in capsys.readouterr().err
