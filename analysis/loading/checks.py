@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.loading.columns import spread_columns
 from study.read import InputError
 from study.text import visible
 
@@ -125,10 +126,10 @@ def out_of_order(group: NDArray[np.int64], layer: NDArray[Any], depth: NDArray[A
 
 
 def is_plain(data: pd.DataFrame) -> bool:
-    """Say whether a table has the columns of ours by their names, and no repetitions."""
+    """Say whether a table has the columns of ours by their names, and nothing about errors."""
     if isinstance(data.columns, pd.MultiIndex) or not {"model", "family", "depth", "score"} <= {
         *data.columns
     }:
         return False
     others = {"concept", "se", "sd", "fold", "split", "topic", "bootstrap", "replicate"}
-    return not others & {str(c) for c in data.columns}
+    return not (others & {str(c) for c in data.columns} or spread_columns(data, "score"))

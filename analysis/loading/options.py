@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from study.read import InputError
@@ -88,17 +89,24 @@ class Options:
             raise InputError(f"correlation is {self.correlation}; it must be in [0, 1)")
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share is {self.test_share}; it must lie between 0 and 1")
-
+        counts = self.n_layers.values() if isinstance(self.n_layers, Mapping) else [self.n_layers]
+        for count in counts:
+            if count is not None and not (isinstance(count, Integral) and int(count) > 0):
+                raise InputError(f"n_layers is {count!r}; give a whole number, 1 or more")
         if self.resampled is not None and self.resampled < 3:
             raise InputError(
                 f"resampled is {self.resampled}; an error needs at least 3 topics or texts"
             )
 
+    def given(self) -> dict[str, Any]:
+        """Return the options that are not the default."""
+        default = Options()
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: v for name, v in values.items() if v != getattr(default, name)}
+
     def over(self, other: Mapping[str, Any]) -> Options:
         """Return these options; what they leave open comes from a mapping file."""
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        default = {f.name: getattr(Options(), f.name) for f in dataclasses.fields(self)}
-        said = {k: v for k, v in given.items() if v != default[k]}
+        said = self.given()
         merged = {**other, **said}
         for name in ("columns", "where"):
             merged[name] = {**other.get(name, {}), **said.get(name, {})}

@@ -336,17 +336,24 @@ def read_scores(
     """
     given = dict(locals())
     source, mapping = given.pop("source"), given.pop("mapping")
-    if isinstance(source, Scores):
-        return source
     options = Options(**{k: v for k, v in given.items() if v is not None})
-    if isinstance(source, str | Path) and mapping is None and "{" not in str(source):
-        folder = locate(source)
-        if is_there(folder / "run.json") and is_there(folder / "scores.parquet"):
-            return load_scores(source)
+    if isinstance(source, Scores) or (mapping is None and _is_study(source)):
+        if unused := options.given():
+            said = f"a study says how it is read; not used: {', '.join(unused)}"
+            warnings.warn(said, SourceWarning, stacklevel=2)
+        return source if isinstance(source, Scores) else load_scores(source)
     found = read(source, options, mapping)
     for said in found.run["assumed"]:
         warnings.warn(said, SourceWarning, stacklevel=2)
     return _built(found.table, found.replicates, found.directions, found.run, found.where)
+
+
+def _is_study(source: Any) -> bool:
+    """Say whether a source is the folder of a study with its scores."""
+    if not isinstance(source, str | Path) or "{" in str(source):
+        return False
+    folder = locate(source)
+    return is_there(folder / "run.json") and is_there(folder / "scores.parquet")
 
 
 def _built(

@@ -213,8 +213,8 @@ def _power(plan: Study, models: pd.DataFrame, n_sim: int, seed: int) -> list[Mar
         "n_sim": n_sim,
         "seed": seed,
     }
-    if len(layers):  # a curve has at least three points: the embedding and two layers
-        design["n_layers"] = (max(int(layers.min()), 2), max(int(layers.max()), 2))
+    if len(layers):  # a curve that can be tested has five points: the embedding and four layers
+        design["n_layers"] = (max(int(layers.min()), 4), max(int(layers.max()), 4))
     apart = APART * fixed.delta
     some: dict[str, Any] = {
         "departure": apart,

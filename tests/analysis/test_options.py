@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import InputError, read_scores, u_shape_test
 from analysis.__main__ import main
+from analysis.loading.options import SourceWarning
 from analysis.loading.scores import as_scores
+from analysis.planning.simulate import simulate_scores
 from tests import forms
 
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
@@ -78,3 +82,22 @@ def test_a_mapping_files_metric_that_is_not_there_is_refused_by_the_files_name(
         read_scores(path)
     path.write_text('source = "t.csv"\n[metrics.accuracy]\nhigher_is_better = false\n')
     assert read_scores(path).directions == {"accuracy": -1}
+
+
+@pytest.mark.parametrize("n_layers", ["many", 0, 12.5, {"gpt2": "12"}])
+def test_a_number_of_layers_is_a_whole_number(n_layers: Any) -> None:
+    with pytest.raises(InputError, match=r"^n_layers is .*; give a whole number, 1 or more$"):
+        read_scores(forms.truth(), n_layers=n_layers)
+
+
+def test_options_that_a_study_has_no_use_for_are_named() -> None:
+    study = simulate_scores(families=(1, 1))
+    with pytest.warns(SourceWarning, match="not used: higher_is_better, n_layers$"):
+        assert read_scores(study, higher_is_better=False, n_layers=3) is study
+
+
+def test_a_plain_table_with_a_spread_keeps_it() -> None:
+    table = pd.DataFrame({"model": "gpt2", "family": "GPT-2", "depth": np.linspace(0, 1, 13)})
+    table = table.assign(score=4 * table["depth"] * (1 - table["depth"]), score_sd=0.02, n=4)
+    scores = as_scores(table, higher_is_better=True)
+    assert scores.replicates is not None
