@@ -188,11 +188,6 @@ def _sample(plan: Study, models: pd.DataFrame) -> Markdown:
 
 def _n(plan: Study, what: str) -> int:
     """Return the number of emotions or topics: the study's choice, or the whole corpus."""
-    chosen = getattr(plan, what)
-    if isinstance(chosen, int) and chosen:
-        return chosen
-    if isinstance(chosen, tuple) and chosen:
-        return len(chosen)
     folder = find(plan.corpus)
     if not os.path.isdir(folder):
         raise InputError(f"{tried(plan.corpus)}: no such folder; set corpus")
@@ -200,7 +195,18 @@ def _n(plan: Study, what: str) -> int:
     entries = read_toml(path, "no such file; a corpus needs it")[1].get(what[:-1])
     if not isinstance(entries, list):
         raise InputError(f"{path}: has no {what}; add [[{what[:-1]}]] tables")
-    return len(entries)
+    chosen: tuple[str, ...] | int = getattr(plan, what) or len(entries)
+    if isinstance(chosen, int):
+        if not 1 <= chosen <= len(entries):
+            raise InputError(
+                f"{what} = {chosen}: {path} has {len(entries)}; ask for 1 to {len(entries)}"
+            )
+        return chosen
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    for name in chosen:
+        if name not in names:
+            raise InputError(f"{what}: {path} has no {name!r}; it has {', '.join(map(str, names))}")
+    return len(chosen)
 
 
 def _power(plan: Study, models: pd.DataFrame, n_sim: int, seed: int) -> list[Markdown]:

@@ -103,6 +103,8 @@ def load_trials(study: str | Path | UPath) -> Trials:
         If a file is missing or unreadable, or the table breaks a rule of `as_trials`.
     """
     folder = locate(study)
+    if not is_there(folder):
+        raise InputError(f"{folder}: no such folder; name the folder of a study's steering trials")
     if not is_there(folder / "trials.parquet"):
         raise InputError(
             f"{folder}: no steering trials; make them: python steering.py --study {folder.name}"

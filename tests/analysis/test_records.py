@@ -73,6 +73,24 @@ def test_a_preregistration_needs_no_data(
     assert "none.toml" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("topics = -1", "topics = -1: .*topics.toml has 24; ask for 1 to 24"),
+        ("topics = 25", "topics = 25: .*topics.toml has 24; ask for 1 to 24"),
+        ('topics = ["nope"]', "topics: .*topics.toml has no 'nope'; it has phone_call, "),
+        ('emotions = ["sadd"]', "emotions: .*emotions.toml has no 'sadd'; it has happy, "),
+    ],
+)
+def test_a_preregistration_asks_no_more_than_its_corpus_has(
+    line: str, message: str, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(f'name = "x"\nmodels = ["smollm2-135m-instruct"]\n{line}\n')
+    with pytest.raises(InputError, match=message):
+        preregistration(study)
+
+
 def test_a_preregistration_as_a_page_has_the_same_content(tmp_path: Path) -> None:
     text = preregistration("demo", n_sim=0)
     for name in ("page.md", "page.html"):

@@ -126,6 +126,13 @@ def test_a_study_s_folder_may_be_no_path(load: Any, name: str) -> None:
         load(name)
 
 
+def test_trials_are_made_by_a_command_where_the_folder_is_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder; name the folder"):
+        load_trials(tmp_path / "nosuch")
+    with pytest.raises(InputError, match=f"python steering.py --study {tmp_path.name}"):
+        load_trials(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
