@@ -70,7 +70,7 @@ def sigmoid(depth: Float64Array, middle: float = 0.5, scale: float = 0.07) -> Fl
 
 
 def late_rise(depth: Float64Array) -> Float64Array:
-    """Return a curve that stays at 0 and rises to 1 towards the last layer."""
+    """Return a curve that stays at 0 and rises to 1 toward the last layer."""
     return np.asarray(np.exp((depth - 1) / 0.12))
 
 

@@ -79,7 +79,7 @@ def matched(
 
     The directions are normal with covariance :math:`C^p`. At p = 0 they are isotropic and
     remove little of a stream whose variance is in a few dimensions; the larger p, the more they
-    turn towards the principal components. A bisection finds the p at which
+    turn toward the principal components. A bisection finds the p at which
     :math:`\operatorname{tr} U'CU` is that of the given basis.
 
     Examples

@@ -37,7 +37,7 @@ class ModelSpec:
     precision : str
         The quantization of the weights, empty if none.
     licence : str
-        The weights' licence.
+        The weights' license.
     tokenizer : str
         Where the tokenizer of a config-only model comes from; the model's own source if empty.
     config : mapping
@@ -146,7 +146,7 @@ def find_model(name: str, extra: Iterable[Mapping[str, Any]] = ()) -> ModelSpec:
     -------
     ModelSpec
         For a folder or a hub repository the family is the config's model type (filled in when
-        it is loaded), and `instruct` says whether the name has "instruct", "-it" or "chat".
+        it is loaded), and `instruct` is a guess from the name; loading its tokenizer settles it.
 
     Raises
     ------

@@ -146,7 +146,7 @@ class Steering:
     Attributes
     ----------
     emotions : tuple of str
-        Those steered towards; all of the study's if empty.
+        Those steered toward; all of the study's if empty.
     scenarios : str
         A file of neutral openings, relative to the working folder or the project.
     n_scenarios : int
@@ -243,7 +243,7 @@ class Study:
     topics : tuple of str, or int
         Names, or how many, spread over the corpus; all if empty or 0.
     untrained_seeds : tuple of int
-        Seeds of the random initialisations.
+        Seeds of the random initializations.
     precisions : tuple of str
         Dtypes of the computation; "auto" is float32 on a CPU and bfloat16 on a GPU. With each one
         after the first, trained models read the passages only, to test what precision changes.

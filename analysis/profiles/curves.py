@@ -120,7 +120,7 @@ def fit_curves(
     squares they are 0.71 to 0.85 times as efficient at correlations of 0.9 and above. Their
     covariance is :math:`W S W'` with S the covariance between layers (`profile_errors`). A
     draw whose curvature has the other sign has no such turn: it counts as a turn infinitely far
-    beyond the end towards which it runs. Fieller's interval solves
+    beyond the end toward which it runs. Fieller's interval solves
     :math:`(b_1 + 2 \theta b_2)^2 = t^2 \operatorname{var}(b_1 + 2 \theta b_2)`.
 
     References
@@ -292,7 +292,7 @@ def _verdict(
 def _turns(
     profiles: Float64Array, W: Float64Array, middle: float, curvature: float
 ) -> Float64Array:
-    """Return the turns of quadratics; for the other curvature, the end that they run towards."""
+    """Return the turns of quadratics; for the other curvature, the end that they run toward."""
     _, b1, b2 = W @ profiles.T
     same = b2 * curvature > 0
     towards = np.sign(-curvature * (b1 + 2 * b2 * middle)) * np.inf

@@ -95,7 +95,7 @@ def maximum(depth: Float64Array, y: Float64Array, draws: Float64Array) -> Maximu
 
     Notes
     -----
-    Smoothing moves the maximum of a skewed curve towards its longer side, by the same distance in
+    Smoothing moves the maximum of a skewed curve toward its longer side, by the same distance in
     every model, which no number of models averages out. So the curve is hardly smoothed: :math:`T`
     is the maximum of a natural spline through the points (with 33 knots where there are more
     points). Noise also moves it to the longer side, where the curve is flatter. That shift comes

@@ -79,7 +79,7 @@ class Bends:
     depth : float
         Depth of the deepest valley, in units of the score.
     up, down : float
-        The largest move towards, and against, the direction.
+        The largest move toward, and against, the direction.
     """
 
     place: float

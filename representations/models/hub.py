@@ -394,7 +394,7 @@ def _reason(spec: ModelSpec, error: Exception, endpoint: str) -> tuple[str, str,
     page = f"{endpoint}/{spec.source}"
     log_in = "log in (hf auth login), or set source to a local folder"
     if "GatedRepoError" in names:
-        return "it is gated", f"accept its licence at {page} and {log_in}", InputError
+        return "it is gated", f"accept its license at {page} and {log_in}", InputError
     if "RepositoryNotFoundError" in names:
         text = "the hub has no such model, or it is private"
         return text, f"check the name, {log_in}", InputError

@@ -359,7 +359,7 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -
     check_whole(spec, config, told)
     if "device_map" in extra:  # it is where it has to be, and cannot be moved or cast
         return model.eval()
-    # What was not quantised in fp8 weights has stayed as it was stored.
+    # What was not quantized in fp8 weights has stayed as it was stored.
     return _placed(_cast(model, dtype), place)
 
 

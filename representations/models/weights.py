@@ -221,7 +221,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
         raise
     except Exception as error:  # the reader raises whatever its parser stumbled on
         raise InputError(f"{gguf}: cannot be read as a GGUF model ({oneline(error)})") from error
-    # What is saved is no longer quantised; save_pretrained refuses until nothing says it is.
+    # What is saved is no longer quantized; save_pretrained refuses until nothing says it is.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
@@ -337,7 +337,7 @@ def check_whole(spec: ModelSpec, config: Any, told: Mapping[str, Any]) -> None:
     ]
     if scales:
         raise InputError(
-            f"model {spec.name!r}: its weights are quantised ({scales[0]}), and its config does "
+            f"model {spec.name!r}: its weights are quantized ({scales[0]}), and its config does "
             "not say how; get config.json again"
         )
     if beyond:

@@ -137,7 +137,7 @@ def test_what_passes_is_waited_for(hub, name):
 
 
 LASTING = {
-    "gated": (at("file", status(403, "GatedRepo")), "it is gated; accept its licence at http"),
+    "gated": (at("file", status(403, "GatedRepo")), "it is gated; accept its license at http"),
     "private": (at("info", status(401, "RepoNotFound")), "no such model, or it is private; check"),
     "bad token": (at("info", status(401)), r"refuses the token \(status 401\); log in"),
     "forbidden": (at("info", status(403)), r"refuses the token \(status 403\); log in"),

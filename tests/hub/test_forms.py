@@ -64,7 +64,7 @@ def test_the_tower_for_images_is_not_counted(ministral):
 def test_scales_that_the_config_does_not_know_of_are_refused(ministral):
     """The library loads such weights unscaled, 448 times as large as they should be."""
     changed(ministral, quantization_config=None)
-    with pytest.raises(InputError, match=r"are quantised \(.*scale.*config\.json again"):
+    with pytest.raises(InputError, match=r"are quantized \(.*scale.*config\.json again"):
         opened(ministral)
 
 
