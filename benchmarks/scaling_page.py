@@ -49,10 +49,10 @@ ABOUT = {
     "models": "models in the study",
     "gpu_hour": "price of a GPU hour, dollars",
     "core_hour": "price of an hour of a core as measured here, dollars",
-    "tflops": "peak of the GPU in bfloat16, 10^12 operations a second",
+    "tflops": "peak of the GPU in bfloat16, 10^12 operations per second",
     "utilization": "share of the peak that reading reaches",
     "bytes_per_parameter": "bytes of a weight file for each parameter",
-    "download_mb_s": "rate at which weights arrive, MB a second",
+    "download_mb_s": "rate at which weights arrive, MB per second",
     "gigabyte_month": "price of a gigabyte stored for a month, dollars",
     "gpus": "GPUs at work at once",
 }
@@ -139,11 +139,11 @@ def of_models(table: pd.DataFrame, part: str = "model", wide: int = 4) -> str:
             "parameters, 10^6",
             "layers x width",
             "tokens/s",
-            "ms a token",
+            "ms per token",
             "10^9 operations/s",
             "peak, MB",
             "weights, MB",
-            "kept a text, KB",
+            "kept per text, KB",
         ],
         rows,
     )
@@ -251,7 +251,7 @@ def plan(table: pd.DataFrame, speeds: pd.DataFrame, given: Assumptions) -> str:
         ["dollars for scoring", number(hours[3] * given.core_hour)],
         ["activations kept, GB", number(share * kept)],
         ["score tables, GB", number(share * tables)],
-        ["dollars a month for storage", number(stored * given.gigabyte_month)],
+        ["dollars per month for storage", number(stored * given.gigabyte_month)],
     ]
     return markdown([f"{given.models:,} models", ""], rows)
 
