@@ -193,7 +193,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     read.add_argument("--header", type=int, metavar="ROW", help="row of the header, from 1")
     read.add_argument("--records", metavar="PATH", help="path in a JSON file: layer_data[*]")
     for name, says in (
-        ("wide", "a wide table has one column per"),
+        ("wide", "what each column of scores in a wide table stands for"),
         ("decimal", "the decimal mark"),
         ("depth", "unit of the depths"),
         ("missing", "what to do with empty cells"),
@@ -220,7 +220,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--resampled", type=int, help="number of topics or texts that a bootstrap sample draws"
     )
     read.add_argument(
-        "--strict", action="store_true", help="refuse rows that would otherwise be left out"
+        "--strict",
+        action="store_true",
+        help="refuse concepts and metrics that some layers or models lack",
     )
     return parser.parse_args(arguments)
 

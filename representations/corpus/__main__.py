@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m representations.corpus",
         description="Check a corpus: files, lengths, repetitions, and what its words reveal.",
     )
-    parser.add_argument("folder", nargs="?", default="data/corpus")
+    parser.add_argument(
+        "folder", nargs="?", default="data/corpus", help="a corpus (default: data/corpus)"
+    )
     console, errors = Terminal(), Terminal(stderr=True)
     try:
         corpus = load_corpus(parser.parse_args(arguments).folder)
