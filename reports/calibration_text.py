@@ -82,7 +82,7 @@ def rates_sentence(rates: pd.DataFrame) -> Markdown:
     largest = rates.loc[rates.groupby("kind")["rate"].idxmax()].set_index("kind")
     naive, calibrated = largest.loc["naive"], largest.loc["calibrated"]
     return Markdown(
-        "In the worst simulated situations, naive tests say what is not so in up to {:.0%} of the "
+        "In the worst simulated situations, naive tests give a false answer in up to {:.0%} of the "
         "studies ({}), and the tests used here in up to {:.1%} ({}). Each situation has at least "
         "{:.0f} studies."
     ).format(
@@ -112,9 +112,7 @@ def cost_sentence(folder: Path) -> Markdown:
         for _, row in table[(table[keys].to_numpy() == d).all(axis=1)].iterrows()
     ]
     parts = [
-        Markdown(
-            "{} with {} models of {} families in {:.0%} of them instead of {:.0%} ({})"
-        ).format(
+        Markdown("{} with {} models of {} families, in {:.0%} instead of {:.0%} ({})").format(
             IN_WORDS.get(name := row["test"].split(",")[0].strip("`"), name),
             row["n_models"],
             row["n_families"],
@@ -128,9 +126,9 @@ def cost_sentence(folder: Path) -> Markdown:
     ]
     return Markdown(
         "The family is the unit of every test over models, which costs power where families share "
-        "nothing. An effect that Student's test over models finds is then found less often (in "
-        "brackets, the number of families of the same size that finds it in {:.0%} of the "
-        "studies): by {}."
+        "nothing. Take an effect that Student's test over models finds in about {:.0%} of the "
+        "studies. With the family as the unit, it is found less often (in brackets, how many "
+        "families of the same size restore that share): by {}."
     ).format(ENOUGH, Markdown("; ").join(parts))
 
 
@@ -144,9 +142,10 @@ def bare_sentence(folder: Path) -> Markdown:
     layers = sorted(missed["situation"].str.extract(r"(\d+) layers")[0].astype(int).unique())
     return Markdown(
         "Of the {} targets for a hump or a rise in a curve without replicates, {} are missed, in "
-        "curves of {} layers: {:.0%} to {:.0%} of them are found, where {:.0%} to "
-        "{:.0%} are asked for. Their errors have to be estimated from the curve itself, and in few "
-        "layers a hump in white noise looks like a drift without one. {}Replicates are the remedy."
+        "curves of {} layers: the test finds {:.0%} to {:.0%} of the shapes, where the targets are "
+        "{:.0%} to {:.0%}. The errors have to be estimated from the curve itself, and in few "
+        "layers a hump in white noise looks like a drift without a hump. {}Replicates are the "
+        "remedy."
     ).format(
         len(asked),
         len(missed),

@@ -59,7 +59,7 @@ def sentence(found: Findings, rows: pd.DataFrame) -> Markdown:
     assert found.ablated is not None
     each = rows[(rows["compared"] == "separation") & (rows["scope"] == THESE)]
     parts = [
-        Markdown("Of {} of the layers that cost most with those that separate best, {}.").format(
+        Markdown("Of {} of the depth of loss with the depth of separation, {}.").format(
             count(len(each), "comparison"), tally(each["verdict"])
         )
     ]

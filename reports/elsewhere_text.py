@@ -127,8 +127,8 @@ def bands_sentence(found: Findings) -> Markdown:
     if found.n_twins:
         text += "Dashed gray lines are untrained twins: the same architecture with random weights. "
     text += (
-        "Dotted curves are the fitted quadratics. A dot and bar at the bottom are the depth of the "
-        "peak and its interval, of a curve that is shown to rise and fall (a hump)."
+        "Dotted curves are the fitted quadratics. A dot and bar at the bottom show the depth of "
+        "the peak and its interval, for a curve that is shown to rise and fall (a hump)."
     )
     if found.scores.run.get("metrics", {}).get(found.primary_metric, {}).get("chance") is not None:
         text += " The horizontal dotted line is chance."
@@ -217,7 +217,7 @@ def limits_of_ours(found: Findings) -> Markdown:
             "measurement affects every test."
         )
     return Markdown(
-        "The published study does not disclose its nine models, its texts and its measure of "
+        "The published study does not disclose its nine models, its texts or its measure of "
         "separation in enough detail for an exact replication. We therefore test the claim, not "
         "the run. The measures are linear and use averages over tokens; they cannot detect what a "
         "model represents in other ways. The passages were written for this project, in English."

@@ -197,7 +197,7 @@ function light(model) {
   }
 }
 
-/** Average over the concept that was clicked; another click adds it, a second one restores all. */
+/** Average over the concepts that were clicked; a second click on one takes it out again. */
 function pick(item) {
   const emotion = item?.datum?.emotion, all = state.study.emotions;
   if (!emotion) return;

@@ -398,17 +398,18 @@ def limits_sentence(found: Findings) -> Markdown:
     single = int((families == 1).sum())
     text = (
         f"The study has {count(len(models), 'model')} in "
-        f"{count(len(families), 'family', 'families')}, "
-        f"{count(single, 'family', 'families')} with only one model"
+        f"{count(len(families), 'family', 'families')}"
     )
+    if single and len(families) > 1:
+        text += f", of which {count(single, 'has', 'have')} only one model"
+    text += ". "
     sizes = models["n_params"].dropna()
-    text += (
-        f", from {size(sizes.min())} to {size(sizes.max())} parameters. " if len(sizes) else ". "
-    )
+    if sizes.min() < sizes.max():
+        text += f"The sizes are {size(sizes.min())} to {size(sizes.max())} parameters. "
     precisions = table.loc[table["weights"] == "trained", "precision"]
-    quantised = sorted(set(precisions) - {"float32", "bfloat16", "float16", "unknown"})
-    if quantised:
-        text += f"Weights are quantized ({listing(quantised)}), which may change activations. "
+    quantized = sorted(set(precisions) - {"float32", "bfloat16", "float16", "unknown"})
+    if quantized:
+        text += f"Weights are quantized ({listing(quantized)}), which may change activations. "
     if models["instruct"].nunique() < 2 and not found.scores.is_foreign:
         text += "The models are either all base models or all instruction-tuned. "
     if found.n_twins < len(models) and not (found.scores.is_foreign and found.n_twins == 0):

@@ -21,9 +21,9 @@ CITED = {
     "Henry 2026": Markdown("@henry2026"),
 }
 VERDICTS = {
-    "at target": "They are shown to lie at the target",
-    "elsewhere": "They are shown to lie elsewhere",
-    "undecided": "Whether they lie at the target is undecided",
+    "at target": "The published depths are shown to lie at the target",
+    "elsewhere": "The published depths are shown to lie elsewhere",
+    "undecided": "Whether the published depths lie at the target is undecided",
 }
 
 
@@ -75,8 +75,8 @@ def literature_sentence(found: Findings, printed: Literature | None) -> Markdown
     text += Markdown(
         "Pooled with a random effect of the source, the published depth is {} (p of equivalence {},"
         " {} degrees of freedom). {}: {}. "
-        "Without any one source, the pooled depth is {} to {}. "
-        "The standard deviation over figures is {}, of which {} between sources; another source's "
+        "With any one source left out, the pooled depth is {} to {}. "
+        "The standard deviation is {} over all figures and {} between sources. Another source's "
         "figure would lie between {} and {}. "
     ).format(
         interval(row["estimate"], row["low"], row["high"]),

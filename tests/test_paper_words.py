@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from reports.paper import limits_sentence
 from tests import forms
 from tests.paper_text import text_of_paper
 
@@ -90,3 +93,19 @@ def test_no_word_of_a_paper_is_of_another_study(
         assert not found, found
     for said in SAID[form]:
         assert said in text, said
+
+
+def test_the_limits_count_the_families_with_one_model() -> None:
+    models = {"model": list("abc"), "family": list("FFG"), "n_params": [1e8, 2e9, 2e9]}
+    table = pd.DataFrame({"weights": ["trained"], "precision": ["float32"], "labels": ["shuffled"]})
+    found: Any = SimpleNamespace(
+        models=pd.DataFrame(models | {"instruct": [True, False, False]}),
+        scores=SimpleNamespace(table=table, is_foreign=False),
+        n_twins=3,
+    )
+    said = str(limits_sentence(found)).replace("\\", "")
+    assert "three models in two families, of which one has only one model. The sizes are" in said
+    found.models = found.models.iloc[:1]
+    said = str(limits_sentence(found)).replace("\\", "")
+    assert said.startswith("The study has one model in one family. ")
+    assert "sizes" not in said
