@@ -121,6 +121,16 @@ def test_commands_name_files_and_targets_that_there_are(page):
                 load_study(study if "." not in study else HOME / study)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(HOME).as_posix())
+def test_modules_that_pages_name_are_there(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    there = {path.name for path in HOME.glob("*.py")} | {
+        path.name for folder in (*FOLDERS, "tests") for path in (HOME / folder).glob("**/*.py")
+    }
+    named = {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+\.py)`", text)}
+    assert named - there <= {"embedding_share.py"}  # the example of CONTRIBUTING
+
+
 def test_readme_example_works_as_written(tmp_path, monkeypatch, capsys):
     code = re.search(r"```python\n(.*?)```", (HOME / "README.md").read_text("utf-8"), re.S)
     assert code is not None
@@ -174,6 +184,12 @@ def test_readme_shows_what_the_set_up_downloads():
     inside = size.README.read_text(encoding="utf-8").split(size.BEGIN)[1].split(size.END)[0]
     assert inside.strip() == size.shown(measured).strip()
     assert set(size.SHOWN) <= set(measured["role"]) == set(size.ROLES)
+
+
+def test_readme_says_how_much_faster_steering_in_batches_is():
+    measured = pd.read_csv(HOME / "benchmarks" / "results" / "steering.csv").set_index("way")
+    text = " ".join((HOME / "README.md").read_text(encoding="utf-8").split())
+    assert f"{measured.loc['batch', 'ratio']:.0f} times as fast as one text at a time" in text
 
 
 def test_readme_shows_the_benchmark_as_it_was_measured():

@@ -150,8 +150,8 @@ def localization_test(
 
     A sharp tip between two layers of a curve with unequal arms is read on its flatter side, in
     every model: for a tent with its tip at 0.2 or 0.8 and 12 to 32 layers, 0.017 of the depth away
-    without noise. The interval does not allow for this: it covers the tip in 93% of simulated
-    studies of nine models, and in 88 to 92% of studies of twenty.
+    without noise. The interval does not allow for this: it covers the tip in 92 to 94% of
+    simulated studies of nine models, and in 89 to 92% of studies of twenty.
 
     A skewed curve and its quadratic peak at different depths. The chosen estimator decides, but if
     the three of `fit_curves` differ by more than delta (comparing means over families), the verdict
