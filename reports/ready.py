@@ -47,9 +47,12 @@ def too_old(quarto: str) -> str | None:
     settings = (HERE / "_quarto.yml").read_text(encoding="utf-8")
     needed = re.search(r'quarto-required: ">=([\d.]+)"', settings)
     assert needed is not None
-    done = subprocess.run([quarto, "--version"], capture_output=True, text=True, check=False)
-    found = re.match(r"\d+(\.\d+)+", done.stdout)
     remedy = "install a later one, or run `make report QUARTO=none` to render without it"
+    try:
+        done = subprocess.run([quarto, "--version"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{quarto} cannot be run ({error.strerror}): {remedy}"
+    found = re.match(r"\d+(\.\d+)+", done.stdout)
     if done.returncode or not found:
         return f"{quarto} --version does not print a version: {remedy}"
     if numbers(found[0]) < numbers(needed[1]):

@@ -286,6 +286,12 @@ def test_later_versions_are_compared_as_numbers() -> None:
     assert ready.numbers("1.10.18") >= ready.numbers("1.10.0") > ready.numbers("1.9.37")
 
 
+def test_a_quarto_that_cannot_run_is_named_in_one_line(tmp_path: Path) -> None:
+    said = ready.too_old(str(tmp_path / "quarto"))
+    assert said
+    assert said.startswith(f"{tmp_path / 'quarto'} cannot be run (")
+
+
 def test_a_closed_home_is_named_in_one_line(machine: dict[str, str]) -> None:
     closed = {key: value for key, value in machine.items() if not key.startswith("JUPYTER")}
     done = make(closed | {"HOME": "/dev/null/home"}, "report")
