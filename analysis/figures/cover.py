@@ -14,6 +14,7 @@ from analysis.figures.style import (
     COLORS,
     FEW,
     GRAY,
+    NO_METHOD,
     PALETTE,
     SMALL_TITLE,
     SOFT,
@@ -102,7 +103,8 @@ def cover(
         ribbon = p9.aes(ymin="low", ymax="high", fill="line", group="group")
         figure += p9.geom_ribbon(ribbon, table.dropna(subset=["low"]), alpha=0.18, color="none")
     figure += p9.geom_line(p9.aes(linetype="line", group="group"), size=0.7 if many else 1.1)
-    for kind, (_, place, side) in () if many else said.items():
+    unnamed = list(said) == [NO_METHOD]
+    for kind, (_, place, side) in () if many or unnamed else said.items():
         near = table[table["kind"] == kind]
         near = near.loc[(near["depth"] - place).abs().groupby(near["model"]).idxmin()]
         near = near.assign(y=near["high"].fillna(near["score"]) + 0.5 * step)
@@ -142,7 +144,7 @@ def cover(
         + p9.theme(
             figure_size=(WIDTH, 0.9 + (1.3 if many else 3) * rows),
             legend_position="none",
-            strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", x=0),
+            strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", ma="left", x=0),
             axis_title=p9.element_text(size=10.5, color=SOFT),
             axis_text=p9.element_text(size=9.5, color=SOFT),
             panel_spacing=0.04,

@@ -54,7 +54,7 @@ def house_style(height: float) -> p9.theme:
         panel_grid_minor=p9.element_blank(),
         panel_grid_major=p9.element_line(color="#E4E7EB", size=0.4),
         panel_spacing=0.02,
-        strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", x=0),
+        strip_text=p9.element_text(size=TITLE, weight="bold", ha="left", ma="left", x=0),
         axis_title=p9.element_text(size=8.5, color=SOFT),
         axis_text=p9.element_text(size=7.5, color=SOFT),
         legend_position="bottom",
@@ -119,7 +119,7 @@ def small_panels(n_panels: int) -> list[Any]:
     return [
         p9.scale_x_continuous(breaks=[0, 0.5, 1], labels=["0", "½", "1"], limits=(0, 1)),
         p9.theme(
-            strip_text=p9.element_text(size=SMALL_TITLE, ha="left", x=0),
+            strip_text=p9.element_text(size=SMALL_TITLE, ha="left", ma="left", x=0),
             axis_text=p9.element_text(size=5.5, color=SOFT),
         ),
     ]
