@@ -127,7 +127,7 @@ def cost_sentence(folder: Path) -> Markdown:
     return Markdown(
         "The family is the unit of every test over models, which costs power where families share "
         "nothing. Take an effect that Student's test over models finds in about {:.0%} of the "
-        "studies. With the family as the unit, it is found less often (in brackets, how many "
+        "studies. With the family as the unit, it is found less often (in parentheses, how many "
         "families of the same size restore that share): by {}."
     ).format(ENOUGH, Markdown("; ").join(parts))
 

@@ -242,11 +242,8 @@ def test_what_calibration_costs_and_misses_is_computed(tmp_path: Path) -> None:
         "`a`,12,3,4,0.8,0.3,\n`b`,12,3,4,0.8,0.4,5\n`a`,20,5,4,0.8,0.7,7\n"
     )
     said = calibration_text.cost_sentence(tmp_path)
-    assert (
-        "a with 9 models of 5 families in 60% of them instead of 80% (7 families)"
-        in said.replace("\\", "")
-    )
-    assert "a with 12 models of 3 families in 30% of them instead of 80% (no number tried)" in said
+    assert "by a with 9 models of 5 families, in 60% instead of 80% (7 families); b" in said
+    assert "a with 12 models of 3 families, in 30% instead of 80% (no number tried)" in said
     assert "20 models" not in said
     (tmp_path / "calibration.csv").write_text(
         "about,situation,test,quantity,rate,mc_error,n_studies,bound,target,met\n"
@@ -259,8 +256,8 @@ def test_what_calibration_costs_and_misses_is_computed(tmp_path: Path) -> None:
     )
     said = calibration_text.bare_sentence(tmp_path).replace("\\", "")
     assert "Of the 4 targets" in said
-    assert "2 are missed, in curves of 8 and 12 layers: 0% to 20% of them" in said
-    assert "where 10% to 70% are asked" in said
+    assert "in curves of 8 and 12 layers: the test finds 0% to 20% of the shapes" in said
+    assert "where the targets are 10% to 70%" in said
     assert "No test" not in said
     (tmp_path / "bare_bound.csv").write_text(
         "n_layers,humps,bound,mc_error\n"
