@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.figures.profiles import averages_families
 from analysis.loading.mapping import words_of as words_of
+from analysis.loading.options import fact_of
 from analysis.wording import count, listing
 from reports.paper import AUTHOR, Findings, say
 from study.text import Markdown, markdown
@@ -70,13 +71,13 @@ def drawn(there: bool, draw: Callable[[], Any]) -> Any:
 def read_sentence(found: Findings) -> Markdown:
     """Say how the numbers were read."""
     run = found.scores.run
-    source, notes = run.get("source", ""), "; ".join(run.get("notes", []))
+    source, notes = run.get("source", ""), "; ".join(map(fact_of, run.get("notes", [])))
     if notes:
         text = Markdown("The numbers were read from {}: {}. ").format(source, notes)
     else:
         text = Markdown("The numbers were read from {}. ").format(source)
     if run.get("assumed"):
-        text += Markdown("Assumed or left out: {}.").format("; ".join(run["assumed"]))
+        text += Markdown("Assumed or left out: {}.").format("; ".join(map(fact_of, run["assumed"])))
     return text
 
 

@@ -22,6 +22,7 @@ from synthetic import make_study
 from analysis import as_scores, figures, load_scores, read_scores
 from analysis.__main__ import main
 from analysis.figures.explorer import explorer
+from analysis.loading.options import hint
 from reports import elsewhere_text, paper, paper_tables, story
 from study.read import InputError
 
@@ -221,7 +222,11 @@ def test_a_message_that_quotes_a_file_is_one_printable_line(tmp_path: Path) -> N
     [
         ({"source": "a.csv"}, "The numbers were read from a.csv."),
         (
-            {"source": "a.csv", "notes": ["depth in percent"], "assumed": ["one family"]},
+            {
+                "source": "a.csv",
+                "notes": ["depth in percent"],
+                "assumed": [f"one family; otherwise give {hint('family', {'m': 'F'})}"],
+            },
             "The numbers were read from a.csv: depth in percent. Assumed or left out: one family.",
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -181,6 +182,17 @@ def hint(option: str, value: Any) -> str:
     else:
         said = _quoted(value)
     return f"{flag} {said} (in Python: {option}={value!r})"
+
+
+def fact_of(said: str) -> str:
+    """Return how a source was read, without the option that would change it.
+
+    Examples
+    --------
+    >>> fact_of(f"layer 0 is the embedding; otherwise give {hint('layer_zero', 'block')}")
+    'layer 0 is the embedding'
+    """
+    return re.sub(r"; [^;]*\bgive --.*", "", said)
 
 
 def _quoted(value: Any) -> str:
