@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.figures.cover import cover
+from analysis.loading.options import fact_of
 from analysis.loading.scores import Scores
 from analysis.profiles.curves import fit_curves
 from analysis.reporting.web import POLICY, STYLE
@@ -52,7 +53,8 @@ def page(scores: Scores, claims: Mapping[str, pd.DataFrame], models: pd.DataFram
     drawing = image.getvalue().decode("utf-8")
     drawing = drawing[drawing.index("<svg") :]
     title = html_text(f"Scores by layer: {scores.name}")
-    said = "; ".join([*scores.run.get("notes", []), *scores.run.get("assumed", [])])
+    notes = [*scores.run.get("notes", []), *scores.run.get("assumed", [])]
+    said = f"How the table was read: {'; '.join(map(fact_of, notes))}." if notes else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">{POLICY}<title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>

@@ -101,7 +101,10 @@ def test_a_table_from_elsewhere_gives_what_can_be_tested(
     assert capsys.readouterr().out.startswith("key,claim,source")
     page = tmp_path / "page.html"
     assert main([FORM, "--html", str(page)]) == 0
-    assert "<svg" in page.read_text()
+    content = page.read_text(encoding="utf-8")
+    assert "<svg" in content
+    assert "How the table was read: " in content
+    assert "(in Python: " not in content
     assert main([FORM, "--figure", str(tmp_path / "f.png")]) == 0
     assert (tmp_path / "f.png").stat().st_size > 10_000
 
