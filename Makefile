@@ -3,7 +3,7 @@
 # make test    set up, run the tests
 # make test-processors  run the tests of arithmetic as other processors would (half an hour)
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
-# make steering  steer the models of the study (about twenty minutes for the demo)
+# make steering  steer the models of the study (about an hour for the demo)
 # make report  render the paper from the committed tables (no torch, no models); STUDY may also be a
 #              table of your own (STUDY=probe.csv), a folder, a glob or a mapping file; TO=docx
 #              renders for Word
