@@ -98,7 +98,7 @@ def steer_study(run: Run) -> list[str]:
             display.at(1)
             display.end("judging")
     if complete:
-        run.print_results(lambda console: print_summary(console, run.folder))
+        run.print_results(lambda console: print_summary(console, run.folder, study))
     return failures
 
 
@@ -183,15 +183,15 @@ def peak_layer(study: Study, scores: Place, model: str, n_layers: int) -> int:
     some = load_scores(scores).select(
         model=model, metric=wanted.metric, method=wanted.method, weights="trained", labels="true"
     )
-    fit = fit_curves(some).iloc[0]
-    depth = fit.get("extremum")
+    fit = fit_curves(some, peak=wanted.peak).iloc[0]
+    depth = fit.get(wanted.peak)
     if depth is None or not 0 <= depth <= 1:  # a profile with too few layers has no curve
         profile = next(some.profiles())
         depth = profile.depth[profile.separation.argmax()]
     return min(max(round(float(depth) * n_layers), 1), n_layers)
 
 
-def print_summary(console: Terminal, folder: Place) -> None:
+def print_summary(console: Terminal, folder: Place, study: Study) -> None:
     """Print how often a whole text showed the target emotion, by model and strength."""
     title = "Steering at the peak: whole texts above their baseline"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -205,7 +205,8 @@ def print_summary(console: Terminal, folder: Place) -> None:
         "verdict",
     ):
         table.add_column(column)
-    summary = steering_summary(load_trials(folder), by=("model", "strength"))
+    alpha = study.preregistered.alpha
+    summary = steering_summary(load_trials(folder), by=("model", "strength"), alpha=alpha)
     for row in summary.to_dict("records"):
         table.add_row(
             row["model"],

@@ -11,7 +11,7 @@ import argparse
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             cells = claims.map(lambda cell: csv_text(cell) if isinstance(cell, str) else cell)
             print(cells.to_csv(index=False), end="", flush=True)
             return 0
-        models = by_model(scores, evidence.metric)
+        models = by_model(scores, evidence.metric, evidence.rules)
         if options.html:
             from analysis.figures.page import page
 
@@ -275,9 +275,11 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def by_model(scores: Scores, metric: str) -> pd.DataFrame:
-    """Return the shape and the peak of every trained profile."""
-    shapes, fits = u_shape_test(scores, metric=metric), fit_curves(scores, metric=metric)
+def by_model(scores: Scores, metric: str, rules: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the shape and the peak of every trained profile, by the study's rules."""
+    chosen = {name: rules[name] for name in ("peak", "delta", "alpha")}
+    shapes = u_shape_test(scores, metric=metric, alpha=rules["alpha"])
+    fits = fit_curves(scores, metric=metric, **chosen)
     profiles = shapes[shapes["level"] == "profile"]
     return profiles.merge(fits, on=PROFILE, suffixes=("", "_fit"))
 

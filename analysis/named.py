@@ -46,11 +46,19 @@ class Source(NamedTuple):
         """Target and delta, as arguments."""
         return {name: self.evidence.rules[name] for name in ("target", "delta")}
 
+    @property
+    def of_peaks(self) -> dict[str, Any]:
+        """Peak, delta and alpha, as arguments."""
+        return {name: self.evidence.rules[name] for name in ("peak", "delta", "alpha")}
+
+    @property
+    def alpha(self) -> float:
+        """The level of the tests."""
+        return self.evidence.alpha
+
     def fits(self, metric: str | None, method: str | None = None) -> pd.DataFrame:
         """Return the fits of trained profiles."""
-        e = self.evidence
-        chosen = {"peak": e.rules["peak"], "delta": e.rules["delta"], "alpha": e.alpha}
-        return fit_curves(self.scores, metric=metric, method=method, **chosen)
+        return fit_curves(self.scores, metric=metric, method=method, **self.of_peaks)
 
     def ways(self) -> list[str]:
         """Say which way each metric points."""
@@ -67,21 +75,23 @@ RESULTS: dict[str, Callable[[Source], pd.DataFrame]] = {
     "curves": lambda s: s.fits(s.evidence.metric),
     "peaks": lambda s: s.evidence.peaks,
     "families": lambda s: s.evidence.invariance,
-    "departures": lambda s: family_departures(
-        s.evidence.trained, delta=s.evidence.rules["delta"], alpha=s.evidence.alpha
-    ),
+    "departures": lambda s: family_departures(s.evidence.trained, **s.of_peaks),
     "scale": lambda s: s.evidence.scale,
     "methods": lambda s: s.evidence.methods,
-    "crossed": lambda s: crossed_reading_test(s.whole, metric=s.evidence.metric),
-    "causal": lambda s: causal_profile(s.whole, metric=s.evidence.metric, method=s.evidence.method),
+    "crossed": lambda s: crossed_reading_test(s.whole, metric=s.evidence.metric, alpha=s.alpha),
+    "causal": lambda s: causal_profile(
+        s.whole, metric=s.evidence.metric, method=s.evidence.method, **s.of_peaks
+    ),
     "controls": lambda s: s.evidence.controls,
     "specifications": lambda s: specification_table(s.scores),
-    "literature": lambda s: literature_test(**s.rules),
+    "literature": lambda s: literature_test(**s.rules, alpha=s.alpha),
     "valence": lambda s: valence_table(s.scores, s.evidence.method),
-    "steering": lambda s: steering_summary(s.evidence.steered, by=("model", "strength")),
-    "dose": lambda s: dose_response(s.evidence.steered),
-    "steered-depths": lambda s: depth_test(s.evidence.steered),
-    "judges": lambda s: judge_agreement(s.evidence.steered),
+    "steering": lambda s: steering_summary(
+        s.evidence.steered, by=("model", "strength"), alpha=s.alpha
+    ),
+    "dose": lambda s: dose_response(s.evidence.steered, alpha=s.alpha),
+    "steered-depths": lambda s: depth_test(s.evidence.steered, alpha=s.alpha),
+    "judges": lambda s: judge_agreement(s.evidence.steered, alpha=s.alpha),
 }
 
 
@@ -196,7 +206,7 @@ FIGURES: dict[str, Figure] = {
         "Dot plot of published depths by family and model, papers as circles and reports as "
         "triangles, with the pooled depth and its interval below, over the band around the target.",
         lambda s: _gallery().literature_forest(
-            published_depths(), literature_test(**s.rules), **s.rules
+            published_depths(), literature_test(**s.rules, alpha=s.alpha), **s.rules
         ),
     ),
     "methods": Figure(

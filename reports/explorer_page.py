@@ -18,7 +18,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from analysis.claims.table import claims_table, untestable_claims
+from analysis.claims.table import claims_table, preregistered, untestable_claims
 from analysis.figures.explorer import charts, explorer
 from analysis.over_models.precision import one_precision
 from analysis.profiles.curves import fit_curves
@@ -69,10 +69,9 @@ def gather(data: Path, study: str) -> list[dict[str, Any]]:
 def _explored(data: Path, study: str) -> dict[str, Any]:
     whole = scores_of(data, study)
     scores = one_precision(whole)
-    rules = {"peak": "extremum", "delta": 0.1} | scores.run.get("study", {}).get(
-        "preregistered", {}
-    )
-    fits = fit_curves(scores, weights=None, peak=rules["peak"], delta=rules["delta"])
+    rules = preregistered(scores)
+    chosen = {name: rules[name] for name in ("peak", "delta", "alpha")}
+    fits = fit_curves(scores, weights=None, **chosen)
     steered = data / "steering" / study / "trials.parquet"
     trials = None
     if not scores.is_foreign and steered.exists():

@@ -184,7 +184,7 @@ def findings(data: Path, study: str) -> Findings:
         claims = claims.loc[keep].reset_index(drop=True)
     return Findings(
         scores=scores,
-        crossed=crossed_reading(one_precision(whole), primary),
+        crossed=crossed_reading(one_precision(whole), primary, rules["alpha"]),
         ablated=one_precision(whole) if ABLATION in set(whole.table["method"]) else None,
         trials=trials,
         rules=rules,
@@ -231,11 +231,11 @@ def scores_of(data: Path, study: str) -> Scores:
         return read_scores(elsewhere)
 
 
-def crossed_reading(scores: Scores, metric: str) -> pd.DataFrame:
+def crossed_reading(scores: Scores, metric: str, alpha: float) -> pd.DataFrame:
     """Test crossreading on a metric; empty if the study has none."""
     if without_crossreading(scores) is scores:
         return pd.DataFrame()
-    return crossed_reading_test(scores, metric=metric)
+    return crossed_reading_test(scores, metric=metric, alpha=alpha)
 
 
 def tally(verdicts: pd.Series) -> Markdown:

@@ -94,7 +94,7 @@ def judges_sentence(found: Findings) -> Markdown:
         ).format(own["question"].strip(), listing(aucs))
     if len(found.trials.judges) > 1:
         text += Markdown("A verdict needs two judges. ")
-    agreement = judge_agreement(found.trials)
+    agreement = judge_agreement(found.trials, alpha=found.alpha)
     return text + Markdown(" ").join(quoted(agreement)) or Markdown(" ")
 
 

@@ -108,6 +108,7 @@ def _peaks(e: Evidence, o: Options) -> Any:
         e.trained.select(method=e.method),
         target=o.get("target", e.rules["target"]),
         delta=o.get("delta", e.rules["delta"]),
+        peak=e.rules["peak"],
         alpha=e.alpha,
         seed=e.seed,
     )

@@ -34,6 +34,11 @@ def page(scores: Scores, claims: Mapping[str, pd.DataFrame], models: pd.DataFram
     """
     rules = scores.run["study"]["preregistered"]
     method = rules["method"]
+    chosen = {
+        "peak": rules.get("peak", "extremum"),
+        "delta": rules["delta"],
+        "alpha": rules["alpha"],
+    }
     shown = "".join(
         f"<h3>What holds {html_text(words)}</h3>{_claims(table)}"
         for words, table in claims.items()
@@ -47,7 +52,7 @@ def page(scores: Scores, claims: Mapping[str, pd.DataFrame], models: pd.DataFram
         "Verdict": models["verdict"],
         "Reason": models["reason"],
     }
-    fits = fit_curves(scores, metric=rules["metric"], method=method)
+    fits = fit_curves(scores, metric=rules["metric"], method=method, **chosen)
     image = io.BytesIO()
     cover(scores, rules["metric"], fits, method).save(image, format="svg", verbose=False)
     drawing = image.getvalue().decode("utf-8")
