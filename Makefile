@@ -1,9 +1,9 @@
 # make setup   the environment of the studies and the paper
 # make paper   set up, extract the demo study, analyze, render the paper, summary and explorer
 # make test    set up, run the tests
-# make test-processors  run the tests of arithmetic as other processors would (half an hour)
+# make test-processors  run the tests of arithmetic as other processors would (an hour)
 # make fuzz    run the reliability tests at length: faults injected, hostile inputs
-# make steering  steer the models of the study (about an hour for the demo)
+# make steering  steer the models of the study (an hour and a half for the demo)
 # make report  render the paper from the committed tables (no torch, no models); STUDY may also be a
 #              table of your own (STUDY=probe.csv), a folder, a glob or a mapping file; TO=docx
 #              renders for Word

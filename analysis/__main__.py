@@ -198,10 +198,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("depth", "unit of the depths"),
         ("missing", "what to do with empty cells"),
     ):
-        allowed = CHOICES[name]
-        metavar = name.upper()
+        *most, last = CHOICES[name]
         read.add_argument(
-            f"--{name}", choices=allowed, metavar=metavar, help=f"{says}: {' or '.join(allowed)}"
+            f"--{name}",
+            choices=CHOICES[name],
+            metavar=name.upper(),
+            help=f"{says}: {', '.join(most)} or {last}",
         )
     for name, example in (
         ("higher-is-better", "false, or loss=false"),

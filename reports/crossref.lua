@@ -46,7 +46,7 @@ local number = {
 }
 
 -- The label of a caption: "Figure 1: ".
-local function labelled(div, caption)
+local function labeled(div, caption)
   local text = names[kind(div.identifier)] .. "\u{a0}" .. numbers[div.identifier] .. ":"
   return pandoc.Inlines({pandoc.Str(text), pandoc.Space()}) .. caption.content
 end
@@ -57,7 +57,7 @@ local function html_float(div, caption)
   local class = "quarto-float-" .. prefix
   local captioned = pandoc.Blocks({
     pandoc.RawBlock("html", '<figcaption class="quarto-float-caption ' .. class .. '" id="' .. id .. '">'),
-    pandoc.Plain(labelled(div, caption)), pandoc.RawBlock("html", "</figcaption>"),
+    pandoc.Plain(labeled(div, caption)), pandoc.RawBlock("html", "</figcaption>"),
   })
   local content = pandoc.Blocks({pandoc.Div(div.content, {["aria-describedby"] = id})})
   local blocks = prefix == "tbl" and captioned .. content or content .. captioned
@@ -73,7 +73,7 @@ local function with_number(div)
     error(div.identifier .. " is not one table and its caption")
   end
   if not typst and not word then return html_float(div, caption) end
-  local long = {pandoc.Plain(word and labelled(div, caption) or caption.content)}
+  local long = {pandoc.Plain(word and labeled(div, caption) or caption.content)}
   if kind(div.identifier) == "fig" then
     return pandoc.Figure(div.content, {long = long}, pandoc.Attr(div.identifier))
   end

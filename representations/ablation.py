@@ -31,7 +31,7 @@ from study import Ablation, Pooling
 from study.arrays import FloatArray
 from study.read import InputError
 
-#: Every so manieth token is predicted: over a large vocabulary, predicting costs more than reading.
+#: One token in this many is predicted: over a large vocabulary, predicting costs more than reading.
 STEP = 4
 #: Relative difference up to which a pass that skips blocks counts as the whole pass.
 SAME = 1e-3

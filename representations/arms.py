@@ -133,7 +133,7 @@ def generation(
     kept = [count > 0 for count in written.pooled_tokens]
     tokens = sum(map(len, written.token_ids)) + sum(map(len, prompts))
     passages = [Passage(e, t, text) for (e, t, _), text in zip(wanted, written.texts, strict=True)]
-    return _labelled(
+    return _labeled(
         Part(written.activations, np.flatnonzero(kept)), passages, kept, tokens, stories
     )
 
@@ -306,7 +306,7 @@ def _read(
             progress=progress,
             out=_spool(sum(kept), loaded, near),
         )
-    return _labelled(activations, passages, kept, sum(map(len, ids)), stories)
+    return _labeled(activations, passages, kept, sum(map(len, ids)), stories)
 
 
 def _spool(n_texts: int, loaded: LoadedModel, near: Place | None) -> Spool | None:
@@ -337,7 +337,7 @@ def check_some(facts: Mapping[str, Any], pooling: Pooling) -> None:
         )
 
 
-def _labelled(
+def _labeled(
     activations: Activations,
     passages: Sequence[Passage],
     kept: Sequence[bool],

@@ -62,8 +62,9 @@ class ModelFacts(TypedDict):
 class UnitFacts(TextFacts, ModelFacts):
     """Facts of an extraction unit.
 
-    One of ablation has its layers, the share of the tokens' variance that it removes at each, and
-    the mean log-likelihood per token of each text: intact, ablated and under the control.
+    A unit of the method ablation has its layers, the share of the tokens' variance that it removes
+    at each, and the mean log-likelihood per token of each text: intact, ablated and under the
+    control.
     """
 
     weights: Annotated[str, Rule.SAME]

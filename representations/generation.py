@@ -178,6 +178,11 @@ def write(
     Returns
     -------
     Stories
+
+    Raises
+    ------
+    InputError
+        If prompts and seeds differ in number, or a single text does not fit in memory.
     """
     n = len(prompts)
     if n == 0 or n != len(seeds):

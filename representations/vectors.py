@@ -152,6 +152,11 @@ def export_vectors(
     -------
     list of Path or UPath
 
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+
     Notes
     -----
     The safetensors file has one tensor per emotion, whose row l is layer l, and the facts as JSON

@@ -129,6 +129,7 @@ class Scoring:
     metrics : tuple of str
         Names from `representations.metrics.METRICS`.
     folds, replicates : int
+        Cross-validation folds of whole topics, and bootstrap replicates over topics.
     denoise : float
         Share of the neutral texts' variance that is projected out.
     """
@@ -249,6 +250,10 @@ class Study:
         after the first, trained models read the passages only, to test what precision changes.
     seed : int
         Of everything that is random.
+    generation, pooling, ablation, scoring, preregistered, steering
+        The sections of the study file, each a dataclass of this module.
+    sha256 : str
+        Hash of the file; no field of it.
     """
 
     name: str

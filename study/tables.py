@@ -13,7 +13,7 @@ LABELS = ("true", "shuffled")
 #: All metrics, in the order of the reports, primary metric first. `representations.metrics` has
 #: one entry for each.
 METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
-#: What ablation loses, beyond a control; `representations.ablation` has one entry for each.
+#: What ablation loses, beyond a control; `representations.lost` has one entry for each.
 LOST = ("separation_lost", "prediction_lost")
 
 #: Keys of a profile, in the order used for sorting and labeling tables.
@@ -33,7 +33,8 @@ TRIAL = ("model", "layer", "emotion", "scenario", "seed", "strength")
 KINDS = ("steered", "sham", "matched sham")
 #: Columns that a trial repeats from its baseline text.
 BASELINE = ("text", "perplexity", "distinct_2", "share_foreign_script")
-#: `trials.parquet`: one row per steered text. Each judge adds score_JUDGE and baseline_score_JUDGE.
+#: `trials.parquet`: one row per steered or sham text. Each judge adds score_JUDGE and
+#: baseline_score_JUDGE.
 TRIAL_COLUMNS = (
     "study",
     *TRIAL,

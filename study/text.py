@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any, SupportsIndex
 
-#: What Markdown, or Quarto's additions to it, may give a meaning: punctuation of ASCII. Points and
-#: hyphens within a word or number have none, nor have the five others that are left out.
+#: What Markdown, or Quarto's additions to it, may give a meaning: punctuation of ASCII. Periods
+#: and hyphens within a word or number have none, nor have the five signs that are left out.
 _SPECIAL = re.compile(r"(?<![^\W_])[-.]|[-.](?![^\W_])|[!\"#$&'()*+:<=>@\[\\\]^_`{|}~]")
 
 

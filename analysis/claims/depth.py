@@ -25,7 +25,8 @@ def untestable(reason: str) -> Row:
 def every_model(shape: pd.DataFrame) -> Row:
     """Judge whether every profile rises and falls.
 
-    One that does not contradicts the claim; that all do generalizes with three families or more.
+    A single profile that does not contradicts the claim. That all do supports it only with three
+    families or more.
     """
     profiles = shape[shape["level"] == "profile"]
     n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())

@@ -190,7 +190,7 @@ def specification_curve(
 
     Notes
     -----
-    After Simonsohn, Simmons and Nelson (2020). Specification curve analysis. Nature Human Behavior
+    After Simonsohn, Simmons and Nelson (2020). Specification curve analysis. Nature Human Behaviour
     4, 1208-1214.
     """
     require(table, [*CHOICES, "estimate", "low", "high", "verdict"], "the specification curve")

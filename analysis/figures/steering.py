@@ -105,7 +105,7 @@ def regime_map(trials: Trials | pd.DataFrame) -> p9.ggplot:
 
 
 def success_forest(trials: Trials | pd.DataFrame) -> p9.ggplot:
-    """Draw each model's share of successes and its interval, with its sham and the published."""
+    """Draw each model's share of successes with its interval, its sham and the published share."""
     table = beside_published(trials)
     order = list(table["source"])[::-1]
     table["source"] = pd.Categorical(table["source"], order)

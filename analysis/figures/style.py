@@ -24,13 +24,13 @@ from study.text import broken, visible
 WIDTH = 6.3
 #: The most that fits on a page of A4.
 MAX_HEIGHT = 9.3
-#: Beyond as many panels, they are small, and six stand side by side.
+#: With more panels than this, they are small, and six stand side by side.
 FEW = 18
 #: Sizes of the titles of panels in points, of few panels and of many.
 TITLE, SMALL_TITLE = 8.5, 6.0
-#: What the marks of the vertical axis and the margins take of a figure's width, in inches.
+#: The width that the marks of the vertical axis and the margins take, in inches.
 BESIDE = 0.65
-#: What a table without methods has in the place of one; it needs no legend.
+#: The method of a table that names none; it needs no legend.
 NO_METHOD = "all"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GRAY = "#7A7F87"

@@ -1,16 +1,15 @@
-"""The one rule for concepts that are not there at every layer: they are left out, and said."""
+"""The one rule for concepts that some layers lack: they are left out, and a note names them."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.loading.grouping import Runs
+from analysis.loading.options import some
 from study.read import InputError
 
-#: What balance is asked of.
+#: Columns that name the table's parts, each of which must be balanced.
 BY = ("model", "weights", "seed", "precision", "method", "labels", "metric")
 
 
@@ -72,7 +71,7 @@ def balanced(
         counts = cells.iloc[mine].groupby("emotion").size()
         gone = counts.index[counts < layers[profile]]
         row = table.iloc[mine[0]]
-        shown = _some([str(names[i]) for i in gone])
+        shown = some([str(names[i]) for i in gone], 5)
         place = f"{row['model']} ({row['method']}, {row['metric']})"
         verb = "is" if len(gone) == 1 else "are"
         if strict:
@@ -90,7 +89,3 @@ def balanced(
             mine[cells["emotion"].to_numpy()[mine][:, None].__eq__(gone.to_numpy()).any(axis=1)]
         ] = False
     return table[keep].reset_index(drop=True), said
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -169,7 +169,7 @@ def roles_of(frame: pd.DataFrame, columns: Mapping[str, str], where: str) -> dic
             role = "score"
         if role == "labels" and not _control_words(frame[column]):
             role = "concept"
-        if role in ("depth", "n_layers", "se", "sd", "n") and not _numeric(frame[column]):
+        if role in ("depth", "n_layers", "se", "sd", "n") and not is_numeric(frame[column]):
             role = None
         if role == "score" and key_of(column) not in SYNONYMS["score"]:
             continue
@@ -212,7 +212,8 @@ def _named(frame: pd.DataFrame, name: str, role: str, where: str) -> str:
     )
 
 
-def _numeric(values: pd.Series) -> bool:
+def is_numeric(values: pd.Series) -> bool:
+    """Return whether a column holds numbers; true and false are none."""
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
@@ -232,7 +233,11 @@ def measures_in(frame: pd.DataFrame, taken: Iterable[str]) -> list[str]:
     """
     out = []
     for column in frame.columns:
-        if column in set(taken) or not _numeric(frame[column]) or _TRAIN.match(str(column).lower()):
+        if (
+            column in set(taken)
+            or not is_numeric(frame[column])
+            or _TRAIN.match(str(column).lower())
+        ):
             continue
         if is_metric(column) or is_metric(metric_of(str(column))):
             out.append(str(column))
@@ -247,7 +252,7 @@ def spread_columns(frame: pd.DataFrame, measure: str) -> dict[str, str]:
     >>> spread_columns(pd.DataFrame({"acc_mean": [0.5], "acc_std": [0.1]}), "acc_mean")
     {'sd': 'acc_std'}
     """
-    keys = {key_of(c): str(c) for c in frame.columns if _numeric(frame[c])}
+    keys = {key_of(c): str(c) for c in frame.columns if is_numeric(frame[c])}
     full, bare = _bases(measure)
     # The SD of a test accuracy is that of the accuracy, unless there is a test accuracy too.
     bases = (full, bare) if f"test{bare}" in keys else (full, bare, f"test{bare}")
@@ -276,7 +281,7 @@ def limit_columns(frame: pd.DataFrame, measure: str) -> list[str]:
         key = key_of(column)
         rests = [key.removeprefix(base) for base in _bases(measure) if key.startswith(base)]
         rests += [key.removesuffix(base) for base in _bases(measure) if key.endswith(base)]
-        if _numeric(frame[column]) and any(map(_LIMIT.fullmatch, rests)):
+        if is_numeric(frame[column]) and any(map(_LIMIT.fullmatch, rests)):
             out.append(str(column))
     return out
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.loading.layouts import layer_numbers, layer_totals
 from analysis.loading.model_names import layers_of
-from analysis.loading.options import Options, hint
+from analysis.loading.options import Options, hint, some
 from study.read import InputError
 
 
@@ -106,12 +106,12 @@ def with_depths(
     notes["depth = layer / n_layers"] = None
     if guessed:
         assumed[
-            f"no number of layers for {_some(guessed)}: the table's last layer is taken as the "
+            f"no number of layers for {some(guessed)}: the table's last layer is taken as the "
             f"last of the model; otherwise give {hint('n_layers', {guessed[0]: 32})}"
         ] = None
     if open_:
         assumed[
-            f"layer 0 of {_some(open_)} is taken as the embedding; if it is the first block's "
+            f"layer 0 of {some(open_)} is taken as the embedding; if it is the first block's "
             f"output, give {hint('layer_zero', 'block')}"
         ] = None
     kinds = set(zero.values())
@@ -206,10 +206,4 @@ def _refuse_mixed(
 def _fits(ends: pd.Series, n: int | None) -> bool:
     return n is not None and (
         (ends["min"] == 0 and ends["max"] in (n, n - 1)) or (ends["min"] == 1 and ends["max"] == n)
-    )
-
-
-def _some(names: list[Any]) -> str:
-    return ", ".join(map(str, names[:3])) + (
-        f" and {len(names) - 3} more" if len(names) > 3 else ""
     )

@@ -76,7 +76,7 @@ def _read(file: SourceFile, content: bytes, options: Options) -> list[pd.DataFra
         return [_of_arrays(arrays(suffix, content, str(path)), str(path))]
     if suffix == ".xlsx":
         return [sheet(content, str(path), options)]
-    text = decoded(content, str(path))
+    text = decoded(content)
     if suffix == ".json":
         return tables_of(json.loads(text), str(path), options.records)
     if suffix in (".jsonl", ".ndjson"):
@@ -87,12 +87,12 @@ def _read(file: SourceFile, content: bytes, options: Options) -> list[pd.DataFra
     return [delimited(text, str(path), options)]
 
 
-def decoded(content: bytes, where: str) -> str:
+def decoded(content: bytes) -> str:
     """Return a file's text: UTF-8, with or without a byte order mark, or UTF-16.
 
     Examples
     --------
-    >>> decoded("né".encode("utf-16"), "t.csv"), decoded("né".encode("utf-8-sig"), "t.csv")
+    >>> decoded("né".encode("utf-16")), decoded("né".encode("utf-8-sig"))
     ('né', 'né')
     """
     marks = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -135,7 +135,7 @@ def delimited(text: str, where: str, options: Options) -> pd.DataFrame:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Return the sign that splits every line into as many cells, and into most."""
+    """Return the delimiter that splits all lines into the same, largest number of cells."""
     best, most = ",", (False, 0)
     for sign in ("\t", ";", ",", "|"):
         try:

@@ -12,6 +12,7 @@ from analysis.loading.cells import Marks, cleaned
 from analysis.loading.columns import (
     SYNONYMS,
     is_metric,
+    is_numeric,
     key_of,
     limit_columns,
     measures_in,
@@ -22,7 +23,7 @@ from analysis.loading.columns import (
     spread_columns,
 )
 from analysis.loading.model_names import family_of
-from analysis.loading.options import Options, hint
+from analysis.loading.options import Options, hint, some
 from study.read import InputError
 
 _LAYER = re.compile(r"^(?:layers?|block|blk|l|h|hidden)?[ _.\-]*(-?\d+)$", re.I)
@@ -96,7 +97,7 @@ def long_table(
             f"{hint('columns', {'score': 'COLUMN'})}"
         )
     kind = options.wide or _kind_of(named, roles, where)
-    notes[f"columns {_some(named)} are taken as one {kind} each"] = None
+    notes[f"columns {some(named, 4)} are taken as one {kind} each"] = None
     _note_unused(frame, named, taken | {*named}, notes)
     kept = [c for c in frame.columns if c not in named]
     long = frame.melt(kept, named, var_name="~wide", value_name="~value")
@@ -133,7 +134,7 @@ def _name_keys(frame: pd.DataFrame, where: str) -> pd.DataFrame:
             role = "model"
         elif len(keys) == 1 and "model" not in has:
             raise InputError(
-                f"{where}: what are {_some(values)}? give {hint('columns', {'model': column})}, "
+                f"{where}: what are {some(values, 4)}? give {hint('columns', {'model': column})}, "
                 f"or another role"
             )
         else:
@@ -174,7 +175,7 @@ def _from_layers(
         free = [
             c
             for c in frame.columns
-            if c not in wide and c not in roles.values() and not _is_number(frame[c])
+            if c not in wide and c not in roles.values() and not is_numeric(frame[c])
         ]
         if len(free) == 1:
             roles["model"] = free[0]
@@ -208,7 +209,7 @@ def _from_scores(
         is_named = key_of(score) not in SYNONYMS["score"]
         parts.append(_as_roles(part, mine, metric=metric if is_named else None, drop=scores))
     if len(scores) > 1:
-        notes[f"columns {_some(scores)} are taken as one metric each"] = None
+        notes[f"columns {some(scores, 4)} are taken as one metric each"] = None
     _note_unused(frame, scores, used, notes)
     return pd.concat(parts, ignore_index=True)
 
@@ -237,8 +238,8 @@ def _note_unused(
     if unused:
         are = "columns {} are" if len(unused) > 1 else "column {} is"
         notes[
-            f"{are.format(_some(unused))} not used: errors come from standard errors, SDs with n, "
-            "or repetitions"
+            f"{are.format(some(unused, 4))} not used: errors come from standard errors, SDs with "
+            "n, or repetitions"
         ] = None
 
 
@@ -247,9 +248,9 @@ def _kind_of(named: list[str], roles: dict[str, str], where: str) -> str:
     if "model" not in roles and sum(family_of(c) is not None for c in named) * 2 > len(named):
         return "model"
     raise InputError(
-        f"{where}: columns {_some(named)}: is each a model, a concept, a metric or a method? give "
-        f"{hint('wide', 'concept' if 'model' in roles else 'model')}, or name the one to take: "
-        f"{hint('columns', {'score': named[0]})}"
+        f"{where}: columns {some(named, 4)}: is each a model, a concept, a metric or a method? "
+        f"give {hint('wide', 'concept' if 'model' in roles else 'model')}, or name the one to "
+        f"take: {hint('columns', {'score': named[0]})}"
     )
 
 
@@ -315,7 +316,7 @@ def _like_layers(frame: pd.DataFrame) -> str:
     """Return the column to name in a hint: one without a role that counts like layers."""
     for column in frame.columns:
         values = frame[column].dropna()
-        if role_of(column) is not None or not _is_number(values) or values.nunique() < MIN_WIDE:
+        if role_of(column) is not None or not is_numeric(values) or values.nunique() < MIN_WIDE:
             continue
         if (values % 1 == 0).all() and values.min() >= -1:
             return str(column)
@@ -323,22 +324,13 @@ def _like_layers(frame: pd.DataFrame) -> str:
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
-    return [c for c in frame.columns if _is_number(frame[c])]
-
-
-def _is_number(values: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+    return [c for c in frame.columns if is_numeric(frame[c])]
 
 
 def _is_spread(name: str) -> bool:
     return bool(
         re.search(r"(^|[_. -])(std|sd|se|sem|stderr|ci|low|high|min|max|var)([_. -]|$)", name)
     )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(str, names[:4]))
-    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
 
 
 __all__ = ["layer_numbers", "layer_totals", "long_table", "repetition_roles"]

@@ -15,7 +15,7 @@ from study.read import InputError, locate, read_toml
 from study.settings import Preregistered
 from study.typed import typed
 
-#: Words by which a paper calls what is separated; those of our own studies.
+#: What a paper calls the things that are separated, and what it calls them in our own studies.
 WORDS = {"concept": "concept", "concepts": "concepts"}
 OURS = {"concept": "emotion", "concepts": "emotions"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -158,10 +158,19 @@ def check_names(option: str, given: Any, what: str, names: Iterable[str]) -> Non
     there = list(dict.fromkeys(names))
     unknown = [name for name in given if name not in there] if isinstance(given, Mapping) else []
     if unknown:
-        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
-        raise InputError(
-            f"{option}: no {what} {unknown[0]!r}; there are {', '.join(there[:20])}{more}"
-        )
+        raise InputError(f"{option}: no {what} {unknown[0]!r}; there are {some(there, 20)}")
+
+
+def some(names: Sequence[Any], most: int = 3) -> str:
+    """Return the first names, and how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(map(str, names[:most]))}{more}"
 
 
 def hint(option: str, value: Any) -> str:

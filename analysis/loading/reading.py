@@ -21,7 +21,7 @@ from analysis.loading.formats import as_pandas, tables_in
 from analysis.loading.layouts import long_table
 from analysis.loading.mapping import WORDS, plural, read_mapping
 from analysis.loading.model_names import family_of, is_tuned, size_of
-from analysis.loading.options import Options, check_names, hint
+from analysis.loading.options import Options, check_names, hint, some
 from analysis.loading.repetitions import DRAWN, errors_from
 from study.read import InputError
 from study.settings import Preregistered
@@ -150,7 +150,7 @@ def _from_files(
     named = all("model" in part for _, part in parts)
     out = []
     if not named:
-        values = _models_of(files, source, notes)
+        values = _models_of(files, notes)
         at = {str(file.path): i for i, file in enumerate(files)}
         for file, part in parts:
             mine = {k: v[at[str(file.path)]] for k, v in values.items()}
@@ -169,9 +169,7 @@ def _from_files(
     return where, out
 
 
-def _models_of(
-    files: list[SourceFile], source: Any, notes: dict[str, None]
-) -> dict[str, list[str]]:
+def _models_of(files: list[SourceFile], notes: dict[str, None]) -> dict[str, list[str]]:
     fields = {name: [f.fields[name] for f in files] for name in files[0].fields}
     if "model" in fields:
         notes[f"{', '.join(fields)} from the names in the path"] = None
@@ -335,7 +333,7 @@ def _named_models(
             notes["families by name: " + ", ".join(f"{k} {n}" for k, n in by.items())] = None
         if unknown and len(models) > 1:
             assumed[
-                f"no family is known for {_some(unknown)}: they are taken as one, 'unknown'; "
+                f"no family is known for {some(unknown)}: they are taken as one, 'unknown'; "
                 f"otherwise give {hint('family', {unknown[0]: 'FAMILY'})}"
             ] = None
         by_name = table["model"].map({m: names[m] or "unknown" for m in unnamed})
@@ -353,7 +351,7 @@ def _named_models(
     else:
         tuned = {m: is_tuned(m) for m in models}
         if any(tuned.values()):
-            notes[f"tuned by name: {_some([m for m in models if tuned[m]])}"] = None
+            notes[f"tuned by name: {some([m for m in models if tuned[m]])}"] = None
         table["instruct"] = table["model"].map(tuned)
     for column in ("family", "n_params", "instruct"):
         several = table.groupby("model", sort=False)[column].nunique()
@@ -380,7 +378,7 @@ def _differing(table: pd.DataFrame, where: str, options: Options, assumed: dict[
             most = max(of, key=len)
             model = next(m for m, s in of.items() if s != most)
             lacking = sorted(most ^ of.to_dict()[model])
-            said = f"models differ in their {what} ({model}: {_some(lacking)})"
+            said = f"models differ in their {what} ({model}: {some(lacking)})"
             said += "; each curve is the mean over those that the model has"
         else:
             if (by == n).all():
@@ -436,9 +434,3 @@ def _rules(
         notes[f"of {len(methods)} methods, {methods[0]} is taken as the primary one"] = None
     rules.setdefault("method", methods[0])
     return {**study, "name": name, "preregistered": rules}
-
-
-def _some(names: list[Any]) -> str:
-    return ", ".join(map(str, names[:3])) + (
-        f" and {len(names) - 3} more" if len(names) > 3 else ""
-    )

@@ -131,7 +131,7 @@ def read_run(path: Any) -> dict[str, Any]:
         If it is missing, not JSON, or malformed.
     """
     if isinstance(path, Path) and not os.path.isdir(path.parent):
-        raise InputError(f"{path.parent}: no such study folder{_neighbours(path.parent)}")
+        raise InputError(f"{path.parent}: no such study folder{_neighbors(path.parent)}")
     try:
         run = json.loads(read_bytes(path))
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def read_run(path: Any) -> dict[str, Any]:
     return {key: value for key, value in run.items() if key not in NOT_IN_FILES}
 
 
-def _neighbours(folder: Path) -> str:
+def _neighbors(folder: Path) -> str:
     """List the existing studies next to a missing one."""
     if not os.path.isdir(folder.parent):
         return ""

@@ -13,7 +13,7 @@ from study.arrays import Float64Array
 
 #: Correlations of neighboring layers over which the model is averaged.
 RHO = np.append(np.linspace(0.0, 0.95, 20), [0.965, 0.98, 0.99, 0.995])
-#: The prior of the correlation is (1 - rho**2) to minus this.
+#: The prior of the correlation is (1 - rho**2) to the power of minus this.
 EXPONENT = 0.5
 #: Prior odds of the forms of the mean: a quadratic, a spline, humps, monotone shapes.
 QUADRATIC, SPLINE, HUMPS, RISES = 1.0, 1 / 20, 1 / 2, 1.0
@@ -57,8 +57,8 @@ HALVES_SCALE = (
     (0.79, 0.79, 0.79, 0.79, 0.79, 0.79, 1.41, 2.59),  # 49
     (0.81, 0.81, 0.81, 0.81, 0.81, 0.81, 0.81, 4.79),  # 81
 )
-#: The probabilities of the correlations to this power average the scale of halves: with few points
-#: they are spread so wide that no curve would be thought to have white noise.
+#: The scale of halves is averaged with the correlations' probabilities to this power. With few
+#: points, these are spread so wide that white noise would never be recognized.
 HALVES_SHARPNESS = 2.0
 
 
@@ -202,7 +202,7 @@ def scatter(depth: Float64Array, y: Float64Array) -> Scatter:
 
 
 def prior(exponent: float = EXPONENT) -> Float64Array:
-    """Return the log prior of the correlations `RHO`: (1 - rho**2) to minus an exponent."""
+    """Return the log prior of the correlations `RHO`: (1 - rho**2) to the power of -exponent."""
     return np.asarray(np.log(np.gradient(RHO)) - exponent * np.log1p(-(RHO**2)))
 
 

@@ -311,6 +311,20 @@ def to_csv(result: pd.DataFrame, path: str | Path | None = None) -> str:
 
     Texts that a spreadsheet would compute get an apostrophe.
 
+    Parameters
+    ----------
+    result : DataFrame
+    path : str or Path, optional
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+
     Examples
     --------
     >>> print(to_csv(pd.DataFrame({"model": ["=1+1"], "p": [0.0132]})), end="")

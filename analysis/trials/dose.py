@@ -24,6 +24,18 @@ def dose_response(
 ) -> pd.DataFrame:
     """Estimate the strength of half the largest effect, and the strength at which text breaks.
 
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+    judge : str, optional
+        Default: the first judge.
+    alpha : float
+        Level of the test; intervals have level 1 - alpha.
+    n_boot : int
+        Bootstrap samples of scenarios.
+    seed : int
+        Of the bootstrap and of random sign flips.
+
     Returns
     -------
     DataFrame
@@ -31,6 +43,11 @@ def dose_response(
         effect (the largest mean gain beyond the sham), its strength (at) and p; verdict in
         {"works before it breaks", "breaks before it works", "undecided"}; reason; confidence,
         the level of the intervals.
+
+    Raises
+    ------
+    InputError
+        If the table is no table of trials, or alpha is no level.
 
     Notes
     -----

@@ -56,12 +56,27 @@ def regime_test(
 ) -> pd.DataFrame:
     """Test whether a model's regimes follow its family or its scale.
 
+    Parameters
+    ----------
+    trials : Trials or DataFrame
+    judge : str, optional
+        Default: the first judge.
+    alpha : float
+        Level of the test.
+    seed : int
+        Of random permutations.
+
     Returns
     -------
     DataFrame
         Rows "family" and "scale": estimate (the share of the variance between models that one
         explains beyond the other), p by permutation, p_min (the smallest p that the design
         allows), n (models), verdict in {"related", "undecided"}, and reason.
+
+    Raises
+    ------
+    InputError
+        If the table is no table of trials, or alpha is no level.
 
     Notes
     -----

@@ -166,7 +166,7 @@ def passage_embeddings(texts: Sequence[str]) -> Float64Array:
 
 
 def sentences(text: str) -> list[str]:
-    """Split a text after each full stop, question mark and exclamation mark.
+    """Split a text after each period, question mark and exclamation mark.
 
     Examples
     --------

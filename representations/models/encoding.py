@@ -20,7 +20,7 @@ from study.read import InputError
 
 Tokens = NDArray[np.int32]
 
-#: Texts with every letter, digit and sign of ASCII, and those that need no such care afterwards.
+#: Texts with every letter, digit and sign of ASCII, then short and empty ones.
 PROBES = (
     "The quick brown fox jumps over the lazy dog, and THEN IT SLEEPS.\n" + string.printable,
     "Odd settings fail at the first text only.",
@@ -29,7 +29,7 @@ PROBES = (
 )
 #: Characters for which a slow tokenizer takes a second.
 PER_SECOND = 100_000
-#: Tokens for each character, and for a text besides: far more than the bytes of the longest signs.
+#: Most tokens per character: far more than the bytes of the longest character.
 TOKENS = 20
 #: How much longer than its tokens' names a text may be.
 LONGER = 64
@@ -103,7 +103,7 @@ def _encode(tokenizer: Any, texts: list[str], options: dict[str, Any]) -> Iterat
 
 
 def _growth(decoder: Any) -> int:
-    """Return how much longer a decoder's rules may make a text: all but Replace shorten it.
+    """Return how much longer a decoder's rules may make a text: only Replace lengthens it.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def _growth(decoder: Any) -> int:
         for rule in decoder["decoders"]:
             product *= _growth(rule)
         return product
-    # The pattern may be found before each sign.
+    # The pattern may be found before each character.
     return 1 + len(decoder["content"]) if decoder["type"] == "Replace" else 1
 
 

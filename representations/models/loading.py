@@ -353,11 +353,11 @@ def _weights(spec: ModelSpec, folder: str, config: Any, kind: str, place: str) -
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are said by name, and refused
+        ignore_mismatched_sizes=True,  # `check_whole` refuses them by name
         **extra,
     )
     check_whole(spec, config, told)
-    if "device_map" in extra:  # it is where it has to be, and cannot be moved or cast
+    if "device_map" in extra:  # it is already placed, and cannot be moved or cast
         return model.eval()
     # What was not quantized in fp8 weights has stayed as it was stored.
     return _placed(_cast(model, dtype), place)

@@ -188,7 +188,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
 
     actual = _checked_sha256(spec, gguf)
     target = cache_folder() / actual[:16] / "model"
-    if target.exists():  # and is not as it was made
+    if target.exists():  # but its files have changed
         shutil.rmtree(target)
     with gguf.open("rb") as file:
         if file.read(4) != b"GGUF":
@@ -230,7 +230,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
         model.save_pretrained(copy)
         try:
             tokenizer.save_pretrained(copy)
-        except Exception as error:  # as which a full disk comes from the tokenizers library
+        except Exception as error:  # the tokenizers library's error for a full disk
             raise OSError(oneline(error)) from error
         hashes = {path.name: _sha256(path) for path in sorted(copy.iterdir())}
         (copy / HASHES).write_text(json.dumps(hashes, indent=1))
@@ -239,7 +239,7 @@ def _converted(spec: ModelSpec, gguf: Path) -> Path:
                 os.fsync(file.fileno())
         os.rename(copy, target)
     if gguf.is_relative_to(cache_folder()):
-        gguf.unlink()  # the joined file has served; the packages still hold its parts
+        gguf.unlink()  # no longer needed; the packages still hold its parts
     return target
 
 

@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--survey", nargs="*", metavar="KIND", required=True, help="kinds to show; all by default"
     )
-    parser.add_argument("--out", type=Path, help="page to write (docs/models.md)")
-    parser.add_argument("--workers", type=int, default=2, help="processes side by side")
+    parser.add_argument("--out", type=Path, help="write the page to this file")
+    parser.add_argument("--workers", type=int, default=2, help="parallel processes (default: 2)")
     options = parser.parse_args(arguments)
     corpus = load_corpus(HOME / "data" / "corpus")
     causal, with_images = kinds()

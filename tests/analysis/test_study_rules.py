@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 
 import analysis.named
-from analysis import fit_curves, u_shape_test
+import steering
+from analysis import fit_curves, load_scores, u_shape_test
 from analysis.__main__ import by_model
 from analysis.claims.rules import RULES
 from analysis.claims.table import evidence_of
 from analysis.figures.page import page
 from analysis.named import RESULTS, Source
 from analysis.planning.simulate import simulate_scores
+from study import load_study
+from study.home import find
 from tests.planted_trials import make_trials
 
 #: Rules that differ from every default.
@@ -98,3 +101,16 @@ def test_a_page_draws_the_peak_of_the_study(monkeypatch: pytest.MonkeyPatch) -> 
     page(scores, {}, by_model(scores, "score", study.evidence.rules))
     own = fit_curves(scores, peak="vertex", delta=0.07, alpha=0.01)
     np.testing.assert_array_equal(drawn[0]["peak"], own["peak"])
+
+
+def test_the_layer_is_steered_where_the_studys_estimator_puts_the_peak() -> None:
+    study, found = load_study("demo"), load_scores(find("data/scores/demo"))
+    model = "smollm2-135m-instruct"
+    layers = {}
+    for peak in ("extremum", "vertex"):
+        rules = replace(study.preregistered, peak=peak)
+        chosen = replace(study, preregistered=rules)
+        layers[peak] = steering.peak_layer(chosen, find("data/scores/demo"), model, 30)
+        some = found.select(model=model, metric=rules.metric, method=rules.method)
+        assert layers[peak] == round(30 * fit_curves(some, peak=peak)["peak"].iloc[0])
+    assert layers["extremum"] != layers["vertex"]

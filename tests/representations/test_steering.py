@@ -1,6 +1,5 @@
 """Vectors, trials and a whole steering run, on small random models."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 import extraction
 import steering
-from analysis import fit_curves, load_scores, load_trials, steering_summary
+from analysis import load_trials, steering_summary
 from pipeline.progress import Lines
 from representations.generation import prompt_ids, write
 from representations.pooled import PooledUnit
@@ -29,7 +28,6 @@ from representations.vectors import (
     within_emotions,
 )
 from study import Steering, load_study
-from study.home import find
 from study.read import InputError
 
 pytestmark = pytest.mark.arithmetic
@@ -442,17 +440,3 @@ def test_the_demo_steers_as_the_study_says():
     assert len(settings.emotions) == 6
     assert settings.n_scenarios == 10
     assert len(settings.strengths) == 4
-
-
-def test_the_peak_is_steered_where_the_studys_estimator_puts_it():
-    study, found = load_study("demo"), load_scores(find("data/scores/demo"))
-    model = "smollm2-135m-instruct"
-    layers = {}
-    for peak in ("extremum", "vertex"):
-        rules = dataclasses.replace(study.preregistered, peak=peak)
-        chosen = dataclasses.replace(study, preregistered=rules)
-        layers[peak] = steering.peak_layer(chosen, find("data/scores/demo"), model, 30)
-        some = found.select(model=model, metric=rules.metric, method=rules.method)
-        depth = fit_curves(some, peak=peak)["peak"].iloc[0]
-        assert layers[peak] == round(30 * depth)
-    assert layers["extremum"] != layers["vertex"]
