@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.families import ROUNDING, mean_over_families, t_critical, too_few
+from analysis.families import ROUNDING, Estimate, mean_over_families, t_critical, too_few
 from analysis.loading.scores import Profile, Scores
 from analysis.profiles.curves import PEAKS, Peak, curve_row
 from analysis.profiles.fixed_peaks import NO_PEAK, Case, fixed_peaks
@@ -279,15 +279,18 @@ def _pooled(
     }
     result: dict[str, Any] = dict.fromkeys(RESULT, np.nan)
     verdict = "undecided"
-    if len(of) >= 2 and mean_curve["verdict"] != "hump" and 2 * humps < n:
+    if len(of) < 2:
+        verdict, reason, p = _without_pool(curves, absent, mean_curve, counts)
+        result["p_elsewhere"] = p
+    elif mean_curve["verdict"] != "hump" and 2 * humps < n:
         reason = (
             f"no peak to locate: a hump is not shown over models, and in {humps} of {n} models only"
         )
-    elif len(of) >= 2 and np.ptp(of[peak]) <= ROUNDING:
+    elif np.ptp(of[peak]) <= ROUNDING:
         reason = "the models' peaks do not differ at all: no error to judge them by"
-    elif len(of) >= 2 and n_families < 2:
+    elif n_families < 2:
         reason = too_few(n_families, "located peaks")
-    elif len(of) >= 2:
+    else:
         bias = _common_bias(curves[located], peak)
         pooled, result = pooled_over_families(
             of[peak].to_numpy(), of["se"].to_numpy(), families, alpha, bias
@@ -300,41 +303,65 @@ def _pooled(
             "p_elsewhere": pooled.p(estimate - gap),  # t is gap / se
             "spread": max(means.values()) - min(means.values()),
         }
-        where = f"{target - delta:.2f} to {target + delta:.2f}"
-        reach = np.hypot(pooled.se, result["tau"]) * t_critical(0.75, pooled.df)
-        if few := too_few(pooled.n_families, "located peaks"):
-            reason = few
-        elif result["spread"] > delta:
-            each = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
-            reason = f"the place depends on the estimator: {each}"
-        elif result["p_elsewhere"] < alpha:
-            verdict, reason = "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
-        elif result["p"] >= alpha:
-            reason = f"the pooled peak is neither shown inside {where} nor outside"
-        elif without:
-            reason = f"{len(of)} models peak within {where}; models without a peak: {without}"
-        elif 2 * len(of) < n:
-            reason = f"a peak could be located in {len(of)} of {n} models only"
-        elif 2 * within.sum() < len(of) or abs(estimate - target) + reach > delta:
-            reason = (
-                f"the mean {estimate:.2f} is within {where}, but the models differ (SD "
-                f"{result['tau']:.2f}): {within.sum()} of {len(of)} peak there"
-            )
-        else:
-            verdict, reason = "at target", f"the pooled peak {estimate:.2f} is within {where}"
-    elif without and without == n - unlocated:
-        reason = f"shown to have no peak inside the range: {without} of {numbered(n, 'model')}"
-        if few := too_few(curves.loc[absent, "family"].nunique(), "models without a peak"):
-            reason += f", but {few}"
-        elif 2 * without > n:
-            verdict = "elsewhere"
-            if mean_curve["verdict"] in (*NO_PEAK, "plateau"):
-                result["p_elsewhere"] = float(mean_curve["p_shape"])
-    elif (curves["shape"] == "unknown").all():
-        reason = str(curves["reason"].iloc[0])
-    else:
-        reason = f"models with a located peak: {len(of)} of {n}; 2 are needed"
+        verdict, reason = _judged(pooled, means, result, target, delta, alpha, counts)
     return {**result, "verdict": verdict, "reason": reason, **counts}
+
+
+def _judged(
+    pooled: Estimate,
+    means: Mapping[str, float],
+    result: Mapping[str, float],
+    target: float,
+    delta: float,
+    alpha: float,
+    counts: Mapping[str, Any],
+) -> tuple[str, str]:
+    """Return the verdict on a pooled peak, and the reason."""
+    estimate, n_pooled, n_within = pooled.estimate, counts["n_pooled"], counts["n_within"]
+    where = f"{target - delta:.2f} to {target + delta:.2f}"
+    if few := too_few(pooled.n_families, "located peaks"):
+        return "undecided", few
+    if result["spread"] > delta:
+        each = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+        return "undecided", f"the place depends on the estimator: {each}"
+    if result["p_elsewhere"] < alpha:
+        return "elsewhere", f"the pooled peak {estimate:.2f} is outside {where}"
+    if result["p"] >= alpha:
+        return "undecided", f"the pooled peak is neither shown inside {where} nor outside"
+    if without := counts["n_no_peak"]:
+        said = f"{n_pooled} models peak within {where}; models without a peak: {without}"
+        return "undecided", said
+    if 2 * n_pooled < (n := counts["n_models"]):
+        return "undecided", f"a peak could be located in {n_pooled} of {n} models only"
+    reach = np.hypot(pooled.se, result["tau"]) * t_critical(0.75, pooled.df)
+    if 2 * n_within < n_pooled or abs(estimate - target) + reach > delta:
+        return "undecided", (
+            f"the mean {estimate:.2f} is within {where}, but the models differ (SD "
+            f"{result['tau']:.2f}): {n_within} of {n_pooled} peak there"
+        )
+    return "at target", f"the pooled peak {estimate:.2f} is within {where}"
+
+
+def _without_pool(
+    curves: pd.DataFrame,
+    absent: pd.Series,
+    mean_curve: Mapping[str, Any],
+    counts: Mapping[str, Any],
+) -> tuple[str, str, float]:
+    """Return the verdict where fewer than two peaks are located, the reason, and its p."""
+    n, without, unlocated = (counts[f"n_{name}"] for name in ("models", "no_peak", "unlocated"))
+    if not without or without != n - unlocated:
+        reason = f"models with a located peak: {counts['n_pooled']} of {n}; 2 are needed"
+        if (curves["shape"] == "unknown").all():
+            reason = str(curves["reason"].iloc[0])
+        return "undecided", reason, np.nan
+    reason = f"shown to have no peak inside the range: {without} of {numbered(n, 'model')}"
+    if few := too_few(curves.loc[absent, "family"].nunique(), "models without a peak"):
+        return "undecided", f"{reason}, but {few}", np.nan
+    if 2 * without <= n:
+        return "undecided", reason, np.nan
+    shown = mean_curve["verdict"] in (*NO_PEAK, "plateau")
+    return "elsewhere", reason, float(mean_curve["p_shape"]) if shown else np.nan
 
 
 def _located(curves: pd.DataFrame, peak: str, alpha: float) -> tuple[pd.Series, pd.Series]:
