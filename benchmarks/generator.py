@@ -64,6 +64,17 @@ def decay(depth: Float64Array, scale: float = 0.15) -> Float64Array:
     return np.asarray(np.exp(-depth / scale))
 
 
+def late_arc(depth: Float64Array, fall: float = 0.3) -> Float64Array:
+    """Return a rise over the first third, and an arc over the rest that ends as high as it began."""
+    rise = (1 - fall) * np.clip(3 * depth, 0, 1)
+    return np.asarray(rise + np.where(depth > 1 / 3, fall * (1 - (3 * depth - 2) ** 2), 0))
+
+
+def late_parabola(depth: Float64Array, peak: float = 2 / 3) -> Float64Array:
+    """Return a parabola of height 1 whose mean slope over the last two thirds is 0."""
+    return np.asarray(1 - ((depth - peak) / peak) ** 2)
+
+
 def sigmoid(depth: Float64Array, middle: float = 0.5, scale: float = 0.07) -> Float64Array:
     """Return a rise from 0 to 1 about the middle."""
     return np.asarray(1 / (1 + np.exp(-(depth - middle) / scale)))

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from generator import Noise, decay, flat, hump, late_rise, linear, plateau, sigmoid, tent, two_humps
+from generator import (
+    Noise,
+    decay,
+    flat,
+    hump,
+    late_arc,
+    late_parabola,
+    late_rise,
+    linear,
+    plateau,
+    sigmoid,
+    tent,
+    two_humps,
+)
 from studies import NINE, Curve, one_curve, same_curve, two_places
 from targets import BARE_SIZE, COVERAGE, DESIGNS, FALSE_CLAIM, FOUND, Situation, Target
 
@@ -20,6 +33,10 @@ MONOTONE: dict[str, Curve] = {
     "sigmoid": sigmoid,
     "late rise": late_rise,
 }
+
+
+#: Humps in the rest of the range, where a line through it is level.
+LATE: dict[str, Curve] = {"late arc": late_arc, "late parabola": late_parabola}
 
 
 def peaks() -> Iterator[tuple[str, Situation]]:
@@ -86,6 +103,25 @@ def peaks() -> Iterator[tuple[str, Situation]]:
                     },
                 ),
             )
+        for name, curve in LATE.items():
+            for sd in (0.01, 0.015):
+                yield (
+                    f"{name}, noise {sd}, {design}",
+                    Situation(
+                        "shape",
+                        partial(
+                            same_curve,
+                            families=families,
+                            curve=curve,
+                            place_sd=0.0,
+                            noise=Noise(sd=sd),
+                        ),
+                        {
+                            "u_shape_test, models": {"plateau": FALSE_CLAIM},
+                            "u_shape_test, profiles": {"plateau": FALSE_CLAIM},
+                        },
+                    ),
+                )
     for name, families, by_family in (
         ("ten families of four, by family", (4,) * 10, True),
         ("ten families of four, by model", (4,) * 10, False),

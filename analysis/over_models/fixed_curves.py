@@ -79,10 +79,8 @@ def fixed_curves(
     same = [row for row in each if row["verdict"] == "invariant"]
     same = same if len(same) < len(each) else []
     worst = max(each, key=lambda row: float(row["curve_upper"]))
-    copied = ("estimate", "low", "high", "curve_departure", "curve_upper", "curve_depth", "df")
-    whole |= {name: worst[name] for name in copied}
     whole |= {
-        "curve_of": f"{worst['model']} and {worst['other']}",
+        "curve_upper": worst["curve_upper"],
         "p": some_p(1.0 if row in same else row["p"] for row in each),
         "p_curve": every_p(row["p_curve"] for row in each),
         "p_amplitude": every_p(row["p_amplitude"] for row in each),
@@ -91,12 +89,16 @@ def fixed_curves(
     n = len(each)
     if verdict == "not invariant":
         first = min((row for row in each if row not in same), key=lambda row: float(row["p"]))
+        worst = first  # the pair that the numbers are of
         shown = sum(row["verdict"] == verdict for row in each)
         reason = f"{first['model']} and {first['other']}: {first['reason']}"
         if n > 1:
             reason += f"; {shown} of {n} pairs of models differ before Holm's correction"
     elif n > 1:
         reason = f"{n} pairs of models: {reason}"
+    copied = ("estimate", "low", "high", "curve_departure", "curve_depth", "df")
+    whole |= {name: worst[name] for name in copied}
+    whole["curve_of"] = f"{worst['model']} and {worst['other']}"
     return [{**whole, "verdict": verdict, "reason": reason}, *each]
 
 
@@ -166,16 +168,10 @@ def _pair(
         row["p_amplitude"] = 1.0
     errors = np.maximum(pair.errors(onto), 1e-12)  # in units of the rise
     path = path_length(pair.spread(onto), together.errors.cov)
-    row["p_shape"] = min(1.0, 2 * float(searched_p(np.abs(departure / errors).max(), df, path)))
-    where = int(np.abs(departure).argmax())
-    reach = critical(df, path, alpha / 2) * errors[where]
+    t = np.abs(departure / errors)
+    row["p_shape"] = min(1.0, 2 * float(searched_p(t.max(), df, path)))
     same = float(t_above((curve_delta - np.abs(departure)) / errors, df).max())
     row |= {
-        "curve_departure": departure[where],
-        "curve_depth": at[where],
-        "estimate": departure[where],
-        "low": departure[where] - reach,
-        "high": departure[where] + reach,
         "curve_upper": float((np.abs(departure) + t_critical(1 - alpha, df) * errors).max()),
         "p_curve": same if alike else 1.0,
     }
@@ -185,8 +181,18 @@ def _pair(
     differs = [name for name, p in parts.items() if len(parts) * p < alpha]
     row["differs"] = ", ".join(differs)
     verdict, reason = _verdict(row, curve_delta, amplitude_delta, alpha)
+    shown = verdict == "not invariant" and "shape" in differs
+    where = int((t if shown else np.abs(departure)).argmax())
+    reach = critical(df, path, alpha / 2) * errors[where]
+    row |= {
+        "curve_departure": departure[where],
+        "curve_depth": at[where],
+        "estimate": departure[where],
+        "low": departure[where] - reach,
+        "high": departure[where] + reach,
+    }
     if verdict == "not invariant":
-        most = f"the shapes by up to {abs(row['estimate']):.0%} of the rise"
+        most = f"the shapes by {abs(row['estimate']):.0%} of the rise at a depth of {at[where]:.2f}"
         reason = f"the curves differ in {listing(differs)} (p = {row['p']:.3g}), {most}"
     return {**row, "verdict": verdict, "reason": reason}
 

@@ -108,12 +108,13 @@ def invariance_test(
         These models: one row about all of them, then one per pair (``model``, ``other``) of
         different groups:
         ``curve_departure`` (and ``estimate, low, high``, simultaneous over depth), the largest
-        difference of the two shapes; ``p_shape`` of no difference at any depth; ``amplitude`` and
-        ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p`` of no difference in
-        shape or amplitude (in the first row Holm's over pairs, of which those that are shown to be
-        within the margins count as 1, unless all are); ``p_curve, p_amplitude`` of equivalence.
-        *Invariant* needs both within their margins in every pair (`fixed_curves.fixed_curves`), and
-        outweighs a difference that is within them.
+        difference of the two shapes or, where they are shown to differ, the clearest one; in the
+        first row, that of one pair, ``curve_of``; ``p_shape`` of no difference at any depth;
+        ``amplitude`` and ``p_amplitude_differs``; ``level, p_level``, which decide nothing; ``p``
+        of no difference in shape or amplitude (in the first row Holm's over pairs, of which those
+        that are shown to be within the margins count as 1, unless all are); ``p_curve,
+        p_amplitude`` of equivalence. *Invariant* needs both within their margins in every pair
+        (`fixed_curves.fixed_curves`), and outweighs a difference that is within them.
 
     Raises
     ------

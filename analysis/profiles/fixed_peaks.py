@@ -119,10 +119,15 @@ def _one(case: Case, target: float, delta: float, peak: Peak, alpha: float) -> d
         "p_elsewhere": 2 * found.p_above(found.estimate - gap) if gap > 0 else 1.0,
         "shape": shown,
     }
+    placed = peak != "vertex" or fit["shape"] == "hump"  # the vertex of a quadratic that peaks
+    if not placed:
+        row |= {**dict.fromkeys(("estimate", "low", "high"), np.nan), "p": 1.0, "p_elsewhere": 1.0}
     where = f"{target - delta:.2f} to {target + delta:.2f}"
     if shown in NO_PEAK or (shown == "plateau" and not first < low < high < last):
         row |= {"p": 1.0, "p_elsewhere": float(case.shape["p_shape"])}
         return row | {"verdict": "elsewhere", "reason": f"no peak: {case.shape['reason']}"}
+    if not placed:
+        return row | {"reason": "the quadratic has no peak inside the range"}
     spread = float(np.ptp([fit[name] for name in PEAKS]))
     row["spread"] = spread
     if shown == "hump" and not spread <= delta:

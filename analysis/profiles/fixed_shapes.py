@@ -82,7 +82,9 @@ def fixed_controls(rows: Rows, humps: Sequence[float], alpha: float) -> dict[str
     averaged = ("estimate", "low", "high", "profile", "control")
     row |= {name: float(np.mean([one[name] for one in rows])) for name in averaged}
     learned = [
-        max(float(one["p"]) if one["estimate"] > 0 else 1.0, hump)
+        1.0
+        if one["verdict"] == "not learned" or one["estimate"] <= 0
+        else max(float(one["p"]), hump)
         for one, hump in zip(rows, humps, strict=True)
     ]
     against = [float(one["p_not"]) if one["verdict"] == "not learned" else 1.0 for one in rows]

@@ -54,6 +54,22 @@ def line_weights(depth: Float64Array, turn: float) -> Float64Array:
     )
 
 
+def quarter_slopes(depth: Float64Array, start: float) -> Float64Array:
+    """Return the weights, (2, n_points), of a quadratic's slopes at 1/4 and 3/4 of what follows.
+
+    >>> depth = np.linspace(0, 1, 9)
+    >>> quarter_slopes(depth, 0.5) @ (depth - 0.75) ** 2  # at depths 0.625 and 0.875
+    array([-0.25,  0.25])
+    """
+    rest = depth >= start - SLACK
+    weights = np.zeros((2, len(depth)))
+    _, linear, squared = quadratic_weights(depth[rest])
+    first, last = depth[rest][[0, -1]]
+    for row, share in zip(weights, (0.25, 0.75), strict=True):
+        row[rest] = linear + 2 * (first + share * (last - first)) * squared
+    return weights
+
+
 def end_slopes(depth: Float64Array) -> Float64Array:
     """Return the weights, shape (2, n_points), of the quadratic's slopes at both ends."""
     weights = quadratic_weights(depth)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize
 
 from analysis.families import t_above
-from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights
+from analysis.profiles.lines import MIN_LINE, SLACK, Measured, line_weights, quarter_slopes
 from analysis.profiles.search import searched_p
 from study.arrays import Float64Array
 
@@ -248,7 +248,9 @@ def straight(measure: Measure, levels: Sequence[float], of_halves: float = 1.0) 
     *Monotone*: the slopes of lines through either half have the same sign (intersection-union,
     both signs tried). *Levels off*: with slopes :math:`b_1, b_2` before and after one of two
     depths, :math:`|b_2| < |b_1| / 3`, by two one-sided tests of :math:`b_2 \pm b_1 / 3`
-    (equivalence; both signs and all depths tried).
+    (equivalence; both signs and all depths tried). A line is level through a hump in the middle of
+    the rest too, so the same must hold of the slopes at one and at three quarters of the rest, from
+    a quadratic through it. Their p counts half, because such a hump is mostly shown as one.
     """
     nothing = Straight(0, 1.0, 1.0, np.nan)
     if not levels:
@@ -257,25 +259,29 @@ def straight(measure: Measure, levels: Sequence[float], of_halves: float = 1.0) 
     def contrasts(depth: Float64Array) -> Float64Array:
         rows: list[Float64Array] = []
         for level in levels:
-            before, after = line_weights(depth, depth[0] + level * (depth[-1] - depth[0]))
-            rows += [before, after, after - LEVEL * before, after + LEVEL * before]
+            at = depth[0] + level * (depth[-1] - depth[0])
+            before, after = line_weights(depth, at)
+            rows += [before, after]
+            for slope in (after, *quarter_slopes(depth, at)):
+                rows += [LEVEL * before - slope, LEVEL * before + slope]
         return np.array(rows)
 
     measured = measure(contrasts)
-    t = measured.t.reshape(-1, 4)
+    t = measured.t.reshape(-1, 8)
     p_monotone, way = 1.0, 0
     if 0.5 in levels:
         first, second = t[levels.index(0.5), :2] / of_halves
         way = 1 if first > 0 else -1
         p = t_above(way * np.array([first, second]), measured.df).max()
         p_monotone = min(1.0, 2 * float(p))
-    tries = [
-        (float(t_above(sign * np.array([-row[2], row[3]]), measured.df).max()), level, sign)
-        for row, level in zip(t, levels, strict=True)
-        for sign in (1, -1)
-    ]
+    n_tries = 2 * len(levels)
+    tries = []
+    for row, level in zip(t, levels, strict=True):
+        for sign in (1, -1):
+            p = t_above(sign * row[2:], measured.df)
+            tries.append((max(n_tries * float(p[:2].max()), float(p[2:].max()) / 2), level, sign))
     p_plateau, at, sign = min(tries)
-    p_plateau = min(1.0, len(tries) * p_plateau)
+    p_plateau = min(1.0, p_plateau)
     return Straight(sign if p_plateau < p_monotone else way, p_monotone, p_plateau, at)
 
 
