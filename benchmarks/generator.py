@@ -65,7 +65,7 @@ def decay(depth: Float64Array, scale: float = 0.15) -> Float64Array:
 
 
 def late_arc(depth: Float64Array, fall: float = 0.3) -> Float64Array:
-    """Return a rise over the first third, and an arc over the rest that ends as high as it began."""
+    """Return a rise over the first third, and an arc over the rest that ends where it began."""
     rise = (1 - fall) * np.clip(3 * depth, 0, 1)
     return np.asarray(rise + np.where(depth > 1 / 3, fall * (1 - (3 * depth - 2) ** 2), 0))
 
