@@ -92,10 +92,10 @@ def scale_test(
     shown to rise and then fall (`whole_curve.peak_p`), the change is missing and the verdict
     "undecided". With fewer than three families, or less than one degree of freedom, there is
     no interval and the verdict is "undecided". Models that are highest at an end of their range
-    are left out; with any of them the verdict is never *invariant*, and with more of them than
-    others it is "undecided". A model's sampling variance comes from its replicates: for the vertex
-    by the delta method, for the others as the variance over replicates, averaged over models;
-    without replicates it is 0.
+    (for the vertex, by their quadratic) are left out; with any of them the verdict is never
+    *invariant*, and with more of them than others it is "undecided". A model's sampling variance
+    comes from its replicates: for the vertex by the delta method, for the others as the variance
+    over replicates, averaged over models; without replicates it is 0.
     The verdict is *invariant* only if two one-sided tests show the change to be within delta.
 
     For these models, the change is the least-squares contrast of their peaks, with its error over

@@ -48,11 +48,12 @@ def places(
     """Return where each model peaks, and whether that is a peak and not an end of its range.
 
     A quadratic's vertex is one also beyond the range: leaving it out would truncate the errors.
-    With `either`, the place of curves that fall and then rise on average is their lowest.
+    With `either`, the place of curves that fall and then rise on average is their lowest, and every
+    vertex counts.
     """
     if peak == "vertex":
-        turn = vertex(data.coef[0])
-        return turn, np.ones(turn.size, dtype=bool)
+        bend = data.coef[0, :, 1]
+        return vertex(data.coef[0]), np.full(bend.size, True) if either else bend < 0
     sign = -1.0 if either and data.coef[0, :, 1].mean() > 0 else 1.0
     profiles = [sign * mean.mean(axis=1)[None, :] for mean in data.means]
     top = np.array([extrema(d, y)[0] for d, y in zip(data.depths, profiles, strict=True)])
@@ -135,7 +136,7 @@ def whole_curve(
     size = float(mean @ mean)
     if size == 0:
         return out
-    out["p_peak"] = peak_p(data, at)
+    out["p_peak"] = peak_p(data, at, either=True)
     share = own @ mean / size
     amplitude = _means(share, data.group)
     if (np.abs(amplitude) < 0.05).any():
@@ -192,14 +193,15 @@ def _errors(part: Float64Array, group: Codes) -> Float64Array:
     return np.asarray(np.sqrt(variance * (1 - 2 / n_families) + rest))
 
 
-def peak_p(data: CurveData, at: Float64Array) -> float:
-    """Return the p that curves turn inside: rise to a top and then fall, or the reverse.
+def peak_p(data: CurveData, at: Float64Array, either: bool = False) -> float:
+    """Return the p that curves rise to a top inside and then fall.
 
-    The top of each model is taken from the other models' mean: its own noise would favor a turn.
+    With `either`, curves that bend upwards on average have to fall and then rise. The top of each
+    model is taken from the other models' mean: its own noise would favor a turn.
     """
     # Interpolated, not smoothed: a smoother swings where a plateau begins and bends at the ends.
     raw = [np.interp(at, d, m.mean(axis=1)) for d, m in zip(data.depths, data.means, strict=True)]
-    turned = np.array(raw) * (1.0 if data.coef[0, :, 1].mean() < 0 else -1.0)
+    turned = np.array(raw) * (-1.0 if either and data.coef[0, :, 1].mean() >= 0 else 1.0)
     inner = np.flatnonzero((POINTS >= EDGE) & (POINTS <= 1 - EDGE))
     total, n = turned.sum(axis=0), len(turned)
     tops = inner[(total - turned)[:, inner].argmax(axis=1)]

@@ -10,7 +10,9 @@ from numpy.testing import assert_allclose
 
 from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
+from analysis.over_models.bayes import family_departures
 from analysis.over_models.scale import decide_scale, scale_test
+from analysis.over_models.whole_curve import NO_PEAK
 from analysis.planning.simulate import simulate_scores
 from analysis.profiles.curves import PEAKS
 from study.read import InputError
@@ -125,3 +127,27 @@ def test_models_without_a_peak_are_left_out_and_never_invariant():
     row = scale_test(table.assign(score=rising)).iloc[0]
     assert (row["verdict"], row["n"], row["n_no_peak"]) == ("undecided", 11, 1)
     assert "1 of 12 models is highest at an end" in row["reason"]
+
+
+@pytest.mark.parametrize("peak", PEAKS)
+def test_troughs_have_no_peak_that_could_stay_in_place(peak):
+    troughs = simulate_scores(
+        families=(4, 4, 4), noise_sd=0.003, n_replicates=20, seed=2, shape="trough"
+    )
+    row = scale_test(troughs, peak=peak).iloc[0]
+    assert (row["verdict"], row["n"], row["n_no_peak"]) == ("undecided", 0, 12)
+    departures = family_departures(troughs, peak=peak)
+    assert departures["reason"].item().startswith("no family has a model with a peak")
+
+
+def test_few_humps_among_troughs_are_no_peak_that_models_share():
+    trough = simulate_scores(
+        families=(4, 4, 4), noise_sd=0.003, n_replicates=0, seed=2, shape="trough"
+    ).table
+    humps = trough["model"].isin(["m1", "m5", "m9", "m10"])
+    # Their curves are a third as high, so that a trough is shown over all models.
+    score = trough["score"].where(~humps, 0.7 - (trough["score"] - 0.7) / 3)
+    row = scale_test(trough.assign(score=score)).iloc[0]
+    assert (row["n"], row["n_no_peak"]) == (4, 8)
+    assert np.isnan(row["estimate"])
+    assert row["reason"] == NO_PEAK
