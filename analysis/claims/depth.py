@@ -103,7 +103,10 @@ def invariance(table: pd.DataFrame) -> Row:
 def scale(table: pd.DataFrame) -> Row:
     """Judge whether sizes share the curve."""
     found = table.iloc[0]
-    return _same(found, "change of depth", found["n"])
+    row = _same(found, "change of depth", found["n"])
+    if "p" in row:  # A change, too, is one of peaks that are shown.
+        row["p"] = max(row["p"], found["p_peak"])
+    return row
 
 
 def _same(found: pd.Series, quantity: str, n: int) -> Row:

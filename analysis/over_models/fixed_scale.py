@@ -15,7 +15,7 @@ from analysis.profiles.shape import shape_row
 from analysis.profiles.uncertainty import assess
 from analysis.scopes import THESE, every_p
 
-BLANK = ("slope", "se", "df", "range", "estimate", "low", "high", "p", "p_equivalence")
+BLANK = ("slope", "se", "df", "range", "estimate", "low", "high", "p", "p_equivalence", "p_peak")
 
 
 def fixed_scale(
@@ -77,6 +77,7 @@ def fixed_scale(
         "df": df,
         "p": every_p([change.p(), *humps]),
         "p_equivalence": every_p([change.p_within(-delta, delta), *humps]),
+        "p_peak": every_p(humps),
     }
     without = [name for name, p in zip(names, humps, strict=True) if not p < alpha]
     moves = f"the peak moves by {change.estimate:+.3f} from the smallest model to the largest"

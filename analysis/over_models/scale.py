@@ -73,8 +73,9 @@ def scale_test(
         ``slope, se, t, df``; ``tau, tau_family``, the standard deviations of the depth between
         models and between families (REML); ``range`` (in powers of ten); ``estimate, low, high``,
         the change of the depth over that range with its 1 - alpha interval; ``p`` of no change;
-        ``p_equivalence``; ``verdict`` (invariant, not invariant, undecided); ``reason``;
-        ``confidence``, the level of the interval.
+        ``p_equivalence``; ``p_peak``, that the curves rise and then fall (for these models: each
+        of them), which both verdicts need; ``verdict`` (invariant, not invariant, undecided);
+        ``reason``; ``confidence``, the level of the interval.
 
     Raises
     ------
@@ -139,7 +140,8 @@ def _like_these(
     variance = sampling_variance(scores, data, metric, peak)
     decided = decide_scale(depth[there], variance[there], x[there], data.group[there], delta, alpha)
     missing = int((~there).sum())
-    if np.isfinite(decided["estimate"]) and not peak_p(data, curves(data)[0]) <= alpha:
+    p_peak = peak_p(data, curves(data)[0]) if there.size > 1 else np.nan
+    if np.isfinite(decided["estimate"]) and not p_peak <= alpha:
         decided |= dict.fromkeys(OF_A_PEAK, np.nan)
         decided |= {"verdict": "undecided", "reason": NO_PEAK}
     elif missing:
@@ -147,7 +149,7 @@ def _like_these(
         if decided["verdict"] == "invariant" or 2 * missing > there.size:
             decided["verdict"] = "undecided"
         decided["reason"] += f"; {said}"
-    return {"n_no_peak": missing, **decided}
+    return {"n_no_peak": missing, "p_peak": p_peak, **decided}
 
 
 def decide_scale(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from analysis.claims import depth
 from analysis.families import meta_regression
 from analysis.loading.scores import as_scores
 from analysis.over_models.bayes import family_departures
@@ -101,14 +102,14 @@ def test_a_size_for_each_family_leaves_the_families_as_the_units():
 
 def test_the_estimator_is_named_and_the_default_follows_the_maximum():
     # Skewed humps whose maximum is at 0.3 in all sizes: the vertex moves with the right arm.
-    depth, rng = np.linspace(0, 1, 25), np.random.default_rng(3)
+    at, rng = np.linspace(0, 1, 25), np.random.default_rng(3)
     rows = []
     for i in range(12):
         right = 0.25 + 0.03 * i
-        width = np.where(depth < 0.3, 0.2, right)
-        curve = np.exp(-0.5 * ((depth - 0.3) / width) ** 2) + 0.02 * rng.normal(size=25)
+        width = np.where(at < 0.3, 0.2, right)
+        curve = np.exp(-0.5 * ((at - 0.3) / width) ** 2) + 0.02 * rng.normal(size=25)
         facts = {"model": f"m{i:02}", "family": f"f{i % 4}", "n_params": 10 ** (8 + i / 6)}
-        rows.append(pd.DataFrame({"depth": depth, "score": curve, **facts}))
+        rows.append(pd.DataFrame({"depth": at, "score": curve, **facts}))
     table = pd.concat(rows)
     found = {peak: scale_test(table, peak=peak).iloc[0] for peak in PEAKS}
     assert [row["peak"] for row in found.values()] == list(PEAKS)
@@ -151,3 +152,21 @@ def test_few_humps_among_troughs_are_no_peak_that_models_share():
     assert (row["n"], row["n_no_peak"]) == (4, 8)
     assert np.isnan(row["estimate"])
     assert row["reason"] == NO_PEAK
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "p"),
+    [(0.0, "supported", "p_equivalence"), (0.2, "contradicted", "p")],
+)
+def test_the_p_of_the_claim_includes_that_of_a_peak(shift, verdict, p):
+    # Amplitudes of 0.2 to 6 leave the peak less certain than its place.
+    table = simulate_scores(
+        families=(3, 3, 3), n_layers=(20, 20), noise_sd=0.0005, n_replicates=0, seed=4
+    ).table
+    height = np.array([0.2, 1.0, 6.0])[table["model"].str[1:].astype(int) % 3]
+    turn = 0.5 + shift * (np.log10(table["n_params"]) - 9)
+    moved = table["score"] + 0.4 * ((table["depth"] - 0.5) ** 2 - (table["depth"] - turn) ** 2)
+    found = scale_test(table.assign(score=height * moved), alpha=0.1)
+    assert found[p].item() < found["p_peak"].item() < 0.1
+    claim = depth.scale(found)
+    assert (claim["verdict"], claim["p"]) == (verdict, found["p_peak"].item())

@@ -197,6 +197,7 @@ def test_the_peak_of_two_models_moves_with_size_or_stays() -> None:
     flat = scale_test(joined(one(), one(shape="saturating")), scope=THESE).iloc[0]
     assert flat["verdict"] == "undecided"
     assert "m2 has a peak is not shown" in flat["reason"]
+    assert 0.05 < flat["p_peak"] <= flat[["p", "p_equivalence"]].min()
 
 
 def test_every_model_is_a_hump_and_has_learned_it() -> None:
