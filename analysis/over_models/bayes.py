@@ -14,7 +14,7 @@ from analysis.over_models.optimize import Codes
 from analysis.over_models.scale import sampling_variance
 from analysis.over_models.sums import curve_data
 from analysis.over_models.whole_curve import NO_PEAK, curves, peak_p, places
-from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.curves import Peak, check_peak
 from analysis.profiles.uncertainty import check_alpha
 from study.arrays import Float64Array
 from study.read import InputError
@@ -136,9 +136,7 @@ def family_departures(
     True
     """
     check_alpha(alpha)
-    if peak not in PEAKS:
-        known = ", ".join(map(repr, PEAKS))
-        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
+    check_peak(peak)
     for name, value in (("delta", delta), ("tau_scale", tau_scale)):
         if not 0 < value < np.inf:
             raise InputError(f"{name} = {value:g} is not a positive number")

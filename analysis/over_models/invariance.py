@@ -21,7 +21,7 @@ from analysis.over_models.mixedlm import NOT_FITTED, mixedlm_fits
 from analysis.over_models.permutation import n_partitions, permutation_p
 from analysis.over_models.sums import CurveData, curve_data
 from analysis.over_models.whole_curve import NO_PEAK, welch_p, what_differs, whole_curve
-from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.curves import Peak, check_peak
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import are_of, listing
@@ -179,9 +179,7 @@ def invariance_test(
             f"n_boot {n_boot} cannot give a p below alpha {alpha}; take at least "
             f"{int(np.ceil(1 / alpha - 1))}"
         )
-    if peak not in PEAKS:
-        known = ", ".join(map(repr, PEAKS))
-        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
+    check_peak(peak)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
     wanted = scopes_of(scope)
     rows: list[dict[str, Any]] = []

@@ -15,13 +15,12 @@ from analysis.over_models.fixed_scale import fixed_scale
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows
 from analysis.over_models.whole_curve import NO_PEAK, centers, curves, peak_p, places
-from analysis.profiles.curves import PEAKS, Peak
+from analysis.profiles.curves import Peak, check_peak
 from analysis.profiles.splines import extrema
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope, scopes_of
 from analysis.wording import are_of, count
 from study.arrays import Float64Array
-from study.read import InputError
 
 #: A departure of peaks from a line below this share of the depth counts as rounding error.
 EXACT = 1e-9
@@ -111,9 +110,7 @@ def scale_test(
     'invariant'
     """
     check_alpha(alpha)
-    if peak not in PEAKS:
-        known = ", ".join(map(repr, PEAKS))
-        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
+    check_peak(peak)
     scores = as_scores(scores, higher_is_better)
     metrics = [metric] if metric is not None else sorted(scores.table["metric"].unique())
     wanted, rows = scopes_of(scope), []

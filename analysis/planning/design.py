@@ -26,6 +26,7 @@ from analysis.planning.ranges import (
     require_share,
 )
 from analysis.planning.simulate import ar1_noise, curve
+from analysis.profiles.curves import Peak, check_peak
 from analysis.profiles.uncertainty import check_alpha
 from study.arrays import Float64Array
 from study.read import InputError
@@ -137,6 +138,10 @@ def design_power(
     delta: float = 0.1,
     alpha: float = 0.05,
     n_jobs: int | None = None,
+    *,
+    curve_delta: float = 0.1,
+    amplitude_delta: float = 0.25,
+    peak: Peak = "extremum",
     **truth: Any,
 ) -> pd.DataFrame:
     """Simulate studies of one design and count the outcomes of every test.
@@ -154,6 +159,8 @@ def design_power(
         Studies to simulate at once, as in `joblib.Parallel`: None is one at a time, unless
         `joblib.parallel_config` says otherwise. Each study has its own seed, so the table does not
         depend on this number.
+    curve_delta, amplitude_delta, peak
+        The other margins and the estimator of the peak, as in `invariance_test`.
     **truth
         Attributes of `Truth`.
 
@@ -186,10 +193,14 @@ def design_power(
     require_count("n_sim", n_sim)
     require_count("n_boot", n_boot)
     require_count("seed", seed, 0)
-    require_share("delta", delta)
+    rules: dict[str, Any] = {"delta": delta, "alpha": alpha}
+    rules |= {"curve_delta": curve_delta, "amplitude_delta": amplitude_delta, "peak": peak}
+    for name in ("delta", "curve_delta", "amplitude_delta"):
+        require_share(name, rules[name])
     check_alpha(alpha)
+    check_peak(peak)
     studies = Parallel(n_jobs=n_jobs)(
-        delayed(_study)(setting, (seed, number), n_boot, delta, alpha) for number in range(n_sim)
+        delayed(_study)(setting, (seed, number), n_boot, rules) for number in range(n_sim)
     )
     seen: dict[str, list[tuple[str, bool | None]]] = {}
     for test, outcome, covered in chain.from_iterable(studies):
@@ -217,8 +228,7 @@ def design_power(
                 "undecided": outcomes.count(UNDECIDED) / n_sim,
                 "coverage": np.mean(inside) if inside else np.nan,
                 "n_sim": n_sim,
-                "delta": delta,
-                "alpha": alpha,
+                **rules,
                 "families": " ".join(map(str, setting.families)),
                 "n_topics": setting.n_topics,
                 "n_layers": "{}-{}".format(*setting.n_layers),
@@ -363,17 +373,18 @@ def draw_study(
 
 
 def _study(
-    setting: Truth, seed: tuple[int, int], n_boot: int, delta: float, alpha: float
+    setting: Truth, seed: tuple[int, int], n_boot: int, rules: Mapping[str, Any]
 ) -> list[tuple[str, str, bool | None]]:
     """Return (test, outcome, whether its interval covers the truth) for one simulated study."""
-    return list(_outcomes(setting, np.random.default_rng(seed), n_boot, delta, alpha))
+    return list(_outcomes(setting, np.random.default_rng(seed), n_boot, rules))
 
 
 def _outcomes(
-    setting: Truth, rng: np.random.Generator, n_boot: int, delta: float, alpha: float
+    setting: Truth, rng: np.random.Generator, n_boot: int, rules: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, bool | None]]:
+    delta, alpha = rules["delta"], rules["alpha"]
     data, pairs, size, variances = draw_study(setting, rng)
-    row = decide_invariance(data, delta, n_boot, int(rng.integers(2**31)), alpha)
+    row = decide_invariance(data, n_boot=n_boot, seed=int(rng.integers(2**31)), **rules)
     covered: bool | None = None
     if np.isfinite(row["between_sd_high"]) and setting.departure == 0:
         covered = bool(row["between_sd_low"] <= setting.family_sd <= row["between_sd_high"])
@@ -383,7 +394,7 @@ def _outcomes(
         yield f"invariance, p_{name}", DIFFERENCE if p <= alpha else UNDECIDED, None
     p = row["p_equivalence"]
     yield "invariance, p_equivalence", SAME if p <= alpha else UNDECIDED, None
-    peak, there = places(data, "extremum")
+    peak, there = places(data, rules["peak"])
     row = decide_scale(peak[there], variances[there], size[there], data.group[there], delta, alpha)
     covered = None
     if np.isfinite(row["low"]):

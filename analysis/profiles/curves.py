@@ -149,9 +149,7 @@ def fit_curves(
     0    0.49   ar1  peak inside
     """
     check_alpha(alpha)
-    if peak not in PEAKS:
-        known = ", ".join(map(repr, PEAKS))
-        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
+    check_peak(peak)
     profiles = select_profiles(scores, higher_is_better, metric, method, weights, labels)
     rows = []
     for profile in profiles:
@@ -271,6 +269,13 @@ def misfit(depth: Float64Array, y: Float64Array, errors: Errors) -> float:
     value, cov = weights @ y, weights @ errors.cov @ weights.T
     F = float(value @ np.linalg.pinv(cov) @ value) / len(value)
     return float(special.fdtrc(len(value), errors.df, F))
+
+
+def check_peak(peak: str) -> None:
+    """Raise InputError unless there is such an estimator of the peak."""
+    if peak not in PEAKS:
+        known = ", ".join(map(repr, PEAKS))
+        raise InputError(f"no estimator {peak!r} of the peak; there are {known}")
 
 
 def _verdict(

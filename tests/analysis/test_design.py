@@ -30,6 +30,20 @@ def test_large_effects_are_found_and_small_ones_are_not():
     assert np.allclose(none[["difference", "same", "undecided"]].sum(axis=1), 1)
 
 
+def test_every_margin_and_the_estimator_of_the_peak_reach_the_simulation():
+    settings = {"families": (4, 4, 4), "model_sd": QUIET, "n_sim": 5, "n_boot": 99}
+
+    def same(test, **more):
+        table = design_power(topic_sd=0.001, **settings, **more).set_index("test")
+        return table.loc[test, "same"]
+
+    assert same("invariance") > 0.6
+    assert same("invariance", curve_delta=1e-6) == same("invariance", amplitude_delta=1e-6) == 0
+    # Beyond the range, the vertex stays in place, and the curve is highest at an end.
+    assert same("scale", vertex=1.3, peak="vertex") > 0.6
+    assert same("scale", vertex=1.3) == 0
+
+
 def test_small_designs_decide_nothing_about_families():
     table = design_power(n_sim=3, n_boot=39, families=(1, 1)).set_index("test")
     assert table.loc["invariance", "undecided"] == 1
@@ -115,6 +129,8 @@ def test_reachable_margins_are_those_that_studies_keep():
         (lambda: design_power(n_boot=0, n_sim=1), "n_boot 0: .* 1 or more"),
         (lambda: design_power(seed=-1, n_sim=1), "seed -1: .* 0 or more"),
         (lambda: design_power(delta=0, n_sim=1), "delta 0: .* above 0, at most 1"),
+        (lambda: design_power(curve_delta=2, n_sim=1), "curve_delta 2: .* above 0, at most 1"),
+        (lambda: design_power(peak="top", n_sim=1), "no estimator 'top' of the peak"),
         (lambda: design_power(alpha=2, n_sim=1), "alpha is 2; it must lie between 0 and 0.5"),
         (lambda: design_power(families=()), r"families \(\): .* each 1 or more"),
         (lambda: design_power(rho=1.5), "rho 1.5: give a number from -1 to 1"),

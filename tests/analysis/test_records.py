@@ -6,6 +6,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pandas as pd
@@ -61,6 +62,24 @@ def test_a_preregistration_has_the_numbers_of_its_study_file(tmp_path: Path) -> 
     assert "12 topics" in page
     assert "Families: 1 1." in page.split("Power")[1]
     assert "Shares of simulated studies" in page
+
+
+def test_the_power_of_a_preregistration_is_that_of_its_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = {"delta": 0.2, "curve_delta": 0.3, "amplitude_delta": 0.4, "alpha": 0.01}
+    lines = [f"{name} = {value}" for name, value in rules.items()] + ['peak = "center"']
+    text = "\n".join(['models = ["gpt2"]', "[preregistered]", *lines])
+    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    seen = []
+
+    def simulated(**settings: Any) -> pd.DataFrame:
+        seen.append({name: settings.get(name) for name in (*rules, "peak")})
+        return analysis.design_power(**settings)
+
+    monkeypatch.setitem(preregistration.__globals__, "design_power", simulated)
+    preregistration(tmp_path / "s.toml", n_sim=1)
+    assert seen == [rules | {"peak": "center"}] * 2
 
 
 def test_a_preregistration_needs_no_data(
