@@ -6,12 +6,15 @@ quantity, its estimate, interval and p, the verdict and the reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.families import too_few
+from analysis.profiles.fixed_shapes import p_hump
+from analysis.scopes import every_p
 from analysis.wording import numbered
 
 Row = dict[str, Any]
@@ -22,26 +25,25 @@ def untestable(reason: str) -> Row:
     return {"verdict": "not testable", "reason": reason}
 
 
-def every_model(shape: pd.DataFrame) -> Row:
+def every_model(shape: pd.DataFrame, alpha: float) -> Row:
     """Judge whether every profile rises and falls.
 
     A single profile that does not contradicts the claim. That all do supports it only with three
     families or more.
     """
     profiles = shape[shape["level"] == "profile"]
-    n, humps = len(profiles), int((profiles["verdict"] == "hump").sum())
+    rows = [dict(row) for _, row in profiles.iterrows()]
+    if profiles["p"].isna().all():
+        return untestable(str(rows[0]["reason"]))
+    humps, n = humps_of(rows)
     of = f"{humps} of {numbered(n, 'model')}"
     against = profiles[profiles["verdict"].isin(["monotone", "plateau", "trough"])]
-    row: Row = {
-        "quantity": "share of models",
-        "estimate": humps / n,
-        "n": n,
-        "p": float(profiles["p"].max()),
-    }
+    row: Row = {"quantity": "share of models", "estimate": humps / n, "n": n}
+    row["p"] = every_p(p_hump(each, alpha) for each in rows)
     if len(against):
         shown = against["p_shape"]
         first = against.iloc[int(np.argmin(shown))]
-        row |= {"p": float(min(1.0, n * shown.min())), "verdict": "contradicted"}
+        row |= {"p": float(min(1.0, len(rows) * shown.min())), "verdict": "contradicted"}
         return row | {"reason": f"{first['model']}: {first['reason']}"}
     if humps == n:
         few, said = too_few(profiles["family"].nunique()), f"a hump in {of}"
@@ -49,6 +51,13 @@ def every_model(shape: pd.DataFrame) -> Row:
             return row | {"verdict": "undecided", "reason": f"{said}, but {few}"}
         return row | {"verdict": "supported", "reason": said}
     return row | {"verdict": "undecided", "reason": f"a hump is shown in {of}"}
+
+
+def humps_of(profiles: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Return how many models are humps in all of their profiles, and how many models there are."""
+    models = {str(row["model"]) for row in profiles}
+    others = {str(row["model"]) for row in profiles if row["verdict"] != "hump"}
+    return len(models - others), len(models)
 
 
 def over_models(shape: pd.DataFrame) -> Row:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims.depth import Row, untestable
+from analysis.claims.depth import Row, humps_of, untestable
 from analysis.loading.scores import Profile
 from analysis.over_models.fixed_methods import EVERY, WITHIN
 from analysis.profiles.fixed_shapes import fixed_shapes
@@ -43,9 +43,9 @@ def every_model(profiles: Sequence[dict[str, Any]], alpha: float) -> Row:
     found = fixed_shapes(profiles, alpha)
     if not np.isfinite(found["p"]):
         return untestable(str(found["reason"]))
-    humps = sum(row["verdict"] == "hump" for row in profiles)
-    row: Row = {"quantity": "share of models", "estimate": humps / len(profiles)}
-    row |= {"n": found["n_models"], "reason": found["reason"]}
+    humps, n = humps_of(profiles)
+    row: Row = {"quantity": "share of models", "estimate": humps / n, "n": n}
+    row["reason"] = found["reason"]
     if found["verdict"] == "hump":
         return row | {"p": found["p"], "verdict": "supported"}
     if found["p_otherwise"] < alpha:

@@ -128,7 +128,7 @@ def _in_embeddings(e: Evidence, o: Options) -> Row:
 
 #: Each rule by name: the function that decides, and the options that it takes.
 RULES: dict[str, tuple[Callable[[Evidence, Options], Row], tuple[str, ...]]] = {
-    "hump in every model": (lambda e, o: depth.every_model(e.primary_shapes), ()),
+    "hump in every model": (lambda e, o: depth.every_model(e.primary_shapes, e.alpha), ()),
     "hump over models": (lambda e, o: depth.over_models(e.primary_shapes), ()),
     "peak at": (_peak, ("target", "delta")),
     "same in every family": (lambda e, o: depth.invariance(e.invariance), ()),

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis import claims_table, steering_summary
+from analysis.claims import fixed_depth
+from analysis.claims.depth import every_model
 from analysis.claims.fixed_contested import embeddings, tuning
 from analysis.claims.fixed_rules import FIXED, decide_these
 from analysis.claims.rules import RULES
@@ -55,6 +57,66 @@ def test_other_models_contradict_each_claim() -> None:
     evidence = evidence_of(study(vertex=0.8, method_effect=-0.05))
     for rule in ("peak at", "one method better"):
         assert decide_these(rule, evidence, {})["verdict"] == "contradicted"
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "hump": {"verdict": "hump", "direction": "hump", "p": 0.001, "p_shape": 0.001},
+    "two": {"verdict": "several peaks", "direction": "hump", "p": 0.001, "p_shape": 0.002},
+    "valley": {"verdict": "undecided", "direction": "hump", "p": 0.002, "p_shape": np.nan},
+    "trough": {"verdict": "undecided", "direction": "trough", "p": 0.3, "p_shape": np.nan},
+    "weak": {"verdict": "undecided", "direction": "hump", "p": 0.3, "p_shape": np.nan},
+    "falls": {"verdict": "monotone", "direction": "hump", "p": 0.9, "p_shape": 0.001},
+    "none": {"verdict": "undecided", "direction": "hump", "p": np.nan, "p_shape": np.nan},
+}
+SEEDS = [("m1", "hump"), ("m1", "weak"), ("m2", "hump")]
+
+
+def test_a_model_of_several_seeds_is_one_model() -> None:
+    both = study(families=(1, 1, 1))
+    assert both.replicates is not None
+    again = replace(
+        both, table=both.table.assign(seed=1), replicates=both.replicates.assign(seed=1)
+    )
+    row = claims_table(combine(both, again), n_boot=19).set_index("key").loc["every"]
+    assert (row["verdict"], row["n"], row["estimate"]) == ("supported", 3, 1.0)
+    assert row["reason"] == "a hump in 3 of 3 models"
+    mixed = [{"model": model, **SHAPES[shape]} for model, shape in SEEDS]
+    about = {"family": "A", "estimate": 0.1, "low": 0.0, "high": 0.2, "reason": "so"}
+    of_these = fixed_depth.every_model([{**about, **one} for one in mixed], 0.05)
+    assert (of_these["n"], of_these["estimate"]) == (2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict", "p"),
+    [
+        ("hump", "supported", 0.001),
+        ("two", "undecided", 1.0),
+        ("valley", "undecided", 1.0),
+        ("trough", "undecided", 1.0),
+        ("weak", "undecided", 0.3),
+        ("falls", "contradicted", 0.004),
+        ("none", "undecided", 1.0),
+    ],
+)
+def test_the_p_of_a_hump_in_every_model_is_that_of_the_claim(
+    second: str, verdict: str, p: float
+) -> None:
+    """Three models of three families; m1 has a second profile."""
+    models, shapes = ["m1", "m1", "m2", "m3"], ["hump", second, "hump", "hump"]
+    rows = [
+        {"level": "profile", "model": model, "family": model, "reason": "so", **SHAPES[shape]}
+        for model, shape in zip(models, shapes, strict=True)
+    ]
+    row = every_model(pd.DataFrame(rows), 0.05)
+    humps = 3 if second == "hump" else 2
+    assert (row["n"], row["estimate"]) == (3, humps / 3)
+    assert (row["verdict"], row["p"]) == (verdict, pytest.approx(p))
+    assert verdict == "contradicted" or f"{humps} of 3 models" in row["reason"]
+
+
+def test_models_without_errors_are_no_test_of_a_hump() -> None:
+    row = {"level": "profile", "model": "m1", "family": "A", "reason": "so", **SHAPES["none"]}
+    assert every_model(pd.DataFrame([row]), 0.05) == {"verdict": "not testable", "reason": "so"}
 
 
 def test_every_rule_has_both_scopes() -> None:
