@@ -95,8 +95,9 @@ def invariance_test(
         ``between_sd, between_sd_low, between_sd_high``, the standard deviation of the peak
         between families, with a 95% interval; ``lofo_r2, own_r2``, the
         variance within profiles explained by the other families' and by the family's own curve;
-        ``curve_departure, curve_upper, curve_of, curve_depth, p_curve``, ``amplitude,
-        amplitude_low, amplitude_high, amplitude_upper, amplitude_of, p_amplitude`` and
+        ``curve_departure, curve_upper, curve_upper_of, curve_of, curve_depth, p_curve``,
+        ``amplitude, amplitude_low, amplitude_high, amplitude_upper, amplitude_upper_of,
+        amplitude_of, p_amplitude`` and
         ``p_peak``, of the whole curve (`whole_curve`); ``random_terms``, the random part of both
         hypotheses (``n_random`` terms), and ``converged`` of the tested fits; ``loglik_null,
         loglik_full, mixedlm_lr, mixedlm_converged, mixedlm_warnings, mixedlm_note``, from
@@ -375,16 +376,18 @@ def _lacking(row: dict[str, Any]) -> list[str]:
         out.append(_peakless(row))
     if not row["p_peak"] <= alpha:
         out.append("that the curves have a peak is not shown")
+    if not row["curve_upper_of"]:
+        return [*out, "a group has hardly any of the mean curve"]
     if not row["p_curve"] <= alpha:
         out.append(
-            f"the shape of {row['curve_of'] or 'a group'} may depart by {row['curve_upper']:.0%} "
+            f"the shape of {row['curve_upper_of']} may depart by {row['curve_upper']:.0%} "
             f"of the rise, against a margin of {row['curve_delta']:.0%}"
         )
     if not row["p_amplitude"] <= alpha:
         out.append(
-            f"the amplitude of {row['amplitude_of'] or 'a group'} may differ "
-            f"({row['amplitude_low']:+.0%} to {row['amplitude_high']:+.0%} of the mean's, against "
-            f"{row['amplitude_delta']:.0%})"
+            f"the amplitude of {row['amplitude_upper_of']} may differ by "
+            f"{row['amplitude_upper']:.0%} of the mean's, against a margin of "
+            f"{row['amplitude_delta']:.0%}"
         )
     return out
 

@@ -87,12 +87,12 @@ def whole_curve(
     Returns
     -------
     dict
-        - curve_departure, curve_upper, curve_of, curve_depth: the largest departure, its
-          simultaneous 1 - alpha upper bound, and its family and depth;
-          p_curve: of equivalence.
+        - curve_departure, curve_of, curve_depth: the largest departure, and its family and depth;
+          curve_upper, curve_upper_of: the largest 1 - alpha upper bound over families and depths,
+          and its family; p_curve: of equivalence.
         - amplitude, amplitude_low, amplitude_high, amplitude_of: the largest departure of an
-          amplitude, with its 1 - 2 alpha interval; amplitude_upper: the largest upper bound over
-          families; p_amplitude: of equivalence.
+          amplitude, with its 1 - 2 alpha interval; amplitude_upper, amplitude_upper_of: the
+          largest upper bound over families, and its family; p_amplitude: of equivalence.
         - p_peak: that the curves rise and then fall (or the reverse), over all models.
 
     Notes
@@ -116,6 +116,7 @@ def whole_curve(
     out: dict[str, Any] = {
         "curve_departure": np.nan,
         "curve_upper": np.nan,
+        "curve_upper_of": "",
         "curve_of": "",
         "curve_depth": np.nan,
         "p_curve": np.nan,
@@ -123,6 +124,7 @@ def whole_curve(
         "amplitude_low": np.nan,
         "amplitude_high": np.nan,
         "amplitude_upper": np.nan,
+        "amplitude_upper_of": "",
         "amplitude_of": "",
         "p_amplitude": np.nan,
         "p_peak": np.nan,
@@ -151,22 +153,26 @@ def whole_curve(
     # At a depth where nothing varies, nothing departs.
     error = np.maximum(error, 1e-12)
     who, where = divmod(int(np.abs(departure).argmax()), at.size)
+    upper = np.abs(departure) + t * error
     out |= {
         "curve_departure": departure[who, where],
         "curve_of": data.groups[who],
         "curve_depth": at[where],
-        "curve_upper": float((np.abs(departure) + t * error).max()),
+        "curve_upper": float(upper.max()),
+        "curve_upper_of": data.groups[int(upper.max(axis=1).argmax())],
         "p_curve": float(t_above((curve_delta - np.abs(departure)) / error, df).max()),
     }
     relative = amplitude / amplitude.mean() - 1
     error = np.maximum(_errors((share - a) / amplitude.mean(), data.group), 1e-12)
     worst = int(np.abs(relative).argmax())
+    upper = np.abs(relative) + t * error
     return out | {
         "amplitude": relative[worst],
         "amplitude_of": data.groups[worst],
         "amplitude_low": relative[worst] - t * error[worst],
         "amplitude_high": relative[worst] + t * error[worst],
-        "amplitude_upper": float((np.abs(relative) + t * error).max()),
+        "amplitude_upper": float(upper.max()),
+        "amplitude_upper_of": data.groups[int(upper.argmax())],
         "p_amplitude": float(t_above((amplitude_delta - np.abs(relative)) / error, df).max()),
     }
 

@@ -189,12 +189,15 @@ CLEAR = {
     "curve_delta": 0.1,
     "amplitude_delta": 0.25,
     "curve_upper": 0.08,
-    "curve_of": "A",
+    "curve_of": "C",
+    "curve_upper_of": "A",
     "p_curve": 0.02,
     "p_amplitude": 0.03,
     "amplitude_low": -0.1,
     "amplitude_high": 0.3,
-    "amplitude_of": "B",
+    "amplitude_of": "C",
+    "amplitude_upper": 0.3,
+    "amplitude_upper_of": "B",
     "p_peak": 0.001,
 }
 
@@ -239,7 +242,14 @@ CLEAR = {
             "neither difference (p = 0.5) nor sameness is shown: the peaks are within 0.1 "
             "of the "
             "mean, but that the curves have a peak is not shown and the amplitude of B may differ "
-            "(-10% to +30% of the mean's, against 25%)",
+            "by 30% of the mean's, against a margin of 25%",
+        ),
+        (
+            {"p_equivalence": 0.05, "p_curve": 1.0, "curve_upper": NAN, "curve_upper_of": ""},
+            "undecided",
+            "neither difference (p = 0.5) nor sameness is shown: the peaks are within 0.1 "
+            "of the "
+            "mean, but a group has hardly any of the mean curve",
         ),
         (
             {},

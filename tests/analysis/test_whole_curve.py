@@ -97,6 +97,20 @@ def test_departure_is_that_of_the_exact_curves():
     assert_allclose(row["amplitude"], max(share / share.mean() - 1, key=abs), atol=0.01)
 
 
+def test_a_bound_and_its_family_belong_together():
+    """B departs more than A, but A may depart more: it has one model, the others six."""
+    group = np.array([0, *[1] * 6, *[2] * 6])
+    spread = np.array([0, *[-1, 1] * 6])
+    turns = np.array([0.5, 0.52, 0.5])[group] + 0.04 * spread
+    heights = np.array([1.0, 1.05, 1.0])[group] + 0.15 * spread
+    facts = [(DEPTH, (h * hump(at))[:, None, None]) for at, h in zip(turns, heights, strict=True)]
+    data = curve_sums(tuple(f"m{i:02}" for i in range(13)), ("A", "B", "C"), group, facts)
+    row = whole_curve(data, 0.1, 0.25, 0.05)
+    assert (row["curve_of"], row["amplitude_of"]) == ("B", "B")
+    assert row["curve_upper_of"] == row["amplitude_upper_of"] == "A"
+    assert row["amplitude_upper"] > row["amplitude_high"] > row["amplitude"] > 0
+
+
 def test_a_departure_of_the_margin_is_called_the_same_at_most_at_the_level():
     # Amplitudes 0.75, 1 and 1.25 of the mean: 400 studies, 0.05 and three Monte Carlo errors.
     curves = [0.75 * HUMP, HUMP, 1.25 * HUMP]
