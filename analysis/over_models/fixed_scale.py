@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.families import Estimate
 from analysis.loading.scores import Profile
 from analysis.profiles.curves import Peak, curve_row
 from analysis.profiles.fixed_peaks import LEAST, Case, estimate_of, peak_deviations
@@ -89,7 +90,20 @@ def fixed_scale(
         return row | {"verdict": "invariant", "reason": reason}
     if row["p"] < alpha:
         return row | {"verdict": "not invariant", "reason": f"{moves} (p = {row['p']:.3g})"}
-    return row | {"reason": f"{moves}: neither 0 nor {delta:g} is ruled out"}
+    return row | {"reason": f"{moves}: {left_open(change, delta, alpha)}"}
+
+
+def left_open(change: Estimate, delta: float, alpha: float) -> str:
+    """Say which end of the margin an undecided change may reach.
+
+    Examples
+    --------
+    >>> left_open(Estimate(-0.08, 0.05, 9.0, 1, 0), 0.1, 0.05)
+    'neither 0 nor a change of -0.1 is ruled out'
+    """
+    p = {-delta: change.p_above(-delta), delta: change.p_below(delta)}
+    ends = " or ".join(f"{end:+g}" for end in p if not p[end] < alpha)
+    return f"neither 0 nor a change of {ends} is ruled out"
 
 
 def _listed(names: Sequence[str], places: np.ndarray) -> str:

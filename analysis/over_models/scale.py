@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.families import meta_regression, regression_over_families, too_few
 from analysis.loading.scores import Scores, as_scores
 from analysis.over_models.fixed_profiles import model_profiles
-from analysis.over_models.fixed_scale import fixed_scale
+from analysis.over_models.fixed_scale import fixed_scale, left_open
 from analysis.over_models.optimize import Codes
 from analysis.over_models.sums import CurveData, basis, curve_data, main_rows
 from analysis.over_models.whole_curve import NO_PEAK, centers, curves, peak_p, places
@@ -229,7 +229,7 @@ def decide_scale(
     else:
         row["reason"] = (
             f"the change over the range, {change.estimate:+.3f}, has the interval "
-            f"{row['low']:.3f} to {row['high']:.3f}: neither 0 nor {delta:g} is ruled out"
+            f"{row['low']:.3f} to {row['high']:.3f}: {left_open(change, delta, alpha)}"
         )
     return row
 

@@ -87,6 +87,18 @@ def test_vertices_that_are_equal_up_to_rounding_show_nothing():
     assert "exactly on a line" in row["reason"]
 
 
+@pytest.mark.parametrize(
+    ("change", "spread", "open_ends"),
+    [(-0.08, 0.05, "-0.1"), (0.08, 0.05, "+0.1"), (0.0, 0.2, "-0.1 or +0.1")],
+)
+def test_what_is_left_open_names_the_end_of_the_margin(change, spread, open_ends):
+    size, group = np.linspace(8, 10, 12), np.arange(12) % 4
+    turn = 0.5 + change / 2 * (size - 9) + spread * np.random.default_rng(4).standard_normal(12)
+    row = decide_scale(turn, np.zeros(12), size, group, 0.1, 0.05)
+    assert (row["low"] < -0.1, row["high"] > 0.1) == ("-" in open_ends, "+" in open_ends)
+    assert row["reason"].endswith(f": neither 0 nor a change of {open_ends} is ruled out")
+
+
 def test_a_size_for_each_family_leaves_the_families_as_the_units():
     scores = simulate_scores(families=(3, 3, 3, 3), n_replicates=0, seed=1)
     table = scores.table

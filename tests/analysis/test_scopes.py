@@ -194,6 +194,11 @@ def test_the_peak_of_two_models_moves_with_size_or_stays() -> None:
         ].item()
         == "invariant"
     )
+    noisy = joined(one(noise_sd=0.01), one(vertex=0.42, noise_sd=0.01, seed=3))
+    row = scale_test(noisy, scope=THESE).iloc[0]
+    assert row["low"] < -0.1
+    assert row["high"] < 0.1
+    assert "neither 0 nor a change of -0.1 is ruled out" in row["reason"]
     flat = scale_test(joined(one(), one(shape="saturating")), scope=THESE).iloc[0]
     assert flat["verdict"] == "undecided"
     assert "m2 has a peak is not shown" in flat["reason"]
