@@ -96,7 +96,10 @@ def _said(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
         return "no curve has an interval for its highest point"
     if len(places) > 3:
         return f"the curves are highest at {np.nanmin(places):.2f} to {np.nanmax(places):.2f}"
-    each = (f"{name} is highest at {at:.2f}" for name, at in zip(names, places, strict=True))
+    each = (
+        f"{name} is highest at {at:.2f}" if np.isfinite(at) else f"{name} has no place ({why})"
+        for name, at, why in zip(names, places, (row["reason"] for row in rows), strict=True)
+    )
     return listing(each)
 
 

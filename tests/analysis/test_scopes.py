@@ -52,6 +52,17 @@ def test_two_models_say_where_they_peak(vertex: float, verdict: str) -> None:
     assert "these models" in say(found[found["scope"] == THESE].dropna(axis=1, how="all"))[0]
 
 
+def test_a_model_without_an_error_has_no_place() -> None:
+    study = these()
+    assert study.replicates is not None
+    profile = study.table[study.table["model"] == "m1"].set_index("layer")["score"]
+    copies = study.replicates
+    constant = copies["score"].where(copies["model"] != "m1", copies["layer"].map(profile))
+    fixed = replace(study, replicates=copies.assign(score=constant))
+    reason = localization_test(fixed, scope=THESE)["reason"].iloc[0]
+    assert "m1 has no place (the replicates do not vary) and m2 is highest at 0." in reason
+
+
 def test_one_model_elsewhere_contradicts_all() -> None:
     away = these(vertex=0.8, families=(1,), seed=1)
     moved = replace(away, table=away.table.assign(model="m9", family="f9"))
