@@ -119,11 +119,15 @@ def _pillai(white: Float64Array, labels: Codes) -> Float64Array:
 def flip_p(difference: Float64Array, rng: np.random.Generator) -> float:
     """Two-sided sign-flip p of the mean difference: exact up to 16 pairs, else (k + 1) / (n + 1).
 
+    It is NaN if a difference is.
+
     Examples
     --------
     >>> flip_p(np.array([1.0, 2.0, 3.0, 1.5, 2.5]), np.random.default_rng(0))
     0.0625
     """
+    if np.isnan(difference).any():
+        return float("nan")
     n = difference.size
     observed = abs(difference.sum()) * (1 - 1e-12)
     if n <= MAX_EXACT_PAIRS:

@@ -74,6 +74,7 @@ def of_depth(row: Row) -> str:
         row.p(),
         row.value("rank correlation with separation", "spearman"),
         row.count("n_depths", "depth"),
+        row.count("n_scenarios", "scenario"),
     ]
     where, verdict = f"in {row.text('model')}", row.text("verdict")
     if verdict == "best at peak":

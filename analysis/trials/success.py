@@ -328,13 +328,14 @@ def depth_test(
     DataFrame
         One row per model: peak (depth), best (the depth of the largest share beyond the sham),
         estimate (that share at the peak minus the mean over the other depths; low, high, p over
-        scenarios), spearman, n_depths; verdict in {"best at peak", "better elsewhere",
-        "undecided"} and reason; confidence, the level of the interval.
+        scenarios), spearman, n_depths, n_scenarios; verdict in {"best at peak", "better
+        elsewhere", "undecided"} and reason; confidence, the level of the interval.
 
     Notes
     -----
     All depths are compared at the one strength of the sweep, by their successes in whole texts
-    beyond those of the isotropic sham: the sweep has no matched one.
+    beyond those of the isotropic sham: the sweep has no matched one. A scenario counts if it has a
+    judged text at every depth.
     """
     check_alpha(alpha)
     table = sweep(outcomes(trials, judge))
@@ -342,33 +343,40 @@ def depth_test(
     rows = []
     for model, part in table.groupby("model", sort=True):
         cells = part.pivot_table(index="scenario", columns="layer", values="difference")
+        complete = cells.dropna()
         peak = int(part.loc[part["place"] == "peak", "layer"].iloc[0])
-        others = cells.drop(columns=peak)
         depths = dict(zip(part["layer"], part["depth"], strict=True))
         row: dict[str, Any] = {
             "model": model,
             "peak": depths[peak],
             "n_depths": cells.shape[1],
-            "best": depths[cells.columns[int(cells.mean().argmax())]],
+            "n_scenarios": len(complete),
+            "verdict": "undecided",
         }
-        if others.empty:
-            rows.append(row | {"verdict": "undecided", "reason": "steered at one depth only"})
+        if complete.empty:
+            rows.append(row | {"reason": "no scenario has a judged text at every depth"})
             continue
-        found = over_scenarios((cells[peak] - others.mean(axis=1)).to_numpy(float), alpha, seed)
+        row["best"] = depths[complete.columns[int(complete.mean().argmax())]]
+        if cells.shape[1] < 2:
+            rows.append(row | {"reason": "steered at one depth only"})
+            continue
+        elsewhere = complete.drop(columns=peak).mean(axis=1)
+        found = over_scenarios((complete[peak] - elsewhere).to_numpy(float), alpha, seed)
         row |= {
             "estimate": found["difference"],
             "low": found["difference_low"],
             "high": found["difference_high"],
             "p": found["p"],
-            "spearman": _rank_correlation(cells.mean(), scores, str(model)),
+            "spearman": _rank_correlation(complete.mean(), scores, str(model)),
         }
-        verdict = (
-            "undecided"
-            if found["p"] >= alpha
-            else ("best at peak" if found["difference"] > 0 else "better elsewhere")
+        if found["p"] < alpha:
+            row["verdict"] = "best at peak" if found["difference"] > 0 else "better elsewhere"
+        row["reason"] = (
+            f"{100 * found['difference']:+.0f} points at the peak against the other depths"
         )
-        reason = f"{100 * found['difference']:+.0f} points at the peak against the other depths"
-        rows.append(row | {"verdict": verdict, "reason": reason})
+        if len(complete) < len(cells):
+            row["reason"] += f", in the {len(complete)} of {len(cells)} scenarios with all depths"
+        rows.append(row)
     return pd.DataFrame(rows).assign(confidence=1 - alpha)
 
 

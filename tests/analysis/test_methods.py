@@ -207,6 +207,8 @@ def test_flip_p_counts_and_never_reaches_zero():
     rng = np.random.default_rng(0)
     assert flip_p(np.arange(1.0, 10.0), rng) == 2 / 2**9
     assert flip_p(np.ones(20), rng) == 1 / 20_001
+    for n in (4, 20):
+        assert np.isnan(flip_p(np.append(np.ones(n), np.nan), rng))
 
 
 def test_cles_interval_covers():

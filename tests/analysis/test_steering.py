@@ -301,6 +301,25 @@ def test_depth_test_tells_the_peak_from_elsewhere() -> None:
         depth_test(make_trials())
 
 
+def test_depths_are_compared_where_a_scenario_has_all_of_them() -> None:
+    trials = make_trials(effect=0.4, sweep_effect=0.0, models=1)
+    table = trials.table.copy()
+    for scenario, layer in (("s3", 5), ("s7", 9)):
+        silent = (table["scenario"] == scenario) & (table["layer"] == layer)
+        table.loc[silent, "score_local"] = np.nan
+    row = depth_test(table).iloc[0]
+    without = depth_test(table[~table["scenario"].isin(["s3", "s7"])]).iloc[0]
+    shown = ["best", "estimate", "low", "high", "p", "n_scenarios", "verdict"]
+    assert row[shown].to_dict() == without[shown].to_dict()
+    assert (row["n_scenarios"], row["verdict"]) == (8, "best at peak")
+    assert row["reason"].endswith("in the 8 of 10 scenarios with all depths")
+    table.loc[(table["layer"] == 9), "score_local"] = np.nan
+    table.loc[(table["layer"] == 9) & (table["scenario"] == "s3"), "score_local"] = 0.5
+    none = depth_test(table).iloc[0]
+    assert (none["verdict"], none["n_scenarios"]) == ("undecided", 0)
+    assert none["reason"] == "no scenario has a judged text at every depth"
+
+
 def test_depth_test_correlates_with_separation() -> None:
     scores = simulate_scores(families=(1,), n_layers=(10, 10), shape="hump", seed=1)
     trials = make_trials(effect=0.4, sweep_effect=0.0, models=1)
