@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,40 @@ def weighted_mean_of(values: Float64Array, weight: Float64Array) -> Estimate:
         se = 0.0
     # Whole numbers of df come out a rounding apart, and callers ask whether there is one.
     return Estimate(mean, se, max(round(1 / squares - 1, 9), 0.0), n, n)
+
+
+def upper_end(
+    value: Float64Array, weight: Float64Array, over: Sequence[Estimate], alpha: float
+) -> float:
+    r"""Return the one-sided upper end of a mean difference of two shares.
+
+    Parameters
+    ----------
+    value : ndarray, shape (n,)
+        1 for a text that alone succeeds, -1 if its sham alone does, else 0.
+    weight : ndarray, shape (n,)
+        Weights of sum 1.
+    over : sequence of Estimate
+        The mean over scenarios and, if these are a sample too, over families.
+    alpha : float
+
+    Notes
+    -----
+    The largest of Student's ends and of Wilson's end with Student's quantile. Few successes show
+    too little of the spread: if none is seen, it is zero. But a mean :math:`\pi` cannot have less
+    than the variance :math:`\pi (1 - \pi) / n`. Here n is the number of independent texts that
+    the squared error tells of, the variance of the texts over it. It is at most the (effective)
+    number of texts, and at least that of scenarios or families, which counts if these do not
+    differ.
+    """
+    mean, n = float(weight @ value), 1 / float((weight**2).sum())
+    for each in over:
+        told = 0.0 if each.exact else (float(weight @ value**2) - mean**2) / each.se**2
+        n = min(n, max(told, each.df + 1))
+    t = t_critical(1 - alpha, min(each.df for each in over))
+    root = np.sqrt(max(mean * (1 - mean) / n + t**2 / (4 * n**2), 0.0))
+    wilson = (mean + t**2 / (2 * n) + t * root) / (1 + t**2 / n)
+    return float(np.max([wilson, *(each.ends(2 * alpha)[1] for each in over)]))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,14 @@ from analysis.loading.scores import Scores
 from analysis.over_models.permutation import flip_p
 from analysis.profiles.uncertainty import check_alpha
 from analysis.scopes import LIKE_THESE, THESE, Scope
-from analysis.trials.shares import family_weights, mean_share, share, share_row, weighted_mean_of
+from analysis.trials.shares import (
+    family_weights,
+    mean_share,
+    share,
+    share_row,
+    upper_end,
+    weighted_mean_of,
+)
 from analysis.trials.table import Trials, as_trials, outcomes
 from study.arrays import Float64Array
 from study.read import InputError
@@ -74,9 +81,10 @@ def steering_summary(
           surgical: the share of those in whole texts (surgical_low, surgical_high);
         - difference: estimate minus sham, with Student's interval over scenarios (difference_low,
           difference_high); if the row pools models, the interval also covers Student's over
-          families; p: from exact sign flips over scenarios, or, if the row pools models, the
-          larger of that p and Student's over families; p_mcnemar: from the exact test that treats
-          trials as independent, for comparison only;
+          families; it is missing if scenarios or families do not differ; p: from exact sign flips
+          over scenarios, or, if the row pools models, the larger of that p and Student's over
+          families; p_mcnemar: from the exact test that treats trials as independent, for
+          comparison only;
         - verdict in {"beyond sham", "not beyond sham", "undecided"}, and reason;
           confidence: the level of the intervals.
 
@@ -157,24 +165,29 @@ def _group(
     }
     beyond = hits.astype(float) - shams
     estimated = over_scenarios_and_families(beyond, rows, alpha, seed, scope)
-    shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few")}
+    shown = {k: v for k, v in estimated.items() if k not in ("upper", "p_min", "few", "same")}
     return {**out, **shown, **_verdict(out | estimated, whole, margin, alpha)}
 
 
 def over_scenarios(each: Float64Array, alpha: float, seed: int = 0) -> dict[str, Any]:
     """Return the mean difference over scenarios with Student's interval and the sign-flip p."""
-    return _by_flips(mean_of(each), each, alpha, seed)
+    return _by_flips([mean_of(each)], each, alpha, seed)
 
 
-def _by_flips(mean: Estimate, each: Float64Array, alpha: float, seed: int) -> dict[str, Any]:
-    low, high = mean.ends(alpha)
+def _by_flips(
+    over: Sequence[Estimate], each: Float64Array, alpha: float, seed: int
+) -> dict[str, Any]:
+    """Return the mean with the widest interval over units, scenarios first, and the largest p."""
+    # Values that do not differ would have an interval without width.
+    missing = float("nan"), float("nan")
+    low, high = np.array([missing if m.exact else m.ends(alpha) for m in over]).T
+    p = flip_p(each, np.random.default_rng(seed))
     return {
-        "difference": mean.estimate,
-        "difference_low": low,
-        "difference_high": high,
-        "upper": mean.ends(2 * alpha)[1],
-        "p": flip_p(each, np.random.default_rng(seed)),
-        "p_min": 2.0 ** (1 - mean.n),
+        "difference": over[0].estimate,
+        "difference_low": low.min(),
+        "difference_high": high.max(),
+        "p": max([p, *(mean.p() for mean in over[1:] if not mean.exact)]),
+        "p_min": 2.0 ** (1 - over[0].n),
     }
 
 
@@ -201,8 +214,9 @@ def over_scenarios_and_families(
     Returns
     -------
     dict
-        As from `over_scenarios`, with n_models, n_families and few, a message if there are too few
-        families to test (empty if there are enough, or only one model).
+        As from `over_scenarios`, with upper, the one-sided upper end of the difference, n_models,
+        n_families, few, a message if there are too few families to test, and same, a message if
+        scenarios or families do not differ (empty if there is nothing to say).
 
     Notes
     -----
@@ -214,23 +228,21 @@ def over_scenarios_and_families(
     weight = family_weights(rows)
     weights = weight.groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
     sums = (value * weight).groupby(rows["scenario"]).sum().to_numpy(dtype=np.float64)
-    out = _by_flips(weighted_mean_of(sums / weights, weights), sums, alpha, seed)
+    over = [weighted_mean_of(sums / weights, weights)]
     models = value.groupby([rows["family"], rows["model"]]).mean()
-    out |= {"n_models": len(models), "few": ""}
     mean = mean_over_families(models.to_numpy(dtype=np.float64), models.index.get_level_values(0))
-    out["n_families"] = mean.n_families
-    if len(models) < 2 or scope == THESE:
-        return out
-    out["few"] = too_few(mean.n_families)
-    if out["few"] or mean.exact:
-        return out
-    low, high = mean.ends(alpha)
-    upper = max(out["upper"], mean.ends(2 * alpha)[1])
-    return out | {
-        "difference_low": min(low, out["difference_low"]),
-        "difference_high": max(high, out["difference_high"]),
-        "upper": upper,
-        "p": max(out["p"], mean.p()),
+    pooled = len(models) > 1 and scope != THESE
+    few = too_few(mean.n_families) if pooled else ""
+    if pooled and not few:
+        over.append(mean)
+    units = zip(("scenarios", "families"), over, strict=False)
+    same = [f"the {name} do not differ" for name, each in units if each.se == 0]
+    return _by_flips(over, sums, alpha, seed) | {
+        "upper": upper_end(value.to_numpy(float), weight.to_numpy(float), over, alpha),
+        "n_models": len(models),
+        "n_families": mean.n_families,
+        "few": few,
+        "same": f"{same[-1]}, which leaves no error to judge by" if same else "",
     }
 
 
@@ -247,6 +259,7 @@ def _verdict(row: dict[str, Any], whole: bool, margin: float, alpha: float) -> d
     if upper < margin:
         return {"verdict": "not beyond sham", "reason": f"{said}: less than {margin:.0%} more"}
     why = f"no p below {p_min:.2g} with so few scenarios" if p_min >= alpha else "not shown"
+    why = row["same"] or why
     return {"verdict": "undecided", "reason": f"{said}: {why}"}
 
 

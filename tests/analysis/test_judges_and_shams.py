@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.proportion import proportion_confint
 
 from analysis.claims.steering import by_two_judges, share_opinion, steering
 from analysis.claims.table import claims_table
 from analysis.planning.simulate import simulate_scores
 from analysis.trials.agreement import judge_agreement, partial_conjunction
 from analysis.trials.regimes import regime_table
+from analysis.trials.shares import upper_end, weighted_mean_of
 from analysis.trials.success import at_chosen_strength, beside_published, steering_summary
 from analysis.trials.table import TRIAL, Trials, as_trials, outcomes
 from study.read import InputError
@@ -31,6 +33,59 @@ def test_only_whole_texts_count_unless_asked() -> None:
     assert whole.loc[0.4, "estimate"] == either.loc[0.4, "estimate"]
     assert either["verdict"].eq("beyond sham").all()
     assert whole.loc[0.8, "verdict"] == "not beyond sham"  # its shams are whole
+
+
+def none_works(scenarios: int, models: int = 1) -> pd.DataFrame:
+    """Return trials at one strength of which no text and no sham exceeds its baseline."""
+    table = make_trials(models=models, families=models, scenarios=scenarios).table
+    table = table[table["strength"] == 0.2]
+    return table.assign(score_local=table["baseline_score_local"] - 0.1)
+
+
+def test_no_success_at_all_is_no_proof_until_scenarios_are_many() -> None:
+    few = steering_summary(none_works(6)).iloc[0]
+    assert few["verdict"] == "undecided"
+    assert few["reason"].endswith("the scenarios do not differ, which leaves no error to judge by")
+    assert np.isnan(few["difference_low"])
+    assert np.isnan(few["difference_high"])
+    # Were a tenth of the scenarios to work, 30 would all fail in 0.9^30 = 4% of the studies.
+    assert steering_summary(none_works(30)).iloc[0]["verdict"] == "not beyond sham"
+    # Three families say nothing of others if they do not differ; these models are another matter.
+    three = none_works(30, models=3)
+    pooled = steering_summary(three, by=()).iloc[0]
+    assert pooled["verdict"] == "undecided"
+    assert "the families do not differ" in pooled["reason"]
+    fixed = steering_summary(three, by=(), scope="these models").iloc[0]
+    assert fixed["verdict"] == "not beyond sham"
+
+
+@pytest.mark.parametrize("scenarios", [2, 3])
+def test_a_third_of_successes_is_not_said_to_be_none(scenarios: int) -> None:
+    rng = np.random.default_rng(scenarios)
+    table = none_works(scenarios)
+    table = table[table["emotion"] == "sad"]
+    steered, said = table["kind"] == "steered", []
+    for _ in range(20):
+        works = steered & (rng.random(len(table)) < 0.3)
+        score = table["score_local"].where(~works, 1.0)
+        said.append(steering_summary(table.assign(score_local=score))["verdict"].iloc[0])
+    assert said.count("not beyond sham") <= 1
+
+
+def test_the_upper_end_is_wilsons_where_successes_are_rare() -> None:
+    # One success among 60 texts of 20 scenarios: Student's end alone is below a margin of 0.05.
+    value, weight = np.zeros(60), np.full(60, 1 / 60)
+    value[0] = 1.0
+    mean = weighted_mean_of(value.reshape(20, 3).mean(axis=1), np.full(20, 1 / 20))
+    level = 2 * stats.norm.sf(stats.t.isf(0.05, 19))
+    wilson = proportion_confint(1, 60, level, method="wilson")[1]
+    assert mean.ends(0.1)[1] < 0.05 < wilson
+    assert upper_end(value, weight, [mean], 0.05) == pytest.approx(wilson, rel=0.03)
+    # Scenarios that succeed or fail as a whole count as one text each.
+    value[:3] = 1.0
+    mean = weighted_mean_of(value.reshape(20, 3).mean(axis=1), np.full(20, 1 / 20))
+    wilson = proportion_confint(1, 20, level, method="wilson")[1]
+    assert upper_end(value, weight, [mean], 0.05) == pytest.approx(wilson, rel=0.03)
 
 
 def test_the_strength_is_chosen_for_whole_success() -> None:
