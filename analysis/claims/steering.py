@@ -118,9 +118,14 @@ def by_two_judges(
     Returns
     -------
     dict
-        The first judge's quantity, estimate and interval; p that at least two judges show what the
-        verdict says (`partial_conjunction`); verdict; and the reason, with the other judges'
-        shares and their agreement with the first.
+        Quantity, estimate and interval of the first judge who alone would give the verdict, in the
+        order of the study, or of the first judge if it is undecided; p that at least two judges
+        show what the verdict says (`partial_conjunction`); verdict; and the reason, with the other
+        judges' shares, their agreement with this one, and who would say the opposite.
+
+    Notes
+    -----
+    If two judges support the claim and two contradict it, the verdict is "undecided".
     """
     trials = as_trials(trials)
     opinions: dict[str, Opinion] = {}
@@ -129,35 +134,44 @@ def by_two_judges(
             opinions[judge] = opinion(judge)
     if not opinions:
         return untestable("no judge knows any of the steered emotions")
-    (name, first), *others = opinions.items()
-    kappas = judge_agreement(trials, alpha=alpha).set_index(["a", "b"])["kappa"]
-    reason = first.said
-    for judge, other in others:
-        kappa = kappas[name, judge]
-        agrees = "" if pd.isna(kappa) else f" (κ = {kappa:.2f})"
-        reason += f"; judge {judge}{agrees}: {other.row['estimate']:.0%}"
-    if first.few:
-        p = min(first.p_for, first.p_against)
-        return first.row | {"p": p, "verdict": "undecided", "reason": f"{reason}; {first.few}"}
+    first, several = next(iter(opinions.values())), len(opinions) > 1
     words = {judge: each.word(alpha) for judge, each in opinions.items()}
-    if not others:
-        p_for, p_against = first.p_for, first.p_against
-    else:
-        p_for, p_against = (
-            partial_conjunction([getattr(each, side) for each in opinions.values()])
-            for side in ("p_for", "p_against")
+    p_for, p_against = (
+        partial_conjunction(
+            [1.0 if each.few and several else getattr(each, side) for each in opinions.values()],
+            at_least=2 if several else 1,
         )
+        for side in ("p_for", "p_against")
+    )
     p, verdict = min((p_for, "supported"), (p_against, "contradicted"))
-    if p >= alpha or not others:
+    if first.few:
+        p, verdict = min(first.p_for, first.p_against), "undecided"
+    elif max(p_for, p_against) < alpha:
+        p, verdict = max(p_for, p_against), "undecided"
+    elif p >= alpha or not several:
         verdict = "undecided"
-        for word in ("supported", "contradicted"):
-            if alone := [judge for judge, said in words.items() if said == word]:
-                reason += f"; {word} by judge {listing(alone)}"
-                if len(alone) == 1:
-                    reason += " alone"
-                else:
-                    reason += ", each without correction for the choice of two judges"
-    return first.row | {"p": p, "verdict": verdict, "reason": reason}
+    name = next(iter(opinions))
+    if verdict != "undecided":
+        name = next(judge for judge, word in words.items() if word == verdict)
+    shown = opinions[name]
+    reason = shown.said if shown is first else f"by judge {name}, {shown.said}"
+    kappas = judge_agreement(trials, alpha=alpha).set_index(["a", "b"])["kappa"]
+    for judge, other in opinions.items():
+        if judge != name:
+            kappa = kappas.get((name, judge), kappas.get((judge, name)))
+            agrees = "" if pd.isna(kappa) else f" (κ = {kappa:.2f})"
+            reason += f"; judge {judge}{agrees}: {other.row['estimate']:.0%}"
+    if first.few:
+        return first.row | {"p": p, "verdict": verdict, "reason": f"{reason}; {first.few}"}
+    for word in ("supported", "contradicted"):
+        alone = [judge for judge, said in words.items() if said == word != verdict]
+        if alone:
+            reason += f"; {word} by judge {listing(alone)}"
+            if len(alone) == 1:
+                reason += " alone"
+            elif p >= alpha:
+                reason += ", each without correction for the choice of two judges"
+    return shown.row | {"p": p, "verdict": verdict, "reason": reason}
 
 
 def regimes(trials: Trials | pd.DataFrame, alpha: float, scope: Scope = LIKE_THESE) -> Row:

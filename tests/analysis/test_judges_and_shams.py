@@ -226,3 +226,31 @@ def test_one_judge_alone_decides_nothing() -> None:
     # One who knows none of the emotions has no say.
     mute = table.assign(score_other=np.nan, baseline_score_other=np.nan)
     assert steering(mute, 0.05, 0)["verdict"] == "undecided"
+
+
+def test_judges_who_say_the_opposite_are_named() -> None:
+    """The first judge sees a third succeed, the second and third all do."""
+    table = make_trials(models=3, families=3, scenarios=12).table
+    table = table[table["strength"] == 0.4].drop(columns=["score_other", "baseline_score_other"])
+    steered, base = table["kind"] == "steered", table["baseline_score_local"]
+    half = steered & (np.random.default_rng(0).random(len(table)) < 0.3)
+    table["score_local"] = base + np.where(half, 0.3, -0.3)
+    for judge in ("second", "third"):
+        table[f"baseline_score_{judge}"] = base
+        table[f"score_{judge}"] = base + np.where(steered, 0.3, -0.3)
+    row = steering(table, 0.05, 0)
+    assert row["verdict"] == "supported"
+    assert row["estimate"] == 1  # a judge's who supports it
+    assert row["reason"].startswith("by judge second, 100% of texts are whole and above")
+    assert "; judge local (κ = " in row["reason"]
+    assert "; judge third (κ = 1.00): 100%" in row["reason"]
+    assert row["reason"].endswith("; contradicted by judge local alone")
+    # Two against two decide nothing, whichever p is the smaller.
+    fourth = table.assign(score_fourth=table["score_local"], baseline_score_fourth=base)
+    row = steering(fourth, 0.05, 0)
+    assert (row["verdict"], row["p"] < 0.05) == ("undecided", True)
+    assert row["estimate"] < 0.6
+    assert (
+        "; supported by judge second and third; contradicted by judge local and fourth"
+        in (row["reason"])
+    )
