@@ -15,8 +15,10 @@ from study.arrays import Float64Array
 MAX_EXACT_RANKS = 10_000
 
 
-def contrast_verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, str]:
-    """Return verdict and reason of a contrast's row."""
+def contrast_verdict(
+    row: dict[str, Any], alpha: float, note: str, direction: str = "estimate"
+) -> dict[str, str]:
+    """Return verdict and reason of a contrast's row; the sign of one column says who is better."""
     p, smallest = row["p"], row["p_min"]
     if smallest > alpha:
         return {
@@ -26,7 +28,7 @@ def contrast_verdict(row: dict[str, Any], alpha: float, note: str) -> dict[str, 
         }
     if p > alpha:
         return {"verdict": "undecided", "reason": f"no difference is shown (p = {p:.3g}){note}"}
-    better = "a better" if row["estimate"] > 0 else "b better"
+    better = "a better" if row[direction] > 0 else "b better"
     return {"verdict": better, "reason": f"the methods differ (p = {p:.3g}){note}"}
 
 
@@ -57,7 +59,9 @@ def signed_rank(x: Float64Array, y: Float64Array, alpha: float, note: str) -> di
         "statistic": float(result.statistic),
         "p": float(result.pvalue),
     }
-    return row | paired_effects(x, y, alpha) | contrast_verdict(row, alpha, note)
+    row |= paired_effects(x, y, alpha)
+    # With ties, the median difference may be 0 though one method wins.
+    return row | contrast_verdict(row, alpha, note, "rank_biserial")
 
 
 def _signed_rank_cdf(n: int) -> Float64Array:
@@ -102,4 +106,5 @@ def mann_whitney(x: Float64Array, y: Float64Array, alpha: float) -> dict[str, An
         "cles_low": low,
         "cles_high": high,
     }
-    return row | hedges(x, y, alpha, paired=False) | contrast_verdict(row, alpha, note)
+    decided = contrast_verdict(row, alpha, note, "rank_biserial")
+    return row | hedges(x, y, alpha, paired=False) | decided

@@ -280,6 +280,17 @@ def test_mann_whitney_of_tied_samples_runs():
     assert 0 < row["p"] <= 1
 
 
+def test_ties_do_not_turn_the_verdict_of_ranks():
+    y = np.full(21, 0.9)
+    whitney = np.append(np.full(12, 0.9), np.full(9, 1.0))
+    ranks = np.append(np.full(15, 0.9), 0.91 + 0.01 * np.arange(6))
+    for x, other, verdict in ((0, 1, "a better"), (1, 0, "b better")):
+        row = mann_whitney((whitney, y)[x], (whitney, y)[other], 0.05)
+        assert (row["estimate"], row["verdict"]) == (0, verdict)
+        row = signed_rank((ranks, y)[x], (ranks, y)[other], 0.05, "")
+        assert (row["estimate"], row["verdict"]) == (0, verdict)
+
+
 @pytest.mark.parametrize("n", [2, 3, 9, 60])
 def test_effect_sizes_and_ranks_equal_pingouins(n):
     rng = np.random.default_rng(n)
