@@ -267,9 +267,11 @@ def precision(table: pd.DataFrame) -> Row:
     row = methods(table)
     if row["verdict"] == "not testable":
         return row
+    # The estimate is in the metric's own units: if smaller is better, a rise is a loss.
+    metric = table["metric"].iloc[0]
     return row | {
         "quantity": "low minus high precision",
         "verdict": "undecided" if row["verdict"] == "undecided" else "supported",
-        "reason": f"separation changes by {row['estimate']:+.3f} from the highest to the lowest "
+        "reason": f"{metric} changes by {row['estimate']:+.3f} from the highest to the lowest "
         f"precision of the same weights; {row['reason']}",
     }

@@ -124,6 +124,12 @@ def test_precision_is_paired_by_model() -> None:
     assert found["verdict"] == "supported"
     assert found["n"] == 8
     assert found["estimate"] == pytest.approx(-loss.groupby(table["model"]).first().mean())
+    # Where smaller is better, the metric rises with the loss, and separation does not.
+    distance = both.assign(metric="cosine", score=1 - both["score"])
+    rise = precision(precision_test(distance, higher_is_better=False))
+    assert rise["verdict"] == "supported"
+    assert rise["reason"].startswith(f"cosine changes by {rise['estimate']:+.3f} from the highest")
+    assert rise["estimate"] == pytest.approx(-found["estimate"])
     with pytest.raises(InputError, match="no model with the same weights at two precisions"):
         precision_test(table)
 
