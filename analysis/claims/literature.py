@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.families import (
     MIN_FAMILIES,
+    ROUNDING,
     Estimate,
     meta_regression,
     regression_over_families,
@@ -169,8 +170,8 @@ def literature_test(
 
     Given these as a working covariance, the mean is the generalized least-squares estimate. Its
     error is the cluster-robust CR2 over sources with Satterthwaite's degrees of freedom, which
-    holds if the working covariance is wrong. With fewer than three sources, or fewer than four
-    degrees of freedom, the verdict is "undecided".
+    holds if the working covariance is wrong. With fewer than three sources, fewer than four degrees
+    of freedom, or depths that are all the same, the verdict is "undecided".
 
     Published figures are no sample of models: whoever looks for one best layer prints one even if
     the curve is flat, sources measure different things, and a figure that confirms a known one is
@@ -231,7 +232,9 @@ def literature_test(
     ]
     where = f"{target - delta:.2f} to {target + delta:.2f}"
     verdict = "undecided"
-    if pooled.df < MIN_DF:
+    if pooled.exact:
+        reason = "the depths do not differ, which leaves no error to judge by"
+    elif pooled.df < MIN_DF:
         reason = f"{pooled.df:.1f} degrees of freedom; at least {MIN_DF:g} are needed"
     elif p_elsewhere < alpha:
         verdict, reason = "elsewhere", f"the pooled depth {pooled.estimate:.2f} is outside {where}"
@@ -275,7 +278,8 @@ def source_mean(table: pd.DataFrame) -> tuple[Estimate, Float64Array]:
     Returns
     -------
     Estimate
-        The generalized least-squares mean with its CR2 error over sources.
+        The generalized least-squares mean with its CR2 error over sources; none if all depths are
+        the same.
     ndarray, shape (2,)
         Variances between the figures of a source and between sources, by restricted maximum
         likelihood.
@@ -291,6 +295,9 @@ def source_mean(table: pd.DataFrame) -> tuple[Estimate, Float64Array]:
     steps = table["resolution"] if "resolution" in table else pd.Series(0.0, table.index)
     variance = steps.to_numpy(dtype=float) ** 2 / 12
     source = pd.factorize(table["source"])[0]
+    if np.ptp(y) <= ROUNDING:
+        missing, n = float("nan"), int(source.max()) + 1
+        return Estimate(float(y[0]), missing, missing, len(y), n), np.zeros(2)
     ones = np.ones((len(y), 1))
     tau2 = meta_regression(y, variance, ones, source)[2]
     cov = np.diag(variance + tau2[0]) + tau2[1] * (source[:, None] == source)

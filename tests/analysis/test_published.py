@@ -104,6 +104,20 @@ def test_one_source_counts_once_however_much_it_prints():
     assert many["high"] - many["low"] > 0.8 * (one["high"] - one["low"])
 
 
+@pytest.mark.parametrize("resolution", [0.0, 0.1])
+@pytest.mark.parametrize("depth", [0.5, 0.3])
+def test_depths_that_do_not_differ_leave_no_error(depth, resolution):
+    same = pd.DataFrame({"source": list("abcde"), "depth": depth, "resolution": resolution})
+    row = literature_test(same).iloc[0]
+    assert (row["verdict"], row["estimate"]) == ("undecided", depth)
+    assert row["reason"] == "the depths do not differ, which leaves no error to judge by"
+    assert row[["low", "high", "p", "p_elsewhere", "prediction_low"]].isna().all()
+    # The others may do so without the one that differs.
+    one = literature_test(same.assign(depth=[*same["depth"][:4], 0.6])).iloc[0]
+    assert one["without_low"] == depth
+    assert one["low"] < one["estimate"] < one["high"]
+
+
 def test_what_is_no_table_of_depths_is_refused():
     with pytest.raises(InputError, match="no column 'source'"):
         literature_test(pd.DataFrame({"depth": [0.5]}))
