@@ -79,6 +79,9 @@ _LIMIT = re.compile(
     r"(\d|pct|ci|low|lower|high|upper|bound|limit)*"
 )
 
+#: The part of a name that says it is a spread or a limit of what the rest names.
+_SPREAD = re.compile(r"(^|[_. -])(std|sd|se|sem|stderr|ci|low|high|min|max|var)(?=[_. -]|$)")
+
 
 def key_of(name: object) -> str:
     """Return a name in small letters and digits, a percent sign as "pct".
@@ -284,6 +287,24 @@ def limit_columns(frame: pd.DataFrame, measure: str) -> list[str]:
         if is_numeric(frame[column]) and any(map(_LIMIT.fullmatch, rests)):
             out.append(str(column))
     return out
+
+
+def columns_beside(frame: pd.DataFrame, scores: Iterable[str]) -> set[str]:
+    """Return the columns that tell of the spread of scores, or of a known measure.
+
+    A name such as "high" or "max" alone says little: "high_arousal" may be a concept.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"joy": [0.5], "joy_se": [0.1], "high_arousal": [0.6]})
+    >>> sorted(columns_beside(table.assign(acc_std=0.1), table.columns))
+    ['acc_std', 'joy_se']
+    """
+    out = set(limit_columns(frame, ""))
+    for score in scores:
+        out |= {*spread_columns(frame, score).values(), *limit_columns(frame, score)}
+    named = [c for c in frame.columns if _SPREAD.search(c)]
+    return out | {c for c in named if is_metric(_TRAIN.sub("", _SPREAD.sub("", c.lower())))}
 
 
 def _bases(measure: str) -> tuple[str, str]:

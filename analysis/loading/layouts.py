@@ -11,10 +11,10 @@ import pandas as pd
 from analysis.loading.cells import Marks, cleaned
 from analysis.loading.columns import (
     SYNONYMS,
+    columns_beside,
     is_metric,
     is_numeric,
     key_of,
-    limit_columns,
     measures_in,
     metric_of,
     repetition_roles,
@@ -83,8 +83,8 @@ def long_table(
         return _from_scores(frame, [roles["score"]], roles, options, notes)
     measures = measures_in(frame, taken)
     others = [c for c in _number_columns(frame) if c not in taken and key_of(c) not in _INDEX]
-    limits = {limit for c in others for limit in limit_columns(frame, c)}
-    named = [c for c in others if not _is_spread(c) and c not in limits]
+    beside = columns_beside(frame, others)
+    named = [c for c in others if c not in beside]
     if options.wide == "metric" and not measures:
         measures = named
     if options.wide in (None, "metric") and measures:
@@ -231,9 +231,7 @@ def _note_unused(
     frame: pd.DataFrame, scores: list[str], used: set[str], notes: dict[str, None]
 ) -> None:
     """Say which columns tell of the spread of scores and are not used."""
-    beside = set(limit_columns(frame, ""))
-    for score in scores:
-        beside |= {*spread_columns(frame, score).values(), *limit_columns(frame, score)}
+    beside = columns_beside(frame, scores)
     unused = [c for c in frame.columns if c in beside and c not in used]
     if unused:
         are = "columns {} are" if len(unused) > 1 else "column {} is"
@@ -325,12 +323,6 @@ def _like_layers(frame: pd.DataFrame) -> str:
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if is_numeric(frame[c])]
-
-
-def _is_spread(name: str) -> bool:
-    return bool(
-        re.search(r"(^|[_. -])(std|sd|se|sem|stderr|ci|low|high|min|max|var)([_. -]|$)", name)
-    )
 
 
 __all__ = ["layer_numbers", "layer_totals", "long_table", "repetition_roles"]

@@ -189,7 +189,7 @@ def test_limits_of_a_score_are_said_not_to_be_used(score: str) -> None:
     for columns in ({}, {"score": score}):
         scores = read_scores(table, columns=columns)
         assert scores.replicates is None
-        said = f"columns {low}, {high}, ci_low are not used"
+        said = f"columns {low}, {high}, train_acc_low, ci_low are not used"
         assert any(note.startswith(said) for note in scores.run["notes"])
     assert "are not used" not in " ".join(read_scores(forms.truth()).run["notes"])
 
