@@ -36,6 +36,9 @@ MIN_WIDE = 4
 #: Columns of a wide table that are facts about rows and no scores.
 _INDEX = {"index", "unnamed0", "id", "row", "rank", "timestamp", "date"}
 
+#: Roles of a row of a curve.
+_OF_A_ROW = {"layer", "depth", "score", "se", "sd", "n", "n_layers", "n_params", "instruct"}
+
 
 def long_table(
     frame: pd.DataFrame, where: str, options: Options, notes: dict[str, None], marks: Marks
@@ -101,7 +104,14 @@ def long_table(
     _note_unused(frame, named, taken | {*named}, notes)
     kept = [c for c in frame.columns if c not in named]
     long = frame.melt(kept, named, var_name="~wide", value_name="~value")
-    return _as_roles(long.dropna(subset="~value"), {**roles, kind: "~wide", "score": "~value"})
+    roles = {**roles, kind: "~wide", "score": "~value"}
+    if "layer" not in roles and kind == "model":
+        # Models of different numbers of layers have different depths.
+        if long["~value"].isna().any():
+            notes["empty cells are at depths that a model does not have"] = None
+        return _as_roles(long.dropna(subset="~value"), roles)
+    long = _without_shorter(_without_lacking(long, roles, ["~value"]), roles, where)
+    return _as_roles(long, roles)
 
 
 def _selected(frame: pd.DataFrame, where: str, options: Options) -> pd.DataFrame:
@@ -182,12 +192,9 @@ def _from_layers(
     kept = [c for c in frame.columns if c not in wide]
     long = frame.melt(kept, list(wide), var_name="~wide", value_name="~value")
     long["~wide"] = long["~wide"].map(wide)
-    last = long.dropna(subset="~value").groupby(kept, dropna=False)["~wide"].max() if kept else None
-    if last is not None and long["~value"].isna().any():
-        # Models with fewer layers have nothing in the last columns.
-        beyond = long.merge(last.rename("~last").reset_index(), on=kept, how="left")
-        long = long[(beyond["~wide"] <= beyond["~last"]).to_numpy()]
-    return _as_roles(long, {**roles, "layer": "~wide", "score": "~value"})
+    roles = {**roles, "layer": "~wide", "score": "~value"}
+    long = _without_shorter(_without_lacking(long, roles, ["~value"]), roles, where)
+    return _as_roles(long, roles)
 
 
 def _from_scores(
@@ -203,7 +210,7 @@ def _from_scores(
     for score, metric in metrics.items():
         mine = _with_spread(frame, score, roles, options)
         used.update(mine.values())
-        part = frame[~frame[score].isna()] if len(scores) > 1 else frame
+        part = _without_lacking(frame, mine, scores) if len(scores) > 1 else frame
         if list(metrics.values()).count(metric) > 1:
             metric = score
         is_named = key_of(score) not in SYNONYMS["score"]
@@ -212,6 +219,31 @@ def _from_scores(
         notes[f"columns {some(scores, 4)} are taken as one metric each"] = None
     _note_unused(frame, scores, used, notes)
     return pd.concat(parts, ignore_index=True)
+
+
+def _without_lacking(long: pd.DataFrame, roles: dict[str, str], scores: list[str]) -> pd.DataFrame:
+    """Leave out curves without any score: of concepts or metrics that a model lacks."""
+    curve = [long[c] for role, c in roles.items() if role not in _OF_A_ROW]
+    if not curve:
+        return long
+    lacks = long[roles["score"]].groupby(curve, dropna=False).transform("count") == 0
+    has_others = long[scores].notna().any(axis=1).groupby(_models(long, roles)).transform("any")
+    return long[~(lacks & has_others)]
+
+
+def _without_shorter(long: pd.DataFrame, roles: dict[str, str], where: str) -> pd.DataFrame:
+    """Leave out empty cells beyond the last score of a model: others have more layers."""
+    known = long[roles["score"]].notna()
+    if "layer" in roles:
+        place = layer_numbers(long[roles["layer"]], where)
+    else:
+        place = pd.to_numeric(long[roles["depth"]], errors="coerce")
+    last = place.where(known).groupby(_models(long, roles)).transform("max")
+    return long[known | ~(place > last)]
+
+
+def _models(long: pd.DataFrame, roles: dict[str, str]) -> pd.Series:
+    return long[roles["model"]].fillna("") if "model" in roles else pd.Series("", long.index)
 
 
 def _with_spread(

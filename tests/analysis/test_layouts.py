@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import read_scores
+from analysis import InputError, read_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
 
@@ -27,3 +27,60 @@ def test_concepts_and_models_may_have_words_of_spread_in_their_names() -> None:
         found = read_scores(side_by_side(models).assign(acc_std=0.1), wide=wide)
         assert sorted(found.table["model"].unique()) == sorted(models)
         assert any(note.startswith("column acc_std is not used") for note in found.run["notes"])
+
+
+MODELS = ["gpt2", "pythia-70m"]
+
+
+def emptied(table: pd.DataFrame, column: str, layers: list[int], model: str = "") -> pd.DataFrame:
+    """Return a table with empty cells in a column at some layers, of one model or all."""
+    mine = table["layer"].isin(layers)
+    if model:
+        mine &= table["model"] == model
+    return table.assign(**{column: table[column].mask(mine)})
+
+
+def of_models(names: list[str]) -> pd.DataFrame:
+    """Return a table with rows for each of two models and a column for each name."""
+    return pd.concat([side_by_side(names).assign(model=m) for m in MODELS], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("whole", "column", "model", "wide"),
+    [
+        (side_by_side(MODELS), "gpt2", "", None),
+        (of_models(["joy", "fear"]), "fear", "gpt2", "concept"),
+        (of_models(["accuracy", "f1"]), "f1", "gpt2", None),
+    ],
+)
+def test_empty_cells_in_a_wide_table_are_refused_as_in_a_long_one(
+    whole: pd.DataFrame, column: str, model: str, wide: str | None
+) -> None:
+    with pytest.raises(InputError, match=r"none for 'gpt2' at layer 3.*--missing drop"):
+        read_scores(emptied(whole, column, [3], model), wide=wide)
+    found = read_scores(emptied(whole, column, [3, 5], model), wide=wide, missing="drop")
+    assert "rows without a score left out: 2" in found.run["notes"]
+
+
+def test_what_a_model_lacks_wholly_is_not_missing() -> None:
+    shorter = read_scores(emptied(side_by_side(MODELS), "gpt2", [7, 8]))
+    assert shorter.table.groupby("model")["layer"].max().to_dict() == {"gpt2": 6, "pythia-70m": 8}
+    layers = list(range(9))
+    concepts = emptied(of_models(["joy", "fear"]), "fear", layers, "gpt2")
+    found = read_scores(concepts, wide="concept").table.groupby("model")["emotion"].unique()
+    assert [len(found[m]) for m in MODELS] == [1, 2]
+    metrics = emptied(of_models(["accuracy", "f1"]), "f1", layers, "gpt2")
+    found = read_scores(metrics).table.groupby("model")["metric"].unique()
+    assert [len(found[m]) for m in MODELS] == [1, 2]
+    with pytest.raises(InputError, match="none for 'gpt2' at layer 0"):
+        read_scores(emptied(metrics, "accuracy", layers, "gpt2"))
+
+
+def test_models_side_by_side_have_depths_of_their_own() -> None:
+    tables = [
+        pd.DataFrame({"depth": np.linspace(0, 1, n), m: 0.5})
+        for m, n in zip(MODELS, (7, 9), strict=True)
+    ]
+    found = read_scores(tables[0].merge(tables[1], "outer"))
+    assert found.table.groupby("model").size().to_dict() == {"gpt2": 7, "pythia-70m": 9}
+    assert "empty cells are at depths that a model does not have" in found.run["notes"]
