@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from analysis.loading.options import REPETITIONS, hint
+from analysis.loading.options import REPETITIONS, Options, hint
 from study.read import InputError
 
 #: Names of columns by role, in small letters and digits.
@@ -68,8 +68,13 @@ ASK = (
     *("loss", "testloss", "valloss", "nll", "crossentropy", "error", "mse", "mae", "rmse"),
     *("perplexity", "ppl", "distance", "cosine", "cosinesimilarity", "cos", "similarity", "norm"),
     *("entropy", "kl", "kldivergence", "divergence", "bits", "mdl", "brier", "cosinedistance"),
-    *("euclidean", "euclideandistance", "l2", "anisotropy", "rank"),
+    *("euclidean", "euclideandistance", "l2", "anisotropy", "rank", "surprisal", "bce", "logloss"),
+    *("errorrate", "eer", "misclassification", "misclassificationrate", "wer", "cer", "fpr", "fnr"),
+    *("falsepositiverate", "falsenegativerate", "negloglikelihood"),
+    *("negativeloglikelihood", "jsd", "jensenshannon", "wasserstein", "daviesbouldin"),
 )
+#: Names that are no measures of separation, and smaller where it is surer.
+_P_VALUES = ("pvalue", "pval")
 #: Proportions, whose standard error follows from the number of items.
 SHARES = (*(m for m in HIGHER if "acc" in m), "successrate", "recall")
 _TRAIN = re.compile(r"^(train|training)")
@@ -139,10 +144,40 @@ def direction_of(metric: str) -> int | None:
     >>> direction_of("Probe accuracy"), direction_of("cosine"), direction_of("mine")
     (1, None, 1)
     """
-    words = set(re.split(r"[^a-z0-9]+", metric.lower()))
     if key_of(metric) in HIGHER:
         return 1
-    return None if key_of(metric) in ASK or words & set(ASK) else 1
+    asks = key_of(metric) in (*ASK, *_P_VALUES) or _words(metric) & set(ASK)
+    return None if asks or key_of(metric).endswith(("loss", "distance")) else 1
+
+
+def directions_in(
+    table: pd.DataFrame, where: str, options: Options, assumed: dict[str, None] | None = None
+) -> dict[str, int]:
+    """Return +1 or -1 for each metric: as the caller says, or else as its name tells.
+
+    Where neither says it, larger is taken as better, and `assumed` is told.
+    """
+    given, out = options.higher_is_better, {}
+    for metric in table["metric"].unique():
+        said = given.get(metric) if isinstance(given, Mapping) else given
+        way = direction_of(metric) if said is None else 1 if said else -1
+        if way is None:
+            raise InputError(
+                f"{where}: metric {metric!r}: is larger better separated? give "
+                f"{hint('higher_is_better', {metric: False})}, or true"
+            )
+        known = bool({key_of(metric), *_words(metric)} & set(HIGHER))
+        if said is None and not known and assumed is not None:
+            assumed[
+                f"larger {metric} is taken as better separated; otherwise give "
+                f"{hint('higher_is_better', {metric: False})}"
+            ] = None
+        out[metric] = way
+    return out
+
+
+def _words(metric: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", metric.lower()))
 
 
 def roles_of(frame: pd.DataFrame, columns: Mapping[str, str], where: str) -> dict[str, str]:

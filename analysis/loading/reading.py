@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.loading.balance import balanced
 from analysis.loading.cells import Marks
-from analysis.loading.columns import ASK, HIGHER, direction_of, key_of
+from analysis.loading.columns import ASK, HIGHER, directions_in, key_of
 from analysis.loading.depths import with_depths
 from analysis.loading.files import SourceFile, names_from_paths, source_files
 from analysis.loading.formats import as_pandas, tables_in
@@ -101,7 +101,7 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
     table, left_out = balanced(table, where, options.strict)
     assumed |= dict.fromkeys(left_out)
     _differing(table, where, options, assumed)
-    directions = directions_in(table, where, options)
+    directions = directions_in(table, where, options, assumed)
     for metric in run["metrics"]:
         if metric not in directions:
             raise InputError(
@@ -387,21 +387,6 @@ def _differing(table: pd.DataFrame, where: str, options: Options, assumed: dict[
         if options.strict:
             raise InputError(f"{where}: {said}; complete the table, or leave strict out")
         assumed[said] = None
-
-
-def directions_in(table: pd.DataFrame, where: str, options: Options) -> dict[str, int]:
-    """Return +1 or -1 for each metric: as the caller says, or else as its name tells."""
-    given, out = options.higher_is_better, {}
-    for metric in table["metric"].unique():
-        said = given.get(metric) if isinstance(given, Mapping) else given
-        way = direction_of(metric) if said is None else 1 if said else -1
-        if way is None:
-            raise InputError(
-                f"{where}: metric {metric!r}: is larger better separated? give "
-                f"{hint('higher_is_better', {metric: False})}, or true"
-            )
-        out[metric] = way
-    return out
 
 
 def _rules(

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from analysis.loading.balance import balanced
 from analysis.loading.checks import is_plain, tidied
+from analysis.loading.columns import directions_in
 from analysis.loading.grouping import Runs, wide
 from analysis.loading.options import Options, SourceWarning, check_names
 from analysis.loading.parquet import read_rows, read_table
-from analysis.loading.reading import directions_in, read
+from analysis.loading.reading import read
 from analysis.loading.run_file import read_run
 from analysis.loading.validation import NAMES, validated
 from study import tables
@@ -423,9 +424,8 @@ def as_scores(data: Any, higher_is_better: bool | None = None) -> Scores:
         table["layer"] = ranks.fillna(0).astype(np.int64) - 1
     if "n_layers" not in table:
         table["n_layers"] = table.groupby("model", sort=False)["layer"].transform("max")
-    options = Options(higher_is_better=higher_is_better)
     check_names("higher_is_better", higher_is_better, "metric", table["metric"].unique())
-    directions = directions_in(table, "the table", options)
+    directions = directions_in(table, "the table", Options(higher_is_better=higher_is_better))
     return _built(table[COLUMNS], None, directions, {}, "the table")
 
 

@@ -101,3 +101,23 @@ def test_a_plain_table_with_a_spread_keeps_it() -> None:
     table = table.assign(score=4 * table["depth"] * (1 - table["depth"]), score_sd=0.02, n=4)
     scores = as_scores(table, higher_is_better=True)
     assert scores.replicates is not None
+
+
+ASKED = "logloss EER misclassification_rate wer bce false_positive_rate neg_log_likelihood p_value"
+
+
+@pytest.mark.parametrize("metric", [*ASKED.split(), "surprisal", "JSD", "wasserstein", "hingeloss"])
+def test_what_is_smaller_where_better_is_asked_for(metric: str) -> None:
+    table = forms.truth().rename(columns={"accuracy": metric})
+    with pytest.raises(InputError, match=f"metric '{metric}': is larger better separated"):
+        read_scores(table, columns={"score": metric})
+    assert read_scores(table, columns={"score": metric}, higher_is_better=False)
+
+
+def test_a_direction_that_no_list_has_is_said_to_be_assumed() -> None:
+    said = "larger mine is taken as better separated; otherwise give --higher-is-better mine=False"
+    table = forms.truth().rename(columns={"accuracy": "mine"}).drop(columns="n_layers")
+    assert any(note.startswith(said) for note in read_scores(table).run["assumed"])
+    for metric, given in (("mine", True), ("probe-acc held out", None)):
+        found = read_scores(table.rename(columns={"mine": metric}), higher_is_better=given)
+        assert "larger" not in " ".join(found.run["assumed"])
