@@ -92,7 +92,7 @@ def long_table(
         measures = named
     if options.wide in (None, "metric") and measures:
         return _from_scores(frame, measures, roles, options, notes)
-    if len(named) == 1:
+    if len(named) == 1 and not options.wide and not _are_models(named, roles):
         return _from_scores(frame, named, roles, options, notes)
     if not named:
         raise InputError(
@@ -100,7 +100,11 @@ def long_table(
             f"{hint('columns', {'score': 'COLUMN'})}"
         )
     kind = options.wide or _kind_of(named, roles, where)
-    notes[f"columns {some(named, 4)} are taken as one {kind} each"] = None
+    notes[
+        f"columns {some(named, 4)} are taken as one {kind} each"
+        if len(named) > 1
+        else f"column {named[0]} is taken as one {kind}"
+    ] = None
     _note_unused(frame, named, taken | {*named}, notes)
     kept = [c for c in frame.columns if c not in named]
     long = frame.melt(kept, named, var_name="~wide", value_name="~value")
@@ -273,9 +277,13 @@ def _note_unused(
         ] = None
 
 
+def _are_models(named: list[str], roles: dict[str, str]) -> bool:
+    return "model" not in roles and sum(bool(family_of(c)) for c in named) * 2 > len(named)
+
+
 def _kind_of(named: list[str], roles: dict[str, str], where: str) -> str:
     """Return what columns side by side are, by their names."""
-    if "model" not in roles and sum(family_of(c) is not None for c in named) * 2 > len(named):
+    if _are_models(named, roles):
         return "model"
     raise InputError(
         f"{where}: columns {some(named, 4)}: is each a model, a concept, a metric or a method? "

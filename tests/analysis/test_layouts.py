@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,3 +87,16 @@ def test_models_side_by_side_have_depths_of_their_own() -> None:
     found = read_scores(tables[0].merge(tables[1], "outer"))
     assert found.table.groupby("model").size().to_dict() == {"gpt2": 7, "pythia-70m": 9}
     assert "empty cells are at depths that a model does not have" in found.run["notes"]
+
+
+def test_one_model_alone_keeps_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"gpt2": side_by_side(["gpt2"], 13)["gpt2"].tolist()}))
+    for source in (path, side_by_side(["gpt2"], 13)):
+        found = read_scores(source)
+        facts = found.table[["model", "family", "metric", "n_layers"]].drop_duplicates()
+        assert facts.to_numpy().tolist() == [["gpt2", "GPT-2", "score", 12]]
+        assert "column gpt2 is taken as one model" in found.run["notes"]
+    mine = side_by_side(["mine"])
+    assert read_scores(mine).table["metric"].unique().tolist() == ["mine"]
+    assert read_scores(mine, wide="model").table["model"].unique().tolist() == ["mine"]
