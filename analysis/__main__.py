@@ -251,16 +251,17 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
         if values and len(values) == 1 and "=" not in values[0]:
             given[name] = kind(values[0])
         elif values:
-            given[name] = {k: kind(v) for k, v in pairs(name, values).items()}
+            given[name] = {k: kind(v) for k, v in pairs(name, values, last=True).items()}
     return {**given, "strict": options.strict}
 
 
-def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
-    """Return NAME=VALUE pairs."""
+def pairs(name: str, values: Sequence[str], last: bool = False) -> dict[str, str]:
+    """Return NAME=VALUE pairs, split at the first = or, where names may have some, at the last."""
     for value in values:
         if "=" not in value.strip("="):
             raise InputError(f"--{name.replace('_', '-')}: {value!r} is not of the form NAME=VALUE")
-    return dict(value.split("=", 1) for value in values)
+    parts = [value.rpartition("=") if last else value.partition("=") for value in values]
+    return {key: said for key, _, said in parts}
 
 
 def truth(text: str) -> bool:

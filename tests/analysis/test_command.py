@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main, show_models
+from analysis.__main__ import main, parsed, reading, show_models
 from study.terminal import Terminal
 
 DEMO = Path(__file__).parents[2] / "data" / "scores" / "demo"
@@ -137,6 +137,15 @@ key = "humps"
 test = "hump in every model"
 sentence = "They fall again"
 """
+
+
+def test_names_of_models_and_metrics_may_have_an_equals_sign() -> None:
+    given = "--family|lr=0.1=Mine|--n-layers|lr=0.1=12|--higher-is-better|f(k=1)=no"
+    found = reading(parsed(["t.csv", *given.split("|"), "--columns", "score=acc=1"]))
+    assert found["family"] == {"lr=0.1": "Mine"}
+    assert found["n_layers"] == {"lr=0.1": 12}
+    assert found["higher_is_better"] == {"f(k=1)": False}
+    assert found["columns"] == {"score": "acc=1"}
 
 
 def test_claims_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
