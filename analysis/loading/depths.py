@@ -75,7 +75,7 @@ def with_depths(
             if n is None:
                 raise InputError(
                     f"{where}: layers of {model!r} are counted from the end ({low} to {high}); "
-                    f"give {hint('n_layers', {model: 32})}"
+                    f"give {hint('n_layers', {model: -low - 1})}"
                 )
             shift[model], total[model], zero[model] = n + 1, n, "embedding"
             continue
@@ -107,7 +107,8 @@ def with_depths(
     if guessed:
         assumed[
             f"no number of layers for {some(guessed)}: the table's last layer is taken as the "
-            f"last of the model; otherwise give {hint('n_layers', {guessed[0]: 32})}"
+            f"last of the model; to confirm or correct it, give "
+            f"{hint('n_layers', {guessed[0]: total[guessed[0]]})}"
         ] = None
     if open_:
         assumed[

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import read_scores, u_shape_test
+from analysis import InputError, read_scores, u_shape_test
 from analysis.loading.model_names import _registry, family_of, is_tuned, size_of
+from analysis.loading.options import fact_of
 from tests import forms
 
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.loading.options.SourceWarning")
@@ -97,3 +98,13 @@ def test_layers_of_a_total_give_the_number_of_layers(
     assert scores.table["depth"].iloc[[0, -1]].tolist() == pytest.approx(depths)
     assert scores.run["layer_zero"] == zero
     assert not any("no number of layers" in said for said in scores.run["assumed"])
+
+
+@pytest.mark.parametrize(("zero", "n"), [("embedding", 80), ("block", 81)])
+def test_the_hint_has_the_tables_own_number_of_layers(zero: str, n: int) -> None:
+    table = pd.DataFrame({"model": "m", "layer": np.arange(81), "accuracy": 0.5})
+    said = read_scores(table, layer_zero=zero).run["assumed"]
+    assert any(f"to confirm or correct it, give --n-layers m={n} " in note for note in said)
+    assert fact_of(said[0]).endswith("is taken as the last of the model")
+    with pytest.raises(InputError, match=r"from the end \(-81 to -1\); give --n-layers m=80 "):
+        read_scores(table.assign(layer=table["layer"] - 81))
