@@ -12,8 +12,8 @@ from analysis.loading.options import hint
 from study.read import InputError
 
 #: What stands for a missing number.
-MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "–", "—", "inf", "-inf"}
-_NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+|\d*,\d+)([eE][-+]?\d+)?")
+MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "–", "—"}
+_NUMBER = re.compile(r"[-+]?((\d[\d,]*\.?\d*|\.\d+|\d*,\d+)([eE][-+]?\d+)?|inf(inity)?)", re.I)
 _COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _WORDS = re.compile(
@@ -24,9 +24,10 @@ _SPREAD = re.compile(r"\s*(±|\+/-|\+-|\\pm).*$")
 
 @dataclass
 class Marks:
-    """What was taken off the cells of a table, for the message."""
+    """What was taken off the cells of a table, or for an empty cell, for the message."""
 
     taken: set[str] = field(default_factory=set)
+    empty: set[str] = field(default_factory=set)
 
     def said(self) -> list[str]:
         """Return one sentence for each kind."""
@@ -76,7 +77,8 @@ def numbers(
     spreads = bool((spread != plain).any())
     bare = spread.str.replace("−", "-").str.replace(r"\s*%$", "", regex=True)
     percent = bool((bare != spread.str.replace("−", "-")).any())
-    some = bare[~bare.str.lower().isin(MISSING)]
+    is_missing = bare.str.lower().isin(MISSING)
+    some = bare[~is_missing]
     if some.empty:
         return pd.Series(np.nan, values.index) if missing.all() and len(values) else None
     if not some.str.fullmatch(_NUMBER).all():
@@ -90,6 +92,7 @@ def numbers(
         marks.taken.add("percent signs are taken off, the numbers are taken as they are")
     if spreads:
         marks.taken.add("what follows ± is left out, which may be an SD or a standard error")
+    marks.empty |= set(bare[is_missing]) - {""}
     return pd.to_numeric(some, errors="coerce").reindex(values.index)
 
 

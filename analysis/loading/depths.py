@@ -165,7 +165,7 @@ def _counts(table: pd.DataFrame, notes: dict[str, None]) -> pd.Series:
         notes[f"numbers of layers from cells such as {cell!r}"] = None
     columns = [table["n_layers"], totals] if "n_layers" in table else [totals]
     counts: pd.Series = pd.concat([column.set_axis(table["model"]) for column in columns])
-    return counts.dropna()
+    return counts.replace([np.inf, -np.inf], np.nan).dropna()
 
 
 def _n_layers(model: Any, counts: pd.Series, options: Options, where: str) -> int | None:

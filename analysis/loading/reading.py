@@ -74,20 +74,22 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
         source, run, options = found.source, found.run, options.over(found.options)
     notes: dict[str, None] = {}
     assumed: dict[str, None] = {}
+    marks = Marks()
     if is_frame:
         where, parts = (
             "the table",
-            [long_table(as_pandas(source), "the table", options, notes, Marks())],
+            [long_table(as_pandas(source), "the table", options, notes, marks)],
         )
     else:
-        where, parts = _from_files(source, options, notes)
+        where, parts = _from_files(source, options, notes, marks)
+    notes |= dict.fromkeys(marks.said())
     table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     if table.empty:
         raise InputError(f"{where}: has no rows")
     name = run.get("study", {}).get("name") or ("data" if is_frame else _study_name(source))
     run["words"] = _words(table, run["words"])
     table = table.drop(columns="called", errors="ignore")
-    table = _complete(table, where, options, notes)
+    table = _complete(table, where, options, notes, marks)
     for option in ("n_layers", "layer_zero", "family"):
         check_names(option, getattr(options, option), "model", table["model"].unique())
     # Metrics of a mapping file that the table lacks are refused below, by the file's name.
@@ -130,13 +132,12 @@ def read(source: Any, options: Options, mapping: Any = None) -> Reading:
 
 
 def _from_files(
-    source: Any, options: Options, notes: dict[str, None]
+    source: Any, options: Options, notes: dict[str, None], marks: Marks
 ) -> tuple[str, list[pd.DataFrame]]:
     files = source_files(source)
     where = str(files[0].path) if len(files) == 1 else f"{source}"
     parts: list[tuple[SourceFile, pd.DataFrame]] = []
     for file in files:
-        marks = Marks()
         for number, frame in enumerate(tables_in(file, options)):
             try:
                 parts.append((file, long_table(frame, str(file.path), options, notes, marks)))
@@ -144,7 +145,6 @@ def _from_files(
                 if number == 0 and file.suffix not in (".md", ".markdown"):
                     raise
                 last = frame
-        notes |= dict.fromkeys(marks.said())
         if not any(f is file for f, _ in parts):
             long_table(last, str(file.path), options, notes, marks)
     named = all("model" in part for _, part in parts)
@@ -215,7 +215,7 @@ def _words(table: pd.DataFrame, said: Mapping[str, str]) -> dict[str, str]:
 
 
 def _complete(
-    table: pd.DataFrame, where: str, options: Options, notes: dict[str, None]
+    table: pd.DataFrame, where: str, options: Options, notes: dict[str, None], marks: Marks
 ) -> pd.DataFrame:
     """Fill in the columns that the tests take, and check the scores."""
     table = table.rename(columns={"concept": "emotion"})
@@ -250,15 +250,27 @@ def _complete(
             notes[f"rows without a score left out: {int(bad.sum())}"] = None
             table = table[~bad].reset_index(drop=True)
         else:
-            row = table[bad].iloc[0]
-            at = f"layer {row['layer']}" if "layer" in row else f"depth {row['depth']}"
             raise InputError(
-                f"{where}: column of scores ({row['metric']}): none for {row['model']!r} at {at}"
-                f" (row {_first(bad)}); complete it, or give {hint('missing', 'drop')}"
+                f"{where}: column of scores ({table[bad]['metric'].iloc[0]}): "
+                f"{_bad_score(table, bad, marks)}; complete it, or give {hint('missing', 'drop')}"
             )
     if table.empty:
         raise InputError(f"{where}: no row has a score")
     return table.assign(score=table["score"].astype(np.float64))
+
+
+def _bad_score(table: pd.DataFrame, bad: pd.Series, marks: Marks) -> str:
+    """Say what the first score is that is no finite number, and where."""
+    row = table[bad].iloc[0]
+    what = "none" if pd.isna(row["score"]) else f"{row['score']} is not finite"
+    depth = "layer" if "layer" in row else "depth"
+    at = f"{depth} {row[depth]}"
+    for column in ("emotion", "method", "fold", "split", "seed", "topic"):
+        if column in table and len(table[column].unique()) > 1:
+            at += f", {'concept' if column == 'emotion' else column} {row[column]}"
+    empty = f" (cells with {some(sorted(map(repr, marks.empty)))} count as empty)"
+    given = empty if what == "none" and marks.empty else ""
+    return f"{what} for {row['model']!r} at {at}{given}"
 
 
 def _first(bad: pd.Series) -> int:

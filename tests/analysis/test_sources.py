@@ -250,7 +250,17 @@ BAD = {
     "missing": (
         "model,layer,accuracy\n" + "".join(f"m,{i},{'' if i == 3 else 0.5}\n" for i in range(8)),
         {},
-        r"scores \(accuracy\): none for 'm' at layer 3 \(row 4\).*--missing drop",
+        r"scores \(accuracy\): none for 'm' at layer 3; complete it.*--missing drop",
+    ),
+    "no number": (
+        "model,layer,accuracy\n" + "".join(f"m,{i},{'-' if i == 3 else 0.5}\n" for i in range(8)),
+        {},
+        r"none for 'm' at layer 3 \(cells with '-' count as empty\); complete it",
+    ),
+    "no finite number": (
+        "fold,layer,f1\n" + "".join(f"{i % 2},{i},{'-inf' if i == 3 else 0.5}\n" for i in range(8)),
+        {},
+        r"-inf is not finite for 't' at layer 3, fold 1; complete it, or give --missing drop",
     ),
     "duplicates": (
         "model,layer,accuracy,pooling,note\n"
