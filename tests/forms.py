@@ -90,6 +90,12 @@ def _(t: pd.DataFrame, p: Path) -> None:
     t.to_csv(p, index=False, sep="\t", encoding="utf-16")
 
 
+@form("excel_delimiter.csv")
+def _(t: pd.DataFrame, p: Path) -> None:
+    text = t.to_csv(index=False, sep=";", decimal=",")
+    p.write_text(f"sep=;\n{text}", encoding="utf-16")
+
+
 @form("pandas_index.csv")
 def _(t: pd.DataFrame, p: Path) -> None:
     t.to_csv(p)

@@ -22,6 +22,7 @@ from study.read import InputError, read_bytes, reason
 
 #: What an archive may unpack to: more is an attack on memory.
 MAX_UNPACKED = 2**30
+_EXCEL_SIGN = re.compile(r'"?sep=(.)"?[ ,;]*', re.I)
 _RULE = re.compile(r"^\s*\|?[\s:|-]+\|[\s:|-]*$")
 
 
@@ -118,10 +119,12 @@ def delimited(text: str, where: str, options: Options) -> pd.DataFrame:
     """
     lines = [line for line in text.splitlines() if line.strip()]
     lines = [line for i, line in enumerate(lines) if not (line.startswith("#") and i < 50)]
-    lines = lines[(options.header or 1) - 1 :]
+    # What Excel reads as the delimiter, and does not count as a row.
+    named = _EXCEL_SIGN.fullmatch(lines[0]) if lines else None
+    lines = lines[(named is not None) + (options.header or 1) - 1 :]
     if not lines:
         raise InputError(f"{where}: has no rows")
-    sign = _delimiter(lines)
+    sign = named[1] if named else _delimiter(lines)
     rows = list(csv.reader(lines, delimiter=sign))
     header = [name.strip() for name in rows[0]]
     for number, row in enumerate(rows[1:], 2):
