@@ -191,6 +191,11 @@ def _(t: pd.DataFrame, p: Path) -> None:
     t.to_json(p, orient="records", indent=0)
 
 
+@form("pandas.json")
+def _(t: pd.DataFrame, p: Path) -> None:
+    t.to_json(p)
+
+
 @form("lines.jsonl")
 def _(t: pd.DataFrame, p: Path) -> None:
     t.to_json(p, orient="records", lines=True)

@@ -70,7 +70,7 @@ def long_table(
     frame = frame.rename(columns=str)
     frame = cleaned(frame, where, marks, options.decimal)
     frame = _selected(frame, where, options)
-    frame = _name_keys(frame, where)
+    frame = _name_keys(frame, where, options)
     roles = roles_of(frame, options.columns, where)
     wide = _layer_columns(frame, roles)
     if options.wide == "layer" or (len(wide) >= MIN_WIDE and "layer" not in roles):
@@ -135,10 +135,11 @@ def _selected(frame: pd.DataFrame, where: str, options: Options) -> pd.DataFrame
     return frame
 
 
-def _name_keys(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def _name_keys(frame: pd.DataFrame, where: str, options: Options) -> pd.DataFrame:
     """Name the levels of a nested file by what they hold: models, measures, or ways."""
-    keys = [c for c in frame.columns if re.fullmatch(r"key \d+", str(c))]
-    has = {role_of(c) for c in frame.columns}
+    given = options.columns.values()
+    keys = [c for c in frame.columns if re.fullmatch(r"key \d+", str(c)) and c not in given]
+    has = {role_of(c) for c in frame.columns} | set(options.columns)
     names = {}
     for column in keys:
         values = [str(v) for v in frame[column].unique()]

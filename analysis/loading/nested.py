@@ -51,6 +51,8 @@ def tables_of(content: Any, where: str, records: str | None = None) -> list[pd.D
     """
     if records:
         return [_at(content, records, where)]
+    if _by_column(content):
+        return [pd.DataFrame({k: list(v.values()) for k, v in content.items()})]
     found = _tables(content, {}, where, "", 0)
     if not found:
         raise InputError(
@@ -72,6 +74,16 @@ def tables_of(content: Any, where: str, records: str | None = None) -> list[pd.D
         )
     (same,) = kinds.values()
     return [pd.concat([table for _, table in same], ignore_index=True)]
+
+
+def _by_column(content: Any) -> bool:
+    """Say whether a JSON file is as pandas writes it: by column, and each by the same rows."""
+    from analysis.loading.columns import role_of
+
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        return False
+    rows = {tuple(column) for column in content.values()}
+    return len(rows) == 1 and any(role_of(k) in ("layer", "depth") for k in content)
 
 
 def _tables(

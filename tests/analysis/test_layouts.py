@@ -100,3 +100,12 @@ def test_one_model_alone_keeps_its_name(tmp_path: Path) -> None:
     mine = side_by_side(["mine"])
     assert read_scores(mine).table["metric"].unique().tolist() == ["mine"]
     assert read_scores(mine, wide="model").table["model"].unique().tolist() == ["mine"]
+
+
+def test_names_in_json_are_models_if_the_caller_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(json.dumps({"mine": [0.5] * 9, "yours": [0.6] * 9}))
+    with pytest.raises(InputError, match=r"what are mine, yours\? give --columns model='key 1'"):
+        read_scores(tmp_path / "t.json")
+    for role in ("model", "method"):
+        found = read_scores(tmp_path / "t.json", columns={role: "key 1"})
+        assert found.table[role].unique().tolist() == ["mine", "yours"]
