@@ -23,13 +23,14 @@ from analysis.loading.columns import (
     spread_columns,
 )
 from analysis.loading.model_names import family_of
-from analysis.loading.options import Options, hint, some
+from analysis.loading.options import REPETITIONS, Options, hint, some
 from study.read import InputError
 
 _LAYER = re.compile(r"^(?:layers?|block|blk|l|h|hidden)?[ _.\-]*(-?\d+)$", re.I)
 _LAYER_CELL = re.compile(
     r"^(?:layer|block|l|h)?[ _.#\-]*(-?\d+)\b(?: *(?:/|of|out of) *(\d+)\b)?.*$", re.I
 )
+_REPEATED = re.compile(r"([a-z_ ]*[a-z])[ _.\-]*(\d+)(?:[ _.\-]+(.+))?", re.I)
 _EMBEDDING = {"emb", "embed", "embedding", "embeddings", "wte", "embeddingoutput", "input"}
 #: Fewest columns side by side that are layers.
 MIN_WIDE = 4
@@ -92,6 +93,8 @@ def long_table(
         measures = named
     if options.wide in (None, "metric") and measures:
         return _from_scores(frame, measures, roles, options, notes)
+    if not options.wide and (columns := _repeated_columns(named, roles)):
+        return _from_repetitions(frame, columns, roles, notes)
     if len(named) == 1 and not options.wide and not _are_models(named, roles):
         return _from_scores(frame, named, roles, options, notes)
     if not named:
@@ -223,6 +226,50 @@ def _from_scores(
     if len(scores) > 1:
         notes[f"columns {some(scores, 4)} are taken as one metric each"] = None
     _note_unused(frame, scores, used, notes)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _repeated_columns(named: list[str], roles: dict[str, str]) -> dict[str, tuple[str, int, str]]:
+    """Return the columns that are repetitions: the kind, the number, and what is measured.
+
+    Examples
+    --------
+    >>> _repeated_columns(["split0_test_f1", "split1_test_f1", "mean_test_f1", "b_2"], {})
+    {'split0_test_f1': ('split', 0, 'test_f1'), 'split1_test_f1': ('split', 1, 'test_f1')}
+    """
+    out: dict[str, tuple[str, int, str]] = {}
+    for column in named:
+        found = _REPEATED.fullmatch(column)
+        kind = role_of(found[1]) if found else None
+        if found and kind in REPETITIONS and kind not in roles:
+            out[column] = (str(kind), int(found[2]), found[3] or "")
+    out = {c: v for c, v in out.items() if not v[2].lower().startswith("train")}
+    return out if len(out) > 1 and len({kind for kind, _, _ in out.values()}) == 1 else {}
+
+
+def _from_repetitions(
+    frame: pd.DataFrame,
+    columns: dict[str, tuple[str, int, str]],
+    roles: dict[str, str],
+    notes: dict[str, None],
+) -> pd.DataFrame:
+    """Return a long table of columns such as fold_0, fold_1, or split0_test_f1, split1_test_f1."""
+    kind = next(kind for kind, _, _ in columns.values())
+    notes[f"columns {some(list(columns), 4)} are taken as one {kind} each"] = None
+    taken = {*columns, *roles.values()}
+    unused = [c for c in _number_columns(frame) if c not in taken and key_of(c) not in _INDEX]
+    if unused:
+        notes[f"not used beside the {kind}s: {some(unused, 4)}"] = None
+    roles = {**roles, kind: "~wide", "score": "~value"}
+    measured = list(dict.fromkeys(what for _, _, what in columns.values()))
+    parts = []
+    for what in measured:
+        mine = {c: number for c, (_, number, of) in columns.items() if of == what}
+        kept = [c for c in frame.columns if c not in columns]
+        long = frame.melt(kept, list(mine), var_name="~wide", value_name="~value")
+        long["~wide"] = long["~wide"].map(mine)
+        metric = what if is_metric(what) or len(measured) > 1 else None
+        parts.append(_as_roles(_without_lacking(long, roles, ["~value"]), roles, metric))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -109,3 +109,25 @@ def test_names_in_json_are_models_if_the_caller_says_so(tmp_path: Path) -> None:
     for role in ("model", "method"):
         found = read_scores(tmp_path / "t.json", columns={role: "key 1"})
         assert found.table[role].unique().tolist() == ["mine", "yours"]
+
+
+@pytest.mark.parametrize("metric", ["", "_test_score", "_test_f1"])
+@pytest.mark.parametrize("kind", ["fold", "split"])
+def test_repetitions_side_by_side_are_those_of_a_long_table(kind: str, metric: str) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{kind}{i}{metric}" for i in range(5)]
+    table = of_models(names)
+    table[names] += 0.1 * rng.standard_normal((len(table), 5))
+    table = table.assign(split0_train_score=1.0, mean_test_score=table[names].mean(axis=1))
+    long = table.melt(["model", "layer"], names, kind, "score")
+    long[kind] = long[kind].str[len(kind)].astype(int)
+    found, told = read_scores(table), read_scores(long)
+    shown = f"columns {kind}0{metric}, {kind}1{metric}, {kind}2{metric}, {kind}3{metric} and 1 more"
+    assert f"{shown} are taken as one {kind} each" in found.run["notes"]
+    said = f"not used beside the {kind}s: split0_train_score, mean_test_score"
+    assert said in found.run["notes"]
+    assert found.table["metric"].unique().tolist() == ["test_f1" if "f1" in metric else "score"]
+    for mine, theirs in ((found.table, told.table), (found.replicates, told.replicates)):
+        for table in (mine, theirs):
+            table["metric"] = "score"
+        pd.testing.assert_frame_equal(mine, theirs)
