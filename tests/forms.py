@@ -143,6 +143,12 @@ def _(t: pd.DataFrame, p: Path) -> None:
     t.assign(layer=t["layer"] - 1).to_csv(p, index=False)
 
 
+@form("embedding_and_blocks.csv")
+def _(t: pd.DataFrame, p: Path) -> None:
+    names = {n: f"model.layers.{n - 1}" if n else "embedding" for n in t["layer"]}
+    t.assign(layer=t["layer"].map(names)).to_csv(p, index=False)
+
+
 @form("wide_by_model.csv")
 def _(t: pd.DataFrame, p: Path) -> None:
     t.pivot(index="layer", columns="model", values="accuracy").to_csv(p)

@@ -51,7 +51,7 @@ def with_depths(
         return _shares(table, where, options, notes), ""
     if "depth" in table:
         table = table.rename(columns={"depth": "layer"})
-    layer = layer_numbers(table["layer"], where).astype(np.float64)
+    layer = layer_numbers(table["layer"], where, table["model"]).astype(np.float64)
     if layer.isna().any():
         raise InputError(
             f"{where}: layer is missing in row {int(layer.isna().to_numpy().argmax()) + 1}"

@@ -26,17 +26,21 @@ from analysis.loading.model_names import family_of
 from analysis.loading.options import REPETITIONS, Options, hint, some
 from study.read import InputError
 
-_LAYER = re.compile(r"^(?:layers?|block|blk|l|h|hidden)?[ _.\-]*(-?\d+)$", re.I)
-_LAYER_CELL = re.compile(
-    r"^(?:layer|block|l|h)?[ _.#\-]*(-?\d+)\b(?: *(?:/|of|out of) *(\d+)\b)?.*$", re.I
-)
+#: What stands before a layer's number, maybe behind the path of a module: model.layers.3.
+_WORD = r"^(?:(?:[a-z_]+\.)*(?:layers?|blocks?|blk|l|h|hidden(?:[ _.]?states?)?))?"
+_TOTAL = r"(?: *(?:/|of|out of) *(\d+)\b)?"
+_LAYER = re.compile(rf"{_WORD}[ _.\-]*(-?\d+){_TOTAL}$", re.I)
+_LAYER_CELL = re.compile(rf"{_WORD}[ _.#\-]*(-?\d+)\b{_TOTAL}.*$", re.I)
+#: A kind of repetition, its number and what it measures: split0_test_score.
 _REPEATED = re.compile(r"([a-z_ ]*[a-z])[ _.\-]*(\d+)(?:[ _.\-]+(.+))?", re.I)
-_EMBEDDING = {"emb", "embed", "embedding", "embeddings", "wte", "embeddingoutput", "input"}
+_EMBEDDING = {
+    *("emb", "embed", "embedding", "embeddings", "wte", "transformerwte", "embeddingoutput"),
+    "input",
+}
 #: Fewest columns side by side that are layers.
 MIN_WIDE = 4
 #: Columns of a wide table that are facts about rows and no scores.
 _INDEX = {"index", "unnamed0", "id", "row", "rank", "timestamp", "date"}
-
 #: Roles of a row of a curve.
 _OF_A_ROW = {"layer", "depth", "score", "se", "sd", "n", "n_layers", "n_params", "instruct"}
 
@@ -164,7 +168,7 @@ def _name_keys(frame: pd.DataFrame, where: str, options: Options) -> pd.DataFram
 
 def _layer_columns(frame: pd.DataFrame, roles: dict[str, str]) -> dict[str, int]:
     """Return the columns that are layers, with their numbers."""
-    out = {}
+    out: dict[str, int | None] = {}
     for column in frame.columns:
         found = _LAYER.match(str(column).strip())
         if column in roles.values():
@@ -172,8 +176,9 @@ def _layer_columns(frame: pd.DataFrame, roles: dict[str, str]) -> dict[str, int]
         if found:
             out[column] = int(found[1])
         elif key_of(column) in _EMBEDDING:
-            out[column] = 0
-    return out if len(set(out.values())) == len(out) else {}
+            out[column] = None
+    numbers = _numbered(list(out.values()))
+    return dict(zip(out, numbers, strict=True)) if len(set(numbers)) == len(out) else {}
 
 
 def _from_layers(
@@ -199,8 +204,10 @@ def _from_layers(
             roles["model"] = free[0]
     kept = [c for c in frame.columns if c not in wide]
     long = frame.melt(kept, list(wide), var_name="~wide", value_name="~value")
-    long["~wide"] = long["~wide"].map(wide)
     roles = {**roles, "layer": "~wide", "score": "~value"}
+    found = {c: _LAYER.match(c.strip()) for c in wide}
+    totals = {c: f"{wide[c]}/{m[2]}" for c, m in found.items() if m and m[2]}
+    long["~wide"] = long["~wide"].map({**wide, **totals})
     long = _without_shorter(_without_lacking(long, roles, ["~value"]), roles, where)
     return _as_roles(long, roles)
 
@@ -287,7 +294,7 @@ def _without_shorter(long: pd.DataFrame, roles: dict[str, str], where: str) -> p
     """Leave out empty cells beyond the last score of a model: others have more layers."""
     known = long[roles["score"]].notna()
     if "layer" in roles:
-        place = layer_numbers(long[roles["layer"]], where)
+        place = layer_numbers(long[roles["layer"]], where, _models(long, roles))
     else:
         place = pd.to_numeric(long[roles["depth"]], errors="coerce")
     last = place.where(known).groupby(_models(long, roles)).transform("max")
@@ -356,29 +363,43 @@ def _as_roles(
     return out.reset_index(drop=True)
 
 
-def layer_numbers(values: pd.Series, where: str) -> pd.Series:
+def layer_numbers(values: pd.Series, where: str, models: pd.Series | None = None) -> pd.Series:
     """Return layers as whole numbers: "layer_3", "L49 (best)" and "embedding" too.
+
+    The embedding is layer -1 in models that have a layer 0 as well, which is then the first block.
 
     Examples
     --------
-    >>> layer_numbers(pd.Series(["emb", "L1", "layer_2", "3 (best)"]), "t.md").tolist()
+    >>> layer_numbers(pd.Series(["emb", "L1", "model.layers.2", "3 (best)"]), "t.md").tolist()
     [0, 1, 2, 3]
+    >>> layer_numbers(pd.Series(["emb", "block.0", "block.1"]), "t.md").tolist()
+    [-1, 0, 1]
     """
     if pd.api.types.is_numeric_dtype(values):
         return values
-    out = []
+    out: list[int | None] = []
     for value in values:
         text = _layer_text(value)
         found = _LAYER_CELL.match(text)
         if key_of(text) in _EMBEDDING:
-            out.append(0)
+            out.append(None)
         elif found:
             out.append(int(found[1]))
         else:
             raise InputError(
                 f"{where}: layer {value!r} has no number; write 0, 1, ... or layer_0, L1, embedding"
             )
-    return pd.Series(out, values.index)
+    layers = pd.Series(out, values.index, dtype=object)
+    by = pd.Series("", values.index) if models is None else models
+    for rows in layers.groupby(by, dropna=False).groups.values():
+        layers.loc[rows] = _numbered(list(layers.loc[rows]))
+    return layers.astype(np.int64)
+
+
+def _numbered(layers: list[int | None]) -> list[int]:
+    """Return the embedding's number in its place: 0, or -1 where layer 0 is the first block."""
+    embedding = -1 if 0 in layers else 0
+    return [embedding if layer is None else layer for layer in layers]
 
 
 def layer_totals(values: pd.Series) -> pd.Series:

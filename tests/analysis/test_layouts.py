@@ -131,3 +131,32 @@ def test_repetitions_side_by_side_are_those_of_a_long_table(kind: str, metric: s
         for table in (mine, theirs):
             table["metric"] = "score"
         pd.testing.assert_frame_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+@pytest.mark.parametrize(
+    ("embedding", "other", "n"),
+    [
+        ("emb", "block_{before}", 12),
+        ("emb", "L{layer}", 12),
+        ("hidden_state_0", "hidden_state_{layer}", 12),
+        ("transformer.wte", "transformer.h.{before}", 12),
+        ("layer 0/24", "layer {layer}/24", 24),
+    ],
+)
+def test_layers_by_many_names(embedding: str, other: str, n: int, is_wide: bool) -> None:
+    names = [embedding, *(other.format(before=i, layer=i + 1) for i in range(12))]
+    wide = pd.DataFrame(np.linspace(0.5, 0.7, 26).reshape(2, 13), columns=names)
+    wide.insert(0, "model", ["a", "b"])
+    found = read_scores(wide if is_wide else wide.melt("model", names, "layer", "accuracy")).table
+    assert found.groupby("model")["layer"].agg(list).tolist() == [list(range(13))] * 2
+    assert found["n_layers"].unique().tolist() == [n]
+    scores = found.sort_values(["model", "layer"])["score"]
+    assert scores.tolist() == wide[names].to_numpy().ravel().tolist()
+
+
+def test_each_model_numbers_its_layers() -> None:
+    layers = [*("emb", *range(12)), *("emb", *range(1, 13))]
+    table = pd.DataFrame({"model": ["a"] * 13 + ["b"] * 13, "layer": layers, "accuracy": 0.5})
+    found = read_scores(table.astype({"layer": str})).table
+    assert found.groupby("model")["layer"].agg(list).tolist() == [list(range(13))] * 2
