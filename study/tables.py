@@ -13,6 +13,8 @@ LABELS = ("true", "shuffled")
 #: All metrics, in the order of the reports, primary metric first. `representations.metrics` has
 #: one entry for each.
 METRIC_ORDER = ("auc", "crossnobis", "cosine", "anisotropy")
+#: The lowest and the highest value of the metrics that have them.
+BOUNDS = {"auc": (0.0, 1.0), "cosine": (-1.0, 1.0), "anisotropy": (-1.0, 1.0)}
 #: What ablation loses, beyond a control; `representations.lost` has one entry for each.
 LOST = ("separation_lost", "prediction_lost")
 

@@ -30,7 +30,10 @@ from analysis.figures.style import (
     small_panels,
     text_width,
 )
+from analysis.loading.columns import SHARES, key_of
 from analysis.loading.scores import MODEL, PROFILE, Scores, method_order, metric_order
+from study.arrays import Float64Array
+from study.tables import BOUNDS
 
 
 def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
@@ -46,7 +49,8 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
     -------
     DataFrame
         The columns of `PROFILE` and `MODEL`, layer, depth, score, low and high, in the metric's
-        units; low and high are missing without replicates.
+        units; low and high are missing without replicates. The band contains the score and stays
+        within the metric's range.
 
     Examples
     --------
@@ -64,11 +68,20 @@ def profile_table(scores: Scores, level: float = 0.95) -> pd.DataFrame:
             tails = [50 * (1 - level), 50 * (1 + level)]
             # Held-out scores are lower in a replicate that repeats topics, so use only its spread.
             spread = profile.replicates - profile.replicates.mean(axis=0)
-            part["low"], part["high"] = np.percentile(
-                profile.sign * (profile.separation + spread), tails, axis=0
+            low, high = np.clip(
+                np.percentile(profile.sign * (profile.separation + spread), tails, axis=0),
+                *_range(profile.keys["metric"], part["score"].to_numpy()),
             )
+            part["low"] = np.minimum(low, part["score"])
+            part["high"] = np.maximum(high, part["score"])
         parts.append(part.assign(**{key: profile.keys[key] for key in [*PROFILE, *MODEL]}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _range(metric: str, score: Float64Array) -> tuple[float, float]:
+    """Return the range of a metric; none if it is unknown or the scores are percentages."""
+    share = (0.0, 1.0) if key_of(metric) in SHARES else (-np.inf, np.inf)
+    return BOUNDS.get(metric, share) if np.abs(score).max() < 1.001 else (-np.inf, np.inf)
 
 
 def depth_profiles(

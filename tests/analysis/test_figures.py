@@ -79,6 +79,34 @@ def test_profile_table_keeps_units_and_bands(small: Scores) -> None:
     assert np.allclose(turned["low"], -table["high"])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bands_contain_their_curve_and_stay_within_the_range(small: Scores, sign: int) -> None:
+    # Replicates of a ceiling are mostly 1 too, and a few are lower, so their mean is below 1.
+    table, draws = small.table.assign(metric="auc"), small.replicates.assign(metric="auc")
+    rare = draws["replicate"] == draws["replicate"].min()
+    draws["score"] = np.where(rare, 0.8, 1.0)
+    low = draws["layer"] == 1
+    draws.loc[low, "score"] = draws.loc[low, "replicate"] / draws["replicate"].max()
+    table["score"] = np.where(table["layer"] == 1, 0.9, 1.0)
+    if sign < 0:  # as a cosine is read: -1 separates best
+        table["metric"] = draws["metric"] = "cosine"
+        table["score"], draws["score"] = -table["score"], -draws["score"]
+    metric = {1: "auc", -1: "cosine"}[sign]
+    found = figures.profile_table(
+        replace(small, table=table, replicates=draws, directions={metric: sign})
+    )
+    assert (found["low"] <= found["score"]).all()
+    assert (found["high"] >= found["score"]).all()
+    assert np.abs(found[["low", "high"]]).to_numpy().max() == 1
+    percent = replace(
+        small,
+        table=table.assign(score=100 * table["score"]),
+        replicates=draws.assign(score=100 * draws["score"]),
+        directions={metric: sign},
+    )
+    assert np.abs(figures.profile_table(percent)[["low", "high"]]).to_numpy().max() > 100
+
+
 def test_every_figure_draws(small: Scores) -> None:
     fits = fit_curves(small, weights=None)
     pooled = localization_test(small)
