@@ -124,12 +124,6 @@ def vector_sources(
                 f"{scores}: no activations of {unit.title} under this study's settings; "
                 f"make them with: {extracted}"
             )
-        unknown = set(study.steering.emotions) - set(load_facts(unit.path)["emotions"])
-        if unknown:
-            raise InputError(
-                f"study {study.name}: steering.emotions has {min(unknown)!r}, which has no vector; "
-                f"choose from {', '.join(e.name for e in corpus.emotions)}"
-            )
     if not sources:
         raise InputError(
             f"study {study.name}: steering needs trained weights and the method comprehension"

@@ -112,8 +112,8 @@ def plan(
     Raises
     ------
     InputError
-        For an unknown model or metric, too few topics for ablation, or if weights are not
-        installed or are the wrong ones.
+        For an unknown model, metric or emotion to steer toward, too few emotions or topics, or if
+        weights are not installed or are the wrong ones.
     """
     unknown = [m for m in study.scoring.metrics if m not in METRICS]
     if unknown:
@@ -121,7 +121,19 @@ def plan(
             f"study {study.name}: scoring.metrics has unknown {unknown[0]!r}; "
             f"choose from {', '.join(METRICS)}"
         )
-    n_topics = len(corpus.topics)
+    emotions, n_topics = [e.name for e in corpus.emotions], len(corpus.topics)
+    for name, n in (("emotions", len(emotions)), ("topics", n_topics)):
+        if n < 2:
+            raise InputError(
+                f"study {study.name}: {name} has {n}; separation needs at least two: "
+                f"name more, or leave {name} out to use all of the corpus"
+            )
+    unknown = [e for e in study.steering.emotions if e not in emotions]
+    if unknown:
+        raise InputError(
+            f"study {study.name}: steering.emotions has {unknown[0]!r}, which has no vector; "
+            f"choose from {', '.join(emotions)}"
+        )
     if "ablation" in study.methods + study.untrained_methods and n_topics < LEAST_TOPICS:
         raise InputError(f"study {study.name}: {n_topics} topics; {TOO_FEW}")
     check_links(folder)
