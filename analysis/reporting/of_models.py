@@ -34,7 +34,7 @@ def of_invariance(row: Row) -> str:
     else:
         within, between = "in each of these models", "between these models"
     of = row.named("departure_of")
-    test = [row.statistic("LR χ²", "lr"), row.p()]
+    test = [row.statistic("LR χ²", "lr"), row.p("p", "p of a difference")]
     place = [
         row.estimate(f"largest departure of a peak{f' ({of})' if of else ''}"),
         row.p("p_equivalence", "p of equivalence"),
@@ -43,7 +43,7 @@ def of_invariance(row: Row) -> str:
         place = [row.estimate("largest difference of the shapes, as a share of the rise")]
     verdict = row.text("verdict")
     if verdict == "invariant":
-        said = f"the depth curve was the same {within}{about}"
+        said = f"the depth curve {within}{about} was the same ({row.text('reason')})"
         return sentence(said, [*place, row.p("p_curve", "p of equal shape"), *test, n])
     if verdict == "not invariant":
         return sentence(f"the depth curves differed {between}{about}", [*test, *place, n])

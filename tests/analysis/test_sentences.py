@@ -340,3 +340,12 @@ def test_all_pairs_of_models_are_no_pair() -> None:
     assert "in each of these models" in whole or "between these models" in whole
     assert "all (" not in whole
     assert all(re.search(r"(in|between) \w+ and \w+ \(", pair) for pair in pairs)
+
+
+def test_a_difference_within_the_margins_is_said_beside_sameness() -> None:
+    row = analysis.invariance_test(of_nine(), scope="these models").iloc[1].to_dict()
+    reason = "the curves are within 10% of the rise, though a difference is shown"
+    row |= {"verdict": "invariant", "reason": reason, "p": 0.0004, "p_curve": 0.001}
+    (text,) = say(pd.DataFrame([row]))
+    assert f"was the same ({reason}): " in text
+    assert "p of equal shape = .001, p of a difference < .001" in text
