@@ -78,9 +78,14 @@ def of_methods(row: Row) -> str:
     numbers = [row.estimate(f"difference, {a} minus {b}")]
     numbers += [_statistic(row, LETTERS[test])] if test in LETTERS else []
     numbers += [row.p(), row.estimate("Hedges' g", "hedges_g", "g_low", "g_high")]
-    numbers += [f"n = {row.models('n')}"]
+    # Mann-Whitney takes the two values of a model as those of two models.
+    n = row.count("n", "value") if test == "Mann-Whitney" else row.models("n")
+    numbers += [f"n = {n}"]
     if test == "method x family":
-        return sentence(f"{row.text('reason')}{about}", numbers)
+        if row.has("p"):
+            return sentence(f"{row.text('reason')}{about}", numbers)
+        question = f"whether the effect of the method differs between families{about}"
+        return sentence(undecided(question, row), numbers)
     verdict = row.text("verdict")
     if verdict in ("a better", "b better"):
         better, worse = (a, b) if verdict == "a better" else (b, a)

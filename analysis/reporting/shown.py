@@ -198,7 +198,8 @@ PRINTED: dict[str, Printed] = {
             count("n", "n"),
             VERDICT,
         ),
-        f"Difference: a minus b, in the metric's units. {UNDECIDED}",
+        "Difference: a minus b, in the metric's units. n: models; of Mann-Whitney, values, one per "
+        f"model and method. {UNDECIDED}",
     ),
     "crossed_reading_test": Printed(
         (

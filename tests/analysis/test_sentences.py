@@ -349,3 +349,16 @@ def test_a_difference_within_the_margins_is_said_beside_sameness() -> None:
     (text,) = say(pd.DataFrame([row]))
     assert f"was the same ({reason}): " in text
     assert "p of equal shape = .001, p of a difference < .001" in text
+
+
+def test_methods_count_models_and_say_what_was_not_tested() -> None:
+    table = RESULTS["method_test"]()
+    said = dict(zip(table["test"], say(table), strict=True))
+    assert said["Mann-Whitney"].endswith("n = 18 values.")
+    assert said["sign flips"].endswith("n = 9 models of 3 families.")
+    lone = analysis.method_test(simulate_scores(families=(1, 1), methods=("a", "b")), a="a", b="b")
+    said = dict(zip(lone["test"], say(lone), strict=True))
+    assert said["method x family"].startswith(
+        "Whether the effect of the method differs between families (score, method x family, models "
+        "like these) is undecided (no family with two models, or one only): n = 2 models"
+    )
