@@ -13,6 +13,14 @@ SHAPES = {
     "plateau": "separation leveled off with depth",
 }
 
+#: What each contrast of `control_test` compares a profile with.
+CONTROLS = {
+    "trained - untrained": "that of untrained weights",
+    "true - shuffled": "that of shuffled labels",
+    "given anisotropy": "what anisotropy explains",
+    "middle - layer 0": "that of layer 0",
+}
+
 
 def _where(row: Row) -> str:
     """Return "In gpt2 (comprehension, auc)" or "Over 9 models of 5 families (...)"."""
@@ -62,7 +70,8 @@ def of_shape(row: Row) -> str:
 
 def of_peak(row: Row) -> str:
     """Say where `localization_test` finds the peak: pooled, of all of these models, or of one."""
-    about = row.conditions(row.named("layers"), row.named("scope"))
+    by = row.named("peak")
+    about = row.conditions(f"peak by {by}" if by else "", row.named("layers"), row.named("scope"))
     target = "the target"
     if row.has("target") and row.has("delta"):
         target += f" of {row.number('target')} ± {row.number('delta')}"
@@ -91,21 +100,20 @@ def of_peak(row: Row) -> str:
 
 def of_control(row: Row) -> str:
     """Say whether `control_test` finds the hump, or the gain over layer 0, to be learned."""
-    contrast = row.text("contrast").replace(" - ", " minus ")
+    contrast = row.text("contrast")
     gain = contrast.startswith("middle")
     what = "separation in the middle of the depth" if gain else "the hump"
+    control = CONTROLS[contrast]
     where = _where(row)
     verdict = row.text("verdict")
-    numbers = [row.estimate(contrast), row.statistic("t")]
+    numbers = [row.estimate(contrast.replace(" - ", " minus ")), row.statistic("t")]
     numbers += [row.p("p_not" if verdict == "not learned" else "p")]
     if verdict == "learned":
-        over = "exceeded that of layer 0" if gain else "exceeded the control's"
-        return sentence(f"{where}, {what} {over}", numbers)
+        return sentence(f"{where}, {what} exceeded {control}", numbers)
     if verdict == "not learned":
-        said = f"{where}, {what} was not learned ({row.text('reason')})"
-        return sentence(said, numbers)
-    against = "layer 0" if gain else "the control's"
-    return sentence(undecided(f"{where}, whether {what} exceeds {against}", row), numbers)
+        said = f"{where}, compared with {control}, {what} was not learned"
+        return sentence(f"{said} ({row.text('reason')})", numbers)
+    return sentence(undecided(f"{where}, whether {what} exceeds {control}", row), numbers)
 
 
 def of_valence(row: Row) -> str:

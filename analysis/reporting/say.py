@@ -141,9 +141,9 @@ def say(
     >>> found = localization_test(simulate_scores(vertex=0.5, seed=1))
     >>> import textwrap
     >>> print(textwrap.fill(say(found, names={"score": "AUC"})[0], 90))
-    The peak of the models was at the target of 0.50 ± 0.10 (comprehension, AUC, models like
-    these): pooled depth = 0.50, 95% CI [0.44, 0.55], df = 4, SD between models = 0.04, p of
-    equivalence = .004, n = 9 of 9 models in 5 families.
+    The peak of the models was at the target of 0.50 ± 0.10 (comprehension, AUC, peak by
+    extremum, models like these): pooled depth = 0.50, 95% CI [0.44, 0.55], df = 4, SD between
+    models = 0.04, p of equivalence = .004, n = 9 of 9 models in 5 families.
     """
     check_style(style)
     kind = kind_of(result)

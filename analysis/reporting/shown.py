@@ -112,6 +112,7 @@ PRINTED: dict[str, Printed] = {
         (
             *ABOUT,
             Shown("Layers", "layers"),
+            Shown("Peak by", "peak"),
             MODEL,
             interval("Depth"),
             number("SD", "tau"),

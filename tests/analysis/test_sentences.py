@@ -15,6 +15,7 @@ import pytest
 
 import analysis
 from analysis import InputError, load_scores, load_trials, say
+from analysis.claims.specification_curve import specification_table
 from analysis.over_models.crossed_reading import without_crossreading
 from analysis.planning.simulate import simulate_scores
 from analysis.profiles.controls import Contrast, _decide
@@ -362,3 +363,11 @@ def test_methods_count_models_and_say_what_was_not_tested() -> None:
         "Whether the effect of the method differs between families (score, method x family, models "
         "like these) is undecided (no family with two models, or one only): n = 2 models"
     )
+
+
+def test_no_two_rows_are_about_the_same() -> None:
+    rules = {"target": 0.5, "delta": 0.1, "alpha": 0.05}
+    study = replace(of_two(), run={**of_two().run, "study": {"preregistered": rules}})
+    for table in (specification_table(study), RESULTS["control_test"]()):
+        said = [text.partition(" is undecided (")[0].partition(": ")[0] for text in say(table)]
+        assert len(set(said)) == len(said)
