@@ -119,8 +119,21 @@ def as_trials(data: Trials | pd.DataFrame) -> Trials:
     Parameters
     ----------
     data : Trials or DataFrame
-        A DataFrame needs the columns `COLUMNS`, and score_JUDGE and baseline_score_JUDGE for at
-        least one judge.
+        A DataFrame has one row per steered or sham text, with the columns
+
+        - study, model, family: names; n_params: the model's parameters, or missing;
+        - layer, depth: where the vector was added, depth from 0 to 1; place: "peak", or "sweep"
+          at other layers;
+        - emotion: the target; scenario, seed: the text's opening and random seed; strength: the
+          length of the vector as a share of the residual stream's;
+        - kind: "steered", "sham" (a random direction) or "matched sham" (one from the residual
+          stream's covariance);
+        - text, baseline_text: what the model wrote with the vector and without it;
+        - n_tokens: tokens of the text; perplexity, baseline_perplexity: of both texts under the
+          unsteered model; distinct_2, baseline_distinct_2: shares of distinct pairs of neighboring
+          tokens; share_foreign_script: of the text's letters, those that are not Latin;
+        - score_JUDGE, baseline_score_JUDGE: how much of the target a judge finds in both texts,
+          for at least one judge.
 
     Returns
     -------
@@ -136,10 +149,11 @@ def as_trials(data: Trials | pd.DataFrame) -> Trials:
         return data
     if not isinstance(data, pd.DataFrame):
         raise InputError(f"trials must be a DataFrame, not {type(data).__name__}")
-    return _validated(Trials(data), "the table of trials")
+    needs = f"it needs {', '.join(COLUMNS)}, and score_JUDGE and baseline_score_JUDGE for a judge"
+    return _validated(Trials(data), "the table of trials", needs)
 
 
-def _validated(trials: Trials, where: str) -> Trials:
+def _validated(trials: Trials, where: str, remedy: str = "run steering.py again") -> Trials:
     table = trials.table
     missing = [c for c in COLUMNS if c not in table]
     if not missing:
@@ -148,8 +162,7 @@ def _validated(trials: Trials, where: str) -> Trials:
         ]
     if missing or not trials.judges:
         raise InputError(
-            f"{where}: no column {missing[0] if missing else 'score_JUDGE'!r}; "
-            "run steering.py again"
+            f"{where}: no column {missing[0] if missing else 'score_JUDGE'!r}; {remedy}"
         )
     if table.empty:
         raise InputError(f"{where}: no trials")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -394,6 +395,18 @@ def test_published_beside_ours_and_examples_by_rule() -> None:
     group = group[(group["model"] == "m0") & (group["regime"] == "surgical")]
     gain = texts.loc[(texts["model"] == "m0") & (texts["regime"] == "surgical"), "gain"].iloc[0]
     assert gain == np.sort(group["gain"])[(len(group) - 1) // 2]
+
+
+def test_owners_of_a_table_learn_which_columns_it_needs() -> None:
+    with pytest.raises(InputError) as refused:
+        as_trials(make_trials(models=1, scenarios=2).table.drop(columns="family"))
+    message = str(refused.value)
+    assert message.startswith("the table of trials: no column 'family'; it needs study, model, ")
+    assert message.endswith(", and score_JUDGE and baseline_score_JUDGE for a judge")
+    assert "steering.py" not in message
+    for column in COLUMNS:
+        assert f"{column}, " in message
+        assert re.search(rf"\b{column}\b", str(as_trials.__doc__))
 
 
 def test_bad_tables_are_refused(tmp_path: Path) -> None:
