@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ from analysis.claims.table import ENDING, of_these
 from analysis.reporting.say import say
 from analysis.scopes import LIKE_THESE, THESE
 from analysis.scopes import WORDS as SCOPE_WORDS
-from study.read import refusing
+from study.read import InputError, refusing
 from study.text import visible
 from study.write import write_text
 
@@ -190,6 +191,11 @@ def citation(
     license : str, optional
         An identifier of SPDX (CC-BY-4.0), or an address.
 
+    Raises
+    ------
+    InputError
+        For an author without a name, or a license that is neither.
+
     Examples
     --------
     >>> result = {"study": "demo", "versions": {"emotion-depth": "1.0"}}
@@ -203,6 +209,13 @@ def citation(
         given-names: "Marie"
     license: "CC-BY-4.0"
     """
+    if license is not None and not re.fullmatch(r"[\w.+-]+|\w+://\S+", license):
+        raise InputError(
+            f"license {license!r}: give an identifier of SPDX, such as CC-BY-4.0, or an address"
+        )
+    for author in authors:
+        if not all(part.strip() for part in author.split(",", 1)):
+            raise InputError(f"author {author!r}: give 'FAMILY, GIVEN' or the name of a group")
     lines = [
         "cff-version: 1.2.0",
         "message: If you use these results, please cite them and the software that made them.",
@@ -333,7 +346,8 @@ def write_deposit(
     Raises
     ------
     InputError
-        If the folder cannot be written, or one of its files cannot be read.
+        If the folder cannot be written, one of its files cannot be read, or an author or the
+        license is refused by `citation`.
     """
     result = result_of(evidence, claims)
     texts = {

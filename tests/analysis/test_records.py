@@ -237,6 +237,32 @@ def test_a_deposit_names_its_authors_and_license(tmp_path: Path) -> None:
     assert parts["./"]["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("license", "my own license", "give an identifier of SPDX, such as CC-BY-4.0"),
+        ("license", "", "give an identifier of SPDX"),
+        ("license", "https://example.org/my own", "or an address"),
+        ("author", "", "give 'FAMILY, GIVEN' or the name of a group"),
+        ("author", "Curie, ", "give 'FAMILY, GIVEN'"),
+    ],
+)
+def test_a_deposit_with_invalid_metadata_is_refused(
+    option: str,
+    value: str,
+    remedy: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "evidence_of", lambda *_, **__: source().evidence)
+    assert main([str(DEMO), "--deposit", str(tmp_path / "d"), f"--{option}", value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"analysis: {option} {value!r}: ")
+    assert remedy in line
+    assert not (tmp_path / "d").exists()
+
+
 @pytest.mark.parametrize("given", [[], ["--author", "Curie, Marie"], None])
 def test_the_command_says_what_a_deposit_lacks(
     given: list[str] | None,
