@@ -109,16 +109,19 @@ class Truth:
         for name in ("n_topics", "n_emotions"):
             require_count(name, getattr(self, name))
         require_number("rho", self.rho, -1, 1)
-        for name in ("topic_sd", "family_sd"):
-            require_number(name, getattr(self, name), 0)
-        for name in ("vertex", "height", "departure", "scale_change", "method_effect"):
+        require_number("topic_sd", self.topic_sd, 0)
+        for name in ("vertex", "family_sd"):
+            require_number(name, getattr(self, name), 0, 1)
+        for name in ("departure", "scale_change"):  # differences of depths
+            require_number(name, getattr(self, name), -1, 1)
+        for name in ("height", "method_effect"):
             require_number(name, getattr(self, name))
         if not isinstance(self.model_sd, Mapping) or set(self.model_sd) - set(OVER_MODELS):
             raise InputError(
                 f"model_sd {self.model_sd!r}: give a mapping; its keys are {', '.join(OVER_MODELS)}"
             )
         for key, sd in self.model_sd.items():
-            require_number(f"model_sd[{key!r}]", sd, 0)
+            require_number(f"model_sd[{key!r}]", sd, 0, 1 if key == "vertex" else np.inf)
 
 
 def truth_of(settings: Mapping[str, Any]) -> Truth:
