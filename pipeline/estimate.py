@@ -10,6 +10,7 @@ import torch
 from rich.table import Table
 
 from pipeline.jobs import ModelRequest
+from pipeline.progress import duration
 from pipeline.provenance import certificates, closest
 from pipeline.shards import all_shards
 from pipeline.work import Work
@@ -63,11 +64,13 @@ def print_estimate(
     _print_certificates(console, list(shards), folder, sizes, rate)
     if max(shards.values(), default=1) > 1:
         console.print("Large units are split into shards; --engine ray runs them in parallel.")
-    if total or not unknown:
+    if total:
         console.print(
-            f"About {total:.0f} minutes for what is not done yet, on this machine's processor, "
-            "as busy as it is now."
+            f"About {duration(max(1, 60 * total))} for what is not done yet, on this machine's "
+            "processor, as busy as it is now."
         )
+    elif not unknown:
+        console.print("All units are done.")
     if unknown:
         console.print("A question mark means that the model has not been loaded here yet.")
 

@@ -28,30 +28,26 @@ def print_summary(console: Terminal, folder: Place) -> None:
     run = json.loads(read_text(folder / "run.json"))
     scores = read_table(folder / "scores.parquet")
     scores = scores[scores["labels"] == "true"]
-    metrics = list(run["metrics"])
     title = f"Study {run['study']['name']}: separation, from embedding to top"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
     table.add_column("model", overflow="fold")
-    for metric in metrics:
-        table.add_column(metric, no_wrap=True)
+    for column in ("metric", "profile", "best"):
+        table.add_column(column, no_wrap=True)
     for (model, weights, method), rows in scores.groupby(["model", "weights", "method"]):
-        cells = []
-        for metric in metrics:
+        lines = []
+        for metric, facts in run["metrics"].items():
             profile = rows[rows["metric"] == metric].groupby("depth")["score"].mean()
             if profile.empty:  # ablation has metrics of its own
-                cells.append("")
                 continue
-            sign = 1 if run["metrics"][metric]["higher_is_better"] else -1
+            sign = 1 if facts["higher_is_better"] else -1
             best = (sign * profile).idxmax()
-            cells.append(
-                f"{sparkline((sign * profile).tolist())}\n{profile[best]:.2f} at {best:.2f}"
-            )
-        table.add_row(
-            f"{visible(str(model))}\n{visible(str(weights))}, {visible(str(method))}", *cells
-        )
+            bars = sparkline((sign * profile).tolist())
+            lines.append((metric, bars, f"{profile[best]:.2f} at {best:.2f}"))
+        name = f"{visible(str(model))}\n{visible(str(weights))}, {visible(str(method))}"
+        table.add_row(name, *("\n".join(cells) for cells in zip(*lines, strict=True)))
     console.print(table)
     console.print(
-        "Bars run from the worst to the best layer of a profile; below them the best\n"
+        "Bars run from the worst to the best layer of a profile; beside them the best\n"
         f"score and its depth (layer / layers). Tables are in\n{folder}"
     )
 

@@ -14,6 +14,7 @@ import analysis.__main__
 import extraction
 from pipeline.progress import OnTerminal
 from pipeline.summary import print_summary
+from study.home import HOME
 from study.read import STORES, InputError, locate, one_line
 from study.terminal import Terminal
 
@@ -70,6 +71,26 @@ def test_a_dry_run_shows_names_as_they_are(
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('emotions = ["happy"]', "emotions has 1; separation needs at least two: name more"),
+        ('topics = ["photographs"]', "topics has 1; separation needs at least two: name more"),
+        (
+            'emotions = ["happy", "afraid"]\nsteering.emotions = ["sad"]',
+            "steering.emotions has 'sad', which has no vector; choose from ",
+        ),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse_later(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'models = ["smollm2-135m-instruct"]\n{line}\n', encoding="utf-8")
+    assert extraction.main(["--study", str(path), "--dry-run", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith(f"extraction.py: study mine: {message}")
+
+
 def renamed(folder: Path, names: list[str]) -> Path:
     """Make a study whose models have these names."""
     study = make_study(folder, families=(1,) * len(names), n_emotions=2, methods=("comprehension",))
@@ -89,6 +110,16 @@ def test_verdicts_and_summary_show_names_as_they_are(
     print_summary(Terminal(width=300), study)
     out = capsys.readouterr().out
     assert all(out.count(name) >= 2 for name in MARKUP[:4])
+
+
+def test_the_summary_of_six_metrics_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(Terminal(width=80), HOME / "data" / "scores" / "causal")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+    assert "…" not in out
+    for whole in ("smollm2-135m-instruct", "untrained, comprehension", "prediction_lost"):
+        assert whole in out
+    assert len(re.findall(r" [▁-█]+ +\d\.\d\d at \d\.\d\d", out)) == 4 * 4 + 2 * 2
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_dry_run_of_the_demo_study(away: Path) -> None:
     done = run("emotion-depth", "extract", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "Study demo: 10 units" in done.stderr
-    assert "About 0 minutes" not in done.stderr
+    assert "for what is not done yet" not in done.stderr
     assert "not been loaded here yet" in done.stderr
     assert list(away.iterdir()) == []
 
