@@ -22,6 +22,7 @@ FALSE = {
     "invariant": None,
     "learned": None,
     "not learned": None,
+    "plateau": None,
 }
 
 #: The tests whose power families_power.csv gives.
