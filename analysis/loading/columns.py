@@ -166,8 +166,11 @@ def directions_in(
                 f"{where}: metric {metric!r}: is larger better separated? give "
                 f"{hint('higher_is_better', {metric: False})}, or true"
             )
-        known = bool({key_of(metric), *_words(metric)} & set(HIGHER))
-        if said is None and not known and assumed is not None:
+        if (
+            said is None
+            and assumed is not None
+            and not {key_of(metric), *_words(metric)} & set(HIGHER)
+        ):
             assumed[
                 f"larger {metric} is taken as better separated; otherwise give "
                 f"{hint('higher_is_better', {metric: False})}"
@@ -177,7 +180,7 @@ def directions_in(
 
 
 def _words(metric: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", metric.lower()))
+    return set(re.split(r"[^a-z0-9]+", str(metric).lower()))
 
 
 def roles_of(frame: pd.DataFrame, columns: Mapping[str, str], where: str) -> dict[str, str]:

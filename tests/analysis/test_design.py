@@ -39,9 +39,9 @@ def test_every_margin_and_the_estimator_of_the_peak_reach_the_simulation():
 
     assert same("invariance") > 0.6
     assert same("invariance", curve_delta=1e-6) == same("invariance", amplitude_delta=1e-6) == 0
-    # Beyond the range, the vertex stays in place, and the curve is highest at an end.
-    assert same("scale", vertex=1.3, peak="vertex") > 0.6
-    assert same("scale", vertex=1.3) == 0
+    # At the end of the range, the vertex stays in place; the highest layer is the last, no peak.
+    assert same("scale", vertex=1.0, peak="vertex") > 0.6
+    assert same("scale", vertex=1.0) == 0
 
 
 def test_small_designs_decide_nothing_about_families():

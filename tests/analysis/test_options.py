@@ -121,3 +121,9 @@ def test_a_direction_that_no_list_has_is_said_to_be_assumed() -> None:
     for metric, given in (("mine", True), ("probe-acc held out", None)):
         found = read_scores(table.rename(columns={"mine": metric}), higher_is_better=given)
         assert "larger" not in " ".join(found.run["assumed"])
+
+
+@pytest.mark.parametrize("higher", [True, False, None])
+def test_a_metric_may_be_named_by_a_number(higher: bool | None) -> None:
+    table = simulate_scores().table.assign(metric=3)
+    assert list(as_scores(table, higher).directions.values()) == [-1 if higher is False else 1]
