@@ -357,15 +357,21 @@ def depth_test(
     for model, part in table.groupby("model", sort=True):
         cells = part.pivot_table(index="scenario", columns="layer", values="difference")
         complete = cells.dropna()
-        peak = int(part.loc[part["place"] == "peak", "layer"].iloc[0])
         depths = dict(zip(part["layer"], part["depth"], strict=True))
+        blank = ("peak", "best", "estimate", "low", "high", "p", "spearman")
         row: dict[str, Any] = {
             "model": model,
-            "peak": depths[peak],
+            **dict.fromkeys(blank, np.nan),
             "n_depths": cells.shape[1],
             "n_scenarios": len(complete),
             "verdict": "undecided",
         }
+        at_peak = part.loc[part["place"] == "peak", "layer"]
+        if at_peak.empty:
+            rows.append(row | {"reason": "no judged text at the peak"})
+            continue
+        peak = int(at_peak.iloc[0])
+        row["peak"] = depths[peak]
         if complete.empty:
             rows.append(row | {"reason": "no scenario has a judged text at every depth"})
             continue

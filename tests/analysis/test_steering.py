@@ -15,6 +15,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis import say
 from analysis.claims.steering import share_opinion
 from analysis.families import mean_of
 from analysis.figures import steering as figures
@@ -320,6 +321,10 @@ def test_depths_are_compared_where_a_scenario_has_all_of_them() -> None:
     none = depth_test(table).iloc[0]
     assert (none["verdict"], none["n_scenarios"]) == ("undecided", 0)
     assert none["reason"] == "no scenario has a judged text at every depth"
+    table.loc[table["place"] == "peak", "score_local"] = np.nan
+    silent = depth_test(table)
+    assert silent["reason"].tolist() == ["no judged text at the peak"]
+    assert "is undecided (no judged text at the peak)" in say(silent)[0]
 
 
 def test_depth_test_correlates_with_separation() -> None:
