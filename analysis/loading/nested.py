@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.loading.columns import role_of
 from analysis.loading.options import hint
 from study.read import InputError
 
@@ -78,8 +79,6 @@ def tables_of(content: Any, where: str, records: str | None = None) -> list[pd.D
 
 def _by_column(content: Any) -> bool:
     """Say whether a JSON file is as pandas writes it: by column, and each by the same rows."""
-    from analysis.loading.columns import role_of
-
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         return False
     rows = {tuple(column) for column in content.values()}
